@@ -65,7 +65,7 @@ def sobel(axis: int, *, rank: int = 2, dtype: DTypeLike = np.float32) -> np.ndar
     Source: I. Sobel and G. Feldman, "A 3x3 isotropic gradient operator for image processing", talk
     at the Stanford Artificial Intelligence Project, 1968.
     """
-    return _derivative("sobel", axis, (1, 2, 1), rank=rank, dtype=dtype)
+    return _derivative("sobel", axis, [1, 2, 1], rank, dtype)
 
 
 def prewitt(axis: int, *, rank: int = 2, dtype: DTypeLike = np.float32) -> np.ndarray:
@@ -85,15 +85,13 @@ def prewitt(axis: int, *, rank: int = 2, dtype: DTypeLike = np.float32) -> np.nd
         ValueError: `axis` outside the rank, `rank` below 1, or a dtype without negative numbers.
 
     Example:
-        >>> prewitt(0)
-        array([[-1., -1., -1.],
-               [ 0.,  0.,  0.],
-               [ 1.,  1.,  1.]], dtype=float32)
+        >>> prewitt(0, dtype=int).tolist()
+        [[-1, -1, -1], [0, 0, 0], [1, 1, 1]]
 
     Source: J. M. S. Prewitt, "Object enhancement and extraction", in Picture Processing and
     Psychopictorics, Academic Press, 1970, pp. 75-149.
     """
-    return _derivative("prewitt", axis, (1, 1, 1), rank=rank, dtype=dtype)
+    return _derivative("prewitt", axis, [1, 1, 1], rank, dtype)
 
 
 def scharr(axis: int, *, rank: int = 2, dtype: DTypeLike = np.float32) -> np.ndarray:
@@ -114,15 +112,13 @@ def scharr(axis: int, *, rank: int = 2, dtype: DTypeLike = np.float32) -> np.nda
         ValueError: `axis` outside the rank, `rank` below 1, or a dtype without negative numbers.
 
     Example:
-        >>> scharr(1, dtype=int)
-        array([[ -3,   0,   3],
-               [-10,   0,  10],
-               [ -3,   0,   3]])
+        >>> scharr(1, dtype=int).tolist()
+        [[-3, 0, 3], [-10, 0, 10], [-3, 0, 3]]
 
     Source: H. Scharr, Optimale Operatoren in der Digitalen Bildverarbeitung, dissertation,
     Universitaet Heidelberg, 2000.
     """
-    return _derivative("scharr", axis, (3, 10, 3), rank=rank, dtype=dtype)
+    return _derivative("scharr", axis, [3, 10, 3], rank, dtype)
 
 
 def laplacian(
@@ -145,10 +141,8 @@ def laplacian(
         ValueError: another `connectivity`, `rank` below 1, or a dtype without negative numbers.
 
     Example:
-        >>> laplacian()
-        array([[ 0.,  1.,  0.],
-               [ 1., -4.,  1.],
-               [ 0.,  1.,  0.]], dtype=float32)
+        >>> laplacian(dtype=int).tolist()
+        [[0, 1, 0], [1, -4, 1], [0, 1, 0]]
 
     Source: R. C. Gonzalez and R. E. Woods, Digital Image Processing, chapter 3, "Using the second
     derivative for image sharpening: the Laplacian".
@@ -164,7 +158,7 @@ def laplacian(
     reach = 1 if connectivity in (None, along_axes) else rank
     kernel = ((distance >= 1) & (distance <= reach)).astype(np.float64)
     kernel[(1,) * rank] = -kernel.sum()
-    return _signed("laplacian", kernel, dtype)
+    return _cast("laplacian", kernel, dtype)
 
 
 def gaussian(
@@ -184,8 +178,7 @@ def gaussian(
         sigma: standard deviation in samples, above 0: one, or one a dimension.
         size: samples: one number, or one a dimension; even sizes are centred between two samples.
             By default `2 * floor(truncate * sigma + 1/2) + 1`, scipy.ndimage's rule.
-        rank: number of dimensions; by default that of `sigma` or `size` if either is a sequence,
-            2 otherwise.
+        rank: number of dimensions; by default the length of `sigma` or `size`, 2 if both have none.
         truncate: where the default size cuts the tails, in standard deviations.
         dtype: a floating or complex dtype.
 
@@ -212,9 +205,8 @@ def gaussian(
     for s in sigmas:
         _check_positive("gaussian", sigma=s)
     _check_positive("gaussian", truncate=truncate)
-    if size is None:
-        sizes = tuple(2 * int(truncate * s + 0.5) + 1 for s in sigmas)
-    else:
+    sizes = tuple(2 * int(truncate * s + 0.5) + 1 for s in sigmas)
+    if size is not None:
         sizes = _sizes("gaussian", size, rank)
     profiles = []
     for s, n in zip(sigmas, sizes, strict=True):
@@ -222,7 +214,7 @@ def gaussian(
         exponent = -0.5 * (_centred(n) / s) ** 2
         profile = np.exp(exponent - exponent.max())
         profiles.append(profile / profile.sum())
-    return _fractional("gaussian", reduce(np.multiply.outer, profiles), dtype)
+    return _cast("gaussian", reduce(np.multiply.outer, profiles), dtype)
 
 
 def box(
@@ -241,8 +233,7 @@ def box(
         `size`, of rank `rank`.
 
     Raises:
-        ValueError: `size` or `rank` below 1, a `size` of another length than `rank`, or an integer
-            dtype.
+        ValueError: `size` or `rank` below 1, `size` not of length `rank`, or an integer dtype.
 
     Example:
         >>> box((1, 4))
@@ -255,7 +246,7 @@ def box(
         rank = len(size) if isinstance(size, _SEQUENCES) else 2
     _check_rank("box", rank)
     sizes = _sizes("box", size, rank)
-    return _fractional("box", np.full(sizes, 1 / math.prod(sizes)), dtype)
+    return _cast("box", np.full(sizes, 1 / math.prod(sizes)), dtype)
 
 
 def gabor(
@@ -283,8 +274,8 @@ def gabor(
         sigma: standard deviation along u in samples, above 0; by default 0.562 * wavelength, a
             bandwidth of one octave. Along v it is sigma / aspect.
         aspect: above 0; below 1 the Gaussian is longer along the stripes.
-        size: (rows, columns), or one number for both; by default odd and just large enough for
-            `truncate` standard deviations along each of u and v.
+        size: (rows, columns), or one number for both; by default the smallest odd size that holds
+            `truncate` standard deviations along the u axis and along the v axis.
         truncate: where the default size cuts the tails, in standard deviations.
         dtype: a floating or complex dtype.
 
@@ -300,9 +291,8 @@ def gabor(
         array([[-0.673, 0. , 1. , 0. , -0.673]], dtype=float32)
 
     Source: J. G. Daugman, "Uncertainty relation for resolution in space, spatial frequency, and
-    orientation optimized by two-dimensional visual cortical filters", Journal of the Optical
-    Society of America A 2, 1985, pp. 1160-1169; in the parameters of N. Petkov and P. Kruizinga,
-    Biological Cybernetics 76, 1997, pp. 83-96.
+    orientation optimized by two-dimensional visual cortical filters", JOSA A 2, 1985, pp. 1160-1169;
+    in the parameters of N. Petkov and P. Kruizinga, Biological Cybernetics 76, 1997, pp. 83-96.
     """
     if sigma is None:
         sigma = _ONE_OCTAVE * wavelength
@@ -312,7 +302,7 @@ def gabor(
             raise ValueError(f"gabor: {name} must be finite, in radians, got {angle!r}")
     cos, sin = math.cos(orientation), math.sin(orientation)
     if size is None:
-        # the box around a rectangle of half lengths (along u, along v), turned by orientation
+        # the box around the tips of the half axes along u and v
         along_u, along_v = truncate * sigma, truncate * sigma / aspect
         half_y = max(abs(along_u * sin), abs(along_v * cos))
         half_x = max(abs(along_u * cos), abs(along_v * sin))
@@ -323,7 +313,7 @@ def gabor(
     y, x = np.meshgrid(_centred(sizes[0]), _centred(sizes[1]), indexing="ij")
     u, v = x * cos + y * sin, -x * sin + y * cos
     envelope = np.exp(-(u**2 + (aspect * v) ** 2) / (2 * sigma**2))
-    return _fractional("gabor", envelope * np.cos(2 * math.pi * u / wavelength + phase), dtype)
+    return _cast("gabor", envelope * np.cos(2 * math.pi * u / wavelength + phase), dtype)
 
 
 _BY_NAME: dict[str, Callable[[], np.ndarray]] = {
@@ -360,34 +350,25 @@ def by_name(name: str) -> np.ndarray:
     return _BY_NAME[name]()
 
 
-def _derivative(
-    caller: str, axis: int, smooth: tuple[int, ...], *, rank: int, dtype: DTypeLike
-) -> np.ndarray:
+def _derivative(caller: str, axis: int, smooth: list, rank: int, dtype: DTypeLike) -> np.ndarray:
     _check_rank(caller, rank)
     if not -rank <= axis < rank:
         raise ValueError(f"{caller}: axis must be in [{-rank}, {rank}) for rank={rank}, got {axis}")
     profiles = [np.array(smooth, np.float64)] * rank
     profiles[axis] = np.array([-1.0, 0.0, 1.0])
-    return _signed(caller, reduce(np.multiply.outer, profiles), dtype)
+    return _cast(caller, reduce(np.multiply.outer, profiles), dtype)
 
 
 def _centred(size: int) -> np.ndarray:
     return np.arange(size) - (size - 1) / 2
 
 
-def _signed(caller: str, kernel: np.ndarray, dtype: DTypeLike) -> np.ndarray:
-    if np.dtype(dtype).kind in "bu":
-        raise ValueError(f"{caller}: dtype must hold negative numbers, got {np.dtype(dtype).name}")
-    return kernel.astype(dtype)
-
-
-def _fractional(caller: str, kernel: np.ndarray, dtype: DTypeLike) -> np.ndarray:
+def _cast(caller: str, kernel: np.ndarray, dtype: DTypeLike) -> np.ndarray:
+    dtype, fractions = np.dtype(dtype), caller in ("gaussian", "box", "gabor")
     # by exclusion: bfloat16 is no subtype of np.floating
-    if np.dtype(dtype).kind in "biu":
-        raise ValueError(
-            f"{caller}: dtype must be floating or complex, since the entries are fractions, "
-            f"got {np.dtype(dtype).name}"
-        )
+    if dtype.kind in ("biu" if fractions else "bu"):
+        rule = "fractions" if fractions else "negative numbers"
+        raise ValueError(f"{caller}: dtype must hold {rule}, got {dtype.name}")
     return kernel.astype(dtype)
 
 
@@ -407,9 +388,7 @@ def _per_axis(caller: str, name: str, value: Any, rank: int) -> tuple[Any, ...]:
         return (value,) * rank
     values = tuple(value)
     if len(values) != rank:
-        raise ValueError(
-            f"{caller}: {name} must be one number or {rank}, one a dimension, got {value!r}"
-        )
+        raise ValueError(f"{caller}: {name} must be one number or {rank} of them, got {value!r}")
     return values
 
 

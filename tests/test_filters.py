@@ -224,15 +224,15 @@ def test_dtypes():
         ),
         (
             lambda: filters.gaussian((1.0, 2.0), (3, 3, 3)),
-            "gaussian: size must be one number or 2, one a dimension, got (3, 3, 3)",
+            "gaussian: size must be one number or 2 of them, got (3, 3, 3)",
         ),
         (
             lambda: filters.gaussian((1.0, 2.0), rank=1),
-            "gaussian: sigma must be one number or 1, one a dimension, got (1.0, 2.0)",
+            "gaussian: sigma must be one number or 1 of them, got (1.0, 2.0)",
         ),
         (
             lambda: filters.box(dtype=np.int32),
-            "box: dtype must be floating or complex, since the entries are fractions, got int32",
+            "box: dtype must hold fractions, got int32",
         ),
         (lambda: filters.box((3, 0)), "box: size must be integers of at least 1, got (3, 0)"),
         (lambda: filters.box(3.0), "box: size must be integers of at least 1, got 3.0"),
