@@ -291,7 +291,7 @@ def gabor(
         array([[-0.673, 0. , 1. , 0. , -0.673]], dtype=float32)
 
     Source: J. G. Daugman, "Uncertainty relation for resolution in space, spatial frequency, and
-    orientation optimized by two-dimensional visual cortical filters", JOSA A 2, 1985, pp. 1160-1169;
+    orientation optimized by two-dimensional visual cortical filters", JOSA A 2, 1985, pp. 1160-69;
     in the parameters of N. Petkov and P. Kruizinga, Biological Cybernetics 76, 1997, pp. 83-96.
     """
     if sigma is None:
