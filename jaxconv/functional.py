@@ -1,26 +1,224 @@
-"""The functions people call."""
+"""Convolution layers as functions: `conv` and its adjoint `conv_transpose`."""
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
-from jaxconv.methods import lax as _lax
-from jaxconv.methods import loops as _loops
+from jaxconv import dtypes
+from jaxconv import padding as extension
+from jaxconv.choose import check_method
+from jaxconv.spec import ConvSpec, Padding, normalise, normalise_transpose
+from jaxconv.trilinear import contract
 
-_METHODS = {"auto": _lax.corr2d, "lax": _lax.corr2d, "loops": _loops.corr2d}
+PADDING_MODES = ("zeros", "reflect", "replicate", "circular", "symmetric")
 
 
-def corr2d(
-    x: jax.Array, k: jax.Array, *, method: Literal["auto", "lax", "loops"] = "auto"
+def conv(
+    x: ArrayLike,
+    w: ArrayLike,
+    b: ArrayLike | None = None,
+    *,
+    stride: int | Sequence[int] = 1,
+    padding: Padding = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+    padding_mode: str = "zeros",
+    flip: bool = False,
+    method: str = "auto",
+    precision: Any = None,
+    preferred_element_type: Any = None,
 ) -> jax.Array:
-    """Cross-correlate one plane with one kernel."""
-    x, k = jnp.asarray(x), jnp.asarray(k)
-    for name, array in (("x", x), ("k", k)):
-        if array.ndim != 2:
-            raise ValueError(f"corr2d: {name} must be a plane (2-D), got {name}.shape={array.shape}")
-    if k.shape[0] > x.shape[0] or k.shape[1] > x.shape[1]:
-        raise ValueError(f"corr2d: kernel {k.shape} is larger than the image {x.shape}")
-    if method not in _METHODS:
-        raise ValueError(f"corr2d: method must be one of {sorted(_METHODS)}, got {method!r}")
-    return _METHODS[method](x, k)
+    """Convolve as a layer does: cross-correlate every window of x with the kernel w and add b.
+
+    y[n, t, g, o] = b[g, o] + sum over k, i of x[n, t stride + k dilation - lo, g, i] w[k, g, i, o]
+
+    Args:
+        x: (*batch, *space, in); any number of batch axes, none included.
+        w: (*kernel, in // groups, out) in x's dtype; its rank less two is the number of spatial
+            dimensions, from 1 up.
+        b: (out,), or None.
+        stride: elements of x between neighbouring outputs; one integer or one a dimension.
+        padding: an integer or one a dimension (the same before and after), (before, after) a
+            dimension, or a name: "valid" (none), "same" (ceil(size / stride) outputs, an odd
+            element goes after, as in lax and torch), "same_lower" (it goes before), "full" (every
+            position that touches x), "causal" (all before). Negative numbers cut elements off.
+        dilation: elements of x between neighbouring kernel entries; one integer or one a dimension.
+        groups: parts the channels fall into, group-major; out and in must be multiples of it.
+        padding_mode: what lies outside x: "zeros", "reflect", "replicate", "circular", "symmetric"
+            (pictures in `jaxconv.padding.pad`).
+        flip: reverse the kernel in every spatial dimension: the convolution of mathematics.
+        method: "auto", or a method's name.
+        precision: as in `jax.lax.conv_general_dilated`; None is the device's default, which is less
+            than float32 on GPU (TF32) and TPU (bfloat16).
+        preferred_element_type: dtype of the result; see `jaxconv.dtypes`.
+
+    Returns:
+        y: (*batch, *space', out), space' = floor((space + lo + hi - span) / stride) + 1 with
+        span = (kernel - 1) dilation + 1.
+
+    Raises:
+        TypeError: dtypes differ, or a number is not an integer.
+        ValueError: the shapes and numbers do not make a convolution.
+
+    Example:
+        >>> x = jnp.ones((2, 32, 32, 3))
+        >>> w = jnp.ones((3, 3, 3, 8))
+        >>> conv(x, w, stride=2, padding=1).shape
+        (2, 16, 16, 8)
+
+    Source:
+        Dumoulin and Visin (2016), "A guide to convolution arithmetic for deep learning".
+    """
+    x, w = jnp.asarray(x), jnp.asarray(w)
+    dtype = dtypes.result_dtype("conv", ("x", x), ("w", w), preferred_element_type)
+    spec = normalise(
+        "conv", x.shape, w.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
+    )
+    numerics = _numerics("conv", method, precision)
+    b = _check_bias("conv", b, w.shape[-1], x.dtype, dtype)
+    _check_padding_mode("conv", x.shape, spec, padding_mode)
+    if padding_mode != "zeros":
+        x = extension.pad(x, spec.padding, axes=_spatial_axes(spec), mode=padding_mode)
+        spec = _without_padding(spec)
+    y = contract("output", x, _flipped(w, flip), spec, dtype=dtype, **numerics)
+    return y if b is None else y + b
+
+
+def conv_transpose(
+    y: ArrayLike,
+    w: ArrayLike,
+    b: ArrayLike | None = None,
+    *,
+    stride: int | Sequence[int] = 1,
+    padding: Padding = 0,
+    output_padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+    padding_mode: str = "zeros",
+    flip: bool = False,
+    method: str = "auto",
+    precision: Any = None,
+    preferred_element_type: Any = None,
+) -> jax.Array:
+    """Apply the adjoint of `conv` with the same kernel and arguments: transposed convolution.
+
+    x[n, s, g, i] = b[g, i] + sum of w[k, g, i, o] y[n, t, g, o] over t stride + k dilation - lo = s
+
+    so that, without biases, <conv(x, w), y> = <x, conv_transpose(y, w)> for every x.
+
+    Args:
+        y: (*batch, *space', out).
+        w: (*kernel, in // groups, out) in y's dtype: the kernel of the `conv` it is the adjoint of.
+            It is neither flipped nor are its channels swapped by the caller.
+        b: (in,), or None.
+        stride: as in `conv`; here it spreads the elements of y.
+        padding: as in `conv`; here it cuts the result. Under "same" and "same_lower" the result has
+            size times stride.
+        output_padding: 0 to stride - 1: which of the input sizes that give the same output size is
+            meant, counted from the smallest; one integer or one a dimension.
+        dilation: as in `conv`.
+        groups: as in `conv`.
+        padding_mode: as in `conv`; what `conv` read in its margins is added where it was read from.
+        flip: as in `conv`.
+        method: as in `conv`.
+        precision: as in `conv`.
+        preferred_element_type: as in `conv`.
+
+    Returns:
+        x: (*batch, *space, in), space = (space' - 1) stride + span - lo - hi + output_padding.
+
+    Raises:
+        TypeError: dtypes differ, or a number is not an integer.
+        ValueError: the shapes and numbers do not make a transposed convolution.
+
+    Example:
+        >>> y, w = jnp.ones((1, 8, 8, 16)), jnp.ones((5, 5, 3, 16))
+        >>> conv_transpose(y, w, stride=2, padding=1).shape
+        (1, 17, 17, 3)
+
+    Source:
+        Dumoulin and Visin (2016), section 4; the size rule is that of `torch.nn.ConvTranspose2d`.
+    """
+    y, w = jnp.asarray(y), jnp.asarray(w)
+    caller = "conv_transpose"
+    dtype = dtypes.result_dtype(caller, ("y", y), ("w", w), preferred_element_type)
+    spec = normalise_transpose(
+        caller,
+        y.shape,
+        w.shape,
+        stride=stride,
+        padding=padding,
+        output_padding=output_padding,
+        dilation=dilation,
+        groups=groups,
+    )
+    numerics = _numerics(caller, method, precision)
+    b = _check_bias(caller, b, w.shape[-2] * spec.groups, y.dtype, dtype)
+    x_shape = (*y.shape[: -spec.rank - 1], *spec.input_size, w.shape[-2] * spec.groups)
+    _check_padding_mode(caller, x_shape, spec, padding_mode)
+    whole = spec if padding_mode == "zeros" else _without_padding(spec)
+    x = contract("input", y, _flipped(w, flip), whole, dtype=dtype, **numerics)
+    if padding_mode != "zeros":
+        x = extension.unpad(x, spec.padding, axes=_spatial_axes(spec), mode=padding_mode)
+    return x if b is None else x + b
+
+
+def _check_padding_mode(
+    caller: str, x_shape: tuple[int, ...], spec: ConvSpec, padding_mode: str
+) -> None:
+    if padding_mode not in PADDING_MODES:
+        raise ValueError(
+            f"{caller}: padding_mode={padding_mode!r} is none of "
+            f"{', '.join(map(repr, PADDING_MODES))}"
+        )
+    extension.check_widths(
+        caller,
+        x_shape,
+        spec.padding,
+        axes=_spatial_axes(spec),
+        mode=padding_mode,
+        argument="padding_mode",
+    )
+
+
+def _numerics(caller: str, method: str, precision: Any) -> dict[str, Any]:
+    return {
+        "method": check_method(caller, method),
+        "precision": dtypes.check_precision(caller, precision),
+    }
+
+
+def _flipped(w: jax.Array, flip: bool) -> jax.Array:
+    return jnp.flip(w, tuple(range(w.ndim - 2))) if flip else w
+
+
+def _check_bias(
+    caller: str, b: ArrayLike | None, channels: int, operand: jnp.dtype, result: jnp.dtype
+) -> jax.Array | None:
+    if b is None:
+        return None
+    b = jnp.asarray(b)
+    if b.shape != (channels,):
+        raise ValueError(
+            f"{caller}: b.shape={b.shape} must be ({channels},), one a channel of the result"
+        )
+    if b.dtype not in (operand, result):
+        raise TypeError(
+            f"{caller}: b is {b.dtype} but the operands are {operand} and the result is {result}; "
+            f"cast it: b.astype(jnp.{result})"
+        )
+    return b.astype(result)
+
+
+def _spatial_axes(spec: ConvSpec) -> tuple[int, ...]:
+    return tuple(range(-spec.rank - 1, -1))
+
+
+def _without_padding(spec: ConvSpec) -> ConvSpec:
+    """The spec of the same convolution on an input that is already padded."""
+    sizes = (n + lo + hi for n, (lo, hi) in zip(spec.input_size, spec.padding, strict=True))
+    none = ((0, 0),) * spec.rank
+    return ConvSpec(spec.stride, spec.dilation, none, spec.groups, tuple(sizes), spec.kernel_size)

@@ -1,18 +1,125 @@
-"""Correlation by XLA's own convolution, `lax.conv_general_dilated`."""
+"""XLA's own convolution, `lax.conv_general_dilated`, written for each contraction.
+
+`input` is a convolution of the stride-dilated y with the flipped kernel whose channels trade
+places; `kernel` is a convolution in which batch and channels trade places, stride and dilation too.
+"""
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
+from jaxconv.dtypes import accumulation_dtype, operand_dtype
+from jaxconv.shapes import extent
+from jaxconv.spec import ConvSpec
 
-def corr2d(x: jax.Array, k: jax.Array) -> jax.Array:
-    """Correlate (H, W) with (h, w) as one image of one channel."""
-    # (H, W) -> (1, H, W, 1) and (h, w) -> (h, w, 1, 1): lax wants batch and channels
+
+def output(
+    x: jax.Array, w: jax.Array, spec: ConvSpec, *, precision=None, dtype: jnp.dtype
+) -> jax.Array:
+    """Plain convolution."""
+    x, w, sums = _operands(x, w, dtype)
     y = lax.conv_general_dilated(
-        x[None, :, :, None],
-        k[:, :, None, None],
-        window_strides=(1, 1),
-        padding="VALID",
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        precision=lax.Precision.HIGHEST,
+        x,
+        w,
+        window_strides=spec.stride,
+        padding=spec.padding,
+        rhs_dilation=spec.dilation,
+        dimension_numbers=_dimensions(spec.rank),
+        feature_group_count=spec.groups,
+        precision=precision,
+        preferred_element_type=sums,
     )
-    return y[0, :, :, 0]
+    return y.astype(dtype)
+
+
+def input(
+    y: jax.Array, w: jax.Array, spec: ConvSpec, *, precision=None, dtype: jnp.dtype
+) -> jax.Array:
+    """Convolution of y, spread by the stride, with the flipped kernel."""
+    y, w, sums = _operands(y, w, dtype)
+    spatial = tuple(range(spec.rank))
+    # (*kernel, i, g * o) -> (*kernel, i, g, o) -> (*kernel, o, g, i) -> (*kernel, o, g * i)
+    i, groups = w.shape[-2], spec.groups
+    w = jnp.flip(w, spatial).reshape(*spec.kernel_size, i, groups, w.shape[-1] // groups)
+    w = jnp.swapaxes(w, -3, -1)
+    w = w.reshape(*spec.kernel_size, w.shape[-3], groups * i)
+    pads = []
+    for n, m, k, s, d, (lo, _) in _each_dimension(spec):
+        before = extent(k, d) - 1 - lo
+        # the spread y has (m - 1) s + 1 elements; the result must have n
+        pads.append((before, n + extent(k, d) - 1 - ((m - 1) * s + 1) - before))
+    x = lax.conv_general_dilated(
+        y,
+        w,
+        window_strides=(1,) * spec.rank,
+        padding=pads,
+        lhs_dilation=spec.stride,
+        rhs_dilation=spec.dilation,
+        dimension_numbers=_dimensions(spec.rank),
+        feature_group_count=groups,
+        precision=precision,
+        preferred_element_type=sums,
+    )
+    return x.astype(dtype)
+
+
+def kernel(
+    x: jax.Array, y: jax.Array, spec: ConvSpec, *, precision=None, dtype: jnp.dtype
+) -> jax.Array:
+    """Convolution of x with y as its kernel: batch is summed over, channels are the batch."""
+    x, y, sums = _operands(x, y, dtype)
+    rank = spec.rank
+    pads = [
+        # the result must have k elements
+        (lo, (k - 1) * d + (m - 1) * s + 1 - n - lo)
+        for n, m, k, s, d, (lo, _) in _each_dimension(spec)
+    ]
+    spatial = tuple(range(1, rank + 1))
+    w = lax.conv_general_dilated(
+        x,
+        y,
+        window_strides=spec.dilation,
+        padding=pads,
+        rhs_dilation=spec.stride,
+        dimension_numbers=lax.ConvDimensionNumbers(
+            lhs_spec=(rank + 1, 0, *spatial),
+            rhs_spec=(rank + 1, 0, *spatial),
+            out_spec=(rank, rank + 1, *range(rank)),
+        ),
+        batch_group_count=spec.groups,
+        precision=precision,
+        preferred_element_type=sums,
+    )
+    return w.astype(dtype)
+
+
+CONTRACTIONS = {"output": output, "input": input, "kernel": kernel}
+
+
+def _operands(a: jax.Array, b: jax.Array, dtype: jnp.dtype):
+    """Both operands in one dtype, and the dtype to sum in."""
+    sums = accumulation_dtype(a, b, dtype)
+    common = operand_dtype(a, b, sums)
+    return a.astype(common), b.astype(common), sums
+
+
+def _dimensions(rank: int) -> lax.ConvDimensionNumbers:
+    spatial = tuple(range(1, rank + 1))
+    return lax.ConvDimensionNumbers(
+        lhs_spec=(0, rank + 1, *spatial),
+        rhs_spec=(rank + 1, rank, *range(rank)),
+        out_spec=(0, rank + 1, *spatial),
+    )
+
+
+def _each_dimension(spec: ConvSpec):
+    """(input size, output size, kernel size, stride, dilation, padding) a dimension."""
+    return zip(
+        spec.input_size,
+        spec.output_size,
+        spec.kernel_size,
+        spec.stride,
+        spec.dilation,
+        spec.padding,
+        strict=True,
+    )

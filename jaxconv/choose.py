@@ -1,0 +1,50 @@
+"""Which method computes a contraction, decided from static facts only, with the reason."""
+
+from typing import NamedTuple
+
+from jaxconv.methods import METHODS
+from jaxconv.spec import Contraction, ConvSpec
+
+
+class Choice(NamedTuple):
+    """A method's name and why it was taken."""
+
+    method: str
+    reason: str
+
+
+def check_method(caller: str, method: str) -> str:
+    """Return `method` if there is one of that name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if method != "auto" and method not in METHODS:
+        raise ValueError(
+            f"{caller}: method={method!r} is none of {', '.join(map(repr, ['auto', *METHODS]))}"
+        )
+    return method
+
+
+def select(contraction: Contraction, spec: ConvSpec, platform: str, method: str = "auto") -> Choice:
+    """Return the method for one contraction on one platform.
+
+    Args:
+        contraction: the array that is left out of the form.
+        spec: the geometry.
+        platform: "cpu", or anything else, which takes XLA's own convolution.
+        method: "auto", or the name of a method that is to be used wherever it offers the
+            contraction.
+
+    Example:
+        >>> spec = ConvSpec((1,), (1,), ((0, 0),), 4, (8,), (3,))
+        >>> select("output", spec, "cpu").method, select("kernel", spec, "cpu").method
+        ('lax', 'taps')
+    """
+    if method != "auto":
+        if contraction in METHODS[method]:
+            return Choice(method, "asked for")
+        return Choice("lax", f"{method} does not offer this contraction")
+    if platform == "cpu" and contraction == "kernel" and spec.groups > 1:
+        return Choice("taps", "XLA's CPU convolution takes a scalar loop for batch_group_count")
+    return Choice("lax", "XLA's own convolution")

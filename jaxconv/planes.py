@@ -1,0 +1,221 @@
+"""Correlation and convolution of planes (and lines, and volumes): no channels, one kernel."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jaxconv import dtypes, padding
+from jaxconv.choose import check_method
+from jaxconv.spec import normalise, resolve_padding
+from jaxconv.trilinear import contract
+
+Mode = Literal["valid", "same", "same_lower", "full"]
+_MODES = ("valid", "same", "same_lower", "full")
+
+
+def corr2d(x: ArrayLike, k: ArrayLike, *, method: str = "auto") -> jax.Array:
+    """Cross-correlate one plane with one kernel, wherever the kernel fits.
+
+    y[i, j] = sum over a, b of x[i + a, j + b] k[a, b]
+
+    Args:
+        x: (H, W).
+        k: (h, w) in x's dtype, no larger than x.
+        method: "auto", "lax" (XLA's convolution), "loops" (a compiled loop over output positions),
+            or any other method's name.
+
+    Returns:
+        y: (H - h + 1, W - w + 1), in x's dtype, at the device's highest precision.
+
+    Raises:
+        TypeError: the dtypes differ.
+        ValueError: x or k is no plane, k is larger than x, or there is no such method.
+
+    Example:
+        The chapter's edge: 1 from white to black, -1 from black to white.
+
+        >>> x = jnp.ones((6, 8)).at[:, 2:6].set(0)
+        >>> corr2d(x, jnp.array([[1.0, -1.0]]))[0]
+        Array([ 0.,  1.,  0.,  0.,  0., -1.,  0.], dtype=float32)
+
+    Source:
+        Zhang et al., "Dive into Deep Learning", section 6.2.1.
+    """
+    x, k = jnp.asarray(x), jnp.asarray(k)
+    for name, array in (("x", x), ("k", k)):
+        if array.ndim != 2:
+            raise ValueError(
+                f"corr2d: {name} must be a plane (height, width), got {name}.shape={array.shape}; "
+                "jaxconv.correlate takes any rank and jaxconv.conv takes channels"
+            )
+    return _correlate("corr2d", x, k, mode="valid", boundary="zeros", method=method)
+
+
+def correlate(
+    x: ArrayLike,
+    k: ArrayLike,
+    *,
+    mode: Mode = "valid",
+    boundary: str = "zeros",
+    fill_value: float = 0,
+    axes: Sequence[int] | None = None,
+    method: str = "auto",
+) -> jax.Array:
+    """Cross-correlate an array of any rank with one kernel.
+
+    y[t] = sum over a of x[t + a - lo] k[a]
+
+    Complex kernels are not conjugated (as in torch; scipy.signal conjugates).
+
+    Args:
+        x: any shape.
+        k: as many dimensions as `axes` has entries (as x, without `axes`), in x's dtype.
+        mode: "valid" (no padding), "same" (x's size; of an even kernel's padding the odd element
+            goes after), "same_lower" (it goes before, as in scipy and OpenCV), "full" (every
+            position that touches x).
+        boundary: what lies outside x: "zeros", "constant" (`fill_value`), "reflect", "symmetric",
+            "replicate", "circular"; pictures in `jaxconv.padding.pad`.
+        fill_value: the constant of boundary="constant".
+        axes: the axes of x that k runs over, in k's order; every other axis is a batch axis.
+        method: "auto", or a method's name.
+
+    Returns:
+        y: x's shape, with n - k + 1, n or n + k - 1 elements along `axes`; in x's dtype, at the
+        device's highest precision.
+
+    Raises:
+        TypeError: the dtypes differ.
+        ValueError: shapes, mode, boundary or axes do not fit.
+
+    Example:
+        >>> correlate(jnp.array([1, 2, 3, 4]), jnp.array([1, 0, -1]), mode="same")
+        Array([-2, -2, -2,  3], dtype=int32)
+
+    Source:
+        Zhang et al., "Dive into Deep Learning", section 6.2.5.
+    """
+    return _correlate(
+        "correlate",
+        jnp.asarray(x),
+        jnp.asarray(k),
+        mode=mode,
+        boundary=boundary,
+        fill_value=fill_value,
+        axes=axes,
+        method=method,
+    )
+
+
+def convolve(
+    x: ArrayLike,
+    k: ArrayLike,
+    *,
+    mode: Mode = "valid",
+    boundary: str = "zeros",
+    fill_value: float = 0,
+    axes: Sequence[int] | None = None,
+    method: str = "auto",
+) -> jax.Array:
+    """Convolve in the strict sense: `correlate` with the kernel reversed along every axis.
+
+    y[t] = sum over a of x[t + lo' - a] k[a], lo' = size of k less 1 less the padding before
+
+    Args:
+        x: as in `correlate`.
+        k: as in `correlate`.
+        mode: as in `correlate`.
+        boundary: as in `correlate`.
+        fill_value: as in `correlate`.
+        axes: as in `correlate`.
+        method: as in `correlate`.
+
+    Returns:
+        y: as in `correlate`.
+
+    Raises:
+        TypeError: the dtypes differ.
+        ValueError: shapes, mode, boundary or axes do not fit.
+
+    Example:
+        Multiplying two polynomials convolves their coefficients.
+
+        >>> convolve(jnp.array([1, 2]), jnp.array([1, 3, 1]), mode="full")
+        Array([1, 5, 7, 2], dtype=int32)
+
+    Source:
+        Zhang et al., "Dive into Deep Learning", section 6.1.3.
+    """
+    return _correlate(
+        "convolve",
+        jnp.asarray(x),
+        jnp.flip(jnp.asarray(k)),
+        mode=mode,
+        boundary=boundary,
+        fill_value=fill_value,
+        axes=axes,
+        method=method,
+    )
+
+
+def _correlate(
+    caller: str,
+    x: jax.Array,
+    k: jax.Array,
+    *,
+    mode: str,
+    boundary: str,
+    fill_value: float = 0,
+    axes: Sequence[int] | None = None,
+    method: str,
+) -> jax.Array:
+    dtype = dtypes.result_dtype(caller, ("x", x), ("k", k))
+    check_method(caller, method)
+    if mode not in _MODES:
+        raise ValueError(f"{caller}: mode={mode!r} is none of {', '.join(map(repr, _MODES))}")
+    if boundary not in padding.MODES:
+        raise ValueError(
+            f"{caller}: boundary={boundary!r} is none of {', '.join(map(repr, padding.MODES))}"
+        )
+    axes = _spatial_axes(caller, x, k, axes)
+    last = tuple(range(x.ndim - k.ndim, x.ndim))
+    x = jnp.moveaxis(x, axes, last)
+    ones = (1,) * k.ndim
+    size = x.shape[x.ndim - k.ndim :]
+    pads = resolve_padding(caller, mode, size, k.shape, stride=ones, dilation=ones)
+    if boundary != "zeros":
+        padding.check_widths(caller, x.shape, pads, axes=last, mode=boundary, argument="boundary")
+        x = padding.pad(x, pads, axes=last, mode=boundary, fill_value=fill_value)
+        pads = 0
+    # one channel in, one channel out
+    x, k = x[..., None], k[..., None, None]
+    spec = normalise(caller, x.shape, k.shape, padding=pads)
+    precision = jax.lax.Precision.HIGHEST
+    y = contract("output", x, k, spec, dtype=dtype, method=method, precision=precision)
+    return jnp.moveaxis(y[..., 0], last, axes)
+
+
+def _spatial_axes(
+    caller: str, x: jax.Array, k: jax.Array, axes: Sequence[int] | None
+) -> tuple[int, ...]:
+    if k.ndim < 1:
+        raise ValueError(f"{caller}: k must have at least one dimension, got k.shape={k.shape}")
+    if axes is None:
+        if x.ndim != k.ndim:
+            raise ValueError(
+                f"{caller}: x.shape={x.shape} and k.shape={k.shape} differ in rank; say which "
+                f"{k.ndim} axes of x the kernel runs over with axes=..."
+            )
+        return tuple(range(x.ndim))
+    axes = tuple(axes)
+    if len(axes) != k.ndim or any(not -x.ndim <= axis < x.ndim for axis in axes):
+        raise ValueError(
+            f"{caller}: axes={axes} must name {k.ndim} axes of x (x.shape={x.shape}), one a "
+            f"dimension of k (k.shape={k.shape})"
+        )
+    axes = tuple(axis % x.ndim for axis in axes)
+    if len(set(axes)) != len(axes):
+        raise ValueError(f"{caller}: axes={axes} names an axis twice")
+    return axes

@@ -1,0 +1,329 @@
+"""What a convolution is, fully explicit; every check of its arguments and every message."""
+
+import dataclasses
+import operator
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from jaxconv import shapes
+
+Contraction = Literal["output", "input", "kernel"]
+Padding = str | int | Sequence[int | Sequence[int]]
+
+PADDING_NAMES = ("valid", "same", "same_lower", "full", "causal")
+
+
+@dataclasses.dataclass(frozen=True)
+class ConvSpec:
+    """The geometry of one convolution: integers only, one entry a spatial dimension.
+
+    It fixes the trilinear form
+
+        T(x, w, y) = sum x[n, t stride + k dilation - lo, g, i] w[k, g, i, o] y[n, t, g, o]
+
+    with t below `output_size`, k below `kernel_size`, and zero for x outside `input_size`.
+
+    Attributes:
+        stride: elements of x between neighbouring outputs, at least 1.
+        dilation: elements of x between neighbouring kernel entries, at least 1.
+        padding: (before, after) elements of zeros; negative ones are cut off.
+        groups: independent parts the channels fall into, group-major.
+        input_size: spatial shape of x.
+        kernel_size: spatial shape of w.
+
+    Example:
+        >>> ConvSpec((2,), (1,), ((1, 1),), 1, (8,), (3,)).output_size
+        (4,)
+    """
+
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    groups: int
+    input_size: tuple[int, ...]
+    kernel_size: tuple[int, ...]
+
+    @property
+    def rank(self) -> int:
+        """Number of spatial dimensions."""
+        return len(self.kernel_size)
+
+    @property
+    def output_size(self) -> tuple[int, ...]:
+        """Spatial shape of y."""
+        return tuple(
+            shapes.output_size(n, k, s, d, lo, hi)
+            for n, k, s, d, (lo, hi) in zip(
+                self.input_size,
+                self.kernel_size,
+                self.stride,
+                self.dilation,
+                self.padding,
+                strict=True,
+            )
+        )
+
+
+def normalise(
+    caller: str,
+    x_shape: tuple[int, ...],
+    w_shape: tuple[int, ...],
+    *,
+    stride: int | Sequence[int] = 1,
+    padding: Padding = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+    x_name: str = "x",
+) -> ConvSpec:
+    """Check the arguments of a convolution of x and say everything explicitly.
+
+    Args:
+        caller: the public function's name, for the messages.
+        x_shape: (*batch, *space, in).
+        w_shape: (*kernel, in // groups, out).
+        stride: an integer of at least 1, or one a dimension.
+        padding: an integer, one a dimension, (before, after) a dimension, or a name.
+        dilation: an integer of at least 1, or one a dimension.
+        groups: parts the channels fall into.
+        x_name: what the caller calls x.
+
+    Raises:
+        TypeError: an argument is no integer where one is needed.
+        ValueError: the shapes or values do not make a convolution.
+    """
+    rank = _rank(caller, x_shape, w_shape, x_name)
+    size, kernel = tuple(x_shape[-rank - 1 : -1]), tuple(w_shape[:rank])
+    stride = per_dimension(caller, "stride", stride, rank, minimum=1)
+    dilation = per_dimension(caller, "dilation", dilation, rank, minimum=1)
+    groups = check_groups(caller, w_shape, groups)
+    _check_channels(caller, x_shape, w_shape, groups, rank, x_name)
+    pads = resolve_padding(caller, padding, size, kernel, stride=stride, dilation=dilation)
+    spec = ConvSpec(stride, dilation, pads, groups, size, kernel)
+    if min(spec.output_size) < 1:
+        _refuse_large_kernel(caller, spec, x_name)
+    return spec
+
+
+def normalise_transpose(
+    caller: str,
+    y_shape: tuple[int, ...],
+    w_shape: tuple[int, ...],
+    *,
+    stride: int | Sequence[int] = 1,
+    padding: Padding = 0,
+    output_padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+) -> ConvSpec:
+    """Check the arguments of a transposed convolution of y; the spec is the adjoint conv's.
+
+    A strided convolution gives the same output size for several input sizes; the smallest one plus
+    `output_padding` is meant, except under "same", where it is output size times stride.
+
+    Args:
+        caller: the public function's name, for the messages.
+        y_shape: (*batch, *space', out).
+        w_shape: (*kernel, in // groups, out), as `conv` has it.
+        stride: as in `conv`.
+        padding: as in `conv`.
+        output_padding: from 0 to stride - 1, or one a dimension.
+        dilation: as in `conv`.
+        groups: as in `conv`.
+
+    Raises:
+        TypeError: an argument is no integer where one is needed.
+        ValueError: the shapes or values do not make a transposed convolution.
+    """
+    rank = _rank(caller, y_shape, w_shape, "y")
+    output, kernel = tuple(y_shape[-rank - 1 : -1]), tuple(w_shape[:rank])
+    stride = per_dimension(caller, "stride", stride, rank, minimum=1)
+    dilation = per_dimension(caller, "dilation", dilation, rank, minimum=1)
+    extra = per_dimension(caller, "output_padding", output_padding, rank, minimum=0)
+    groups = check_groups(caller, w_shape, groups)
+    if y_shape[-1] != w_shape[-1]:
+        hint = _layout_hint("y", y_shape, w_shape[-1], rank)
+        raise ValueError(
+            f"{caller}: y has {y_shape[-1]} channels, w makes {w_shape[-1]} "
+            f"(w.shape={w_shape}); y.shape={y_shape}{hint}"
+        )
+    if any(op >= s for op, s in zip(extra, stride, strict=True)):
+        raise ValueError(
+            f"{caller}: output_padding={extra} must be below stride={stride} in every dimension: "
+            "it picks one of the `stride` input sizes that have the same output size"
+        )
+    if min(output) < 1:
+        raise ValueError(f"{caller}: y has no elements to place (spatial shape {output})")
+    if isinstance(padding, str) and padding in ("same", "same_lower"):
+        if any(extra):
+            raise ValueError(
+                f"{caller}: output_padding={extra} does not go with padding={padding!r}, which "
+                "gives size times stride; use explicit padding"
+            )
+        size = tuple(m * s for m, s in zip(output, stride, strict=True))
+        pads = resolve_padding(caller, padding, size, kernel, stride=stride, dilation=dilation)
+    else:
+        # every other form pads the same whatever the input size, so any size serves
+        pads = resolve_padding(caller, padding, output, kernel, stride=stride, dilation=dilation)
+        size = tuple(
+            shapes.input_size(m, k, s, d, lo, hi) + op
+            for m, k, s, d, (lo, hi), op in zip(
+                output, kernel, stride, dilation, pads, extra, strict=True
+            )
+        )
+    if min(size) < 1:
+        raise ValueError(
+            f"{caller}: padding {pads} leaves nothing of the result: spatial shape {size} "
+            f"for y.shape={y_shape}, kernel {kernel}, stride {stride}"
+        )
+    return ConvSpec(stride, dilation, pads, groups, size, kernel)
+
+
+def per_dimension(
+    caller: str, name: str, value: Any, rank: int, *, minimum: int | None = None
+) -> tuple[int, ...]:
+    """Return one integer a spatial dimension from an integer or a sequence of them."""
+    entries = list(value) if _is_sequence(value) else [value] * rank
+    if len(entries) != rank:
+        raise ValueError(
+            f"{caller}: {name}={value} has {len(entries)} entries for {rank} spatial "
+            f"dimension{'s' * (rank != 1)}; give one integer, or {rank}"
+        )
+    numbers = tuple(_integer(caller, name, value, entry) for entry in entries)
+    if minimum is not None and min(numbers, default=minimum) < minimum:
+        raise ValueError(f"{caller}: {name}={value} must be at least {minimum}")
+    return numbers
+
+
+def resolve_padding(
+    caller: str,
+    padding: Any,
+    size: Sequence[int],
+    kernel: Sequence[int],
+    *,
+    stride: Sequence[int],
+    dilation: Sequence[int],
+) -> tuple[tuple[int, int], ...]:
+    """Return (before, after) a dimension from any form of `padding`."""
+    rank = len(kernel)
+    if isinstance(padding, str):
+        if padding not in PADDING_NAMES:
+            raise ValueError(
+                f"{caller}: padding={padding!r} is none of {', '.join(map(repr, PADDING_NAMES))}; "
+                "or give integers"
+            )
+        return tuple(
+            _named_padding(padding, *dimension)
+            for dimension in zip(size, kernel, stride, dilation, strict=True)
+        )
+    entries = list(padding) if _is_sequence(padding) else [padding] * rank
+    if len(entries) != rank:
+        raise ValueError(
+            f"{caller}: padding={padding} has {len(entries)} entries for {rank} spatial "
+            f"dimension{'s' * (rank != 1)}; give one integer, {rank} integers, "
+            f"or {rank} (before, after) pairs"
+        )
+    pads = []
+    for entry in entries:
+        pair = list(entry) if _is_sequence(entry) else [entry, entry]
+        if len(pair) != 2:
+            raise ValueError(f"{caller}: padding={padding}: {entry} is no (before, after) pair")
+        lo, hi = (_integer(caller, "padding", padding, end) for end in pair)
+        pads.append((lo, hi))
+    return tuple(pads)
+
+
+def check_groups(caller: str, w_shape: tuple[int, ...], groups: Any) -> int:
+    """Return groups as an integer that divides the output channels."""
+    groups = _integer(caller, "groups", groups, groups)
+    if groups < 1:
+        raise ValueError(f"{caller}: groups={groups} must be at least 1")
+    if w_shape[-1] % groups:
+        raise ValueError(
+            f"{caller}: groups={groups} does not divide the {w_shape[-1]} output channels of w "
+            f"(w.shape={w_shape})"
+        )
+    return groups
+
+
+def _named_padding(name: str, size: int, kernel: int, stride: int, dilation: int):
+    span = shapes.extent(kernel, dilation) - 1
+    match name:
+        case "valid":
+            return (0, 0)
+        case "full":
+            return (span, span)
+        case "causal":
+            return (span, 0)
+        case _:
+            return shapes.same_padding(size, kernel, stride, dilation, lower=name == "same_lower")
+
+
+def _is_sequence(value: Any) -> bool:
+    return (isinstance(value, Sequence) and not isinstance(value, str)) or (
+        hasattr(value, "__array__") and getattr(value, "ndim", 0) > 0
+    )
+
+
+def _integer(caller: str, name: str, value: Any, entry: Any) -> int:
+    if isinstance(entry, bool):
+        raise TypeError(f"{caller}: {name}={value} must be made of integers, not bool")
+    try:
+        return operator.index(entry)
+    except TypeError:
+        raise TypeError(
+            f"{caller}: {name}={value} must be made of integers, not {type(entry).__name__}"
+        ) from None
+
+
+def _rank(caller: str, x_shape: tuple[int, ...], w_shape: tuple[int, ...], x_name: str) -> int:
+    rank = len(w_shape) - 2
+    if rank < 1:
+        raise ValueError(
+            f"{caller}: w.shape={w_shape} must be (*kernel, in // groups, out) with at least one "
+            "kernel dimension"
+        )
+    if len(x_shape) < rank + 1:
+        raise ValueError(
+            f"{caller}: {x_name}.shape={x_shape} has {len(x_shape)} dimensions, but "
+            f"w.shape={w_shape} is a rank-{rank} kernel, which needs (*batch, *space, channels): "
+            f"at least {rank + 1}"
+        )
+    if min(w_shape) < 1:
+        raise ValueError(f"{caller}: w.shape={w_shape} has a dimension of size zero")
+    return rank
+
+
+def _check_channels(
+    caller: str,
+    x_shape: tuple[int, ...],
+    w_shape: tuple[int, ...],
+    groups: int,
+    rank: int,
+    x_name: str,
+) -> None:
+    expected = w_shape[-2] * groups
+    if x_shape[-1] != expected:
+        hint = _layout_hint(x_name, x_shape, expected, rank)
+        raise ValueError(
+            f"{caller}: {x_name} has {x_shape[-1]} channels, w expects {expected} "
+            f"(w.shape={w_shape}, groups={groups}); {x_name}.shape={x_shape}{hint}"
+        )
+
+
+def _layout_hint(name: str, shape: tuple[int, ...], channels: int, rank: int) -> str:
+    axis = len(shape) - rank - 1
+    if shape[axis] != channels or axis == len(shape) - 1:
+        return ""
+    return f" looks channels-first: use jnp.moveaxis({name}, {axis}, -1)"
+
+
+def _refuse_large_kernel(caller: str, spec: ConvSpec, x_name: str) -> None:
+    padded = tuple(n + lo + hi for n, (lo, hi) in zip(spec.input_size, spec.padding, strict=True))
+    spans = tuple(map(shapes.extent, spec.kernel_size, spec.dilation))
+    missing = tuple(max(e - p, 0) for e, p in zip(spans, padded, strict=True))
+    raise ValueError(
+        f"{caller}: the kernel spans {spans} elements (kernel_size={spec.kernel_size}, "
+        f"dilation={spec.dilation}), more than the {padded} of the padded input "
+        f"({x_name} {spec.input_size}, padding={spec.padding}); pad by {missing} more or use a "
+        "smaller kernel"
+    )

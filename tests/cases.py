@@ -1,0 +1,147 @@
+"""The one table of convolutions that every method, contraction, face and transform is tested on."""
+
+import functools
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from jaxconv import reference
+from jaxconv.spec import ConvSpec, normalise
+
+OPERANDS = {"output": ("x", "w"), "input": ("y", "w"), "kernel": ("x", "y")}
+CONTRACTIONS = tuple(OPERANDS)
+
+# Largest error beside the float64 reference, as a share of sum |a| |b| over each result's terms.
+TOLERANCE = {
+    "float16": 1e-3,
+    "bfloat16": 8e-3,
+    "float32": 2e-6,
+    "float64": 1e-14,
+    "complex64": 3e-6,
+    "complex128": 2e-14,
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    x: tuple[int, ...]
+    w: tuple[int, ...]
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def spec(self) -> ConvSpec:
+        return normalise("conv", self.x, self.w, **self.arguments)
+
+    @property
+    def y(self) -> tuple[int, ...]:
+        batch = self.x[: len(self.x) - len(self.w) + 1]
+        return (*batch, *self.spec.output_size, self.w[-1])
+
+    def arrays(self, dtype: str = "float32", seed: int = 0) -> dict[str, np.ndarray]:
+        """Random x, w and y of the case."""
+        rng = np.random.default_rng(seed)
+        return {name: random(rng, getattr(self, name), dtype) for name in ("x", "w", "y")}
+
+    def operands(self, contraction: str, dtype: str = "float32") -> list[np.ndarray]:
+        arrays = self.arrays(dtype)
+        return [arrays[name] for name in OPERANDS[contraction]]
+
+
+def random(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """Normal numbers, small integers or coins, whichever the dtype holds."""
+    if dtype == "bool":
+        return rng.random(shape) < 0.5
+    if dtype.startswith(("int", "uint")):
+        low = 0 if dtype.startswith("uint") else -4
+        return rng.integers(low, 5, shape).astype(dtype)
+    if dtype.startswith("complex"):
+        return (rng.normal(size=shape) + 1j * rng.normal(size=shape)).astype(dtype)
+    return np.asarray(rng.normal(size=shape)).astype(np.dtype(dtype))
+
+
+def expected(contraction: str, a: np.ndarray, b: np.ndarray, spec: ConvSpec) -> np.ndarray:
+    """The reference's answer, for any number of batch axes."""
+    rank = spec.rank
+    second = OPERANDS[contraction][1]
+    batch = a.shape[: -rank - 1]
+    a = one_batch_axis(a, rank)
+    b = b if second == "w" else one_batch_axis(b, rank)
+    result = reference.CONTRACTIONS[contraction](a, b, spec)
+    return result if contraction == "kernel" else result.reshape(*batch, *result.shape[1:])
+
+
+def one_batch_axis(array: np.ndarray, rank: int) -> np.ndarray:
+    shape = array.shape
+    size = int(np.prod(shape[: -rank - 1], dtype=int))
+    return array.reshape(size, *shape[-rank - 1 :])
+
+
+def assert_matches(actual: Any, contraction: str, a: Any, b: Any, spec: ConvSpec, **kwargs) -> None:
+    """Compare with the reference, element by element, on the scale of each element's own terms."""
+    want = expected(contraction, a, b, spec)
+    assert actual.shape == want.shape, (actual.shape, want.shape)
+    dtype = str(actual.dtype)
+    if dtype.startswith(("int", "uint")):
+        np.testing.assert_array_equal(np.asarray(actual), want.astype(dtype))
+        return
+    scale = expected(contraction, np.abs(wide(a)), np.abs(wide(b)), spec)
+    tolerance = kwargs.get("tolerance", TOLERANCE[dtype])
+    error = np.abs(wide(actual) - want)
+    worst = float(np.max(error - tolerance * scale, initial=-np.inf))
+    assert worst <= 0, f"{dtype} {contraction} is off by {error.max()} (scale {scale.max()})"
+
+
+def wide(array: Any) -> np.ndarray:
+    array = np.asarray(array)
+    return array.astype(np.complex128 if np.iscomplexobj(array) else np.float64)
+
+
+def _case(name: str, x: tuple[int, ...], w: tuple[int, ...], **arguments) -> Case:
+    return Case(name, x, w, arguments)
+
+
+CASES = (
+    _case("seed edge", (1, 6, 8, 1), (1, 2, 1, 1)),
+    _case("1d", (2, 9, 3), (3, 3, 4)),
+    _case("1d causal depthwise", (2, 9, 6), (4, 1, 6), padding="causal", groups=6),
+    _case("1d stride over kernel", (2, 11, 2), (2, 2, 3), stride=3),
+    _case("1d no batch", (10, 2), (3, 2, 3), padding="full", dilation=2),
+    _case("2d", (2, 7, 6, 3), (3, 3, 3, 4)),
+    _case("2d same even", (2, 6, 7, 2), (4, 2, 2, 3), padding="same"),
+    _case("2d same strided", (1, 8, 9, 2), (3, 4, 2, 2), padding="same", stride=(2, 3)),
+    _case("2d same_lower even", (1, 6, 5, 2), (4, 4, 2, 2), padding="same_lower"),
+    _case("2d 1x1", (2, 5, 4, 6), (1, 1, 6, 5)),
+    _case("2d 1x1 strided", (2, 5, 6, 4), (1, 1, 4, 5), stride=2),
+    _case("2d uneven pads", (2, 6, 7, 2), (3, 3, 2, 3), padding=((2, 0), (1, 3))),
+    _case("2d negative pads", (1, 8, 9, 2), (3, 2, 2, 3), padding=((-1, 2), (0, -2))),
+    _case("2d wide pads", (1, 3, 3, 2), (2, 2, 2, 2), padding=4, stride=2),
+    _case("2d dilated", (1, 9, 10, 2), (3, 2, 2, 3), dilation=(2, 3), padding=1),
+    _case("2d grouped", (2, 6, 6, 6), (3, 3, 3, 4), groups=2, padding=1),
+    _case("2d depthwise", (2, 6, 5, 4), (3, 3, 1, 4), groups=4, padding="same"),
+    _case("2d multiplier", (2, 6, 5, 3), (3, 2, 1, 6), groups=3, stride=2, padding=1),
+    _case(
+        "2d everything",
+        (2, 9, 8, 4),
+        (3, 2, 2, 6),
+        stride=(2, 1),
+        padding=((1, 0), (-1, 2)),
+        dilation=(1, 2),
+        groups=2,
+    ),
+    _case("2d two batch axes", (2, 3, 6, 5, 2), (2, 3, 2, 3)),
+    _case("2d empty batch", (0, 6, 5, 4), (3, 3, 2, 4), groups=2),
+    _case("2d remainder", (1, 8, 10, 2), (3, 3, 2, 2), stride=(2, 4)),
+    _case("3d", (1, 5, 4, 6, 2), (2, 3, 2, 2, 3), stride=(1, 1, 2), padding=1),
+    _case("3d grouped", (1, 4, 5, 4, 4), (3, 2, 2, 2, 4), groups=2, dilation=(1, 2, 1)),
+    _case("4d", (1, 3, 4, 3, 4, 2), (2, 2, 2, 2, 2, 2), padding=(1, 0, 0, 1), stride=(1, 2, 1, 1)),
+)
+
+
+@functools.cache
+def by_name(name: str) -> Case:
+    return next(case for case in CASES if case.name == name)
