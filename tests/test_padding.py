@@ -1,0 +1,398 @@
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from jaxconv.padding import MODES, check_widths, pad, unpad
+
+NUMPY = {
+    "zeros": "constant",
+    "constant": "constant",
+    "reflect": "reflect",
+    "symmetric": "symmetric",
+    "replicate": "edge",
+    "circular": "wrap",
+}
+TORCH = {
+    "zeros": "constant",
+    "reflect": "reflect",
+    "replicate": "replicate",
+    "circular": "circular",
+}
+DRAWN = {
+    "zeros": "001234000",
+    "constant": "991234999",
+    "reflect": "321234321",
+    "symmetric": "211234432",
+    "replicate": "111234444",
+    "circular": "341234123",
+}
+
+
+def compiled(f, *args):
+    """f(*args) under jit: one compilation, where eager calls have one an operation."""
+    return jax.jit(f)(*args)
+
+
+def fill(mode):
+    return {"fill_value": 9} if mode == "constant" else {}
+
+
+def window(x, widths, mode):
+    """NumPy's extension of all of x, and the window cut out of it."""
+    more = {"constant_values": 9} if mode == "constant" else {}
+    y = np.pad(x, [(max(a, 0), max(b, 0)) for a, b in widths], mode=NUMPY[mode], **more)
+    sizes = [n + a + b for n, (a, b) in zip(x.shape, widths, strict=True)]
+    starts = [max(-a, 0) for a, _ in widths]
+    return y[tuple(slice(s, s + n) for s, n in zip(starts, sizes, strict=True))]
+
+
+def same(ours, theirs):
+    assert ours.dtype == theirs.dtype
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def integers(*shape, seed=0):
+    """Small integers in float32, so that sums are exact and comparisons can be too."""
+    return np.random.default_rng(seed).integers(-9, 10, shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_pictures(mode):
+    y = pad(jnp.array([1, 2, 3, 4]), [(2, 3)], mode=mode, **fill(mode))
+    assert "".join(map(str, y.tolist())) == DRAWN[mode]
+
+
+WIDTHS = [  # for shape (2, 5, 4)
+    [(0, 0), (1, 2), (3, 0)],
+    [(1, 1), (4, 4), (0, 3)],  # the widest that reflect takes
+    [(0, 0), (0, 0), (0, 0)],
+    [(0, -1), (-2, 3), (-1, -2)],
+    [(0, 0), (-4, 4), (3, -3)],
+]
+
+
+@pytest.mark.parametrize("widths", WIDTHS)
+@pytest.mark.parametrize("mode", MODES)
+def test_numpy_agrees(mode, widths):
+    x = np.arange(40, dtype=np.int32).reshape(2, 5, 4)
+    y = compiled(lambda x: pad(x, widths, mode=mode, **fill(mode)), x)
+    same(y, window(x, widths, mode))
+
+
+@pytest.mark.parametrize("mode", ["symmetric", "circular", "replicate", "zeros"])
+def test_a_margin_as_wide_as_the_input(mode):
+    x = integers(3)
+    same(pad(x, [(3, 3)], mode=mode), window(x, [(3, 3)], mode))
+
+
+@pytest.mark.parametrize("mode", TORCH)
+def test_torch_agrees_with_gradients(mode):
+    x, dy = integers(2, 3, 5, 4), integers(2, 3, 8, 8, seed=1)
+    widths = [(2, 1), (3, 1)]
+
+    def ours(x, dy):
+        y, vjp = jax.vjp(lambda x: pad(x, widths, axes=(2, 3), mode=mode), x)
+        return y, vjp(dy)[0], unpad(dy, widths, axes=(2, 3), mode=mode)
+
+    y, dx, folded = compiled(ours, x, dy)
+    xt = torch.tensor(x, requires_grad=True)
+    yt = torch.nn.functional.pad(xt, (3, 1, 2, 1), mode=TORCH[mode])
+    yt.backward(torch.tensor(dy))
+    same(y, yt.detach().numpy())
+    same(dx, xt.grad.numpy())
+    same(folded, xt.grad.numpy())
+
+
+@pytest.mark.parametrize("mode", ["zeros", "reflect", "replicate"])  # torch crops first if circular
+@pytest.mark.parametrize("width", [(-1, 2), (4, -1), (-2, -1), (-4, 4), (-5, 3)])
+def test_torch_crops_alike(mode, width):
+    x = integers(1, 5)
+    yt = torch.nn.functional.pad(torch.tensor(x), width, mode=TORCH[mode])
+    same(pad(x, [width], axes=(1,), mode=mode), yt.numpy())
+
+
+def test_a_margin_reads_what_is_cropped_at_the_other_end():
+    x = jnp.array([1, 2, 3, 4])
+    assert pad(x, [(-1, 2)], mode="circular").tolist() == [2, 3, 4, 1, 2]
+    assert pad(x, [(-5, 2)], mode="circular").tolist() == [2]
+    assert pad(x, [(-5, 2)], mode="zeros").tolist() == [0]
+    assert unpad(jnp.array([7]), [(-5, 2)], mode="circular").tolist() == [0, 7, 0, 0]
+    assert unpad(jnp.array([7]), [(-5, 2)], mode="zeros").tolist() == [0, 0, 0, 0]
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(st.data())
+def test_unpad_is_the_adjoint(data):
+    mode = data.draw(st.sampled_from(MODES))
+    shape = data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=2))
+    widths = []
+    for n in shape:
+        most = {"reflect": n - 1, "symmetric": n, "circular": n}.get(mode, n + 1)
+        before = data.draw(st.integers(-n, most))
+        after = data.draw(st.integers(max(-n, 1 - n - before), most))
+        widths.append((before, after))
+    x = integers(*shape)
+    dy = integers(*(n + a + b for n, (a, b) in zip(shape, widths, strict=True)), seed=2)
+
+    def both(x, dy):
+        y, vjp = jax.vjp(lambda x: pad(x, widths, mode=mode, **fill(mode)), x)
+        return y, vjp(dy)[0], unpad(dy, widths, mode=mode)
+
+    y, dx, folded = compiled(both, x, dy)
+    same(y, window(x, widths, mode))
+    same(folded, dx)
+    linear = window(x, widths, "zeros" if mode == "constant" else mode)
+    assert np.vdot(linear, dy) == np.vdot(x, folded)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_transposes_of_each_other(mode):
+    widths = [(2, 1), (-1, 2)]
+    x, dy = integers(3, 4), integers(6, 5)
+    forward = lambda x: pad(x, widths, mode=mode)  # noqa: E731
+    backward = lambda y: unpad(y, widths, mode=mode)  # noqa: E731
+    folded, transposed, padded, transposed_twice = compiled(
+        lambda x, dy: (
+            *(backward(dy), jax.linear_transpose(forward, x)(dy)[0]),
+            *(forward(x), jax.linear_transpose(backward, dy)(x)[0]),
+        ),
+        *(x, dy),
+    )
+    same(folded, transposed)
+    same(padded, transposed_twice)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_unpad_conjugates_nothing(mode):
+    y = integers(6) + 1j * integers(6, seed=1)
+    f = lambda y: unpad(y, [(2, 1)], mode=mode)  # noqa: E731
+    whole, real, imaginary = compiled(lambda y: (f(y), f(y.real), f(y.imag)), y)
+    same(whole, real + 1j * imaginary)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_transforms(mode):
+    x, widths = jnp.asarray(integers(3, 4, 5)), [(1, 2), (2, -1)]
+    f = lambda x: pad(x, widths, axes=(-2, -1), mode=mode)  # noqa: E731
+    g = lambda y: unpad(y, widths, axes=(-2, -1), mode=mode)  # noqa: E731
+    y = f(x)  # eager
+    y_jit, y_vmap, dy, x_vmap, x_all = compiled(
+        lambda x: (f(x), jax.vmap(f, 1, 1)(x), jax.jvp(f, (x,), (2 * x,))[1], jax.vmap(g)(y), g(y)),
+        x,
+    )
+    same(y_jit, y)
+    same(y_vmap, f(x.swapaxes(0, 1)).swapaxes(0, 1))
+    same(dy, 2 * y)
+    same(x_vmap, x_all)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_sharded_batches(mode):
+    mesh = jax.make_mesh((1,), ("batch",), axis_types=(AxisType.Explicit,))
+    spec = PartitionSpec("batch")
+    x = jax.device_put(integers(2, 4), NamedSharding(mesh, spec))
+
+    def there_and_back(x):
+        y = pad(x, [(2, 1)], axes=(1,), mode=mode)
+        return unpad(y, [(2, 1)], axes=(1,), mode=mode)
+
+    explicit = compiled(there_and_back, x)
+    assert jax.typeof(explicit).sharding.spec == PartitionSpec("batch", None)
+    # check_vma: the arrays that pad makes must vary as x does
+    mapped = compiled(jax.shard_map(there_and_back, mesh=mesh, in_specs=spec, out_specs=spec), x)
+    same(mapped, explicit)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint16", "bfloat16", "float16", "complex64"])
+@pytest.mark.parametrize("mode", MODES)
+def test_dtypes_are_kept(mode, dtype):
+    x = jnp.array([1, 0, 1, 1], dtype)
+    more = {"fill_value": 1} if mode == "constant" else {}
+    y = compiled(lambda x: pad(x, [(2, 1)], mode=mode, **more), x)
+    assert y.dtype == dtype
+    at = {"constant_values": 1} if mode == "constant" else {}
+    np.testing.assert_array_equal(y, np.pad(np.asarray(x), (2, 1), mode=NUMPY[mode], **at))
+    if dtype != "bool":
+        folded = compiled(lambda y: unpad(y, [(2, 1)], mode=mode), y)
+        assert folded.dtype == dtype
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_empty_axes_that_are_not_padded(mode):
+    x = jnp.zeros((0, 3))
+    y = pad(x, [(0, 0), (1, 2)], mode=mode)
+    assert y.shape == (0, 6)
+    assert unpad(y, [(1, 2)], axes=(1,), mode=mode).shape == (0, 3)
+
+
+def test_an_empty_axis_can_be_filled():
+    assert pad(jnp.zeros(0), [(1, 2)]).shape == (3,)
+    assert unpad(jnp.ones(3), [(1, 2)]).shape == (0,)
+    assert pad(jnp.zeros(0), [(0, 0)], mode="reflect").shape == (0,)
+
+
+def test_widths_of_zero_change_nothing():
+    x = jnp.ones((2, 3))
+    assert pad(x, [(0, 0)], axes=(0,), mode="reflect") is x
+    assert unpad(x, [(0, 0)], axes=(0,), mode="reflect") is x
+    assert pad(x, [], axes=()) is x
+    assert pad(jnp.float32(3), []).shape == ()
+
+
+def test_widths_may_be_an_array_and_axes_in_any_order():
+    x = integers(3, 4)
+    widths = np.array([[1, 0], [0, 2]])
+    same(pad(x, widths, axes=(-1, 0)), np.pad(x, [(0, 2), (1, 0)]))
+
+
+def test_the_fill_value_may_be_traced():
+    f = lambda x, v: pad(x, [(1, 2)], mode="constant", fill_value=v)  # noqa: E731
+    same(
+        f(jnp.ones(2), jnp.inf * jnp.ones(())), np.array([np.inf, 1, 1, *[np.inf] * 2], np.float32)
+    )
+    dx, dfill = jax.grad(lambda *args: (f(*args) ** 2).sum(), (0, 1))(jnp.array([3.0, 4.0]), 5.0)
+    same(dx, np.array([6, 8], np.float32))
+    assert dfill == 30
+    assert jax.grad(lambda v: f(jnp.ones(2), v).sum())(5.0) == 3
+    for value in (np.inf, np.nan, np.float64(0.1)):
+        y = pad(jnp.ones(1), [(1, 0)], mode="constant", fill_value=value)
+        same(y, np.array([value, 1], np.float32))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda x: pad(x, [(1, 1)], axes=(0,), mode="wrap"),
+            "pad: mode must be one of zeros, constant, reflect, symmetric, replicate, circular; "
+            "got 'wrap'",
+        ),
+        (
+            lambda x: pad(x, [(3, 0)], axes=(1,), mode="reflect"),
+            "pad: mode='reflect' needs widths below the size, got widths (3, 0) for axis 1 of "
+            "size 3 (shape (2, 3))",
+        ),
+        (
+            lambda x: pad(x, [(-2, 3)], axes=(-1,), mode="reflect"),
+            "pad: mode='reflect' needs widths below the size, got widths (-2, 3) for axis 1 of "
+            "size 3 (shape (2, 3))",
+        ),
+        (
+            lambda x: pad(x, [(0, 3), (0, 0)], mode="symmetric"),
+            "pad: mode='symmetric' needs widths of at most the size, got widths (0, 3) for axis 0 "
+            "of size 2 (shape (2, 3))",
+        ),
+        (
+            lambda x: pad(x, [(0, 0), (4, 0)], mode="circular"),
+            "pad: mode='circular' needs widths of at most the size, got widths (4, 0) for axis 1 "
+            "of size 3 (shape (2, 3))",
+        ),
+        (
+            lambda x: pad(x[:0], [(1, 0)], axes=(0,), mode="replicate"),
+            "pad: mode='replicate' needs at least 1 element, got widths (1, 0) for axis 0 of size "
+            "0 (shape (0, 3))",
+        ),
+        (
+            lambda x: pad(x, [(-1, -2)], axes=(1,)),
+            "pad: widths must leave at least 1 element, got (-1, -2) for axis 1 of size 3 "
+            "(shape (2, 3))",
+        ),
+        (
+            lambda x: pad(x, [(1, 1)]),
+            "pad: widths must be one (before, after) pair of ints for each of the axes (0, 1), "
+            "got [(1, 1)]",
+        ),
+        (
+            lambda x: pad(x, (1, 1)),
+            "pad: widths must be one (before, after) pair of ints for each of the axes (0, 1), "
+            "got (1, 1)",
+        ),
+        (
+            lambda x: pad(x, [(1, 1, 1)], axes=(1,)),
+            "pad: widths must be one (before, after) pair of ints for each of the axes (1,), "
+            "got [(1, 1, 1)]",
+        ),
+        (
+            lambda x: pad(x, [(1, 1)], axes=(2,)),
+            "pad: axes must be in [-2, 2) for shape (2, 3), got (2,)",
+        ),
+        (
+            lambda x: pad(x, [(1, 1), (1, 1)], axes=(1, -1)),
+            "pad: axes must differ from each other, got (1, -1)",
+        ),
+        (
+            lambda x: pad(x, [(1, 1)], axes=(1,), fill_value=2),
+            "pad: fill_value is for mode='constant', got fill_value=2 with mode='zeros'",
+        ),
+        (
+            lambda x: pad(x, [(1, 1)], axes=(1,), mode="constant", fill_value=1j),
+            "pad: fill_value must be a number that x's dtype float32 holds, got 1j",
+        ),
+        (
+            lambda x: pad(x, [(1, 1)], axes=(1,), mode="constant", fill_value=1e300),
+            "pad: fill_value must be a number that x's dtype float32 holds, got 1e+300",
+        ),
+        (
+            lambda x: pad(x.astype(int), [(1, 1)], axes=(1,), mode="constant", fill_value=0.5),
+            "pad: fill_value must be a number that x's dtype int32 holds, got 0.5",
+        ),
+        (
+            lambda x: pad(x.astype(int), [(1, 1)], axes=(1,), mode="constant", fill_value=2**70),
+            f"pad: fill_value must be a number that x's dtype int32 holds, got {2**70}",
+        ),
+        (
+            lambda x: pad(x, [(1, 1)], axes=(1,), mode="constant", fill_value=x[0]),
+            "pad: fill_value must be a scalar, got one of shape (3,)",
+        ),
+        (
+            lambda x: unpad(x, [(2, 2)], axes=(1,)),
+            "unpad: widths must be within the size, got (2, 2) for axis 1 of size 3 (shape (2, 3))",
+        ),
+        (
+            lambda x: unpad(x, [(1, 1)], axes=(1,), mode="reflect"),
+            "unpad: mode='reflect' needs widths below the size, got widths (1, 1) for 1, left of "
+            "axis 1 of size 3 (shape (2, 3))",
+        ),
+        (
+            lambda x: check_widths(
+                "conv", (1, 3), [(0, 9)], axes=(1,), mode="circular", argument="padding_mode"
+            ),
+            "conv: padding_mode='circular' needs widths of at most the size, got widths (0, 9) for "
+            "axis 1 of size 3 (shape (1, 3))",
+        ),
+        (
+            lambda x: check_widths("conv", (1, 3), [], mode="", argument="padding_mode"),
+            "conv: padding_mode must be one of zeros, constant, reflect, symmetric, replicate, "
+            "circular; got ''",
+        ),
+    ],
+)
+def test_messages(call, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        call(jnp.ones((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: pad(jnp.ones(3), [(0.5, 1)]),
+            "pad: widths must be one (before, after) pair of ints for each of the axes (0,), "
+            "got [(0.5, 1)]",
+        ),
+        (
+            lambda: unpad(jnp.ones(3, bool), [(1, 1)]),
+            "unpad: y must be numeric, since margins are summed, got bool",
+        ),
+    ],
+)
+def test_messages_about_types(call, message):
+    with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
+        call()
