@@ -107,7 +107,8 @@ def _as_float(stored: np.ndarray, path: Path) -> np.ndarray:
 def _without_alpha(pixels: np.ndarray, path: Path) -> tuple[np.ndarray, list[str]]:
     if pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3):
         return pixels, []
-    if pixels.ndim == 3 and pixels.shape[2] in (2, 4) and path.suffix.lower() not in (".jpg", ".jpeg"):
+    jpeg = path.suffix.lower() in (".jpg", ".jpeg")  # its four planes are inks, not alpha
+    if pixels.ndim == 3 and pixels.shape[2] in (2, 4) and not jpeg:
         if np.any(pixels[..., -1] != 1):
             raise ValueError(f"{path}: has transparent pixels; flatten it onto a background first")
         pixels = pixels[..., 0] if pixels.shape[2] == 2 else pixels[..., :3]

@@ -12,8 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 SIGNED = "PuOr"
-LINE, REFERENCE = "#0072b2", "#d55e00"  # Okabe and Ito's blue and vermilion
-LARGEST_NUMBERED = 7  # a kernel with more cells a side is drawn without numbers
+# Okabe and Ito's vermilion, bluish green and blue, for one curve a colour; black for a level
+LINES = ("#0072b2",)
+COLOUR_LINES = ("#d55e00", "#009e73", "#0072b2")
+SMALLEST_CELL = 0.28  # inches; numbers in smaller ones cannot be read
 
 
 def draw_image(axes: Axes, pixels: np.ndarray, title: str, *, limits: tuple[float, float]) -> None:
@@ -36,33 +38,36 @@ def draw_residual(axes: Axes, residual: np.ndarray, title: str) -> None:
         residual = np.take_along_axis(residual, largest, axis=-1)[..., 0]
     bound = float(np.percentile(np.abs(residual), 99.9)) or 1e-12
     image = axes.imshow(residual, cmap=SIGNED, vmin=-bound, vmax=bound)
-    axes.figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03, label="intensity")
+    axes.figure.colorbar(
+        image, ax=axes, location="bottom", fraction=0.05, pad=0.03, label="intensity"
+    )
     axes.set_title(title, fontsize=10)
     axes.set_xticks([])
     axes.set_yticks([])
 
 
-def draw_kernel(axes: Axes, kernel: np.ndarray, title: str, *, bound: float | None = None) -> None:
-    """Draw a kernel (h, w) with its numbers in the cells where they fit."""
-    bound = bound or float(np.abs(kernel).max()) or 1.0
+def draw_kernel(
+    axes: Axes, kernel: np.ndarray, title: str, *, bound: float, inches: float = 3.5
+) -> None:
+    """Draw a kernel (h, w) in a square of so many inches, numbers in the cells if they fit."""
     axes.imshow(kernel, cmap=SIGNED, vmin=-bound, vmax=bound)
     axes.set_title(title, fontsize=10)
-    axes.set_xticks(range(kernel.shape[1]) if kernel.shape[1] <= LARGEST_NUMBERED else [])
-    axes.set_yticks(range(kernel.shape[0]) if kernel.shape[0] <= LARGEST_NUMBERED else [])
-    axes.tick_params(length=0, labelsize=8)
-    if max(kernel.shape) > LARGEST_NUMBERED:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    cell = inches / max(kernel.shape)
+    if cell < SMALLEST_CELL:
         return
-    size = {1: 16, 2: 14, 3: 12, 4: 10, 5: 9}.get(max(kernel.shape), 7)
+    # 72 points an inch; six characters, each 0.6 of its size wide, fill the cell
+    size = min(16.0, 72 * cell / (6 * 0.6))
     for (row, column), value in np.ndenumerate(kernel):
-        dark = abs(value) > 0.6 * bound
         axes.text(
             column,
             row,
-            f"{value:.3f}",
+            f"{value + 0.0:.3f}".replace("-0.000", "0.000"),
             ha="center",
             va="center",
             fontsize=size,
-            color="white" if dark else "black",
+            color="white" if abs(value) > 0.6 * bound else "black",
         )
 
 
@@ -70,12 +75,18 @@ def draw_losses(
     axes: Axes, losses: Sequence[np.ndarray], labels: Sequence[str], *, floor: float | None = None
 ) -> None:
     """Draw loss curves on a log axis, and the level that rounding leaves if it is known."""
-    styles = ("-", "--", ":")
+    several = len(losses) > 1
     for number, (curve, label) in enumerate(zip(losses, labels, strict=True)):
-        style = styles[number % 3]
-        axes.semilogy(np.arange(1, len(curve) + 1), curve, style, color=LINE, label=label)
+        axes.semilogy(
+            np.arange(1, len(curve) + 1),
+            curve,
+            ("-", "--", ":")[number % 3],  # told apart in print without colours too
+            marker="." if len(curve) <= 60 else None,
+            color=(COLOUR_LINES if several else LINES)[number % 3],
+            label=label if several else "learning",
+        )
     if floor is not None:
-        axes.axhline(floor, color=REFERENCE, linewidth=1, label=f"8-bit rounding: {floor:.1e}")
+        axes.axhline(floor, color="black", linewidth=1, label=f"8-bit rounding: {floor:.1e}")
     if floor is not None or len(losses) > 1:
         axes.legend(fontsize=8, frameon=False)
     axes.set_title("loss", fontsize=10)
@@ -129,25 +140,30 @@ def learning(
     """
     figure = Figure(figsize=(13, 8.4), dpi=120, layout="constrained")
     figure.suptitle(title, fontsize=13)
-    grid = figure.add_gridspec(2, 3)
+    # Rows of three pictures; several kernels share the middle of the second row
+    grid = figure.add_gridspec(2, 1)
+    upper = grid[0].subgridspec(1, 3)
+    widths = [1.0, 1.0, 1.0] if len(kernels) == 1 else [0.85, 1.6, 0.85]
+    lower = grid[1].subgridspec(1, 3, width_ratios=widths)
     limits = (float(after.min()), float(after.max()))
     draw_image(
-        figure.add_subplot(grid[0, 0]),
+        figure.add_subplot(upper[0]),
         before,
         "before",
         limits=(float(before.min()), float(before.max())),
     )
-    draw_image(figure.add_subplot(grid[0, 1]), after, "after", limits=limits)
-    draw_image(figure.add_subplot(grid[0, 2]), prediction, "prediction", limits=limits)
+    draw_image(figure.add_subplot(upper[1]), after, "after", limits=limits)
+    draw_image(figure.add_subplot(upper[2]), prediction, "prediction", limits=limits)
     residual = prediction - after
     rms = float(np.sqrt(np.mean(np.square(residual))))
     draw_residual(
-        figure.add_subplot(grid[1, 0]), residual, f"residual = prediction - after\nrms {rms:.3g}"
+        figure.add_subplot(lower[0]), residual, f"residual = prediction - after\nrms {rms:.3g}"
     )
-    cells = grid[1, 1].subgridspec(len(kernels), 1)
-    bound = max(float(np.abs(kernel).max()) for kernel in kernels)
-    for row, (kernel, label) in enumerate(zip(kernels, labels, strict=True)):
-        name = "learned kernel" if len(kernels) == 1 else f"learned kernel, {label}"
-        draw_kernel(figure.add_subplot(cells[row, 0]), kernel, name, bound=bound)
-    draw_losses(figure.add_subplot(grid[1, 2]), losses, labels, floor=floor)
+    cells = lower[1].subgridspec(1, len(kernels))
+    bound = max(float(np.abs(kernel).max()) for kernel in kernels) or 1.0
+    inches = 3.5 if len(kernels) == 1 else 1.8
+    for cell, kernel, label in zip(cells, kernels, labels, strict=True):  # pyright: ignore
+        name = "learned kernel" if len(kernels) == 1 else f"learned, {label}"
+        draw_kernel(figure.add_subplot(cell), kernel, name, bound=bound, inches=inches)
+    draw_losses(figure.add_subplot(lower[2]), losses, labels, floor=floor)
     return figure

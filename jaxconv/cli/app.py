@@ -53,18 +53,21 @@ def learn(
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("learned"),
     steps: Annotated[
-        int | None, typer.Option(help="Steps of the optimiser  [60 for lbfgs, else 500]")
+        int | None,
+        typer.Option(help="Steps of the optimiser  [sgd 40, lbfgs 60, adam 500]"),
     ] = None,
-    optimizer: Annotated[str, typer.Option(help="lbfgs, sgd, momentum or adam.")] = "lbfgs",
+    optimizer: Annotated[str, typer.Option(help="sgd (whitened), lbfgs or adam.")] = "sgd",
     learning_rate: Annotated[
         float | None,
-        typer.Option(help="For sgd  [0.1], momentum  [0.05] and adam  [0.1]; lbfgs finds its own"),
+        typer.Option(help="For sgd  [0.25] and adam  [0.1]; lbfgs finds its own step"),
     ] = None,
     one_kernel: Annotated[
         bool, typer.Option("--one-kernel", help="Learn one kernel for all colours, not one each.")
     ] = False,
     bias: Annotated[bool, typer.Option(help="Learn a constant shift too.")] = True,
-    seed: Annotated[int, typer.Option(help="Of the random start kernel.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(help="Start from a random kernel of this seed, not from zeros.")
+    ] = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object instead of tables.")
     ] = False,

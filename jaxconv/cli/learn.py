@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from rich.console import Console
@@ -15,14 +16,20 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from jaxconv.cli import report
 from jaxconv.cli.pairs import Pair, colours, demonstration, from_files
 from jaxconv.cli.problem import Problem, told_as_problem
-from jaxconv.cli.results import check_folder, write_results
-from jaxconv.learn import Fit, fit_kernel, predict, recover_kernel
+from jaxconv.cli.results import check_writable, write_results
+from jaxconv.learn import (
+    Fit,
+    fit_kernel,
+    predict,
+    recover_kernel,
+    seen_directions,
+    window_covariance,
+)
 
 # name -> (steps, learning rate) that bring a 3x3 kernel home on a photograph
 OPTIMIZERS: dict[str, tuple[int, float | None]] = {
+    "sgd": (40, 0.25),  # on whitened gradients
     "lbfgs": (60, None),
-    "sgd": (500, 0.1),
-    "momentum": (500, 0.05),
     "adam": (500, 0.1),
 }
 
@@ -38,25 +45,25 @@ class Request:
     photo: str | None = None
     out: Path = Path("learned")
     steps: int | None = None
-    optimizer: str = "lbfgs"
+    optimizer: str = "sgd"
     learning_rate: float | None = None
     one_kernel: bool = False
     bias: bool = True
-    seed: int = 0
+    seed: int | None = None
     json: bool = False
 
 
 def run(request: Request) -> None:
     """Check everything, learn, write the folder, print."""
     request = _with_defaults(request)
-    check_folder(request.out)
+    check_writable(request.out)
     pair = _pair(request)
     console = Console(quiet=request.json, highlight=False)
     edge = None
     if request.before is None:
         edge = edge_detection()
         report.print_edge(console, edge)
-    for remark in pair.remarks:
+    for remark in [*pair.remarks, *_unseen(pair)]:
         print(f"jaxconv learn: {remark}", file=sys.stderr)
     report.print_task(console, pair)
     began = time.perf_counter()
@@ -89,13 +96,13 @@ def _with_defaults(request: Request) -> Request:
     if request.learning_rate is not None:
         if rate is None:
             raise Problem(
-                f"{request.optimizer} finds its own step; --learning-rate needs --optimizer sgd, "
-                f"momentum or adam"
+                f"{request.optimizer} finds its own step; --learning-rate needs --optimizer sgd "
+                f"or adam"
             )
         if not 0 < request.learning_rate < float("inf"):
             raise Problem(f"--learning-rate must be above 0, got {request.learning_rate}")
         rate = request.learning_rate
-    if not 0 <= request.seed < 2**32:
+    if request.seed is not None and not 0 <= request.seed < 2**32:
         raise Problem(f"--seed must be from 0 to 2**32 - 1, got {request.seed}")
     return replace(request, steps=request.steps or steps, learning_rate=rate)
 
@@ -109,9 +116,19 @@ def _pair(request: Request) -> Pair:
                 if value is not None:
                     raise Problem(f"{name} belongs to the demonstration, not to two images")
             return from_files(request.before, request.after, request.kernel)
-        return demonstration(
-            request.photo or "camera", request.target or "sobel_x", request.kernel
-        )
+        return demonstration(request.photo or "camera", request.target or "sobel_x", request.kernel)
+
+
+def _unseen(pair: Pair) -> list[str]:
+    x = pair.before if pair.before.ndim == 2 else np.moveaxis(pair.before, -1, 0)
+    weights = pair.kernel_size[0] * pair.kernel_size[1]
+    seen = seen_directions(window_covariance(x - x.mean(), pair.kernel_size))  # pyright: ignore
+    if seen == weights:
+        return []
+    return [
+        f"{pair.name} tells only {seen} of the kernel's {weights} weights apart: other kernels fit "
+        f"as well as the one learned"
+    ]
 
 
 def _optimizer(request: Request) -> optax.GradientTransformation:
@@ -120,8 +137,7 @@ def _optimizer(request: Request) -> optax.GradientTransformation:
     assert request.learning_rate is not None  # _with_defaults saw to it
     if request.optimizer == "adam":
         return optax.adam(request.learning_rate)
-    momentum = 0.95 if request.optimizer == "momentum" else None
-    return optax.sgd(request.learning_rate, momentum, nesterov=momentum is not None)
+    return optax.sgd(request.learning_rate)
 
 
 def _fit(pair: Pair, request: Request) -> list[Fit]:
@@ -130,6 +146,7 @@ def _fit(pair: Pair, request: Request) -> list[Fit]:
     parts = [(x, y)] if request.one_kernel else list(zip(x, y, strict=True))
     optimizer, steps = _optimizer(request), request.steps
     assert steps is not None
+    key = None if request.seed is None else jax.random.key(request.seed)
     console = Console(stderr=True)
     fits = []
     with Progress(
@@ -150,12 +167,13 @@ def _fit(pair: Pair, request: Request) -> list[Fit]:
             with told_as_problem():
                 fits.append(
                     recover_kernel(
-                        x_part,
-                        y_part,
+                        jnp.asarray(x_part),
+                        jnp.asarray(y_part),
                         pair.kernel_size,
                         optimizer=optimizer,
+                        whitened=request.optimizer == "sgd",
                         steps=steps,
-                        key=jax.random.key(request.seed),
+                        key=key,
                         bias=request.bias,
                         on_progress=show if console.is_terminal else None,
                     )
@@ -168,11 +186,11 @@ def _refuse_divergence(fits: list[Fit], pair: Pair, request: Request) -> None:
         if (step := fit.diverged_at) is not None:
             where = "" if len(fits) == 1 else f" on the {colour} plane"
             advice = (
-                f"try --learning-rate {request.learning_rate / 10:g}, or --optimizer lbfgs"
+                f"try --learning-rate {request.learning_rate / 10:g}, or leave it out"
                 if request.learning_rate
-                else "try --optimizer momentum"
+                else "try --optimizer sgd"
             )
-            raise Problem(f"learning diverged{where} at step {step} of {request.steps}; {advice}")
+            raise Problem(f"learning diverged{where} at step {step} of {request.steps}: {advice}")
 
 
 def _prediction(pair: Pair, fits: list[Fit]) -> np.ndarray:

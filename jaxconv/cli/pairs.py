@@ -1,4 +1,4 @@
-"""The two images that a kernel is learned from: the user's, or a photograph and its filtered copy."""
+"""The two images to learn from: the user's, or a photograph and its filtered copy."""
 
 import re
 from dataclasses import dataclass, field
@@ -51,7 +51,7 @@ def colours(pair: Pair, kernels: int) -> list[str]:
 
 def parse_size(text: str) -> tuple[int, int]:
     """Read `5x3` as (5, 3) and `5` as (5, 5)."""
-    match = re.fullmatch(r"(\d{1,4})(?:[xX×](\d{1,4}))?", text.strip())
+    match = re.fullmatch(r"(\d{1,4})(?:[xX](\d{1,4}))?", text.strip())
     size = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
     if min(size) < 1:
         raise ValueError(

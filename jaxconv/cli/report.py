@@ -96,9 +96,7 @@ def as_json(
                 "first_loss": float(fit.losses[0]),
                 "final_loss": float(fit.final_loss),
                 "still_falling": still_falling(fit),
-                "largest_error": (
-                    None if pair.truth is None else largest_error(fit, pair.truth)
-                ),
+                "largest_error": (None if pair.truth is None else largest_error(fit, pair.truth)),
             }
         )
     return {

@@ -9,22 +9,31 @@ from pathlib import Path
 from jaxconv.cli.problem import Problem
 
 
-def check_folder(folder: Path) -> None:
-    """Refuse a folder that cannot be written, before any work is done for it.
+def check_writable(folder: Path) -> None:
+    """Refuse a folder that cannot be written, before any work is done for it, by writing there.
 
     Args:
-        folder: need not exist yet, nor its parents.
+        folder: need not exist yet, nor its parents; nothing is left behind.
 
     Raises:
         Problem: it, or what it would be made in, is no folder or not writable.
     """
+    missing = []
     there = folder
     while not there.exists() and there != there.parent:
+        missing.append(there)
         there = there.parent
     if not there.is_dir():
         raise Problem(f"cannot write results to {folder}: {there} is not a folder")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise Problem(f"cannot write results to {folder}: no permission to write in {there}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        os.rmdir(tempfile.mkdtemp(prefix=".jaxconv-", dir=folder))
+    except OSError as error:
+        raise Problem(f"cannot write results to {folder}: {error.strerror}") from error
+    finally:
+        for made in missing:
+            if made.is_dir():
+                made.rmdir()
 
 
 def write_results(folder: Path, writers: Mapping[str, Callable[[Path], object]]) -> list[str]:

@@ -4,6 +4,7 @@ from jaxconv.learn import losses
 from jaxconv.learn.fit import Fit, fit_kernel
 from jaxconv.learn.photograph import interior, recover_kernel
 from jaxconv.learn.state import LearnState, init, predict, step
+from jaxconv.learn.whitening import seen_directions, whiten, window_covariance
 
 __all__ = [
     "Fit",
@@ -14,5 +15,8 @@ __all__ = [
     "losses",
     "predict",
     "recover_kernel",
+    "seen_directions",
     "step",
+    "whiten",
+    "window_covariance",
 ]

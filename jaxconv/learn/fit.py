@@ -3,8 +3,8 @@
 import functools
 from collections.abc import Callable
 from numbers import Integral
+from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,13 +12,13 @@ import optax
 from jax import lax
 
 from jaxconv.learn.losses import sum_squared_error
-from jaxconv.learn.state import LearnState, Loss, predict, step
+from jaxconv.learn.state import LearnState, Loss, predict, pure_state, step
 from jaxconv.learn.state import init as begin
 
 REPORTS = 20  # calls of on_progress in a run that is long enough
 
 
-@chex.dataclass(frozen=True)
+@pure_state
 class Fit:
     """What a run of learning found.
 
@@ -38,20 +38,19 @@ class Fit:
 
     @property
     def diverged_at(self) -> int | None:
-        """The first step (counted from 1) at which learning had diverged, None if it did not.
+        """The step (counted from 1) at which learning diverged, None if it did not.
 
-        That is the first step that saw a loss which is not finite; or, where the run ends above
-        the loss it started from, the first step whose loss was above it. Losses below the
+        It diverged if the run ends with a loss that is not finite or above the one it started
+        from; the step is the first of those at the end that saw such a loss. Losses below the
         rounding of zero_loss do not count as growth.
         """
         losses = np.append(np.asarray(self.losses), np.asarray(self.final_loss))
-        broken = np.flatnonzero(~np.isfinite(losses))
-        if broken.size:
-            return int(broken[0]) + 1
         rounding = np.finfo(losses.dtype).eps * np.asarray(self.zero_loss)
-        if losses[-1] > max(losses[0], rounding):
-            return int(np.flatnonzero(losses > losses[0])[0]) + 1
-        return None
+        # not "above": a comparison with NaN has to come out as astray
+        astray = ~((losses <= max(losses[0], rounding)) & np.isfinite(losses))
+        if not astray[-1]:
+            return None
+        return int(np.flatnonzero(~astray).max(initial=-1)) + 2
 
 
 @functools.partial(jax.jit, static_argnames=("optimizer", "loss", "length"))
@@ -79,11 +78,12 @@ def _judge(
 
 def kernel_shape(kernel_size: int | tuple[int, int], *, function: str) -> tuple[int, int]:
     """Read a kernel size as (h, w)."""
-    pair = (kernel_size,) * 2 if isinstance(kernel_size, Integral) else kernel_size
+    given: Any = kernel_size
+    pair = (given, given) if isinstance(given, Integral) else given
     if (
         not isinstance(pair, tuple | list)
         or len(pair) != 2
-        or not all(isinstance(n, Integral) and n >= 1 for n in pair)
+        or not all(isinstance(n, Integral) and int(n) >= 1 for n in pair)
     ):
         raise ValueError(
             f"{function}: kernel_size must be one or two integers of 1 or more, got {kernel_size!r}"

@@ -1,9 +1,21 @@
 """Recover kernels from photographs, whose raw pixels make plain gradient descent diverge.
 
 Neighbouring pixels of a photograph are nearly equal, so that the squared error is a long narrow
-valley: steep where all weights grow together, flat where they trade off against each other. Two
-remedies, both exact: subtract the means and divide by the deviations, which shortens the valley,
-and follow it with L-BFGS, which learns the valley's shape from its own steps.
+valley: steep where all weights grow together, flat where they trade off against each other. The
+remedies: subtract the means and divide by the deviations, then whiten the gradients.
+
+Measured on `camera` (512 x 512) filtered with Sobel's 3x3 kernel and rounded to 8 bits, as the
+largest error of an entry; exact least squares leaves 0.0012, the effect of the rounding:
+
+| optimiser, on converted images | steps | error |
+|---|---|---|
+| SGD 0.1 | 300 | 0.36 |
+| SGD 0.05, Nesterov momentum 0.95 | 200 | 0.0055 |
+| Adam 0.1 | 300 | 0.0080 |
+| L-BFGS, memory 30 | 40 | 0.0012 |
+| SGD 0.25 on whitened gradients | 20 | 0.0012 |
+
+L-BFGS leaves 0.05 of a 9x9 Gaussian on `astronaut` after 60 steps; whitened SGD, 0.0003 after 40.
 """
 
 from collections.abc import Callable
@@ -14,9 +26,12 @@ import optax
 
 from jaxconv.learn.fit import Fit, fit_kernel, kernel_shape
 from jaxconv.learn.losses import mean_squared_error
+from jaxconv.learn.whitening import whiten, window_covariance
 
 
-def interior(y: jax.Array, x_size: tuple[int, int], kernel_size: int | tuple[int, int]):
+def interior(
+    y: jax.Array, x_size: tuple[int, int], kernel_size: int | tuple[int, int]
+) -> jax.Array:
     """Cut y down to the positions at which a centred kernel lies wholly inside x.
 
     `y[..., (h - 1) // 2 : H - (h - 1) // 2, (w - 1) // 2 : W - (w - 1) // 2]`
@@ -70,8 +85,9 @@ def recover_kernel(
     y: jax.Array,
     kernel_size: int | tuple[int, int],
     *,
-    optimizer: optax.GradientTransformation = optax.lbfgs(memory_size=30),  # noqa: B008 - pure functions
-    steps: int = 60,
+    optimizer: optax.GradientTransformation = optax.sgd(0.25),  # noqa: B008 - two pure functions
+    whitened: bool = True,
+    steps: int = 40,
     key: jax.Array | None = None,
     bias: bool = True,
     on_progress: Callable[[int, float], None] | None = None,
@@ -87,9 +103,13 @@ def recover_kernel(
         x: planes (*batch, H, W), floating point, any units.
         y: planes (*batch, H - h + 1, W - w + 1), floating point, any units.
         kernel_size: (h, w), or h for a square.
-        optimizer: any optax gradient transformation; it sees unit-variance images.
+        optimizer: any optax gradient transformation, which sees the converted images. Plain SGD
+            at 0.25 on whitened gradients halves the error of all weights a step.
+        whitened: whether the optimiser gets its gradients from `whiten`; turn it off for those
+            that search along a line (`optax.lbfgs`), which scale their steps themselves.
         steps: how many steps to take, 1 or more.
-        key: for the random start, uniform in [0, 1) in the converted units.
+        key: for a random start, uniform in [0, 1) in the converted units; zeros if None. What
+            the image does not show of the kernel stays where it started.
         bias: whether y may be shifted by a constant, as by a saved image's offset.
         on_progress: as in `fit_kernel`; losses in squared units of y.
 
@@ -104,35 +124,39 @@ def recover_kernel(
         >>> from jaxconv import corr2d
         >>> from jaxconv.learn import recover_kernel
         >>> x = 200 + 30 * jax.random.normal(jax.random.key(1), (16, 16))
-        >>> fit = recover_kernel(x, 7 + corr2d(x, jnp.array([[-1.0, 1.0]])), (1, 2), steps=8)
+        >>> fit = recover_kernel(x, 7 + corr2d(x, jnp.array([[-1.0, 1.0]])), (1, 2))
         >>> print(fit.kernel.round(3), fit.bias.round(2))
         [[-1.  1.]] 7.0
 
-    Source: Liu and Nocedal, On the limited memory BFGS method for large scale optimization, 1989.
+    Source: LeCun, Bottou, Orr and Müller, Efficient BackProp, 1998, section 4.3.
     """
     x, y = jnp.asarray(x), jnp.asarray(y)
     x_mean, y_mean = (jnp.mean(x), jnp.mean(y)) if bias else (jnp.zeros(()), jnp.zeros(()))
     x_scale = jnp.sqrt(jnp.mean(jnp.square(x - x_mean)))
     y_scale = jnp.sqrt(jnp.mean(jnp.square(y - y_mean)))
-    if not isinstance(x_scale, jax.core.Tracer) and not x_scale > 1e-6 * jnp.abs(x_mean):
+    if not x_scale > 1e-6 * jnp.abs(x_mean):
         raise ValueError("recover_kernel: x has one value everywhere: it shows nothing of a kernel")
     y_scale = jnp.where(y_scale > 0, y_scale, 1.0)
-    report = None
-    if on_progress is not None:
 
-        def report(done: int, loss: float) -> None:
-            on_progress(done, loss * float(y_scale) ** 2)
+    def report(done: int, loss: float) -> None:
+        assert on_progress is not None
+        on_progress(done, loss * float(y_scale) ** 2)
 
+    shape = kernel_shape(kernel_size, function="recover_kernel")
+    x_unit, y_unit = (x - x_mean) / x_scale, (y - y_mean) / y_scale
+    if whitened:
+        optimizer = optax.chain(whiten(window_covariance(x_unit, shape)), optimizer)
     fit = fit_kernel(
-        (x - x_mean) / x_scale,
-        (y - y_mean) / y_scale,
-        kernel_size,
+        x_unit,
+        y_unit,
+        shape,
         optimizer=optimizer,
         steps=steps,
+        init=jnp.zeros(shape) if key is None else None,
         key=key,
         bias=bias,
         loss=mean_squared_error,
-        on_progress=report,
+        on_progress=None if on_progress is None else report,
     )
     kernel = fit.kernel * y_scale / x_scale
     offset = None

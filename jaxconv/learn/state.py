@@ -1,7 +1,7 @@
 """What learning carries from step to step, and the step itself: pure functions over a dataclass."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar, dataclass_transform
 
 import chex
 import jax
@@ -14,7 +14,16 @@ from jaxconv.learn.losses import sum_squared_error
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
 
 
-@chex.dataclass(frozen=True)
+T = TypeVar("T")
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+def pure_state(cls: type[T]) -> type[T]:
+    """A frozen chex dataclass (a pytree), said so that type checkers know its fields."""
+    return chex.dataclass(cls, frozen=True)  # pyright: ignore[reportReturnType]
+
+
+@pure_state
 class LearnState:
     """What one step hands to the next.
 
@@ -90,7 +99,8 @@ def init(
     """
     kernel = jnp.asarray(kernel)
     bias = None if bias is None else jnp.asarray(bias, kernel.dtype)
-    return LearnState(kernel=kernel, bias=bias, optimizer_state=optimizer.init((kernel, bias)))
+    parameters: Any = (kernel, bias)
+    return LearnState(kernel=kernel, bias=bias, optimizer_state=optimizer.init(parameters))
 
 
 def step(
@@ -128,9 +138,9 @@ def step(
 
     Source: Dive into Deep Learning, section 7.2.4 (Learning a Kernel).
     """
-    parameters = (state.kernel, state.bias)
+    parameters: Any = (state.kernel, state.bias)  # any pytree, as optax sees it
 
-    def value(parameters: tuple[jax.Array, jax.Array | None]) -> jax.Array:
+    def value(parameters: Any) -> jax.Array:
         return loss(predict(x, *parameters), y)
 
     before, gradient = jax.value_and_grad(value)(parameters)
@@ -142,5 +152,6 @@ def step(
         grad=gradient,
         value_fn=value,
     )
-    kernel, bias = optax.apply_updates(parameters, updates)  # pyright: ignore
+    after: Any = optax.apply_updates(parameters, updates)
+    kernel, bias = after
     return LearnState(kernel=kernel, bias=bias, optimizer_state=optimizer_state), before
