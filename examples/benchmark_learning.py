@@ -48,13 +48,14 @@ def main() -> None:
     torch.set_num_threads(1)
     x, y = edge_images()
     start = jnp.asarray(START)
-    steps = compiled_steps(jnp.asarray(x), jnp.asarray(y))
+    jax_x, jax_y = jnp.asarray(x), jnp.asarray(y)
+    steps = compiled_steps(jax_x, jax_y)
     torch_x, torch_y = torch.from_numpy(x)[None, None], torch.from_numpy(y.copy())
     programs = {
         "torch, eager": lambda: learn_in_torch(torch_x, torch_y),
         "jaxconv, one compiled scan": lambda: jax.block_until_ready(steps(start)),
         "jaxconv, fit_kernel": lambda: jax.block_until_ready(
-            learn.fit_kernel(x, y, (1, 2), init=start, steps=STEPS)
+            learn.fit_kernel(jax_x, jax_y, (1, 2), init=start, steps=STEPS)
         ),
     }
     losses = [float(loss) for loss in programs["torch, eager"]()[0]]

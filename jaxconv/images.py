@@ -162,8 +162,8 @@ def quantise(pixels: np.ndarray) -> tuple[np.ndarray, float, float]:
     Example:
         >>> import numpy as np
         >>> from jaxconv import images
-        >>> images.quantise(np.array([-1.0, 0.003, 1.55]))
-        (array([  0, 100, 255], dtype=uint8), 0.01, -1.0)
+        >>> images.quantise(np.array([-0.25, 0.5, 63.5]))
+        (array([  0,   3, 255], dtype=uint8), 0.25, -0.25)
 
     Source: uniform quantisation; its error has variance `scale ** 2 / 12`.
     """

@@ -133,7 +133,7 @@ def learning(
         >>> figure = plots.learning(
         ...     x, y, y, kernels=kernels, losses=losses, labels=["grey"], title="difference"
         ... )
-        >>> [axes.get_title().splitlines()[0] for axes in figure.axes][:3]
+        >>> [axes.get_title().partition("\\n")[0] for axes in figure.axes][:3]
         ['before', 'after', 'prediction']
 
     Source: colours of Okabe and Ito, Color Universal Design, 2008.
