@@ -38,9 +38,8 @@ def draw_residual(axes: Axes, residual: np.ndarray, title: str) -> None:
         residual = np.take_along_axis(residual, largest, axis=-1)[..., 0]
     bound = float(np.percentile(np.abs(residual), 99.9)) or 1e-12
     image = axes.imshow(residual, cmap=SIGNED, vmin=-bound, vmax=bound)
-    axes.figure.colorbar(
-        image, ax=axes, location="bottom", fraction=0.05, pad=0.03, label="intensity"
-    )
+    # an inset is as high as the picture, whatever its shape
+    axes.figure.colorbar(image, cax=axes.inset_axes((1.03, 0, 0.05, 1)), label="intensity")
     axes.set_title(title, fontsize=10)
     axes.set_xticks([])
     axes.set_yticks([])
@@ -63,12 +62,19 @@ def draw_kernel(
         axes.text(
             column,
             row,
-            f"{value + 0.0:.3f}".replace("-0.000", "0.000"),
+            _number(value),
             ha="center",
             va="center",
             fontsize=size,
             color="white" if abs(value) > 0.6 * bound else "black",
         )
+
+
+def _number(value: float) -> str:
+    # six characters at most up to +-99; no minus before what rounds to zero
+    decimals = 3 if abs(value) < 9.9995 else 2
+    text = f"{value:.{decimals}f}" if abs(value) < 100 else f"{value:.3g}"
+    return text.removeprefix("-") if float(text) == 0 else text
 
 
 def draw_losses(
@@ -133,8 +139,8 @@ def learning(
         >>> figure = plots.learning(
         ...     x, y, y, kernels=kernels, losses=losses, labels=["grey"], title="difference"
         ... )
-        >>> [axes.get_title().partition("\\n")[0] for axes in figure.axes][:3]
-        ['before', 'after', 'prediction']
+        >>> [axes.get_title().splitlines()[0] for axes in figure.axes if axes.get_title()]
+        ['before', 'after', 'prediction', 'residual = prediction - after', 'learned kernel', 'loss']
 
     Source: colours of Okabe and Ito, Color Universal Design, 2008.
     """

@@ -152,7 +152,17 @@ def test_remarks_go_to_standard_error(tmp_path):
 
 @pytest.mark.parametrize(("optimizer", "steps"), [("lbfgs", 60), ("adam", 2000)])
 def test_other_optimisers_and_seeds(photo, tmp_path, optimizer, steps):
-    arguments = ("--photo", photo, "--optimizer", optimizer, "--seed", 3, "--json", "--steps", steps)
+    arguments = (
+        "--photo",
+        photo,
+        "--optimizer",
+        optimizer,
+        "--seed",
+        3,
+        "--json",
+        "--steps",
+        steps,
+    )
     result = _learn(*arguments, "--out", tmp_path / "out")
     assert json.loads(result.stdout)["learned"][0]["largest_error"] < 0.05
 

@@ -46,20 +46,21 @@ def learn(
         typer.Option(help="Size of the kernel to learn, HxW or one number for a square."),
     ] = None,
     target: Annotated[
-        str | None, typer.Option(help="The hidden kernel of the demonstration  [sobel_x]")
+        str | None, typer.Option(help="The hidden kernel of the demonstration (default: sobel_x)")
     ] = None,
     photo: Annotated[
-        str | None, typer.Option(help="The demonstration's photograph, name or file  [camera]")
+        str | None,
+        typer.Option(help="The demonstration's photograph, name or file (default: camera)"),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("learned"),
     steps: Annotated[
         int | None,
-        typer.Option(help="Steps of the optimiser  [sgd 40, lbfgs 60, adam 500]"),
+        typer.Option(help="Steps of the optimiser (default: sgd 40, lbfgs 60, adam 500)"),
     ] = None,
     optimizer: Annotated[str, typer.Option(help="sgd (whitened), lbfgs or adam.")] = "sgd",
     learning_rate: Annotated[
         float | None,
-        typer.Option(help="For sgd  [0.25] and adam  [0.1]; lbfgs finds its own step"),
+        typer.Option(help="For sgd (default: 0.25) and adam (default: 0.1)."),
     ] = None,
     one_kernel: Annotated[
         bool, typer.Option("--one-kernel", help="Learn one kernel for all colours, not one each.")
@@ -74,8 +75,7 @@ def learn(
 ) -> None:
     """Learn the kernel that turned one image into another.
 
-    Without images: learn the edge detector of a 6x8 image, then recover a filter from a
-    photograph and its filtered copy.
+    Without images: learn an edge detector from 6x8 pixels, then a filter from a photograph.
     """
     from jaxconv.cli import learn as command
 

@@ -63,8 +63,6 @@ def run(request: Request) -> None:
     if request.before is None:
         edge = edge_detection()
         report.print_edge(console, edge)
-    for remark in [*pair.remarks, *_unseen(pair)]:
-        print(f"jaxconv learn: {remark}", file=sys.stderr)
     report.print_task(console, pair)
     began = time.perf_counter()
     fits = _fit(pair, request)
@@ -72,6 +70,8 @@ def run(request: Request) -> None:
     _refuse_divergence(fits, pair, request)
     prediction = _prediction(pair, fits)
     files = write_results(request.out, report.writers(pair, fits, prediction))
+    for remark in [*pair.remarks, *_unseen(pair)]:
+        print(f"jaxconv learn: {remark}", file=sys.stderr)
     report.print_fits(console, pair, fits, seconds, files)
     if request.json:
         print(json.dumps(report.as_json(pair, fits, seconds, files, edge)))
