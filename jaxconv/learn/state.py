@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxconv.functional import corr2d
 from jaxconv.learn.losses import sum_squared_error
+from jaxconv.planes import correlate
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -52,7 +52,7 @@ def predict(x: jax.Array, kernel: jax.Array, bias: jax.Array | None = None) -> j
         Planes (*batch, H - h + 1, W - w + 1).
 
     Raises:
-        ValueError: as `corr2d` does.
+        ValueError: as `jaxconv.correlate` does.
 
     Example:
         >>> import jax.numpy as jnp
@@ -62,13 +62,7 @@ def predict(x: jax.Array, kernel: jax.Array, bias: jax.Array | None = None) -> j
 
     Source: Dive into Deep Learning, section 7.2.2 (Convolutional Layers).
     """
-    if x.ndim == 2:
-        y = corr2d(x, kernel)
-    else:
-        # (*batch, H, W) -> (N, H, W): one vmapped axis however many there are
-        planes = x.reshape(-1, *x.shape[-2:])
-        y = jax.vmap(corr2d, in_axes=(0, None))(planes, kernel)
-        y = y.reshape(*x.shape[:-2], *y.shape[-2:])
+    y = correlate(x, kernel, axes=(-2, -1))
     return y if bias is None else y + bias
 
 
