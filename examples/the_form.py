@@ -32,8 +32,8 @@ def layer(x, w):
 
 
 def transpose(y, w):
-    # one more row: of the two heights that give this output height, 9 is the larger
-    return jaxconv.conv_transpose(y, w, output_padding=(0, 0), **arguments)
+    # heights 8 and 9 give the same output height; output_padding picks the larger
+    return jaxconv.conv_transpose(y, w, output_padding=(1, 0), **arguments)
 
 
 def kernel_gradient(x, y):
@@ -69,8 +69,8 @@ print("contractions in the gradient's program:", ", ".join(sorted(contractions))
 assert sorted(contractions) == ["input", "kernel", "output"]
 
 # %% [markdown]
-# Nor does vmap: an axis on x and y is a batch axis, one on x and w or on w and y joins the channels,
-# one on all three joins the groups.
+# Nor does vmap: an axis on x and y is a batch axis, one on x and w or on w and y joins the
+# channels, one on all three joins the groups.
 
 # %%
 for axes, joins in {(0, None): "batch", (None, 0): "output channels", (0, 0): "groups"}.items():
