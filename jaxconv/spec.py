@@ -8,8 +8,8 @@ import operator
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import jax
 import numpy as np
+from jax.core import Tracer
 
 from jaxconv import shapes
 
@@ -277,7 +277,7 @@ def _integer(caller: str, name: str, value: Any, entry: Any) -> int:
             return operator.index(entry)
         except TypeError:
             pass
-    if isinstance(entry, jax.core.Tracer):
+    if isinstance(entry, Tracer):
         raise TypeError(
             f"{caller}: {name} must be a fixed integer, but is traced here; under jax.jit name it "
             "in static_argnames"
