@@ -133,7 +133,8 @@ def check_precision(caller: str, precision: Any) -> Any:
     if precision is None:
         return None
     if isinstance(precision, (tuple, list)) and len(precision) == 2:
-        return (check_precision(caller, precision[0]), check_precision(caller, precision[1]))
+        default = jax.lax.Precision.DEFAULT  # lax takes no None inside a pair
+        return tuple(check_precision(caller, entry) or default for entry in precision)
     try:
         return jax.lax.Precision(precision)
     except (ValueError, TypeError):  # TypeError: what cannot be hashed
