@@ -56,8 +56,8 @@ def draw_kernel(
     cell = inches / max(kernel.shape)
     if cell < SMALLEST_CELL:
         return
-    # 72 points an inch; six characters, each 0.6 of its size wide, fill the cell
-    size = min(16.0, 72 * cell / (6 * 0.6))
+    # 72 points an inch; six characters and a gap, each 0.6 of its size wide, fill the cell
+    size = min(16.0, 72 * cell / (7 * 0.6))
     for (row, column), value in np.ndenumerate(kernel):
         axes.text(
             column,

@@ -144,11 +144,12 @@ def _batch(operands, axes, *, contraction: Contraction, spec: ConvSpec, **params
     join = _JOINS.get(carriers, _join_group)
     size = next(o.shape[a] for o, a in zip(operands, axes, strict=True) if a is not None)
     if size == 0:  # nothing to compute, and channels or groups cannot be none
-        one = [
+        first, second = (
             array if axis is None else jax.eval_shape(partial(jnp.sum, axis=axis), array)
             for array, axis in zip(operands, axes, strict=True)
-        ]
-        return jnp.zeros((0, *_result_shape(contraction, *one, spec)), params["dtype"]), 0
+        )
+        shape = _result_shape(contraction, first, second, spec)
+        return jnp.zeros((0, *shape), params["dtype"]), 0
     first, second = (
         array if axis is None else join.merge(name, jnp.moveaxis(array, axis, 0), spec)
         for name, array, axis in zip(names, operands, axes, strict=True)

@@ -15,7 +15,7 @@ import optax
 
 from jaxconv.learn.fit import kernel_shape
 
-WINDOWS = 2**18  # enough for the covariance of the largest kernels that one learns this way
+WINDOWS = 2**16  # a hundred and more for each weight of the largest kernels learned this way
 CHUNK = 2**22  # numbers at once
 
 
@@ -24,7 +24,7 @@ def window_covariance(x: jax.Array, kernel_size: int | tuple[int, int]) -> np.nd
 
     `C[(a, b), (c, d)] = mean over i, j of x[..., i + a, j + b] * x[..., i + c, j + d]`
 
-    Images of more than 2 ** 18 windows are sampled, every n-th row of windows.
+    Images of twice 2 ** 16 windows and more are sampled, every n-th row of windows.
 
     Args:
         x: planes (*batch, H, W), as a rule with their mean subtracted.
