@@ -95,8 +95,8 @@ row(
 )
 row(
     "causal_conv1d",
-    {"state": object()},
-    "state must be an array of numbers, not object",
+    {"state": ...},
+    "state must be an array of numbers, not ellipsis",
     TypeError,
 )
 row("conv", {"x": np.array(["a"])}, "x must be an array of numbers, not <U1", TypeError)
