@@ -134,6 +134,15 @@ for name in (*LAYERS.split(), *PLANES.split(), "causal_conv1d"):
         _1=lambda a: a.astype(jnp.int32),
         _2=lambda a: a.astype(jnp.int32),
     )
+    for storage, wide in (("float8_e4m3fn", "float32"), ("int4", "int32")):
+        row(
+            name,
+            {"1": A(shapes[0], storage), "2": A(shapes[1], storage)},
+            f"{{1}} is {storage}, which is for storage; cast it: {{1}}.astype(jnp.{wide})",
+            TypeError,
+            _1=lambda a, wide=wide: a.astype(wide),
+            _2=lambda a, wide=wide: a.astype(wide),
+        )
     row(name, {"method": "fast"}, "method='fast' is none of 'auto', 'lax', 'loops', 'taps'")
 row("conv", {"method": ["lax"]}, "method=['lax'] is none of 'auto', 'lax', 'loops', 'taps'")
 row(
@@ -160,7 +169,16 @@ for preferred, operands in (("int32", "float32"), ("int8", "int16"), ("uint8", "
 row(
     LAYERS, {"preferred_element_type": "big"}, "preferred_element_type='big' is no dtype", TypeError
 )
-for precision, shown in (("best", "'best'"), (3, "3"), (("high", "best"), "'best'"), ({}, "{}")):
+for precision, shown in (
+    ("best", "'best'"),
+    (3, "3"),
+    (("high", "best"), "'best'"),
+    ({}, "{}"),
+    (
+        (("high", "high"), "high"),
+        "('high', 'high')",
+    ),
+):
     row(
         LAYERS,
         {"precision": precision},
@@ -720,6 +738,11 @@ def test_keys_are_no_numbers():
     key = jax.random.key(0)
     with says(TypeError, "conv: x is key<fry>, which is no number"):
         jaxconv.conv(key, A((3, 3, 3, 8)).make())
+    with says(TypeError, "unfold: x is key<fry>, which is no number"):
+        jaxconv.unfold(jax.random.split(key, 6).reshape(3, 2), (2,))
+    with says(TypeError, "conv: preferred_element_type=key<fry> is no dtype"):
+        x, w = A((1, 4, 4, 3)).make(), A((3, 3, 3, 8)).make()
+        jaxconv.conv(x, w, preferred_element_type=key.dtype)
 
 
 def test_a_traced_number_is_told_from_a_wrong_one():
