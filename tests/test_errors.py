@@ -25,6 +25,9 @@ class A:
     shape: tuple[int, ...]
     dtype: Any = "float32"
 
+    def __repr__(self):
+        return f"{self.dtype}{self.shape}"
+
     def make(self):
         return np.zeros(self.shape, jnp.dtype(self.dtype))
 
@@ -95,8 +98,8 @@ row(
 )
 row(
     "causal_conv1d",
-    {"state": object()},
-    "state must be an array of numbers, not object",
+    {"state": {}},
+    "state must be an array of numbers, not dict",
     TypeError,
 )
 row("conv", {"x": np.array(["a"])}, "x must be an array of numbers, not <U1", TypeError)
