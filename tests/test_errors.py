@@ -25,6 +25,9 @@ class A:
     shape: tuple[int, ...]
     dtype: Any = "float32"
 
+    def __repr__(self):
+        return f"{self.dtype}{self.shape}"
+
     def make(self):
         return np.zeros(self.shape, jnp.dtype(self.dtype))
 
@@ -95,8 +98,8 @@ row(
 )
 row(
     "causal_conv1d",
-    {"state": ...},
-    "state must be an array of numbers, not ellipsis",
+    {"state": {}},
+    "state must be an array of numbers, not dict",
     TypeError,
 )
 row("conv", {"x": np.array(["a"])}, "x must be an array of numbers, not <U1", TypeError)
@@ -135,6 +138,14 @@ for name in (*LAYERS.split(), *PLANES.split(), "causal_conv1d"):
         _2=lambda a: a.astype(jnp.int32),
     )
     row(name, {"method": "fast"}, "method='fast' is none of 'auto', 'lax', 'loops', 'taps'")
+for narrow, wide in (("float8_e4m3fn", "bfloat16"), ("int4", "int8"), ("uint2", "int8")):
+    row(
+        "conv",
+        {"x": A((2, 8, 8, 3), narrow), "w": A((3, 3, 3, 8), wide)},
+        f"x is {narrow}, which is for storage; compute in a wider one: x.astype(jnp.{wide})",
+        TypeError,
+        x=lambda x, wide=wide: x.astype(wide),
+    )
 row("conv", {"method": ["lax"]}, "method=['lax'] is none of 'auto', 'lax', 'loops', 'taps'")
 row(
     "fold",
