@@ -119,6 +119,7 @@ def _wide(a: np.ndarray, b: np.ndarray) -> np.dtype:
 
 def _split_channels(a: np.ndarray, groups: int) -> np.ndarray:
     """(..., groups * c) -> (..., groups, c), in the wide dtype."""
+    a = np.asarray(a)
     return a.astype(_wide(a, a)).reshape(*a.shape[:-1], groups, a.shape[-1] // groups)
 
 

@@ -142,11 +142,18 @@ def _batch(operands, axes, *, contraction: Contraction, spec: ConvSpec, **params
     mapped = {name for name, axis in zip(names, axes, strict=True) if axis is not None}
     carriers = frozenset({*mapped, _MAKES[contraction]})
     join = _JOINS.get(carriers, _join_group)
+    size = next(o.shape[a] for o, a in zip(operands, axes, strict=True) if a is not None)
+    if size == 0:  # nothing to compute, and channels or groups cannot be none
+        first, second = (
+            array if axis is None else jax.eval_shape(partial(jnp.sum, axis=axis), array)
+            for array, axis in zip(operands, axes, strict=True)
+        )
+        shape = _result_shape(contraction, first, second, spec)
+        return jnp.zeros((0, *shape), params["dtype"]), 0
     first, second = (
         array if axis is None else join.merge(name, jnp.moveaxis(array, axis, 0), spec)
         for name, array, axis in zip(names, operands, axes, strict=True)
     )
-    size = next(o.shape[a] for o, a in zip(operands, axes, strict=True) if a is not None)
     joined = dataclasses.replace(spec, groups=spec.groups * size) if join is _join_group else spec
     result = contract(contraction, first, second, joined, **params)
     return join.split(_MAKES[contraction], result, spec, size), 0

@@ -4,10 +4,11 @@ Only the kernel's gradient so far: XLA's CPU convolution has no grouped weight g
 and falls to a scalar loop (`batch_group_count`), while one batched matrix product a tap does not.
 """
 
-from itertools import product
+import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jaxconv.dtypes import accumulation_dtype
@@ -19,18 +20,22 @@ def kernel(
 ) -> jax.Array:
     """w[k, g, i, o] = sum over n, t of (x shifted by k)[n, t, g, i] y[n, t, g, o], k by k."""
     sums = accumulation_dtype(x, y, dtype)
-    groups = spec.groups
-    x = _embed(x.astype(sums), spec)
-    y = y.astype(sums).reshape(*y.shape[:-1], groups, y.shape[-1] // groups)
+    # groups first, once for all taps: (n, *space, g * c) -> (g, n, *space, c)
+    x = _groups_first(_embed(x.astype(sums), spec), spec.groups)
+    y = _groups_first(y.astype(sums), spec.groups)
+    groups, outputs = spec.groups, y.shape[-1]
+    y = y.reshape(groups, math.prod(y.shape[1:-1]), outputs)
 
     def tap(k):
         shifted = _shift(x, k, spec)
-        shifted = shifted.reshape(*shifted.shape[:-1], groups, shifted.shape[-1] // groups)
-        return jnp.einsum("...gi,...go->igo", shifted, y, precision=precision)
+        shifted = shifted.reshape(groups, y.shape[1], x.shape[-1])
+        return jnp.einsum("gpi,gpo->igo", shifted, y, precision=precision)
 
-    w = jnp.stack([tap(k) for k in product(*map(range, spec.kernel_size))])
+    # one compiled body for all taps: compile time does not grow with the kernel
+    taps = np.array(list(np.ndindex(*spec.kernel_size)), np.int32)
+    w = lax.map(tap, jnp.asarray(taps))
     # (taps, i, g, o) -> (*kernel, i, g * o)
-    return w.reshape(*spec.kernel_size, w.shape[1], groups * w.shape[-1]).astype(dtype)
+    return w.reshape(*spec.kernel_size, w.shape[1], groups * outputs).astype(dtype)
 
 
 CONTRACTIONS = {"kernel": kernel}
@@ -41,11 +46,14 @@ def _embed(x: jax.Array, spec: ConvSpec) -> jax.Array:
     return lax.pad(x, jnp.zeros((), x.dtype), config)
 
 
-def _shift(x: jax.Array, k: tuple[int, ...], spec: ConvSpec) -> jax.Array:
-    """(n, *space', channels): for each output position, the element under kernel entry k."""
-    starts = [k_ * d for k_, d in zip(k, spec.dilation, strict=True)]
-    limits = [
-        b + (m - 1) * s + 1 for b, m, s in zip(starts, spec.output_size, spec.stride, strict=True)
-    ]
-    n, channels = x.shape[0], x.shape[-1]
-    return lax.slice(x, (0, *starts, 0), (n, *limits, channels), (1, *spec.stride, 1))
+def _groups_first(a: jax.Array, groups: int) -> jax.Array:
+    """(n, *space, g * c) -> (g, n, *space, c)."""
+    return jnp.moveaxis(a.reshape(*a.shape[:-1], groups, a.shape[-1] // groups), -2, 0)
+
+
+def _shift(x: jax.Array, k: jax.Array, spec: ConvSpec) -> jax.Array:
+    """(g, n, *space', i): for each output position, the element under kernel entry k."""
+    starts = [k[axis] * d for axis, d in enumerate(spec.dilation)]
+    sizes = [(m - 1) * s + 1 for m, s in zip(spec.output_size, spec.stride, strict=True)]
+    x = lax.dynamic_slice(x, (0, 0, *starts, 0), (*x.shape[:2], *sizes, x.shape[-1]))
+    return x[:, :, *(slice(None, None, s) for s in spec.stride)]

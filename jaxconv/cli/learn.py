@@ -1,0 +1,204 @@
+"""`jaxconv learn`: from two images, or from a photograph and a kernel it hides, to a kernel."""
+
+import json
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from jaxconv.cli import report
+from jaxconv.cli.pairs import Pair, colours, demonstration, from_files
+from jaxconv.cli.problem import Problem, told_as_problem
+from jaxconv.cli.results import check_writable, write_results
+from jaxconv.learn import (
+    Fit,
+    fit_kernel,
+    predict,
+    recover_kernel,
+    seen_directions,
+    window_covariance,
+)
+
+# name -> (steps, learning rate) that bring a 3x3 kernel home on a photograph
+OPTIMIZERS: dict[str, tuple[int, float | None]] = {
+    "sgd": (40, 0.25),  # on whitened gradients
+    "lbfgs": (60, None),
+    "adam": (500, 0.1),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """The command's options as they were given."""
+
+    before: Path | None = None
+    after: Path | None = None
+    kernel: str | None = None
+    target: str | None = None
+    photo: str | None = None
+    out: Path = Path("learned")
+    steps: int | None = None
+    optimizer: str = "sgd"
+    learning_rate: float | None = None
+    one_kernel: bool = False
+    bias: bool = True
+    seed: int | None = None
+    json: bool = False
+
+
+def run(request: Request) -> None:
+    """Check everything, learn, write the folder, print."""
+    request = _with_defaults(request)
+    check_writable(request.out)
+    pair = _pair(request)
+    console = Console(quiet=request.json, highlight=False)
+    edge = None
+    if request.before is None:
+        edge = edge_detection()
+        report.print_edge(console, edge)
+    report.print_task(console, pair)
+    began = time.perf_counter()
+    fits = _fit(pair, request)
+    seconds = time.perf_counter() - began
+    _refuse_divergence(fits, pair, request)
+    prediction = _prediction(pair, fits)
+    files = write_results(request.out, report.writers(pair, fits, prediction))
+    for remark in [*pair.remarks, *_unseen(pair)]:
+        print(f"jaxconv learn: {remark}", file=sys.stderr)
+    report.print_fits(console, pair, fits, seconds, files)
+    if request.json:
+        print(json.dumps(report.as_json(pair, fits, seconds, files, edge)))
+
+
+def edge_detection() -> Fit:
+    """Learn the (1, 2) edge detector from the 6x8 image of Dive into Deep Learning, 7.2.4."""
+    x = np.ones((6, 8), np.float32)
+    x[:, 2:6] = 0
+    y = np.asarray(predict(x, np.array([[1, -1]], np.float32)))  # pyright: ignore
+    return fit_kernel(x, y, (1, 2), init=np.array([[0.0166553, 0.6072187]]))  # pyright: ignore
+
+
+def _with_defaults(request: Request) -> Request:
+    if request.optimizer not in OPTIMIZERS:
+        raise Problem(
+            f"no optimizer is called {request.optimizer!r}; known: {', '.join(OPTIMIZERS)}"
+        )
+    steps, rate = OPTIMIZERS[request.optimizer]
+    if request.steps is not None and request.steps < 1:
+        raise Problem(f"--steps must be 1 or more, got {request.steps}")
+    if request.learning_rate is not None:
+        if rate is None:
+            raise Problem(
+                f"{request.optimizer} finds its own step; --learning-rate needs --optimizer sgd "
+                f"or adam"
+            )
+        if not 0 < request.learning_rate < float("inf"):
+            raise Problem(f"--learning-rate must be above 0, got {request.learning_rate}")
+        rate = request.learning_rate
+    if request.seed is not None and not 0 <= request.seed < 2**32:
+        raise Problem(f"--seed must be from 0 to 2**32 - 1, got {request.seed}")
+    return replace(request, steps=request.steps or steps, learning_rate=rate)
+
+
+def _pair(request: Request) -> Pair:
+    if (request.before is None) != (request.after is None):
+        raise Problem("needs two images, BEFORE and AFTER, or none for the demonstration")
+    with told_as_problem():
+        if request.before is not None and request.after is not None:
+            for name, value in (("--target", request.target), ("--photo", request.photo)):
+                if value is not None:
+                    raise Problem(f"{name} belongs to the demonstration, not to two images")
+            return from_files(request.before, request.after, request.kernel)
+        return demonstration(request.photo or "camera", request.target or "sobel_x", request.kernel)
+
+
+def _unseen(pair: Pair) -> list[str]:
+    x = pair.before if pair.before.ndim == 2 else np.moveaxis(pair.before, -1, 0)
+    weights = pair.kernel_size[0] * pair.kernel_size[1]
+    seen = seen_directions(window_covariance(x - x.mean(), pair.kernel_size))  # pyright: ignore
+    if seen == weights:
+        return []
+    return [
+        f"{pair.name} tells only {seen} of the kernel's {weights} weights apart: other kernels fit "
+        f"as well as the one learned"
+    ]
+
+
+def _optimizer(request: Request) -> optax.GradientTransformation:
+    if request.optimizer == "lbfgs":
+        return optax.lbfgs(memory_size=30)
+    assert request.learning_rate is not None  # _with_defaults saw to it
+    if request.optimizer == "adam":
+        return optax.adam(request.learning_rate)
+    return optax.sgd(request.learning_rate)
+
+
+def _fit(pair: Pair, request: Request) -> list[Fit]:
+    # (H, W, 3) -> (3, H, W): planes lead; one kernel for all takes them as a batch
+    x, y = (np.moveaxis(a, -1, 0) if a.ndim == 3 else a[None] for a in (pair.before, pair.after))
+    parts = [(x, y)] if request.one_kernel else list(zip(x, y, strict=True))
+    optimizer, steps = _optimizer(request), request.steps
+    assert steps is not None
+    key = None if request.seed is None else jax.random.key(request.seed)
+    console = Console(stderr=True)
+    fits = []
+    with Progress(
+        TextColumn("learning"),
+        BarColumn(),
+        TextColumn("step {task.completed} of {task.total}  loss {task.fields[loss]}"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    ) as progress:
+        bar = progress.add_task("learning", total=steps * len(parts), loss="")
+        for number, (x_part, y_part) in enumerate(parts):
+
+            def show(done: int, loss: float, before: int = number * steps) -> None:
+                progress.update(bar, completed=before + done, loss=f"{loss:.3g}")
+
+            with told_as_problem():
+                fits.append(
+                    recover_kernel(
+                        jnp.asarray(x_part),
+                        jnp.asarray(y_part),
+                        pair.kernel_size,
+                        optimizer=optimizer,
+                        whitened=request.optimizer == "sgd",
+                        steps=steps,
+                        key=key,
+                        bias=request.bias,
+                        on_progress=show if console.is_terminal else None,
+                    )
+                )
+    return [jax.tree.map(np.asarray, fit) for fit in fits]
+
+
+def _refuse_divergence(fits: list[Fit], pair: Pair, request: Request) -> None:
+    for fit, colour in zip(fits, colours(pair, len(fits)), strict=True):
+        if (step := fit.diverged_at) is not None:
+            where = "" if len(fits) == 1 else f" on the {colour} plane"
+            advice = (
+                f"try --learning-rate {request.learning_rate / 10:g}, or leave it out"
+                if request.learning_rate
+                else "try --optimizer sgd"
+            )
+            raise Problem(f"learning diverged{where} at step {step} of {request.steps}: {advice}")
+
+
+def _prediction(pair: Pair, fits: list[Fit]) -> np.ndarray:
+    if pair.before.ndim == 2:
+        return np.asarray(predict(pair.before, fits[0].kernel, fits[0].bias))  # pyright: ignore
+    each = fits * 3 if len(fits) == 1 else fits
+    planes = [
+        predict(pair.before[..., plane], fit.kernel, fit.bias)  # pyright: ignore
+        for plane, fit in enumerate(each)
+    ]
+    return np.stack([np.asarray(plane) for plane in planes], axis=-1)

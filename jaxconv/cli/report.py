@@ -1,0 +1,171 @@
+"""What `jaxconv learn` says: tables for people, JSON for machines, files for both."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from jaxconv import plots
+from jaxconv.cli.pairs import Pair, colours
+from jaxconv.learn import Fit
+
+
+def print_edge(console: Console, fit: Fit) -> None:
+    """Print the loss table of the edge detection example and what it learned."""
+    console.print("[bold]1. The edge of a 6x8 image[/bold]: learn (1, -1), 10 steps of SGD")
+    table = Table("step", "summed squared error", box=box.SIMPLE_HEAD)
+    for step in range(2, 11, 2):
+        table.add_row(str(step), f"{fit.losses[step - 1]:.3f}")
+    console.print(table)
+    first, second = np.asarray(fit.kernel)[0]
+    console.print(f"learned ({first:.4f}, {second:.4f}), true (1, -1)\n")
+
+
+def print_task(console: Console, pair: Pair) -> None:
+    """Print what is about to be learned from what."""
+    size = "x".join(map(str, pair.before.shape[:2]))
+    kernel = "x".join(map(str, pair.kernel_size))
+    if pair.truth is None:
+        console.print(f"[bold]{pair.name}[/bold], {size}: learn a {kernel} kernel")
+        return
+    console.print(
+        f"[bold]2. A photograph[/bold]: {pair.name}, {size}, filtered with {pair.target}, "
+        f"which the learner does not see"
+    )
+    console.print(
+        f"saved in 8 bits: intensity = {pair.scale:.6f} * level {pair.offset:+.4f}, so rounding "
+        f"leaves a mean squared error of {pair.floor:.2e}\n"
+    )
+
+
+def print_fits(
+    console: Console, pair: Pair, fits: Sequence[Fit], seconds: float, files: Sequence[str]
+) -> None:
+    """Print each kernel, beside the true one where it is known, and how well it fits."""
+    for fit, colour in zip(fits, colours(pair, len(fits)), strict=True):
+        name = "learned" if len(fits) == 1 else f"learned, {colour}"
+        table = Table(name, *([] if pair.truth is None else ["true"]), box=box.SIMPLE_HEAD)
+        for row, values in enumerate(np.asarray(fit.kernel)):
+            true = [] if pair.truth is None else [_numbers(pair.truth[row])]
+            table.add_row(_numbers(values), *true)
+        console.print(table)
+        if pair.truth is not None:
+            console.print(f"largest error of an entry: {largest_error(fit, pair.truth):.5f}")
+        bias = "" if fit.bias is None else f", bias {float(fit.bias):+.6f}"
+        console.print(
+            f"loss {fit.losses[0]:.3e} -> {fit.final_loss:.3e}{bias}"
+            + (" (still falling: more --steps may help)" if still_falling(fit) else "")
+        )
+    steps = len(fits[0].losses)
+    console.print(f"\n{steps} steps in {seconds:.1f} s, compilation included")
+    console.print("wrote " + ", ".join(files), soft_wrap=True)
+
+
+def _numbers(values: np.ndarray) -> str:
+    return " ".join(f"{value:8.4f}" for value in values)
+
+
+def largest_error(fit: Fit, truth: np.ndarray) -> float:
+    """The largest absolute difference of an entry from the true kernel's."""
+    return float(np.abs(np.asarray(fit.kernel) - truth).max())
+
+
+def still_falling(fit: Fit) -> bool:
+    """Whether the last tenth of the steps took off more than a hundredth of the loss."""
+    losses = np.asarray(fit.losses)
+    if len(losses) < 10:
+        return False
+    return bool(fit.final_loss < 0.99 * losses[-len(losses) // 10])
+
+
+def as_json(
+    pair: Pair, fits: Sequence[Fit], seconds: float, files: Sequence[str], edge: Fit | None
+) -> dict[str, Any]:
+    """Gather the run in one object of plain numbers."""
+    kernels = []
+    for fit, colour in zip(fits, colours(pair, len(fits)), strict=True):
+        kernels.append(
+            {
+                "plane": colour,
+                "kernel": np.asarray(fit.kernel).tolist(),
+                "bias": None if fit.bias is None else float(fit.bias),
+                "first_loss": float(fit.losses[0]),
+                "final_loss": float(fit.final_loss),
+                "still_falling": still_falling(fit),
+                "largest_error": (None if pair.truth is None else largest_error(fit, pair.truth)),
+            }
+        )
+    return {
+        "image": pair.name,
+        "size": list(pair.before.shape),
+        "kernel_size": list(pair.kernel_size),
+        "target": pair.target,
+        "true_kernel": None if pair.truth is None else pair.truth.tolist(),
+        "scale": pair.scale,
+        "offset": pair.offset,
+        "rounding_loss": pair.floor,
+        "steps": len(fits[0].losses),
+        "seconds": round(seconds, 3),
+        "learned": kernels,
+        "edge": (
+            None
+            if edge is None
+            else {"losses": edge.losses.tolist(), "kernel": edge.kernel.tolist()}
+        ),
+        "files": list(files),
+    }
+
+
+def writers(
+    pair: Pair, fits: Sequence[Fit], prediction: np.ndarray
+) -> dict[str, Callable[[Path], object]]:
+    """Say how to write each file of the results."""
+    kernels = [np.asarray(fit.kernel) for fit in fits]
+    losses = [np.asarray(fit.losses) for fit in fits]
+    names = colours(pair, len(fits))
+    stacked = kernels[0] if len(kernels) == 1 else np.stack(kernels)
+    return {
+        "kernel.npy": lambda path: np.save(path, stacked),
+        "kernel.csv": lambda path: path.write_text(_kernel_csv(fits, names)),
+        "losses.csv": lambda path: path.write_text(_losses_csv(losses, names)),
+        "learning.png": lambda path: plots.learning(
+            pair.before,
+            pair.after,
+            prediction,
+            kernels=kernels,
+            losses=losses,
+            labels=names,
+            title=_title(pair, fits),
+            floor=pair.floor,
+        ).savefig(path),
+    }
+
+
+def _title(pair: Pair, fits: Sequence[Fit]) -> str:
+    size = "x".join(map(str, pair.kernel_size))
+    if pair.truth is None:
+        return f"A {size} kernel learned from {pair.name}"
+    error = max(largest_error(fit, pair.truth) for fit in fits)
+    return (
+        f"{pair.target} ({size}) recovered from {pair.name}: largest error of an entry {error:.1e}"
+    )
+
+
+def _kernel_csv(fits: Sequence[Fit], names: Sequence[str]) -> str:
+    # numpy.loadtxt(path, delimiter=",") skips the lines with "#": kernels below each other
+    lines = []
+    for fit, name in zip(fits, names, strict=True):
+        lines.append(f"# {name}" + ("" if fit.bias is None else f", bias {float(fit.bias):.9g}"))
+        lines += [",".join(f"{value:.9g}" for value in row) for row in np.asarray(fit.kernel)]
+    return "\n".join(lines) + "\n"
+
+
+def _losses_csv(losses: Sequence[np.ndarray], names: Sequence[str]) -> str:
+    lines = ["step," + ",".join(name.replace(" ", "_") for name in names)]
+    for step, row in enumerate(zip(*losses, strict=True), start=1):
+        lines.append(f"{step}," + ",".join(f"{value:.9g}" for value in row))
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,227 @@
+"""A whole run of learning in one call: `fit_kernel`."""
+
+import functools
+from collections.abc import Callable
+from numbers import Integral
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+
+from jaxconv.learn.losses import sum_squared_error
+from jaxconv.learn.state import LearnState, Loss, predict, pure_state, step
+from jaxconv.learn.state import init as begin
+
+REPORTS = 20  # calls of on_progress in a run that is long enough
+
+
+@pure_state
+class Fit:
+    """What a run of learning found.
+
+    Attributes:
+        kernel: (h, w), after the last step.
+        bias: scalar after the last step, or None where none was learned.
+        losses: (steps,); `losses[i]` is the loss that step i + 1 saw, before its update.
+        final_loss: scalar, the loss of the kernel returned, after the last update.
+        zero_loss: scalar, the loss of predicting 0 everywhere: the scale of the losses.
+    """
+
+    kernel: jax.Array
+    bias: jax.Array | None
+    losses: jax.Array
+    final_loss: jax.Array
+    zero_loss: jax.Array
+
+    @property
+    def diverged_at(self) -> int | None:
+        """The step (counted from 1) at which learning diverged, None if it did not.
+
+        It diverged if the run ends with a loss that is not finite or above the one it started
+        from; the step is the first of those at the end that saw such a loss. Losses below the
+        rounding of zero_loss do not count as growth.
+        """
+        losses = np.append(np.asarray(self.losses), np.asarray(self.final_loss))
+        rounding = np.finfo(losses.dtype).eps * np.asarray(self.zero_loss)
+        # not "above": a comparison with NaN has to come out as astray
+        astray = ~((losses <= max(losses[0], rounding)) & np.isfinite(losses))
+        if not astray[-1]:
+            return None
+        return int(np.flatnonzero(~astray).max(initial=-1)) + 2
+
+
+@functools.partial(jax.jit, static_argnames=("optimizer", "loss", "length"))
+def _run(
+    state: LearnState,
+    x: jax.Array,
+    y: jax.Array,
+    *,
+    optimizer: optax.GradientTransformation,
+    loss: Loss,
+    length: int,
+) -> tuple[LearnState, jax.Array]:
+    def body(state: LearnState, _: None) -> tuple[LearnState, jax.Array]:
+        return step(state, x, y, optimizer=optimizer, loss=loss)
+
+    return lax.scan(body, state, None, length=length)
+
+
+def _begin(start: jax.Array, *, optimizer: optax.GradientTransformation, bias: bool) -> LearnState:
+    return begin(start, jnp.zeros((), start.dtype) if bias else None, optimizer=optimizer)
+
+
+@functools.partial(jax.jit, static_argnames="loss")
+def _finish(state: LearnState, losses: jax.Array, x: jax.Array, y: jax.Array, *, loss: Loss) -> Fit:
+    return Fit(
+        kernel=state.kernel,
+        bias=state.bias,
+        losses=losses,
+        final_loss=loss(predict(x, state.kernel, state.bias), y),
+        zero_loss=loss(jnp.zeros_like(y), y),
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("optimizer", "loss", "length", "bias"))
+def _whole(
+    start: jax.Array,
+    x: jax.Array,
+    y: jax.Array,
+    *,
+    optimizer: optax.GradientTransformation,
+    loss: Loss,
+    length: int,
+    bias: bool,
+) -> Fit:
+    # one program: on small images calling several would cost more than the steps
+    state = _begin(start, optimizer=optimizer, bias=bias)
+    state, losses = _run(state, x, y, optimizer=optimizer, loss=loss, length=length)
+    return _finish(state, losses, x, y, loss=loss)
+
+
+def kernel_shape(kernel_size: int | tuple[int, int], *, function: str) -> tuple[int, int]:
+    """Read a kernel size as (h, w)."""
+    given: Any = kernel_size
+    pair = (given, given) if isinstance(given, Integral) else given
+    if (
+        not isinstance(pair, tuple | list)
+        or len(pair) != 2
+        or not all(isinstance(n, Integral) and int(n) >= 1 for n in pair)
+    ):
+        raise ValueError(
+            f"{function}: kernel_size must be one or two integers of 1 or more, got {kernel_size!r}"
+        )
+    return int(pair[0]), int(pair[1])
+
+
+def _check(x: jax.Array, y: jax.Array, shape: tuple[int, int], steps: int) -> None:
+    for name, array in (("x", x), ("y", y)):
+        if not jnp.issubdtype(array.dtype, jnp.floating):
+            raise TypeError(
+                f"fit_kernel: {name} must hold floating-point numbers, got {name}.dtype="
+                f"{array.dtype}: convert it, as in {name}.astype('float32') / 255"
+            )
+        if array.ndim < 2:
+            raise ValueError(
+                f"fit_kernel: {name} must be planes (*batch, H, W), got {name}.shape={array.shape}"
+            )
+    if shape[0] > x.shape[-2] or shape[1] > x.shape[-1]:
+        raise ValueError(
+            f"fit_kernel: kernel_size {shape} is larger than the planes of x.shape={x.shape}"
+        )
+    expected = (*x.shape[:-2], x.shape[-2] - shape[0] + 1, x.shape[-1] - shape[1] + 1)
+    if y.shape != expected:
+        raise ValueError(
+            f"fit_kernel: y.shape={y.shape}, but x.shape={x.shape} and kernel_size {shape} "
+            f"give {expected}"
+        )
+    if not isinstance(steps, Integral) or steps < 1:
+        raise ValueError(f"fit_kernel: steps must be an integer of 1 or more, got {steps!r}")
+
+
+def _start(
+    init: jax.Array | None, key: jax.Array | None, shape: tuple[int, int], dtype: jnp.dtype
+) -> jax.Array:
+    if init is None:
+        return jax.random.uniform(jax.random.key(0) if key is None else key, shape, dtype)
+    if key is not None:
+        raise ValueError("fit_kernel: init and key both say where to start; give one of them")
+    if jnp.shape(init) != shape:
+        raise ValueError(f"fit_kernel: init.shape={jnp.shape(init)}, but kernel_size is {shape}")
+    return jnp.asarray(init, dtype)
+
+
+def fit_kernel(
+    x: jax.Array,
+    y: jax.Array,
+    kernel_size: int | tuple[int, int],
+    *,
+    optimizer: optax.GradientTransformation = optax.sgd(3e-2),  # noqa: B008 - two pure functions
+    steps: int = 10,
+    init: jax.Array | None = None,
+    key: jax.Array | None = None,
+    bias: bool = False,
+    loss: Loss = sum_squared_error,
+    on_progress: Callable[[int, float], None] | None = None,
+) -> Fit:
+    """Learn the kernel that turns x into y.
+
+    `kernel, bias = argmin of loss(predict(x, kernel, bias), y)`, by `steps` steps of the optimiser
+
+    The run is one compiled scan. With on_progress it is cut into at most 20 equal scans and a
+    rest, so that at most two programs are compiled.
+
+    Args:
+        x: planes (*batch, H, W), floating point.
+        y: planes (*batch, H - h + 1, W - w + 1), floating point; one kernel serves all planes.
+        kernel_size: (h, w), or h for a square.
+        optimizer: any optax gradient transformation, schedules and line searches included. Reuse
+            one object over calls: a new one compiles anew.
+        steps: how many steps to take, 1 or more.
+        init: (h, w), the kernel to start from; random if None.
+        key: for the random start, uniform in [0, 1); `jax.random.key(0)` if None.
+        bias: whether to learn a scalar bias too; it starts at 0.
+        loss: `(prediction, target) -> scalar`.
+        on_progress: called on the host as `on_progress(steps_done, last_loss)` between the scans;
+            leave it out under jit or vmap.
+
+    Returns:
+        A `Fit`; ask its `diverged_at` whether to believe it.
+
+    Raises:
+        TypeError: x or y is not floating point.
+        ValueError: shapes do not fit, the kernel is larger than x, or steps is below 1.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxconv import corr2d
+        >>> from jaxconv.learn import fit_kernel
+        >>> x = jnp.ones((6, 8)).at[:, 2:6].set(0.0)
+        >>> y = corr2d(x, jnp.array([[1.0, -1.0]]))
+        >>> fit = fit_kernel(x, y, (1, 2), init=jnp.array([[0.0166553, 0.6072187]]))
+        >>> print(*(f"{loss:.3f}" for loss in fit.losses[1::2]))
+        11.983 2.914 0.859 0.296 0.112
+        >>> print(fit.kernel.round(3))
+        [[ 1.019 -0.952]]
+
+    Source: Dive into Deep Learning, section 7.2.4 (Learning a Kernel).
+    """
+    x, y = jnp.asarray(x), jnp.asarray(y)
+    shape = kernel_shape(kernel_size, function="fit_kernel")
+    _check(x, y, shape, steps)
+    dtype = jnp.result_type(x, y)
+    x, y = x.astype(dtype), y.astype(dtype)
+    start = _start(init, key, shape, dtype)
+    if on_progress is None:
+        return _whole(start, x, y, optimizer=optimizer, loss=loss, length=steps, bias=bias)
+    state = _begin(start, optimizer=optimizer, bias=bias)
+    parts, size, done = [], -(-steps // REPORTS), 0
+    while done < steps:
+        length = min(size, steps - done)
+        state, part = _run(state, x, y, optimizer=optimizer, loss=loss, length=length)
+        parts.append(part)
+        done += length
+        on_progress(done, float(part[-1]))
+    return _finish(state, jnp.concatenate(parts), x, y, loss=loss)

@@ -1,0 +1,174 @@
+"""Recover kernels from photographs, whose raw pixels make plain gradient descent diverge.
+
+Neighbouring pixels of a photograph are nearly equal, so that the squared error is a long narrow
+valley: steep where all weights grow together, flat where they trade off against each other. The
+remedies: subtract the means and divide by the deviations, then whiten the gradients.
+
+Measured from zeros on `camera` (512 x 512), filtered with Sobel's 3x3 kernel and rounded to 8 bits,
+as the largest error of an entry; exact least squares leaves 0.0012, the effect of the rounding:
+
+| optimiser, on converted images | steps | error |
+|---|---|---|
+| SGD 0.1 | 300 | 0.36 |
+| SGD 0.05, Nesterov momentum 0.95 | 200 | 0.0055 |
+| Adam 0.1 | 300 | 0.0080 |
+| L-BFGS, memory 30 | 40 | 0.0012 |
+| SGD 0.25 on whitened gradients | 20 | 0.0012 |
+
+SGD at 3e-2 with the summed error on the raw pixels diverges at its second step. L-BFGS is as good
+as whitening from zeros, but depends on the start: of a 9x9 Gaussian on the red plane of `astronaut`
+it leaves 0.0003 after 60 steps from zeros and 0.05 from a random kernel. Whitened SGD leaves 0.0003
+after 40, each of one gradient where a line search takes several.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxconv.learn.fit import Fit, fit_kernel, kernel_shape
+from jaxconv.learn.losses import mean_squared_error
+from jaxconv.learn.whitening import whiten, window_covariance
+
+
+def interior(
+    y: jax.Array, x_size: tuple[int, int], kernel_size: int | tuple[int, int]
+) -> jax.Array:
+    """Cut y down to the positions at which a centred kernel lies wholly inside x.
+
+    `y[..., (h - 1) // 2 : H - (h - 1) // 2, (w - 1) // 2 : W - (w - 1) // 2]`
+
+    Args:
+        y: planes (*batch, H, W) of x's size, or (*batch, H - h + 1, W - w + 1), kept as they are.
+        x_size: (H, W), the size of x's planes.
+        kernel_size: (h, w), or h for a square.
+
+    Returns:
+        Planes (*batch, H - h + 1, W - w + 1).
+
+    Raises:
+        ValueError: the kernel is larger than x; y has another size; or y has x's size and the
+            kernel is even, so that it has no centre.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxconv import learn
+        >>> learn.interior(jnp.zeros((6, 8)), (6, 8), (3, 5)).shape
+        (4, 4)
+
+    Source: Dive into Deep Learning, section 7.3.1 (Padding).
+    """
+    shape = kernel_shape(kernel_size, function="interior")
+    if shape[0] > x_size[0] or shape[1] > x_size[1]:
+        raise ValueError(
+            f"a {shape[0]}x{shape[1]} kernel is larger than the {x_size[0]}x{x_size[1]} image"
+        )
+    size = tuple(y.shape[-2:])
+    valid = (x_size[0] - shape[0] + 1, x_size[1] - shape[1] + 1)
+    if size == valid:
+        return y
+    if size != tuple(x_size):
+        raise ValueError(
+            f"the sizes do not fit: with a {shape[0]}x{shape[1]} kernel a {x_size[0]}x{x_size[1]} "
+            f"image becomes {valid[0]}x{valid[1]}, or {x_size[0]}x{x_size[1]} if it was padded; "
+            f"got {size[0]}x{size[1]}"
+        )
+    if shape[0] % 2 == 0 or shape[1] % 2 == 0:
+        raise ValueError(
+            f"a {shape[0]}x{shape[1]} kernel has no centre, so two images of one size do not say "
+            f"how they lie on each other: use odd sizes, or cut the second to {valid[0]}x{valid[1]}"
+        )
+    top, left = shape[0] // 2, shape[1] // 2
+    return y[..., top : top + valid[0], left : left + valid[1]]
+
+
+def recover_kernel(
+    x: jax.Array,
+    y: jax.Array,
+    kernel_size: int | tuple[int, int],
+    *,
+    optimizer: optax.GradientTransformation = optax.sgd(0.25),  # noqa: B008 - two pure functions
+    whitened: bool = True,
+    steps: int = 40,
+    key: jax.Array | None = None,
+    bias: bool = True,
+    on_progress: Callable[[int, float], None] | None = None,
+) -> Fit:
+    """Learn the kernel that turned one photograph into another.
+
+    `kernel, bias = argmin of mean((bias + correlate(x, kernel) - y) ** 2)`
+
+    The descent works on `(x - mean(x)) / std(x)` and `(y - mean(y)) / std(y)` (without a bias it
+    only divides, by root mean squares), and what it finds is converted back exactly.
+
+    Args:
+        x: planes (*batch, H, W), floating point, any units.
+        y: planes (*batch, H - h + 1, W - w + 1), floating point, any units.
+        kernel_size: (h, w), or h for a square.
+        optimizer: any optax gradient transformation, which sees the converted images. Plain SGD
+            at 0.25 on whitened gradients halves the error of all weights a step.
+        whitened: whether the optimiser gets its gradients from `whiten`; turn it off for those
+            that search along a line (`optax.lbfgs`), which scale their steps themselves.
+        steps: how many steps to take, 1 or more.
+        key: for a random start, uniform in [0, 1) in the converted units; zeros if None. What
+            the image does not show of the kernel stays where it started.
+        bias: whether y may be shifted by a constant, as by a saved image's offset.
+        on_progress: as in `fit_kernel`; losses in squared units of y.
+
+    Returns:
+        A `Fit` in the units of x and y; losses are mean squared errors in squared units of y.
+
+    Raises:
+        TypeError, ValueError: as `fit_kernel` does; or x has one value everywhere.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxconv import corr2d
+        >>> from jaxconv.learn import recover_kernel
+        >>> x = 200 + 30 * jax.random.normal(jax.random.key(1), (16, 16))
+        >>> fit = recover_kernel(x, 7 + corr2d(x, jnp.array([[-1.0, 1.0]])), (1, 2))
+        >>> print(fit.kernel.round(3), fit.bias.round(2))
+        [[-1.  1.]] 7.0
+
+    Source: LeCun, Bottou, Orr and Müller, Efficient BackProp, 1998, section 4.3.
+    """
+    x, y = jnp.asarray(x), jnp.asarray(y)
+    x_mean, y_mean = (jnp.mean(x), jnp.mean(y)) if bias else (jnp.zeros(()), jnp.zeros(()))
+    x_scale = jnp.sqrt(jnp.mean(jnp.square(x - x_mean)))
+    y_scale = jnp.sqrt(jnp.mean(jnp.square(y - y_mean)))
+    if jnp.ptp(x) <= 1e-6 * jnp.max(jnp.abs(x)):  # float32 tells no finer differences
+        raise ValueError("recover_kernel: x has one value everywhere: it shows nothing of a kernel")
+    y_scale = jnp.where(y_scale > 0, y_scale, 1.0)
+
+    def report(done: int, loss: float) -> None:
+        assert on_progress is not None
+        on_progress(done, loss * float(y_scale) ** 2)
+
+    shape = kernel_shape(kernel_size, function="recover_kernel")
+    x_unit, y_unit = (x - x_mean) / x_scale, (y - y_mean) / y_scale
+    if whitened:
+        optimizer = optax.chain(whiten(window_covariance(x_unit, shape)), optimizer)
+    fit = fit_kernel(
+        x_unit,
+        y_unit,
+        shape,
+        optimizer=optimizer,
+        steps=steps,
+        init=jnp.zeros(shape) if key is None else None,
+        key=key,
+        bias=bias,
+        loss=mean_squared_error,
+        on_progress=None if on_progress is None else report,
+    )
+    kernel = fit.kernel * y_scale / x_scale
+    offset = None
+    if fit.bias is not None:
+        offset = y_mean + y_scale * fit.bias - jnp.sum(kernel) * x_mean
+    return Fit(
+        kernel=kernel,
+        bias=offset,
+        losses=fit.losses * y_scale**2,
+        final_loss=fit.final_loss * y_scale**2,
+        zero_loss=fit.zero_loss * y_scale**2,
+    )

@@ -1,0 +1,100 @@
+"""The house rules that a machine can check: floors, file sizes, import cost, public modules."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import jaxconv
+
+PACKAGE = Path(jaxconv.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# A module imports only from lower floors (or, inside a package, from its neighbours).
+FLOORS = {
+    "shapes": 0,
+    "dtypes": 1,
+    "spec": 1,
+    "reference": 2,
+    "methods": 2,
+    "choose": 3,
+    "trilinear": 4,
+    "padding": 4,
+    "filters": 4,
+    "functional": 5,
+    "planes": 5,
+    "windows": 5,
+    "streaming": 6,
+    "learn": 7,
+    "images": 7,
+    "plots": 8,
+    "cli": 9,
+}
+HEAVY = ("flax", "optax", "chex", "matplotlib", "torch", "typer", "rich", "skimage", "scipy")
+
+
+def module_name(path: Path) -> str:
+    """The room a file belongs to: `methods/lax.py` is in `methods`."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imported_rooms(path: Path) -> set[str]:
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "jaxconv":
+            rooms |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("jaxconv."):
+            rooms.add(str(node.module).split(".")[1])
+        elif isinstance(node, ast.Import):
+            rooms |= {a.name.split(".")[1] for a in node.names if a.name.startswith("jaxconv.")}
+    return rooms - {module_name(path), "__version__"}
+
+
+def violations(path: Path) -> list[str]:
+    """What a file imports from its own floor or above."""
+    room = module_name(path)
+    return [
+        f"{room} (floor {FLOORS[room]}) imports {other} (floor {FLOORS[other]})"
+        for other in imported_rooms(path)
+        if FLOORS[other] >= FLOORS[room]
+    ]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in FILES if p.name != "__init__.py" or p.parent != PACKAGE],
+    ids=lambda p: str(p.relative_to(PACKAGE)),
+)
+def test_imports_go_down_only(path):
+    assert module_name(path) in FLOORS, f"give {path.name} a floor"
+    assert violations(path) == []
+
+
+def test_an_upward_import_is_seen(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path)
+    (tmp_path / "shapes.py").write_text("from jaxconv.functional import conv\n")
+    assert violations(tmp_path / "shapes.py") == ["shapes (floor 0) imports functional (floor 5)"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_files_are_short_and_use_public_jax(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 400
+    assert "jax._src" not in text
+
+
+def test_import_brings_nothing_heavy():
+    code = f"import sys, jaxconv; print([m for m in {HEAVY} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_public_functions_are_documented():
+    """Formula aside, every public function has arguments, result, errors, an example, a source."""
+    for name in jaxconv.__all__:
+        function = getattr(jaxconv, name)
+        if callable(function):
+            for section in ("Args:", "Returns:", "Raises:", "Example:", "Source:"):
+                assert section in (function.__doc__ or ""), f"{name} has no {section}"

@@ -1,0 +1,43 @@
+"""Every Python block of the README runs, and prints what the block of text after it says."""
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", README, flags=re.DOTALL)
+
+
+def printed(code: str) -> str:
+    stream = io.StringIO()
+    with contextlib.redirect_stdout(stream):
+        exec(compile(code, "README.md", "exec"), {})
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(("code", "output"), BLOCKS, ids=lambda text: text.strip().split("\n")[-1])
+def test_prints_what_it_says(code, output):
+    assert printed(code) == output
+
+
+def test_no_block_is_left_out():
+    assert len(BLOCKS) == README.count("```python") == 2
+
+
+def test_the_message_is_the_one_that_is_raised():
+    import jax.numpy as jnp
+
+    import jaxconv
+
+    x, w = jnp.zeros((2, 3, 32, 32)), jnp.zeros((3, 3, 3, 8))
+    with pytest.raises(ValueError, match=r"^conv: ") as error:
+        jaxconv.conv(x, w)
+    assert str(error.value) in README.splitlines()
+    assert jaxconv.conv(jnp.moveaxis(x, 1, -1), w).shape == (2, 30, 30, 8)
+
+
+def test_the_comparison_can_fail():
+    assert printed("print(1 + 1)") == "2\n"

@@ -1,0 +1,107 @@
+"""Values and gradients on meshes: shard_map with checked axes, explicit axis types, auto."""
+
+import cases
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+import jaxconv
+
+P = PartitionSpec
+CASE = cases.Case("sharded", (8, 7, 6, 4), (3, 2, 2, 8), {"groups": 2, "padding": 1, "stride": 2})
+
+
+def apply(x, w):
+    return jaxconv.conv(x, w, **CASE.arguments, precision="highest")
+
+
+def loss(x, w):
+    return (apply(x, w) ** 2).sum()
+
+
+@pytest.fixture(scope="module")
+def single():
+    """Arrays on one device, the value there and both gradients."""
+    arrays = CASE.arrays()
+    x, w = jnp.asarray(arrays["x"]), jnp.asarray(arrays["w"])
+    return x, w, apply(x, w), jax.grad(loss, (0, 1))(x, w)
+
+
+def mesh_of(kind):
+    return jax.make_mesh((4, 2), ("data", "model"), axis_types=(kind, kind))
+
+
+def assert_close(actual, want):
+    np.testing.assert_allclose(actual, want, rtol=2e-5, atol=2e-5 * np.abs(want).max())
+
+
+def test_shard_map_with_checked_axes(single):
+    x, w, _, gradients = single
+    mesh = mesh_of(AxisType.Auto)
+
+    def local(x, w):
+        return jax.lax.psum(loss(x, w), "data")
+
+    mapped = jax.shard_map(
+        jax.grad(local, (0, 1)),
+        mesh=mesh,
+        in_specs=(P("data"), P()),
+        out_specs=(P("data"), P()),
+        check_vma=True,
+    )
+    for actual, want in zip(jax.jit(mapped)(x, w), gradients, strict=True):
+        assert_close(actual, want)
+
+
+@pytest.mark.parametrize("kind", [AxisType.Explicit, AxisType.Auto], ids=str)
+@pytest.mark.parametrize("channels", [None, "model"])
+def test_meshes_with_axis_types(single, kind, channels):
+    x, w, value, gradients = single
+    mesh = mesh_of(kind)
+    with jax.set_mesh(mesh):
+        x = jax.device_put(x, NamedSharding(mesh, P("data")))
+        w = jax.device_put(w, NamedSharding(mesh, P(None, None, None, channels)))
+        y = jax.jit(apply)(x, w)
+        assert_close(y, value)
+        assert y.sharding.is_equivalent_to(NamedSharding(mesh, P("data", None, None, channels)), 4)
+        for actual, want, like in zip(
+            jax.jit(jax.grad(loss, (0, 1)))(x, w), gradients, (x, w), strict=True
+        ):
+            assert_close(actual, want)
+            if kind == AxisType.Explicit:
+                assert jax.typeof(actual) == jax.typeof(like)
+        # forward over reverse, and a vmapped axis
+        tangents = jax.jit(lambda x, w: jax.jvp(jax.grad(loss, (0, 1)), (x, w), (x, w)))(x, w)[1]
+        assert_close(tangents[0], 3 * np.asarray(gradients[0]))
+        many = jax.jit(jax.vmap(loss, (0, None)))(jnp.stack([x, x]), w)
+        assert_close(many, np.full(2, (np.asarray(value) ** 2).sum()))
+
+
+@pytest.mark.parametrize("groups", [1, 8])
+def test_batch_sharding_needs_no_collective(groups):
+    """Under jit a batch-sharded layer stays where it is, forward and in x."""
+    mesh = mesh_of(AxisType.Auto)
+    x = jax.device_put(jnp.ones((8, 7, 6, 8)), NamedSharding(mesh, P("data")))
+    w = jax.device_put(jnp.ones((3, 3, 8 // groups, 8)), NamedSharding(mesh, P()))
+
+    def energy(x, w):
+        return (jaxconv.conv(x, w, groups=groups) ** 2).sum()
+
+    text = jax.jit(jax.grad(energy)).lower(x, w).compile().as_text()
+    assert "convolution" in text
+    assert not [name for name in ("all-gather", "all-to-all", "collective-permute") if name in text]
+
+
+def test_spatial_sharding_is_refused_by_name(single):
+    x, w, _, _ = single
+    mesh = mesh_of(AxisType.Explicit)
+    with jax.set_mesh(mesh):
+        x = jax.device_put(x, NamedSharding(mesh, P(None, None, "model")))
+        with pytest.raises(ValueError, match=r"^conv: x is sharded") as error:
+            apply(x, w)
+    assert str(error.value) == (
+        "conv: x is sharded along a spatial dimension (P(None, None, 'model', None)) "
+        "on a mesh with explicit axes; use jax.sharding.reshard to make those dimensions whole"
+    )

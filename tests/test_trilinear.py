@@ -1,0 +1,257 @@
+"""The primitive: derivatives of any order, vmap over anything, one program for every platform."""
+
+import functools
+import itertools
+
+import cases
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cases import CASES, CONTRACTIONS, OPERANDS
+from jax.test_util import check_grads
+
+from jaxconv.trilinear import contract
+
+HIGHEST = jax.lax.Precision.HIGHEST
+SOME = [
+    cases.by_name(name)
+    for name in ("1d no batch", "2d everything", "2d depthwise", "2d two batch axes", "3d grouped")
+]
+
+
+def bilinear(case, contraction, method="auto"):
+    return functools.partial(
+        contract,
+        contraction,
+        spec=case.spec,
+        dtype="float32",
+        method=method,
+        precision=HIGHEST,
+    )
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_three_contractions_are_one_form(case):
+    """T(x, w, y) is the same number whichever array is left out."""
+    arrays = case.arrays()
+    terms = []
+    for contraction in CONTRACTIONS:
+        first, second = OPERANDS[contraction]
+        (left_out,) = {"x", "w", "y"} - {first, second}
+        result = bilinear(case, contraction)(arrays[first], arrays[second])
+        terms.append(np.vdot(cases.wide(result), cases.wide(arrays[left_out])))
+    scale = 1e-5 * (1 + max(map(abs, terms))) + 1e-6 * np.prod(case.y)
+    assert np.ptp(terms) <= scale
+
+
+@pytest.mark.parametrize("contraction", CONTRACTIONS)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_first_derivatives(case, contraction):
+    """A bilinear function's differences are exact at any step, so eps = 1 leaves only rounding."""
+    a, b = case.operands(contraction)
+    check_grads(
+        bilinear(case, contraction),
+        (a, b),
+        order=1,
+        modes=("fwd", "rev"),
+        eps=1.0,
+        atol=5e-3,
+        rtol=5e-3,
+    )
+
+
+@pytest.mark.parametrize("contraction", CONTRACTIONS)
+def test_third_derivatives(contraction):
+    case = cases.by_name("2d everything")
+    with jax.enable_x64(True):
+        a, b = case.operands(contraction, "float64")
+        f = functools.partial(contract, contraction, spec=case.spec, dtype="float64")
+        check_grads(f, (a, b), order=3, modes=("fwd", "rev"), eps=1e-4, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["complex64"])
+@pytest.mark.parametrize("contraction", CONTRACTIONS)
+def test_complex_derivatives(contraction, dtype):
+    case = cases.by_name("2d grouped")
+    a, b = case.operands(contraction, dtype)
+    f = functools.partial(contract, contraction, spec=case.spec, dtype=dtype, precision=HIGHEST)
+    check_grads(f, (a, b), order=1, modes=("fwd", "rev"), eps=1.0, atol=5e-3, rtol=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("contraction", "other"), [("output", "w"), ("output", "x"), ("kernel", "x")]
+)
+def test_derivatives_are_contractions(contraction, other):
+    """No derivative leaves the primitive: the gradient's program is `conv` and nothing like it."""
+    case = cases.by_name("2d everything")
+    a, b = case.operands(contraction)
+    argument = OPERANDS[contraction].index(other)
+    f = bilinear(case, contraction)
+    gradient = jax.grad(lambda a, b: f(a, b).sum(), argument)
+    hessian_vector = jax.make_jaxpr(lambda a, b: jax.jvp(gradient, (a, b), (a, b)))(a, b)
+    names = {equation.primitive.name for equation in hessian_vector.eqns}
+    assert "conv" in names
+    assert not names & {"conv_general_dilated", "dot_general", "gather", "scatter-add"}
+
+
+AXES = [(0, None), (-1, None), (None, 1), (None, -1), (0, 0), (1, 2)]
+
+
+@pytest.mark.parametrize("contraction", CONTRACTIONS)
+@pytest.mark.parametrize("case", SOME, ids=str)
+def test_vmap_over_either_operand_and_both(case, contraction):
+    f = bilinear(case, contraction)
+    for seed, axes in enumerate(AXES):
+        a, b = stacked(case, contraction, axes, 3, seed)
+        result = jax.vmap(f, axes)(a, b)
+        for n in range(3):
+            one = [
+                array if axis is None else np.take(array, n, axis)
+                for array, axis in zip((a, b), axes, strict=True)
+            ]
+            cases.assert_matches(result[n], contraction, *one, case.spec)
+
+
+@pytest.mark.parametrize("contraction", CONTRACTIONS)
+def test_vmap_nests_and_differentiates(contraction):
+    """Every pair of index classes meets: two vmaps, and the gradient through them."""
+    case = cases.by_name("2d grouped")
+    f = bilinear(case, contraction)
+    choices = [(0, None), (None, 0), (0, 0)]
+    for inner, outer in itertools.product(choices, choices):
+        mapped = [(i is not None) + (o is not None) for i, o in zip(inner, outer, strict=True)]
+        a, b = (
+            np.stack([array * n + n for n in range(1, 1 + 2**times)]).reshape(
+                (2,) * times + array.shape
+            )
+            for times, array in zip(mapped, case.operands(contraction), strict=True)
+        )
+        nested = jax.vmap(jax.vmap(f, inner), outer)
+        want = np.array(
+            [
+                [
+                    f(pick(a, inner[0], outer[0], i, o), pick(b, inner[1], outer[1], i, o))
+                    for i in (0, 1)
+                ]
+                for o in (0, 1)
+            ]
+        )
+        np.testing.assert_allclose(nested(a, b), want, rtol=2e-5, atol=2e-4)
+        # <nested(a, b), c> is linear in each operand, so both gradients give the value back
+        c = np.random.default_rng(0).normal(size=want.shape).astype("float32")
+        da, db = jax.vjp(nested, a, b)[1](c)
+        value = np.vdot(want, c)
+        np.testing.assert_allclose(np.vdot(da, a), value, rtol=1e-4, atol=1e-2)
+        np.testing.assert_allclose(np.vdot(db, b), value, rtol=1e-4, atol=1e-2)
+
+
+def pick(array, inner, outer, i, o):
+    """What the vmapped function sees of an operand at inner index i and outer index o."""
+    array = array if outer is None else array[o]
+    return array if inner is None else array[i]
+
+
+def test_vmap_of_nothing():
+    case = cases.by_name("2d grouped")
+    x, w = case.operands("output")
+    f = bilinear(case, "output")
+    assert jax.vmap(f, (0, None))(np.zeros((0, *x.shape), "float32"), w).shape == (0, *case.y)
+    assert jax.vmap(f, (None, 0))(x, np.zeros((0, *w.shape), "float32")).shape == (0, *case.y)
+    both = jax.vmap(f)(np.zeros((0, *x.shape), "float32"), np.zeros((0, *w.shape), "float32"))
+    assert both.shape == (0, *case.y)
+
+
+@pytest.mark.parametrize("method", ["auto", "lax", "loops", "taps"])
+def test_gradients_of_every_method(method):
+    case = cases.by_name("2d everything")
+    x, w = case.operands("output")
+    y = case.arrays()["y"]
+
+    def loss(x, w):
+        return jnp.vdot(bilinear(case, "output", method)(x, w), y)
+
+    dx, dw = jax.jit(jax.grad(loss, (0, 1)))(x, w)
+    cases.assert_matches(dx, "input", y, w, case.spec)
+    cases.assert_matches(dw, "kernel", x, y, case.spec)
+
+
+def test_under_remat_scan_cond_and_while():
+    case = cases.by_name("2d same even")
+    arrays = case.arrays()
+    x, w = arrays["x"], arrays["w"]
+    f = bilinear(case, "output")
+    want = jax.grad(lambda w: (f(x, w) ** 2).sum())(w)
+
+    def scanned(w):
+        def step(total, x):
+            return total + (jax.checkpoint(f)(x, w) ** 2).sum(), None
+
+        return jax.lax.scan(step, 0.0, x[None])[0]
+
+    def branched(w):
+        y = jax.lax.cond(jnp.array(True), f, lambda x, w: 0 * f(x, w), x, w)
+        return (y**2).sum()
+
+    for loss in (scanned, branched):
+        np.testing.assert_allclose(jax.jit(jax.grad(loss))(w), want, rtol=1e-4, atol=1e-4)
+    body = jax.jit(lambda n: jax.lax.fori_loop(0, n, lambda _, y: y + f(x, w), jnp.zeros(case.y)))
+    np.testing.assert_allclose(body(2), 2 * f(x, w), rtol=1e-5)
+
+
+def test_integer_results_have_no_tangent():
+    case = cases.by_name("1d")
+    x, w = case.operands("output", "int32")
+    f = functools.partial(contract, "output", spec=case.spec, dtype="int32")
+    zeros = [np.zeros(array.shape, jax.dtypes.float0) for array in (x, w)]
+    value, tangent = jax.jvp(f, (x, w), tuple(zeros))
+    assert tangent.dtype == jax.dtypes.float0
+    np.testing.assert_array_equal(value, cases.expected("output", x, w, case.spec))
+
+
+@pytest.mark.parametrize("case", SOME, ids=str)
+def test_exports_for_every_platform(case):
+    """One program for cpu, cuda and tpu, made of StableHLO only, that runs here."""
+
+    def loss(x, w):
+        return (bilinear(case, "output")(x, w) ** 2).sum()
+
+    x, w = case.operands("output")
+    f = jax.jit(jax.value_and_grad(loss, (0, 1)))
+    exported = jax.export.export(f, platforms=["cpu", "cuda", "tpu"])(x, w)
+    assert exported.platforms == ("cpu", "cuda", "tpu")
+    assert "custom_call" not in exported.mlir_module()
+    value, gradients = exported.call(x, w)
+    want, want_gradients = f(x, w)
+    np.testing.assert_allclose(value, want, rtol=1e-6)
+    for g, expected in zip(gradients, want_gradients, strict=True):
+        np.testing.assert_allclose(g, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_compiles_once_a_shape():
+    traces = 0
+    case = cases.by_name("2d")
+
+    @jax.jit
+    def f(x, w):
+        nonlocal traces
+        traces += 1
+        return bilinear(case, "output")(x, w)
+
+    for seed in range(3):
+        arrays = case.arrays(seed=seed)
+        f(arrays["x"], arrays["w"])
+    assert traces == 1
+
+
+def stacked(case, contraction, axes, size, seed):
+    """The case's operands with a mapped axis of `size` where `axes` says."""
+    rng = np.random.default_rng(seed)
+    shapes = {"x": case.x, "w": case.w, "y": case.y}
+    arrays = []
+    for name, axis in zip(OPERANDS[contraction], axes, strict=True):
+        shape = list(shapes[name])
+        if axis is not None:
+            shape.insert(axis % (len(shape) + 1), size)
+        arrays.append(rng.normal(size=shape).astype("float32"))
+    return arrays
