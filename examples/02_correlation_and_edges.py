@@ -94,12 +94,13 @@ answers = {
 flat = corr2d(jnp.full((5, 5), 0.5), jnp.asarray(filters.sobel(1)))
 print("a flat part answers", float(abs(flat).max()))
 assert not flat.any()
-title = "Feature maps of a photograph (intensity a pixel)"
+title = "Feature maps of a photograph"
 maps = jnp.stack(list(answers.values()), axis=-1)
-save(plots.feature_maps(maps, labels=list(answers), title=title), "02_feature_maps")
+figure = plots.feature_maps(maps, labels=list(answers), title=title, unit="weighted intensity")
+save(figure, "02_feature_maps")
 sobel = jnp.stack([jnp.asarray(filters.sobel(axis)) for axis in (1, 0)], axis=-1)[:, :, None]
-title = "Kernels: Sobel along x and along y"
-save(plots.kernels(sobel, title=title), "02_kernels")
+labels = ["along x", "along y"]
+save(plots.kernels(sobel, labels=labels, title="Sobel's kernels"), "02_kernels")
 # one layer with two output channels is the two correlations
 both = jaxconv.conv(photograph[..., None], sobel)
 assert jnp.allclose(both, maps[..., :2], atol=1e-5)

@@ -73,9 +73,8 @@ assert max(float(abs(end - true[0]).max()) for end in ends) < 0.06
 longer = fit_kernel(image, edges, (1, 2), init=start, steps=50)
 print("after 50 steps", longer.kernel.round(5))
 assert jnp.allclose(longer.kernel, true, atol=1e-4)
-curves = [fit.losses, longer.losses]
-labels = ["ten steps", "fifty steps"]
-save(plots.losses(curves, labels, title="Learning the chapter's edge"), "03_losses")
+title = "Learning the chapter's edge: the first ten steps are the chapter's"
+save(plots.losses([longer.losses], ["learning"], title=title), "03_losses")
 after = corr2d(image, fit.kernel)
 title = "The edge as the learned kernel sees it, ten steps"
 save(plots.before_after(image, fit.kernel, after, title=title), "03_learned_edge")

@@ -115,13 +115,13 @@ assert jnp.allclose(K, K_strict[::-1, ::-1], atol=1e-3)
 assert jnp.allclose(*outputs, atol=1e-3)
 
 pair = jnp.stack([K, K_strict], axis=-1)[:, :, None]
-title = "Learned by a layer that correlates (out 0) and one that convolves (out 1)"
-save(plots.kernels(pair, title=title), "04_kernels")
+labels = [f"layer that {name}" for name in layers]
+title = "Learned kernels: one is the other turned round"
+save(plots.kernels(pair, labels=labels, title=title), "04_kernels")
 maps = jnp.stack(outputs, axis=-1)
 names = ["correlates with its kernel", "convolves with its own"]
 save(plots.feature_maps(maps, labels=names, title="Both answer the same"), "04_outputs")
 title = "Both layers learn alike"
-labels = [f"layer that {name}" for name in layers]
 figure = plots.losses(
     list(losses.values()), labels, title=title, unit="mean squared error (intensity²)"
 )

@@ -121,8 +121,10 @@ corner = {mode: float(map_[0, 0]) for mode, map_ in zip(modes, blurred, strict=T
 print("the corner after blurring:", {mode: round(value, 3) for mode, value in corner.items()})
 assert corner["zeros"] < 0.5 * corner["replicate"]
 assert all(jnp.allclose(map_[15:-15, 15:-15], blurred[0][15:-15, 15:-15]) for map_ in blurred)
-title = "A blur of 31x31 under four rules for the border (intensity)"
-save(plots.feature_maps(jnp.stack(blurred, -1), labels=modes, title=title), "06_padding_modes")
+title = "A blur of 31x31 under four rules for the border"
+maps = jnp.stack(blurred, -1)
+figure = plots.feature_maps(maps, labels=modes, title=title, unit="intensity")
+save(figure, "06_padding_modes")
 
 # %% [markdown]
 # ## Stride
@@ -156,12 +158,16 @@ print("four outputs of k=3, padding=1, stride=2 come from", inputs, "inputs")
 assert [output_size(n, 3, padding=1, stride=2) for n in (6, *inputs, 9)] == [3, 4, 4, 5]
 pyramid = {}
 for s in (2, 4, 8):
-    w = jnp.asarray(filters.gaussian(0.5 * s))
-    p = (w.shape[0] - 1) // 2
-    small = jaxconv.conv(photograph[..., None], w[..., None, None], padding=p, stride=s)[..., 0]
+    w = jnp.asarray(filters.gaussian(0.5 * s))[..., None, None]
+    p = w.shape[0] - 1
+    small = jaxconv.conv(
+        photograph[..., None], w, stride=s, padding=p // 2, padding_mode="replicate"
+    )[..., 0]
     pyramid[f"stride {s}: {small.shape[0]}x{small.shape[1]}"] = small
     assert small.shape == (128 // s, 128 // s)
 # drawn as large as the photograph
 large = [jnp.repeat(jnp.repeat(m, 128 // len(m), 0), 128 // len(m), 1) for m in pyramid.values()]
-title = "A photograph of 128x128, blurred and strided (intensity)"
-save(plots.feature_maps(jnp.stack(large, -1), labels=list(pyramid), title=title), "06_stride")
+title = "A photograph of 128x128, blurred and strided"
+maps = jnp.stack(large, -1)
+figure = plots.feature_maps(maps, labels=list(pyramid), title=title, unit="intensity")
+save(figure, "06_stride")

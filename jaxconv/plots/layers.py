@@ -58,18 +58,19 @@ def before_after(before: ArrayLike, kernel: ArrayLike, after: ArrayLike, *, titl
     return figure
 
 
-def kernels(w: ArrayLike, *, title: str) -> Figure:
+def kernels(w: ArrayLike, *, title: str, labels: Sequence[str] | None = None) -> Figure:
     """Show the kernels of a layer: a row an input channel, a column an output channel.
 
     Args:
         w: (h, w, in // groups, out), as `jaxconv.conv` has it; at most 64 kernels.
         title: above all.
+        labels: one an output channel; their numbers if None.
 
     Returns:
         A Figure; all kernels have one scale about zero, so that they can be compared.
 
     Raises:
-        ValueError: w has not four dimensions, or more than 64 kernels.
+        ValueError: w has not four dimensions or more than 64 kernels, or labels do not fit.
 
     Example:
         >>> from jaxconv import plots
@@ -83,9 +84,10 @@ def kernels(w: ArrayLike, *, title: str) -> Figure:
     _check("kernels", "w", w, 4)
     rows, columns = w.shape[2:]
     _check_count("kernels", "w", w, rows * columns, "w[..., :8]")
+    labels = _labels("kernels", labels, columns, "out")
     side = min(2.2, 14 / columns)
     figure = Figure(
-        figsize=(max(side * columns, 3) + 1, max(side * rows * 1.15, 2) + 0.7),
+        figsize=(max(side * columns + 1, 6), max(side * rows * 1.15, 2) + 0.7),
         dpi=120,
         layout="constrained",
     )
@@ -93,19 +95,22 @@ def kernels(w: ArrayLike, *, title: str) -> Figure:
     panels = figure.subplots(rows, columns, squeeze=False)
     bound = _bound(w)
     for (i, o), axes in np.ndenumerate(panels):
-        name = f"in {i}, out {o}" if side > 1 else f"{i}, {o}"
+        name = labels[o] if rows == 1 else f"in {i}, {labels[o]}"
         draw_kernel(axes, w[:, :, i, o], name, bound=bound, inches=0.75 * side)
     figure.colorbar(panels[0, 0].images[0], ax=panels, label="weight", shrink=0.8)
     return figure
 
 
-def feature_maps(y: ArrayLike, *, title: str, labels: Sequence[str] | None = None) -> Figure:
+def feature_maps(
+    y: ArrayLike, *, title: str, labels: Sequence[str] | None = None, unit: str = "activation"
+) -> Figure:
     """Show the channels of a layer's output, each as a plane.
 
     Args:
         y: (H, W, channels) of either sign; at most 64 channels.
         title: above all.
         labels: one a channel; their numbers if None.
+        unit: of the numbers.
 
     Returns:
         A Figure; all maps have one scale, about zero if some are negative.
@@ -126,10 +131,7 @@ def feature_maps(y: ArrayLike, *, title: str, labels: Sequence[str] | None = Non
     _check("feature_maps", "y", y, 3)
     count = y.shape[2]
     _check_count("feature_maps", "y", y, count, "y[..., :64]")
-    if labels is None:
-        labels = [f"channel {number}" for number in range(count)]
-    if len(labels) != count:
-        raise ValueError(f"feature_maps: {len(labels)} labels for {count} channels")
+    labels = _labels("feature_maps", labels, count, "channel")
     columns = min(count, 4 if count <= 16 else 8)
     rows = math.ceil(count / columns)
     side = 12 / max(columns, 3)
@@ -150,7 +152,7 @@ def feature_maps(y: ArrayLike, *, title: str, labels: Sequence[str] | None = Non
             axes.set_title(label, fontsize=10)
             axes.set_xticks([])
             axes.set_yticks([])
-    figure.colorbar(panels[0, 0].images[0], ax=panels, label="activation", shrink=0.8)
+    figure.colorbar(panels[0, 0].images[0], ax=panels, label=unit, shrink=0.8)
     return figure
 
 
@@ -201,6 +203,14 @@ def _draw_signed(axes: Axes, values: np.ndarray, title: str, *, bound: float):
     axes.set_xticks([])
     axes.set_yticks([])
     return image
+
+
+def _labels(caller: str, labels: Sequence[str] | None, count: int, name: str) -> Sequence[str]:
+    if labels is None:
+        return [f"{name} {number}" for number in range(count)]
+    if len(labels) != count:
+        raise ValueError(f"{caller}: {len(labels)} labels for {count} channels")
+    return labels
 
 
 def _bound(values: np.ndarray) -> float:
