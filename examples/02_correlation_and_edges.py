@@ -4,6 +4,7 @@
 # y[i, j] = sum over a, b of x[i + a, j + b] k[a, b]
 
 # %%
+import jax
 import jax.numpy as jnp
 import numpy as np
 from _figures import save
@@ -11,6 +12,7 @@ from skimage import data
 
 import jaxconv
 from jaxconv import corr2d, filters, plots, reference
+from jaxconv.linen import Conv2D
 from jaxconv.sizes import output_size
 
 # %% [markdown]
@@ -43,16 +45,16 @@ for i in range(y.shape[0]):
 # Correlate, add a scalar bias; both are learned. Its kernel begins at random in [0, 1), its bias at
 # zero. An h x w layer has h w + 1 parameters.
 
-
 # %%
-def layer(x, weight, bias):
-    return corr2d(x, weight) + bias
-
-
-parameters = {"weight": jnp.full((1, 2), 0.5), "bias": jnp.zeros(())}
-print("parameters of a 1x2 layer:", sum(p.size for p in parameters.values()))
-assert sum(p.size for p in parameters.values()) == 3
-assert layer(x, **parameters).shape == (3, 2)
+layer = Conv2D((1, 2))
+variables = layer.init(jax.random.key(0), x)
+weight, bias = variables["params"]["kernel"], variables["params"]["bias"]
+print("parameters of a 1x2 layer:", weight.size + bias.size)
+assert weight.size + bias.size == 1 * 2 + 1
+assert bias == 0
+assert 0 <= weight.min() <= weight.max() < 1
+moved = {"params": {"kernel": weight, "bias": bias + 5}}
+assert (layer.apply(moved, x) == corr2d(x, weight) + 5).all()
 
 # %% [markdown]
 # ## An edge (6.2.3)

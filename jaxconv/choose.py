@@ -1,6 +1,6 @@
 """Which method computes a contraction, decided from static facts only, with the reason."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxconv.methods import METHODS
 from jaxconv.spec import Contraction, ConvSpec
@@ -13,16 +13,15 @@ class Choice(NamedTuple):
     reason: str
 
 
-def check_method(caller: str, method: str) -> str:
+def check_method(caller: str, method: Any) -> str:
     """Return `method` if there is one of that name.
 
     Raises:
         ValueError: there is none.
     """
-    if method != "auto" and method not in METHODS:
-        raise ValueError(
-            f"{caller}: method={method!r} is none of {', '.join(map(repr, ['auto', *METHODS]))}"
-        )
+    names = ["auto", *METHODS]
+    if method not in names:
+        raise ValueError(f"{caller}: method={method!r} is none of {', '.join(map(repr, names))}")
     return method
 
 

@@ -8,8 +8,9 @@
 | integers | the same, wrapping around | the same |
 | bool | must be asked for | the result's dtype |
 
-`preferred_element_type` replaces the result's dtype: a wider integer or any float for integers, any
-float or complex for floats. Gradients always have the dtype of the array they are taken in.
+`preferred_element_type` replaces the result's dtype: for integers an integer that holds all of
+their values, or any float; for floats any float or complex. Gradients always have the dtype of the
+array they are taken in.
 """
 
 import functools
@@ -17,8 +18,24 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 _KINDS = (jnp.bool_, jnp.integer, jnp.floating, jnp.complexfloating)
+
+
+def as_array(caller: str, name: str, value: Any) -> jax.Array:
+    """Return an argument as an array.
+
+    Raises:
+        TypeError: it is none, and cannot be made into one.
+    """
+    if isinstance(value, jax.Array):
+        return value
+    try:
+        return jnp.asarray(value)
+    except (TypeError, ValueError):
+        kind = getattr(value, "dtype", type(value).__name__)
+        raise TypeError(f"{caller}: {name} must be an array of numbers, not {kind}") from None
 
 
 def result_dtype(
@@ -27,34 +44,42 @@ def result_dtype(
     """Return the result's dtype for two named operands, or say why there is none.
 
     Raises:
-        TypeError: the operands differ in dtype, bool without a preferred dtype, or a preferred
-            dtype that cannot hold the sums.
+        TypeError: no numbers, operands that differ in dtype, bool without a preferred dtype, or a
+            preferred dtype that cannot hold the sums.
     """
     (name, a), (other, b) = first, second
+    for array_name, array in (first, second):
+        if _kind(array.dtype) < 0:
+            raise TypeError(f"{caller}: {array_name} is {array.dtype}, which is no number")
     if a.dtype != b.dtype:
+        common = _common(a.dtype, b.dtype)
+        casts = [
+            f"{n}.astype(jnp.{common})" for n, array in (first, second) if array.dtype != common
+        ]
         raise TypeError(
-            f"{caller}: {name} is {a.dtype} but {other} is {b.dtype}; cast one: "
-            f"{other}.astype({name}.dtype), or both and give preferred_element_type"
+            f"{caller}: {name} is {a.dtype} but {other} is {b.dtype}; make them one: "
+            f"{', '.join(casts)}"
         )
     if preferred is None:
         if a.dtype == jnp.bool_:
             raise TypeError(
-                f"{caller}: {name} and {other} are bool, which has no sums; give "
-                "preferred_element_type=jnp.int32 to count"
+                f"{caller}: {name} and {other} are bool, which has no sums; to count, cast both: "
+                f"{name}.astype(jnp.int32), {other}.astype(jnp.int32)"
             )
-        if _kind(a.dtype) < 0:
-            raise TypeError(f"{caller}: {name} is {a.dtype}, which is no number")
         return jnp.dtype(a.dtype)
-    wanted = jax.dtypes.canonicalize_dtype(preferred)
+    try:
+        wanted = jax.dtypes.canonicalize_dtype(preferred)
+    except TypeError:
+        raise TypeError(f"{caller}: preferred_element_type={preferred!r} is no dtype") from None
     narrower = (
         jnp.issubdtype(a.dtype, jnp.integer)
         and jnp.issubdtype(wanted, jnp.integer)
-        and wanted.itemsize < a.dtype.itemsize
+        and not np.can_cast(a.dtype, wanted)
     )
     if wanted == jnp.bool_ or _kind(wanted) < _kind(a.dtype) or narrower:
         raise TypeError(
             f"{caller}: preferred_element_type={wanted} cannot hold sums of {a.dtype}; "
-            "leave it out, or cast the operands first"
+            "give one that can, or cast the operands first"
         )
     return wanted
 
@@ -66,10 +91,37 @@ def accumulation_dtype(a: jax.Array, b: jax.Array, dtype: jnp.dtype) -> jnp.dtyp
     return _common(a.dtype, b.dtype, dtype, jnp.float32)
 
 
+def check_bias(
+    caller: str, b: Any, channels: int, operand: jnp.dtype, result: jnp.dtype
+) -> jax.Array | None:
+    """Return the bias as an array that casts to the result's dtype, or None.
+
+    Raises:
+        ValueError: it is not one number a channel.
+        TypeError: its dtype is neither the operands' nor the result's.
+    """
+    if b is None:
+        return None
+    b = as_array(caller, "b", b)
+    if b.shape != (channels,):
+        raise ValueError(
+            f"{caller}: b.shape={b.shape} must be ({channels},), one a channel of the result"
+        )
+    if b.dtype not in (operand, result):
+        wide = "" if operand == result else f" and the result {result}"
+        raise TypeError(
+            f"{caller}: b is {b.dtype} but the operands are {operand}{wide}; cast it: "
+            f"b.astype(jnp.{result})"
+        )
+    return b
+
+
 def operand_dtype(a: jax.Array, b: jax.Array, sums: jnp.dtype) -> jnp.dtype:
     """Return the dtype to hand both operands over in: their common one, of the sums' kind."""
     common = _common(a.dtype, b.dtype)
-    return common if _kind(common) == _kind(sums) else jnp.dtype(sums)
+    # XLA's own rule: signed operands sum in signed integers, unsigned ones in unsigned
+    alike = _kind(common) == _kind(sums) and _signed(common) == _signed(sums)
+    return common if alike else jnp.dtype(sums)
 
 
 def check_precision(caller: str, precision: Any) -> Any:
@@ -81,10 +133,11 @@ def check_precision(caller: str, precision: Any) -> Any:
     if precision is None:
         return None
     if isinstance(precision, (tuple, list)) and len(precision) == 2:
-        return (check_precision(caller, precision[0]), check_precision(caller, precision[1]))
+        default = jax.lax.Precision.DEFAULT  # lax takes no None inside a pair
+        return tuple(check_precision(caller, entry) or default for entry in precision)
     try:
         return jax.lax.Precision(precision)
-    except ValueError:
+    except (ValueError, TypeError):  # TypeError: what cannot be hashed
         raise ValueError(
             f"{caller}: precision={precision!r} is none of None, 'default', 'high', 'highest', a "
             "jax.lax.Precision, or a pair of these"
@@ -95,6 +148,10 @@ def _common(*wanted: Any) -> jnp.dtype:
     # our own rule, whatever promotion the user's program has switched on
     with jax.numpy_dtype_promotion("standard"):
         return jnp.dtype(functools.reduce(jnp.promote_types, wanted))
+
+
+def _signed(dtype: Any) -> bool:
+    return not jnp.issubdtype(dtype, jnp.unsignedinteger)
 
 
 def _kind(dtype: Any) -> int:

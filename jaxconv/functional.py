@@ -72,19 +72,19 @@ def conv(
     Source:
         Dumoulin and Visin (2016), "A guide to convolution arithmetic for deep learning".
     """
-    x, w = jnp.asarray(x), jnp.asarray(w)
+    x, w = dtypes.as_array("conv", "x", x), dtypes.as_array("conv", "w", w)
     dtype = dtypes.result_dtype("conv", ("x", x), ("w", w), preferred_element_type)
     spec = normalise(
         "conv", x.shape, w.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
     numerics = _numerics("conv", method, precision)
-    b = _check_bias("conv", b, w.shape[-1], x.dtype, dtype)
+    b = dtypes.check_bias("conv", b, w.shape[-1], x.dtype, dtype)
     check_padding_mode("conv", x.shape, spec, padding_mode)
     if padding_mode != "zeros":
         x = extension.pad(x, spec.padding, axes=_spatial_axes(spec), mode=padding_mode)
         spec = _without_padding(spec)
     y = contract("output", x, _flipped(w, flip), spec, dtype=dtype, **numerics)
-    return y if b is None else y + b
+    return y if b is None else y + b.astype(dtype)
 
 
 def conv_transpose(
@@ -142,8 +142,8 @@ def conv_transpose(
     Source:
         Dumoulin and Visin (2016), section 4; the size rule is that of `torch.nn.ConvTranspose2d`.
     """
-    y, w = jnp.asarray(y), jnp.asarray(w)
     caller = "conv_transpose"
+    y, w = dtypes.as_array(caller, "y", y), dtypes.as_array(caller, "w", w)
     dtype = dtypes.result_dtype(caller, ("y", y), ("w", w), preferred_element_type)
     spec = normalise_transpose(
         caller,
@@ -156,14 +156,14 @@ def conv_transpose(
         groups=groups,
     )
     numerics = _numerics(caller, method, precision)
-    b = _check_bias(caller, b, w.shape[-2] * spec.groups, y.dtype, dtype)
+    b = dtypes.check_bias(caller, b, w.shape[-2] * spec.groups, y.dtype, dtype)
     x_shape = (*y.shape[: -spec.rank - 1], *spec.input_size, w.shape[-2] * spec.groups)
     check_padding_mode(caller, x_shape, spec, padding_mode)
     whole = spec if padding_mode == "zeros" else _without_padding(spec)
     x = contract("input", y, _flipped(w, flip), whole, dtype=dtype, **numerics)
     if padding_mode != "zeros":
         x = extension.unpad(x, spec.padding, axes=_spatial_axes(spec), mode=padding_mode)
-    return x if b is None else x + b
+    return x if b is None else x + b.astype(dtype)
 
 
 def check_padding_mode(
@@ -194,24 +194,6 @@ def _numerics(caller: str, method: str, precision: Any) -> dict[str, Any]:
 
 def _flipped(w: jax.Array, flip: bool) -> jax.Array:
     return jnp.flip(w, tuple(range(w.ndim - 2))) if flip else w
-
-
-def _check_bias(
-    caller: str, b: ArrayLike | None, channels: int, operand: jnp.dtype, result: jnp.dtype
-) -> jax.Array | None:
-    if b is None:
-        return None
-    b = jnp.asarray(b)
-    if b.shape != (channels,):
-        raise ValueError(
-            f"{caller}: b.shape={b.shape} must be ({channels},), one a channel of the result"
-        )
-    if b.dtype not in (operand, result):
-        raise TypeError(
-            f"{caller}: b is {b.dtype} but the operands are {operand} and the result is {result}; "
-            f"cast it: b.astype(jnp.{result})"
-        )
-    return b.astype(result)
 
 
 def _spatial_axes(spec: ConvSpec) -> tuple[int, ...]:

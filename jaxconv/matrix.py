@@ -109,7 +109,7 @@ def as_matrix(
         padding=padding,
         dilation=dilation,
         groups=groups,
-        x_name="the input",
+        x_name="input",
     )
     check_padding_mode(caller, x_shape, spec, padding_mode)
     rows, columns, entries = _terms(spec, w.shape, padding_mode)

@@ -39,7 +39,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-__all__ = ["MODES", "check_widths", "pad", "unpad"]
+__all__ = ["MODES", "check_fill_value", "check_widths", "pad", "unpad"]
 
 Widths = Sequence[Sequence[int]]
 
@@ -96,7 +96,8 @@ def pad(
     """
     x = jnp.asarray(x)
     pairs = check_widths("pad", x.shape, widths, axes=axes, mode=mode)
-    fill = _fill("pad", x.dtype, fill_value, mode)
+    check_fill_value("pad", x.dtype, fill_value, mode)
+    fill = jnp.asarray(fill_value, x.dtype)
     pairs = {axis: pair for axis, pair in pairs.items() if pair != (0, 0)}
     if not pairs:
         return x
@@ -274,13 +275,31 @@ def _pairs(caller: str, widths: Any, axes: tuple[int, ...]) -> dict[int, tuple[i
     return dict(zip(axes, ints, strict=True))
 
 
-def _fill(caller: str, dtype: np.dtype, fill_value: Any, mode: str) -> jax.Array:
-    is_number = isinstance(fill_value, bool | int | float | complex | np.generic)
+def check_fill_value(
+    caller: str, dtype: np.dtype, fill_value: Any, mode: str, *, argument: str = "mode"
+) -> None:
+    """Check a fill value against a dtype and a mode, before anything is traced.
+
+    Args:
+        caller: the function that the messages name.
+        dtype: of the array that is padded.
+        fill_value: the scalar, which may be traced.
+        mode: one of `MODES`; all but "constant" take no fill value but 0.
+        argument: what the caller's user calls `mode`.
+
+    Raises:
+        ValueError: see `pad`.
+        TypeError: it is no number.
+    """
+    is_number = isinstance(fill_value, bool | int | float | complex | np.number | np.bool)
     if mode != "constant" and not (is_number and fill_value == 0):
         raise ValueError(
-            f"{caller}: fill_value is for mode='constant', got fill_value={fill_value!r} with "
-            f"mode={mode!r}"
+            f"{caller}: fill_value is for {argument}='constant', got fill_value={fill_value!r} "
+            f"with {argument}={mode!r}"
         )
+    if not is_number and not isinstance(fill_value, jax.Array | np.ndarray):
+        kind = type(fill_value).__name__
+        raise TypeError(f"{caller}: fill_value must be a number, got {fill_value!r} ({kind})")
     if np.ndim(fill_value):
         raise ValueError(
             f"{caller}: fill_value must be a scalar, got one of shape {np.shape(fill_value)}"
@@ -291,7 +310,6 @@ def _fill(caller: str, dtype: np.dtype, fill_value: Any, mode: str) -> jax.Array
             f"{caller}: fill_value must be a number that x's dtype {dtype.name} holds, "
             f"got {fill_value!r}"
         )
-    return jnp.asarray(fill_value, dtype)
 
 
 def _holds(dtype: np.dtype, value: Any) -> bool:

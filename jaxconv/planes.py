@@ -1,5 +1,6 @@
 """Correlation and convolution of planes (and lines, and volumes): no channels, one kernel."""
 
+import operator
 from collections.abc import Sequence
 from typing import Literal
 
@@ -44,7 +45,7 @@ def corr2d(x: ArrayLike, k: ArrayLike, *, method: str = "auto") -> jax.Array:
     Source:
         Zhang et al., "Dive into Deep Learning", section 6.2.1.
     """
-    x, k = jnp.asarray(x), jnp.asarray(k)
+    x, k = dtypes.as_array("corr2d", "x", x), dtypes.as_array("corr2d", "k", k)
     for name, array in (("x", x), ("k", k)):
         if array.ndim != 2:
             raise ValueError(
@@ -60,7 +61,7 @@ def correlate(
     *,
     mode: Mode = "valid",
     boundary: str = "zeros",
-    fill_value: float = 0,
+    fill_value: ArrayLike = 0,
     axes: Sequence[int] | None = None,
     method: str = "auto",
 ) -> jax.Array:
@@ -99,8 +100,8 @@ def correlate(
     """
     return _correlate(
         "correlate",
-        jnp.asarray(x),
-        jnp.asarray(k),
+        x,
+        k,
         mode=mode,
         boundary=boundary,
         fill_value=fill_value,
@@ -115,7 +116,7 @@ def convolve(
     *,
     mode: Mode = "valid",
     boundary: str = "zeros",
-    fill_value: float = 0,
+    fill_value: ArrayLike = 0,
     axes: Sequence[int] | None = None,
     method: str = "auto",
 ) -> jax.Array:
@@ -150,8 +151,9 @@ def convolve(
     """
     return _correlate(
         "convolve",
-        jnp.asarray(x),
-        jnp.flip(jnp.asarray(k)),
+        x,
+        k,
+        flip=True,
         mode=mode,
         boundary=boundary,
         fill_value=fill_value,
@@ -162,15 +164,17 @@ def convolve(
 
 def _correlate(
     caller: str,
-    x: jax.Array,
-    k: jax.Array,
+    x: ArrayLike,
+    k: ArrayLike,
     *,
     mode: str,
     boundary: str,
-    fill_value: float = 0,
+    fill_value: ArrayLike = 0,
     axes: Sequence[int] | None = None,
     method: str,
+    flip: bool = False,
 ) -> jax.Array:
+    x, k = dtypes.as_array(caller, "x", x), dtypes.as_array(caller, "k", k)
     dtype = dtypes.result_dtype(caller, ("x", x), ("k", k))
     check_method(caller, method)
     if mode not in _MODES:
@@ -179,14 +183,18 @@ def _correlate(
         raise ValueError(
             f"{caller}: boundary={boundary!r} is none of {', '.join(map(repr, padding.MODES))}"
         )
+    padding.check_fill_value(caller, x.dtype, fill_value, boundary, argument="boundary")
     axes = _spatial_axes(caller, x, k, axes)
+    size = tuple(x.shape[axis] for axis in axes)
+    _check_sizes(caller, x, k, size, mode)
+    ones = (1,) * k.ndim
+    pads = resolve_padding(caller, mode, size, k.shape, stride=ones, dilation=ones)
+    padding.check_widths(caller, x.shape, pads, axes=axes, mode=boundary, argument="boundary")
+
     last = tuple(range(x.ndim - k.ndim, x.ndim))
     x = jnp.moveaxis(x, axes, last)
-    ones = (1,) * k.ndim
-    size = x.shape[x.ndim - k.ndim :]
-    pads = resolve_padding(caller, mode, size, k.shape, stride=ones, dilation=ones)
+    k = jnp.flip(k) if flip else k
     if boundary != "zeros":
-        padding.check_widths(caller, x.shape, pads, axes=last, mode=boundary, argument="boundary")
         x = padding.pad(x, pads, axes=last, mode=boundary, fill_value=fill_value)
         pads = 0
     # one channel in, one channel out
@@ -202,20 +210,39 @@ def _spatial_axes(
 ) -> tuple[int, ...]:
     if k.ndim < 1:
         raise ValueError(f"{caller}: k must have at least one dimension, got k.shape={k.shape}")
+    many = f"{k.ndim} axes" if k.ndim > 1 else "axis"
     if axes is None:
         if x.ndim != k.ndim:
+            way = f"; say which {many} of x the kernel runs over with axes=..."
             raise ValueError(
-                f"{caller}: x.shape={x.shape} and k.shape={k.shape} differ in rank; say which "
-                f"{k.ndim} axes of x the kernel runs over with axes=..."
+                f"{caller}: x.shape={x.shape} and k.shape={k.shape} differ in rank"
+                f"{way if x.ndim > k.ndim else ''}"
             )
         return tuple(range(x.ndim))
-    axes = tuple(axes)
-    if len(axes) != k.ndim or any(not -x.ndim <= axis < x.ndim for axis in axes):
+    try:
+        found = tuple(operator.index(axis) for axis in axes)
+    except TypeError:
+        raise TypeError(
+            f"{caller}: axes={axes!r} must be a sequence of integers, one a dimension of k "
+            f"(k.shape={k.shape})"
+        ) from None
+    if len(found) != k.ndim or any(not -x.ndim <= axis < x.ndim for axis in found):
         raise ValueError(
-            f"{caller}: axes={axes} must name {k.ndim} axes of x (x.shape={x.shape}), one a "
-            f"dimension of k (k.shape={k.shape})"
+            f"{caller}: axes={axes!r} must name {many if k.ndim > 1 else 'one axis'} of x "
+            f"(x.shape={x.shape}), one a dimension of k (k.shape={k.shape})"
         )
-    axes = tuple(axis % x.ndim for axis in axes)
-    if len(set(axes)) != len(axes):
-        raise ValueError(f"{caller}: axes={axes} names an axis twice")
-    return axes
+    found = tuple(axis % x.ndim for axis in found)
+    if len(set(found)) != len(found):
+        raise ValueError(f"{caller}: axes={axes!r} names an axis twice")
+    return found
+
+
+def _check_sizes(caller: str, x: jax.Array, k: jax.Array, size: tuple[int, ...], mode: str) -> None:
+    for name, array, sizes in (("x", x, size), ("k", k, k.shape)):
+        if min(sizes) < 1:
+            raise ValueError(f"{caller}: {name} is empty ({name}.shape={array.shape})")
+    if mode == "valid" and any(a > n for a, n in zip(k.shape, size, strict=True)):
+        where = f"x.shape={x.shape}" if x.ndim == k.ndim else f"the {size} of x along its axes"
+        padded = "mode='same' or mode='full', which pad x"
+        other = f"jaxconv.correlate with {padded}" if caller == "corr2d" else padded
+        raise ValueError(f"{caller}: k.shape={k.shape} is larger than {where}; use {other}")

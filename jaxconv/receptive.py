@@ -248,7 +248,7 @@ def _layer_spec(caller: str, layer: Layer, size: tuple[int, ...] | None, rank: i
         raise ValueError(
             f"{caller}: output_padding={layer.output_padding} goes with transposed=True only"
         )
-    spec = normalise(caller, shape, (*kernel, 1, 1), x_name="its input", **arguments)
+    spec = normalise(caller, shape, (*kernel, 1, 1), x_name="input", **arguments)
     if size is None and layer.padding in ("same", "same_lower") and max(spec.stride) > 1:
         raise ValueError(
             f"{caller}: padding={layer.padding!r} under stride={layer.stride} depends on the "

@@ -173,7 +173,7 @@ def _forward(caller: str, input_size: Size, kernel_size: Size, **arguments) -> C
     rank = _rank(input_size)
     size = specs.per_dimension(caller, "input_size", input_size, rank, minimum=1)
     kernel = specs.per_dimension(caller, "kernel_size", kernel_size, rank, minimum=1)
-    return specs.normalise(caller, (*size, 1), (*kernel, 1, 1), x_name="the input", **arguments)
+    return specs.normalise(caller, (*size, 1), (*kernel, 1, 1), x_name="input", **arguments)
 
 
 def _rank(size: Size) -> int:

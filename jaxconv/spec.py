@@ -1,9 +1,15 @@
-"""What a convolution is, fully explicit; every check of its arguments and every message."""
+"""What a convolution is, fully explicit; every check of its arguments and every message.
+
+What the user gave is annotated `Any` here: this is where it is found to be what it should be.
+"""
 
 import dataclasses
 import operator
 from collections.abc import Sequence
 from typing import Any, Literal
+
+import numpy as np
+from jax.core import Tracer
 
 from jaxconv import shapes
 
@@ -69,10 +75,10 @@ def normalise(
     x_shape: tuple[int, ...],
     w_shape: tuple[int, ...],
     *,
-    stride: int | Sequence[int] = 1,
-    padding: Padding = 0,
-    dilation: int | Sequence[int] = 1,
-    groups: int = 1,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: Any = 1,
     x_name: str = "x",
 ) -> ConvSpec:
     """Check the arguments of a convolution of x and say everything explicitly.
@@ -109,11 +115,11 @@ def normalise_transpose(
     y_shape: tuple[int, ...],
     w_shape: tuple[int, ...],
     *,
-    stride: int | Sequence[int] = 1,
-    padding: Padding = 0,
-    output_padding: int | Sequence[int] = 0,
-    dilation: int | Sequence[int] = 1,
-    groups: int = 1,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    dilation: Any = 1,
+    groups: Any = 1,
 ) -> ConvSpec:
     """Check the arguments of a transposed convolution of y; the spec is the adjoint conv's.
 
@@ -141,18 +147,19 @@ def normalise_transpose(
     extra = per_dimension(caller, "output_padding", output_padding, rank, minimum=0)
     groups = check_groups(caller, w_shape, groups)
     if y_shape[-1] != w_shape[-1]:
-        hint = _layout_hint("y", y_shape, w_shape[-1], rank)
+        hint = _layout_hint("y", y_shape, w_shape, w_shape[-1], w_shape[0])
         raise ValueError(
             f"{caller}: y has {y_shape[-1]} channels, w makes {w_shape[-1]} "
             f"(w.shape={w_shape}); y.shape={y_shape}{hint}"
         )
     if any(op >= s for op, s in zip(extra, stride, strict=True)):
         raise ValueError(
-            f"{caller}: output_padding={extra} must be below stride={stride} in every dimension: "
-            "it picks one of the `stride` input sizes that have the same output size"
+            f"{caller}: output_padding={output_padding} must be below stride={stride} in every "
+            "dimension: it picks one of the `stride` input sizes that have the same output size; "
+            "to lengthen the result by more, lower the padding after it"
         )
     if min(output) < 1:
-        raise ValueError(f"{caller}: y has no elements to place (spatial shape {output})")
+        raise ValueError(f"{caller}: y.shape={y_shape} has a spatial dimension of size zero")
     if isinstance(padding, str) and padding in ("same", "same_lower"):
         if any(extra):
             raise ValueError(
@@ -172,8 +179,8 @@ def normalise_transpose(
         )
     if min(size) < 1:
         raise ValueError(
-            f"{caller}: padding {pads} leaves nothing of the result: spatial shape {size} "
-            f"for y.shape={y_shape}, kernel {kernel}, stride {stride}"
+            f"{caller}: padding={padding!r} cuts the whole result away: its spatial shape would be "
+            f"{size} (y.shape={y_shape}, w.shape={w_shape}, stride={stride}, dilation={dilation})"
         )
     return ConvSpec(stride, dilation, pads, groups, size, kernel)
 
@@ -185,12 +192,13 @@ def per_dimension(
     entries = list(value) if _is_sequence(value) else [value] * rank
     if len(entries) != rank:
         raise ValueError(
-            f"{caller}: {name}={value} has {len(entries)} entries for {rank} spatial "
-            f"dimension{'s' * (rank != 1)}; give one integer, or {rank}"
+            f"{caller}: {name}={value!r} has {_count(entries, 'entry', 'entries')} for "
+            f"{_dimensions(rank)}; give one integer{f', or {rank}' * (rank > 1)}"
         )
     numbers = tuple(_integer(caller, name, value, entry) for entry in entries)
     if minimum is not None and min(numbers, default=minimum) < minimum:
-        raise ValueError(f"{caller}: {name}={value} must be at least {minimum}")
+        each = " in every dimension" if _is_sequence(value) else ""
+        raise ValueError(f"{caller}: {name}={value!r} must be at least {minimum}{each}")
     return numbers
 
 
@@ -207,10 +215,9 @@ def resolve_padding(
     rank = len(kernel)
     if isinstance(padding, str):
         if padding not in PADDING_NAMES:
-            raise ValueError(
-                f"{caller}: padding={padding!r} is none of {', '.join(map(repr, PADDING_NAMES))}; "
-                "or give integers"
-            )
+            names = ", ".join(map(repr, PADDING_NAMES))
+            meant = f"; use {padding.lower()!r}" if padding.lower() in PADDING_NAMES else ""
+            raise ValueError(f"{caller}: padding={padding!r} is none of {names}{meant}")
         return tuple(
             _named_padding(padding, *dimension)
             for dimension in zip(size, kernel, stride, dilation, strict=True)
@@ -218,15 +225,15 @@ def resolve_padding(
     entries = list(padding) if _is_sequence(padding) else [padding] * rank
     if len(entries) != rank:
         raise ValueError(
-            f"{caller}: padding={padding} has {len(entries)} entries for {rank} spatial "
-            f"dimension{'s' * (rank != 1)}; give one integer, {rank} integers, "
-            f"or {rank} (before, after) pairs"
+            f"{caller}: padding={padding!r} has {_count(entries, 'entry', 'entries')} for "
+            f"{_dimensions(rank)}; give one integer, or {_count([0] * rank, 'integer', 'integers')}"
+            f" or (before, after) pair{'s' * (rank > 1)}, one a dimension"
         )
     pads = []
     for entry in entries:
         pair = list(entry) if _is_sequence(entry) else [entry, entry]
         if len(pair) != 2:
-            raise ValueError(f"{caller}: padding={padding}: {entry} is no (before, after) pair")
+            raise ValueError(f"{caller}: padding={padding!r}: {entry!r} is no (before, after) pair")
         lo, hi = (_integer(caller, "padding", padding, end) for end in pair)
         pads.append((lo, hi))
     return tuple(pads)
@@ -265,14 +272,26 @@ def _is_sequence(value: Any) -> bool:
 
 
 def _integer(caller: str, name: str, value: Any, entry: Any) -> int:
-    if isinstance(entry, bool):
-        raise TypeError(f"{caller}: {name}={value} must be made of integers, not bool")
-    try:
-        return operator.index(entry)
-    except TypeError:
+    if not isinstance(entry, (bool, np.bool)):
+        try:
+            return operator.index(entry)
+        except TypeError:
+            pass
+    if isinstance(entry, Tracer):
         raise TypeError(
-            f"{caller}: {name}={value} must be made of integers, not {type(entry).__name__}"
-        ) from None
+            f"{caller}: {name} must be a fixed integer, but is traced here; under jax.jit name it "
+            "in static_argnames"
+        )
+    rule = "be made of integers" if _is_sequence(value) else "be an integer"
+    raise TypeError(f"{caller}: {name}={value!r} must {rule}, not {type(entry).__name__}")
+
+
+def _count(entries: Sequence[Any], one: str, many: str) -> str:
+    return f"{len(entries)} {one if len(entries) == 1 else many}"
+
+
+def _dimensions(rank: int) -> str:
+    return _count([0] * rank, "spatial dimension", "spatial dimensions")
 
 
 def _rank(caller: str, x_shape: tuple[int, ...], w_shape: tuple[int, ...], x_name: str) -> int:
@@ -280,13 +299,13 @@ def _rank(caller: str, x_shape: tuple[int, ...], w_shape: tuple[int, ...], x_nam
     if rank < 1:
         raise ValueError(
             f"{caller}: w.shape={w_shape} must be (*kernel, in // groups, out) with at least one "
-            "kernel dimension"
+            "kernel dimension; jaxconv.correlate takes kernels without channels"
         )
     if len(x_shape) < rank + 1:
         raise ValueError(
-            f"{caller}: {x_name}.shape={x_shape} has {len(x_shape)} dimensions, but "
-            f"w.shape={w_shape} is a rank-{rank} kernel, which needs (*batch, *space, channels): "
-            f"at least {rank + 1}"
+            f"{caller}: {x_name}.shape={x_shape} must be (*batch, *space, channels), at least "
+            f"{rank + 1} dimensions for the rank-{rank} kernel w (w.shape={w_shape})"
+            f"{_no_channels_hint(x_name, len(x_shape) == rank and w_shape[-2] == 1)}"
         )
     if min(w_shape) < 1:
         raise ValueError(f"{caller}: w.shape={w_shape} has a dimension of size zero")
@@ -303,18 +322,35 @@ def _check_channels(
 ) -> None:
     expected = w_shape[-2] * groups
     if x_shape[-1] != expected:
-        hint = _layout_hint(x_name, x_shape, expected, rank)
+        hint = _layout_hint(x_name, x_shape, w_shape, expected, w_shape[1] * groups)
         raise ValueError(
             f"{caller}: {x_name} has {x_shape[-1]} channels, w expects {expected} "
             f"(w.shape={w_shape}, groups={groups}); {x_name}.shape={x_shape}{hint}"
         )
 
 
-def _layout_hint(name: str, shape: tuple[int, ...], channels: int, rank: int) -> str:
+def _layout_hint(
+    name: str, shape: tuple[int, ...], w_shape: tuple[int, ...], channels: int, torch_channels: int
+) -> str:
+    """Name the layout that the shapes speak of, and the call that turns it into ours.
+
+    `channels` and `torch_channels` are what w asks for if it is ours, or if it is torch's.
+    """
+    rank = len(w_shape) - 2
     axis = len(shape) - rank - 1
-    if shape[axis] != channels or axis == len(shape) - 1:
-        return ""
-    return f" looks channels-first: use jnp.moveaxis({name}, {axis}, -1)"
+    if shape[axis] == channels:
+        return f" looks channels-first: use jnp.moveaxis({name}, {axis}, -1)"
+    # a kernel that is square if read as torch's and is not if read as ours
+    if shape[-1] == torch_channels and len(set(w_shape[2:])) == 1 < len(set(w_shape[:rank])):
+        return (
+            "; w.shape looks like torch's (out, in // groups, *kernel): use "
+            "jnp.moveaxis(w, (0, 1), (-1, -2))"
+        )
+    return _no_channels_hint(name, channels == 1)
+
+
+def _no_channels_hint(name: str, show: bool) -> str:
+    return f"; if {name} has no channel axis, add one: {name}[..., None]" if show else ""
 
 
 def _refuse_large_kernel(caller: str, spec: ConvSpec, x_name: str) -> None:
@@ -323,7 +359,7 @@ def _refuse_large_kernel(caller: str, spec: ConvSpec, x_name: str) -> None:
     missing = tuple(max(e - p, 0) for e, p in zip(spans, padded, strict=True))
     raise ValueError(
         f"{caller}: the kernel spans {spans} elements (kernel_size={spec.kernel_size}, "
-        f"dilation={spec.dilation}), more than the {padded} of the padded input "
-        f"({x_name} {spec.input_size}, padding={spec.padding}); pad by {missing} more or use a "
-        "smaller kernel"
+        f"dilation={spec.dilation}), but the padded {x_name} has {padded} (size "
+        f"{spec.input_size}, padding={spec.padding}); use a smaller kernel, or {missing} more "
+        "elements of padding"
     )

@@ -4,9 +4,11 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxconv.functional import conv
+from jaxconv import dtypes
+from jaxconv.choose import check_method
 from jaxconv.shapes import extent
-from jaxconv.spec import per_dimension
+from jaxconv.spec import normalise, per_dimension
+from jaxconv.trilinear import contract
 
 
 def causal_conv1d(
@@ -54,37 +56,67 @@ def causal_conv1d(
         van den Oord et al. (2016), "WaveNet: A Generative Model for Raw Audio", section 2.1.
     """
     caller = "causal_conv1d"
-    x, w = jnp.asarray(x), jnp.asarray(w)
+    x, w = dtypes.as_array(caller, "x", x), dtypes.as_array(caller, "w", w)
     if w.ndim != 3 or x.ndim < 2:
         raise ValueError(
             f"{caller}: x must be (*batch, time, in) and w (K, in // groups, out), got "
             f"x.shape={x.shape}, w.shape={w.shape}"
         )
-    if min(w.shape) < 1 or x.shape[-1] % w.shape[1]:
-        raise ValueError(
-            f"{caller}: x has {x.shape[-1]} channels, no multiple of the {w.shape[1]} that w takes "
-            f"(x.shape={x.shape}, w.shape={w.shape})"
-        )
+    dtype = dtypes.result_dtype(caller, ("x", x), ("w", w))
+    groups = _groups(caller, x.shape, w.shape)
     (dilation,) = per_dimension(caller, "dilation", dilation, 1, minimum=1)
-    groups = x.shape[-1] // w.shape[1]
+    check_method(caller, method)
+    b = dtypes.check_bias(caller, b, w.shape[-1], x.dtype, dtype)
     memory = extent(w.shape[0], dilation) - 1
     expected = (*x.shape[:-2], memory, x.shape[-1])
-    state = jnp.zeros(expected, x.dtype) if state is None else jnp.asarray(state)
-    if state.shape != expected or state.dtype != x.dtype:
-        raise ValueError(
-            f"{caller}: state is {state.dtype}{state.shape}, but x ({x.dtype}{x.shape}) and w "
-            f"({w.shape}) need {x.dtype}{expected}"
-        )
+    state = _check_state(caller, x, state, expected)
+
     seen = jnp.concatenate([state, x], axis=-2)
     if x.shape[-2] == 0:
-        y = conv(
-            jnp.zeros_like(x, shape=(*x.shape[:-2], memory + 1, x.shape[-1])),
-            w,
-            b,
-            dilation=dilation,
-            groups=groups,
-            method=method,
-        )[..., :0, :]
+        y = jnp.zeros((*x.shape[:-1], w.shape[-1]), dtype)
     else:
-        y = conv(seen, w, b, dilation=dilation, groups=groups, method=method)
+        spec = normalise(caller, seen.shape, w.shape, dilation=dilation, groups=groups)
+        y = contract("output", seen, w, spec, dtype=dtype, method=method)
+    if b is not None:
+        y = y + b
     return y, seen[..., seen.shape[-2] - memory :, :]
+
+
+def _groups(caller: str, x_shape: tuple[int, ...], w_shape: tuple[int, ...]) -> int:
+    """The number of groups that the shapes speak of."""
+    if min(*w_shape, x_shape[-1]) < 1:
+        raise ValueError(
+            f"{caller}: x.shape={x_shape} and w.shape={w_shape} must have channels, and w a length"
+        )
+    if x_shape[-1] % w_shape[1]:
+        raise ValueError(
+            f"{caller}: x has {x_shape[-1]} channels, no multiple of the {w_shape[1]} that w takes "
+            f"(x.shape={x_shape}, w.shape={w_shape})"
+        )
+    groups = x_shape[-1] // w_shape[1]
+    if w_shape[2] % groups:
+        raise ValueError(
+            f"{caller}: w.shape={w_shape} takes {w_shape[1]} of the {x_shape[-1]} channels of x, "
+            f"which makes groups={groups}; that does not divide the {w_shape[2]} output channels "
+            "of w"
+        )
+    return groups
+
+
+def _check_state(
+    caller: str, x: jax.Array, state: ArrayLike | None, expected: tuple[int, ...]
+) -> jax.Array:
+    if state is None:
+        return jnp.zeros(expected, x.dtype)
+    state = dtypes.as_array(caller, "state", state)
+    if state.shape != expected:
+        raise ValueError(
+            f"{caller}: state.shape={state.shape} must be {expected}, the (K - 1) dilation = "
+            f"{expected[-2]} inputs before x (x.shape={x.shape})"
+        )
+    if state.dtype != x.dtype:
+        raise TypeError(
+            f"{caller}: state is {state.dtype} but x is {x.dtype}; cast it: "
+            f"state.astype(jnp.{x.dtype})"
+        )
+    return state

@@ -5,15 +5,17 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
+from jaxconv.dtypes import as_array
 from jaxconv.spec import ConvSpec, Padding, normalise, per_dimension
 
 
 def unfold(
     x: ArrayLike,
-    kernel_size: int | Sequence[int],
+    kernel_size: Sequence[int],
     *,
     stride: int | Sequence[int] = 1,
     padding: Padding = 0,
@@ -27,7 +29,7 @@ def unfold(
 
     Args:
         x: (*batch, *space, channels), of any dtype.
-        kernel_size: one integer a spatial dimension; a bare integer stands for one dimension.
+        kernel_size: one integer a spatial dimension: (3,) for sequences, (3, 3) for images.
         stride: as in `jaxconv.conv`.
         padding: as in `jaxconv.conv`.
         dilation: as in `jaxconv.conv`.
@@ -49,9 +51,9 @@ def unfold(
         Chellapilla, Puri and Simard (2006), "High Performance Convolutional Neural Networks for
         Document Processing", section 3.
     """
-    x = jnp.asarray(x)
+    x = as_array("unfold", "x", x)
     kernel = _kernel_size("unfold", kernel_size)
-    _check_rank("unfold", "x", x.shape, kernel)
+    _check_array("unfold", "x", x.shape, kernel)
     w_shape = (*kernel, x.shape[-1], 1)
     spec = normalise("unfold", x.shape, w_shape, stride=stride, padding=padding, dilation=dilation)
     first = x.ndim - spec.rank - 1  # axis of the first spatial dimension
@@ -68,7 +70,7 @@ def unfold(
 def fold(
     cols: ArrayLike,
     output_size: Sequence[int],
-    kernel_size: int | Sequence[int],
+    kernel_size: Sequence[int],
     *,
     stride: int | Sequence[int] = 1,
     padding: Padding = 0,
@@ -82,8 +84,10 @@ def fold(
     element.
 
     Args:
-        cols: (*batch, *space', prod(kernel_size) * channels), as `unfold` gives it.
-        output_size: spatial shape of the result.
+        cols: (*batch, *space', prod(kernel_size) * channels), as `unfold` gives it, of any dtype
+            that has sums.
+        output_size: spatial shape of the result; there are several that `unfold` makes the same
+            number of windows of.
         kernel_size: as in `unfold`.
         stride: as in `unfold`.
         padding: as in `unfold`.
@@ -93,7 +97,7 @@ def fold(
         x: (*batch, *output_size, channels).
 
     Raises:
-        TypeError: a number is not an integer.
+        TypeError: cols is bool, or a number is not an integer.
         ValueError: cols is not what `unfold` makes of an array of that size.
 
     Example:
@@ -103,10 +107,12 @@ def fold(
     Source:
         As `unfold`; the same operation as `torch.nn.functional.fold`, channels last.
     """
-    cols = jnp.asarray(cols)
+    cols = as_array("fold", "cols", cols)
+    if cols.dtype == jnp.bool_:
+        raise TypeError("fold: cols is bool, which has no sums; cast it: cols.astype(jnp.int32)")
     kernel = _kernel_size("fold", kernel_size)
     size = per_dimension("fold", "output_size", output_size, len(kernel), minimum=1)
-    _check_rank("fold", "cols", cols.shape, kernel)
+    _check_array("fold", "cols", cols.shape, kernel)
     if cols.shape[-1] % math.prod(kernel):
         raise ValueError(
             f"fold: the last axis of cols (cols.shape={cols.shape}) must be a multiple of "
@@ -120,7 +126,7 @@ def fold(
         stride=stride,
         padding=padding,
         dilation=dilation,
-        x_name="the result",
+        x_name="result",
     )
     first = cols.ndim - spec.rank - 1
     if cols.shape[first:-1] != spec.output_size:
@@ -152,14 +158,23 @@ def _window_indices(spec: ConvSpec) -> list[jax.Array]:
     ]
 
 
-def _kernel_size(caller: str, kernel_size: int | Sequence[int]) -> tuple[int, ...]:
-    rank = len(kernel_size) if isinstance(kernel_size, Sequence) else 1
+def _kernel_size(caller: str, kernel_size: Sequence[int]) -> tuple[int, ...]:
+    # batch axes are free, so that an integer alone does not tell lines from images
+    rank = len(kernel_size) if isinstance(kernel_size, Sequence) else np.size(kernel_size)
+    if np.ndim(kernel_size) != 1 or isinstance(kernel_size, str) or rank < 1:
+        raise ValueError(
+            f"{caller}: kernel_size={kernel_size!r} must be a sequence, one integer a spatial "
+            "dimension: (3,) for sequences, (3, 3) for images"
+        )
     return per_dimension(caller, "kernel_size", kernel_size, rank, minimum=1)
 
 
-def _check_rank(caller: str, name: str, shape: tuple[int, ...], kernel: tuple[int, ...]) -> None:
+def _check_array(caller: str, name: str, shape: tuple[int, ...], kernel: tuple[int, ...]) -> None:
     if len(shape) < len(kernel) + 1:
+        plural = "s" if len(kernel) > 1 else ""
         raise ValueError(
             f"{caller}: {name}.shape={shape} must be (*batch, *space, channels) with "
-            f"{len(kernel)} spatial dimension{'s' * (len(kernel) != 1)} for kernel_size={kernel}"
+            f"{len(kernel)} spatial dimension{plural} for kernel_size={kernel}"
         )
+    if shape[-1] < 1:
+        raise ValueError(f"{caller}: {name}.shape={shape} has no channels")

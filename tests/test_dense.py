@@ -249,16 +249,16 @@ def test_bad_input():
     refused(ValueError, "truncate: delta=-1 must be at least 0", d.truncate, jnp.ones((2, 3)), -1)
     refused(
         ValueError,
-        "kernel: delta=(1, 1) has 2 entries for 1 spatial dimension; give one integer, or 1",
+        "kernel: delta=(1, 1) has 2 entries for 1 spatial dimension; give one integer",
         d.kernel,
         jnp.ones((2, 3)),
         (1, 1),
     )
     refused(
         ValueError,
-        "as_matrix: the kernel spans (3,) elements (kernel_size=(3,), dilation=(1,)), more than "
-        "the (2,) of the padded input (the input (2,), padding=((0, 0),)); pad by (1,) more or use "
-        "a smaller kernel",
+        "as_matrix: the kernel spans (3,) elements (kernel_size=(3,), dilation=(1,)), but the "
+        "padded input has (2,) (size (2,), padding=((0, 0),)); use a smaller kernel, or (1,) more "
+        "elements of padding",
         as_matrix,
         jnp.ones((3, 1, 1)),
         2,
@@ -266,7 +266,7 @@ def test_bad_input():
     refused(
         ValueError,
         "as_matrix: w.shape=(3,) must be (*kernel, in // groups, out) with at least one kernel "
-        "dimension",
+        "dimension; jaxconv.correlate takes kernels without channels",
         as_matrix,
         jnp.ones(3),
         2,

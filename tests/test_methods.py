@@ -5,29 +5,55 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import CASES, CONTRACTIONS
+from cases import CASES, CONTRACTIONS, OPERANDS
 
 from jaxconv.methods import METHODS
 from jaxconv.trilinear import contract
 
 HIGHEST = jax.lax.Precision.HIGHEST
+LEAVES_OUT = {"y": "output", "x": "input", "w": "kernel"}
 OFFERED = [(name, contraction) for name, offered in METHODS.items() for contraction in offered]
 
 
 @pytest.mark.parametrize(("method", "contraction"), OFFERED)
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_matches_the_reference(case, method, contraction):
-    a, b = case.operands(contraction)
-    result = contract(
-        contraction,
-        a,
-        b,
-        case.spec,
-        dtype="float32",
-        method=method,
-        precision=HIGHEST,
-    )
-    cases.assert_matches(result, contraction, a, b, case.spec)
+def test_matches_the_reference_under_every_transform(case, method, contraction):
+    """Value, jvp, vjp, vmap over both operands, second order under remat and scan: one program."""
+    spec, (a, b) = case.spec, case.operands(contraction)
+    (third,) = {"x", "w", "y"} - set(OPERANDS[contraction])
+    c = case.arrays()[third]
+
+    def f(a, b):
+        return contract(contraction, a, b, spec, dtype="float32", method=method, precision=HIGHEST)
+
+    def form(a, b):
+        return jnp.sum(f(a, b) * c)
+
+    @jax.jit
+    def everything(a, b, c):
+        value, vjp = jax.vjp(f, a, b)
+        tangent = jax.jvp(f, (a, b), (a, b))[1]
+        mapped = jax.vmap(f)(jnp.stack([a, -a]), jnp.stack([b, 2 * b]))
+
+        def step(total, scale):
+            # the gradient in a of a form linear in b: its derivative along b is itself
+            gradient = jax.grad(jax.checkpoint(form))
+            return total, jax.jvp(lambda b: gradient(a, b), (b,), (scale * b,))[1]
+
+        second = jax.lax.scan(step, 0.0, jnp.array([1.0, 3.0]))[1]
+        return value, vjp(c), tangent, mapped, second
+
+    value, (da, db), tangent, mapped, second = everything(a, b, c)
+    name_a, name_b = OPERANDS[contraction]
+    arrays = {name_a: a, name_b: b, third: c}
+    cases.assert_matches(value, contraction, a, b, spec)
+    cases.assert_matches(tangent, contraction, a, 2 * b, spec)
+    cases.assert_matches(mapped[0], contraction, a, b, spec)
+    cases.assert_matches(mapped[1], contraction, -a, 2 * b, spec)
+    for gradient, left_out in ((da, name_a), (db, name_b), (second[0], name_a)):
+        other = LEAVES_OUT[left_out]
+        cases.assert_matches(gradient, other, *(arrays[n] for n in OPERANDS[other]), spec)
+    np.testing.assert_allclose(second[1], 3 * second[0], rtol=1e-5, atol=1e-5)
 
 
 DTYPE_CASES = [cases.by_name(name) for name in ("1d", "2d everything", "2d depthwise")]

@@ -134,8 +134,8 @@ def test_bad_input():
     )
     refused("kernels: w.shape=(2, 2) must have 4 dimensions, none empty", plots.kernels, plane)
     refused(
-        "kernels: w.shape=(1, 1, 9, 8) has 72 panels, more than the 64 that can be seen; show some, "
-        "such as w[..., :8]",
+        "kernels: w.shape=(1, 1, 9, 8) has 72 panels, more than the 64 that can be seen; show "
+        "some, such as w[..., :8]",
         plots.kernels,
         np.ones((1, 1, 9, 8)),
     )
@@ -149,8 +149,8 @@ def test_bad_input():
         "losses: 1 labels for 2 curves; give as many, one to three", plots.losses, [[1], [2]], ["a"]
     )
     refused(
-        "receptive_fields: 1 theoretical and 0 effective fields for 1 labels; give as many of each, "
-        "at least one",
+        "receptive_fields: 1 theoretical and 0 effective fields for 1 labels; give as many of "
+        "each, at least one",
         plots.receptive_fields,
         [plane],
         [],

@@ -278,8 +278,8 @@ def test_bad_input():
     refused(
         ValueError,
         "receptive_field: layer 2: the kernel spans (3,) elements (kernel_size=(3,), "
-        "dilation=(1,)), more than the (2,) of the padded input (its input (2,), "
-        "padding=((0, 0),)); pad by (1,) more or use a smaller kernel",
+        "dilation=(1,)), but the padded input has (2,) (size (2,), padding=((0, 0),)); use a "
+        "smaller kernel, or (1,) more elements of padding",
         receptive_field,
         [Layer(3), Layer(3)],
         input_size=4,

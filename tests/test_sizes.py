@@ -122,9 +122,9 @@ def refused(error, message, f, *args, **kwargs):
 def test_bad_input():
     refused(
         ValueError,
-        "output_size: the kernel spans (5,) elements (kernel_size=(3,), dilation=(2,)), more than "
-        "the (4,) of the padded input (the input (4,), padding=((0, 0),)); pad by (1,) more or use "
-        "a smaller kernel",
+        "output_size: the kernel spans (5,) elements (kernel_size=(3,), dilation=(2,)), but the "
+        "padded input has (4,) (size (4,), padding=((0, 0),)); use a smaller kernel, or (1,) more "
+        "elements of padding",
         output_size,
         4,
         3,
@@ -135,15 +135,14 @@ def test_bad_input():
     refused(ValueError, "output_size: stride=0 must be at least 1", output_size, 4, 2, stride=0)
     refused(
         TypeError,
-        "output_size: kernel_size=1.5 must be made of integers, not float",
+        "output_size: kernel_size=1.5 must be an integer, not float",
         output_size,
         4,
         1.5,
     )
     refused(
         ValueError,
-        "output_size: kernel_size=(3, 3) has 2 entries for 1 spatial dimension; give one integer, "
-        "or 1",
+        "output_size: kernel_size=(3, 3) has 2 entries for 1 spatial dimension; give one integer",
         output_size,
         8,
         (3, 3),
@@ -151,8 +150,9 @@ def test_bad_input():
     refused(ValueError, "input_size: output_size=0 must be at least 1", input_size, 0, 3)
     refused(
         ValueError,
-        "input_size: output_padding=(2,) must be below stride=(2,) in every dimension: it picks "
-        "one of the `stride` input sizes that have the same output size",
+        "input_size: output_padding=2 must be below stride=(2,) in every dimension: it picks "
+        "one of the `stride` input sizes that have the same output size; to lengthen the result "
+        "by more, lower the padding after it",
         input_size,
         4,
         3,
@@ -162,7 +162,7 @@ def test_bad_input():
     refused(
         ValueError,
         "explicit_padding: padding='SAME' is none of 'valid', 'same', 'same_lower', 'full', "
-        "'causal'; or give integers",
+        "'causal'; use 'same'",
         explicit_padding,
         8,
         3,

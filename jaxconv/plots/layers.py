@@ -95,7 +95,7 @@ def kernels(w: ArrayLike, *, title: str, labels: Sequence[str] | None = None) ->
     panels = figure.subplots(rows, columns, squeeze=False)
     bound = _bound(w)
     for (i, o), axes in np.ndenumerate(panels):
-        name = labels[o] if rows == 1 else f"in {i}, {labels[o]}"
+        name = labels[int(o)] if rows == 1 else f"in {i}, {labels[int(o)]}"
         draw_kernel(axes, w[:, :, i, o], name, bound=bound, inches=0.75 * side)
     figure.colorbar(panels[0, 0].images[0], ax=panels, label="weight", shrink=0.8)
     return figure

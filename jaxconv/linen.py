@@ -1,0 +1,232 @@
+"""Flax Linen modules over `jaxconv`: `Conv2D` of the chapter, Flax's `Conv` and `ConvTranspose`.
+
+Parameters have the names, shapes and initial values of `flax.linen`: its checkpoints load.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.linen.dtypes import promote_dtype
+from jax.typing import ArrayLike
+
+from jaxconv import layers
+from jaxconv.planes import corr2d
+from jaxconv.spec import Padding, per_dimension
+
+__all__ = ["Conv", "Conv2D", "ConvTranspose"]
+
+
+class Conv2D(nn.Module):
+    """The chapter's layer: one plane, one kernel, one bias.
+
+    y = corr2d(x, kernel) + bias
+
+    `kernel` (h, w) starts uniform in [0, 1), `bias` () at 0, both float32.
+
+    Attributes:
+        kernel_size: (h, w), or one integer for both.
+
+    Raises:
+        TypeError: x is not float32.
+        ValueError: x is no plane, or smaller than the kernel.
+
+    Example:
+        >>> layer = Conv2D((1, 2))
+        >>> variables = layer.init(jax.random.key(0), jnp.ones((6, 8)))
+        >>> layer.apply(variables, jnp.ones((6, 8))).shape
+        (6, 7)
+
+    Source:
+        Zhang et al., "Dive into Deep Learning", section 6.2.2.
+    """
+
+    kernel_size: int | Sequence[int]
+
+    @nn.compact
+    def __call__(self, x: ArrayLike) -> jax.Array:
+        """Return corr2d(x, kernel) + bias of a plane x, (H - h + 1, W - w + 1)."""
+        size = per_dimension("Conv2D", "kernel_size", self.kernel_size, 2, minimum=1)
+        kernel = self.param("kernel", nn.initializers.uniform(1.0), size)
+        bias = self.param("bias", nn.initializers.zeros, ())
+        return corr2d(x, kernel) + bias
+
+
+class Conv(nn.Module):
+    """`flax.linen.Conv` over `jaxconv.conv`: the same arguments, parameters and outputs.
+
+    y = conv(x, kernel, bias)
+
+    `kernel` is (*kernel_size, channels // feature_group_count, features), `bias` (features,).
+
+    | padding | zeros before and after, with e = (kernel_size - 1) kernel_dilation + 1 |
+    |---|---|
+    | "SAME", "VALID", "SAME_LOWER", "CAUSAL" | those of the lower-case names in `jaxconv.conv` |
+    | "CIRCULAR", "REFLECT" | (e - 1) // 2 and e // 2, filled by that padding mode |
+    | integers, pairs, other names | as in `jaxconv.conv` |
+
+    Flax wraps and reflects an input several times if it must; here a margin that needs more input
+    than there is raises. Flax's deprecated `conv_general_dilated` is not an argument.
+
+    Attributes:
+        features: channels of the result.
+        kernel_size: one integer a spatial dimension. A bare integer is a kernel of one dimension
+            and needs inputs of at most one batch axis.
+        strides: elements of the inputs between neighbouring outputs; None is 1.
+        padding: see above.
+        input_dilation: distance at which the inputs' elements are set, zeros between them, before
+            all else; None is 1.
+        kernel_dilation: elements of the inputs between neighbouring kernel entries; None is 1.
+        feature_group_count: groups of channels.
+        use_bias: whether there is a bias.
+        mask: what the kernel is multiplied by, of the kernel's shape.
+        dtype: of the computation; by default what inputs and parameters promote to.
+        param_dtype: of the parameters.
+        precision: as in `jaxconv.conv`.
+        kernel_init: initialiser of the kernel.
+        bias_init: initialiser of the bias.
+        promote_dtype: called as `promote_dtype(inputs, kernel, bias, dtype=dtype)`.
+        padding_mode: as in `jaxconv.conv` (not in Flax).
+        method: as in `jaxconv.conv` (not in Flax).
+        preferred_element_type: as in `jaxconv.conv` (not in Flax's Linen).
+
+    Raises:
+        TypeError: an argument is no integer where one is needed.
+        ValueError: the arguments and the inputs' shape do not make a convolution.
+
+    Example:
+        >>> layer = Conv(8, (3, 3), strides=2, padding=1, padding_mode="replicate")
+        >>> y, variables = layer.init_with_output(jax.random.key(0), jnp.ones((4, 32, 32, 3)))
+        >>> y.shape, jax.tree.map(jnp.shape, variables["params"])
+        ((4, 16, 16, 8), {'bias': (8,), 'kernel': (3, 3, 3, 8)})
+
+    Source:
+        Dumoulin and Visin (2016), "A guide to convolution arithmetic for deep learning".
+    """
+
+    features: int
+    kernel_size: int | Sequence[int]
+    strides: int | Sequence[int] | None = 1
+    padding: Padding = "SAME"
+    input_dilation: int | Sequence[int] | None = 1
+    kernel_dilation: int | Sequence[int] | None = 1
+    feature_group_count: int = 1
+    use_bias: bool = True
+    mask: ArrayLike | None = None
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+    precision: Any = None
+    kernel_init: Callable[..., Any] = nn.initializers.lecun_normal()
+    bias_init: Callable[..., Any] = nn.initializers.zeros_init()
+    promote_dtype: Callable[..., Any] = promote_dtype
+    _: dataclasses.KW_ONLY
+    padding_mode: str = "zeros"
+    method: str = "auto"
+    preferred_element_type: Any = None
+
+    @nn.compact
+    def __call__(self, inputs: ArrayLike) -> jax.Array:
+        """Convolve inputs (*batch, *space, channels) to (*batch, *space', features)."""
+        return layers.conv(self, *_arrays(self, inputs))
+
+
+class ConvTranspose(nn.Module):
+    """`flax.linen.ConvTranspose` over `jaxconv.conv_transpose`: the same parameters and outputs.
+
+    y = conv_transpose(x, w, bias), where w is the kernel, or without transpose_kernel the kernel
+    reversed along its spatial dimensions and with the roles of its channels exchanged
+
+    `kernel` is (*kernel_size, channels // feature_group_count, features), with transpose_kernel
+    (*kernel_size, features // feature_group_count, channels); `bias` is (features,).
+
+    | padding | size of the result, with e = (kernel_size - 1) kernel_dilation + 1 |
+    |---|---|
+    | "SAME", "same" | size stride |
+    | "VALID" | size stride + max(e - stride, 0) |
+    | "valid" | (size - 1) stride + e |
+    | "CIRCULAR" | size stride, what goes beyond one end comes in at the other |
+    | integers (a, b) | (size - 1) stride + 2 - e + a + b: zeros put around the stretched input |
+    | the same, use_consistent_padding | (size - 1) stride + e - a - b: elements cut off, torch's |
+    | other lower-case names | as in `jaxconv.conv_transpose` |
+
+    To all but "SAME" `output_padding` adds its elements after. Integers (a, b) in the one sense are
+    (e - 1 - a, e - 1 - b) in the other.
+
+    Attributes:
+        features: channels of the result.
+        kernel_size: as in `Conv`.
+        strides: elements of the result between neighbouring inputs; None is 1.
+        padding: see above.
+        kernel_dilation: as in `Conv`.
+        use_bias: as in `Conv`.
+        mask: as in `Conv`.
+        dtype: as in `Conv`.
+        param_dtype: as in `Conv`.
+        precision: as in `Conv`.
+        kernel_init: as in `Conv`.
+        bias_init: as in `Conv`.
+        transpose_kernel: take the kernel as that of the `Conv` this is the adjoint of.
+        promote_dtype: as in `Conv`.
+        preferred_element_type: as in `jaxconv.conv_transpose`.
+        feature_group_count: groups of channels (not in Flax).
+        output_padding: as in `jaxconv.conv_transpose` (not in Flax).
+        use_consistent_padding: what integers in `padding` mean, as in `jax.lax.conv_transpose` (not
+            in Flax).
+        padding_mode: as in `jaxconv.conv_transpose` (not in Flax).
+        method: as in `jaxconv.conv_transpose` (not in Flax).
+
+    Raises:
+        TypeError: an argument is no integer where one is needed.
+        ValueError: the arguments and the inputs' shape do not make a transposed convolution.
+
+    Example:
+        >>> layer = ConvTranspose(3, (4, 4), strides=(2, 2), feature_group_count=3)
+        >>> y, variables = layer.init_with_output(jax.random.key(0), jnp.ones((4, 16, 16, 6)))
+        >>> y.shape, jax.tree.map(jnp.shape, variables["params"])
+        ((4, 32, 32, 3), {'bias': (3,), 'kernel': (4, 4, 2, 3)})
+
+    Source:
+        Dumoulin and Visin (2016), section 4.
+    """
+
+    features: int
+    kernel_size: int | Sequence[int]
+    strides: int | Sequence[int] | None = None
+    padding: Padding = "SAME"
+    kernel_dilation: int | Sequence[int] | None = None
+    use_bias: bool = True
+    mask: ArrayLike | None = None
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+    precision: Any = None
+    kernel_init: Callable[..., Any] = nn.initializers.lecun_normal()
+    bias_init: Callable[..., Any] = nn.initializers.zeros_init()
+    transpose_kernel: bool = False
+    promote_dtype: Callable[..., Any] = promote_dtype
+    preferred_element_type: Any = None
+    _: dataclasses.KW_ONLY
+    feature_group_count: int = 1
+    output_padding: int | Sequence[int] = 0
+    use_consistent_padding: bool = False
+    padding_mode: str = "zeros"
+    method: str = "auto"
+
+    @nn.compact
+    def __call__(self, inputs: ArrayLike) -> jax.Array:
+        """Apply the layer to inputs (*batch, *space, channels): (*batch, *space', features)."""
+        return layers.conv_transpose(self, *_arrays(self, inputs, transposed=self.transpose_kernel))
+
+
+def _arrays(layer: Any, inputs: ArrayLike, *, transposed: bool = False) -> Sequence[jax.Array]:
+    """Inputs, kernel and bias as they are convolved."""
+    layers.check_inputs(layer, jnp.shape(inputs))
+    shape = layers.kernel_shape(layer, jnp.shape(inputs)[-1], layer.features, transposed=transposed)
+    kernel = layer.param("kernel", layer.kernel_init, shape, layer.param_dtype)
+    bias = None
+    if layer.use_bias:
+        bias = layer.param("bias", layer.bias_init, (layer.features,), layer.param_dtype)
+    kernel = layers.masked(layer, kernel)
+    return layer.promote_dtype(inputs, kernel, bias, dtype=layer.dtype)

@@ -1,0 +1,285 @@
+"""Flax NNX modules over `jaxconv`: `Conv2D` of the chapter, Flax's `Conv` and `ConvTranspose`.
+
+Parameters have the names, shapes and initial values of `flax.nnx`: its states load.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from flax.nnx.nn.dtypes import promote_dtype
+from jax.typing import ArrayLike
+
+from jaxconv import layers
+from jaxconv.planes import corr2d
+from jaxconv.spec import Padding, per_dimension
+
+__all__ = ["Conv", "Conv2D", "ConvTranspose"]
+
+_KERNEL_INIT = nnx.initializers.lecun_normal()
+_BIAS_INIT = nnx.initializers.zeros_init()
+_NONE: Mapping[str, Any] = MappingProxyType({})
+
+
+class Conv2D(nnx.Module):
+    """The chapter's layer: one plane, one kernel, one bias.
+
+    y = corr2d(x, kernel) + bias
+
+    `kernel` (h, w) starts uniform in [0, 1), `bias` () at 0, both float32.
+
+    Args:
+        kernel_size: (h, w), or one integer for both.
+        rngs: where the kernel is drawn from.
+
+    Raises:
+        TypeError: x is not float32.
+        ValueError: x is no plane, or smaller than the kernel.
+
+    Example:
+        >>> layer = Conv2D((1, 2), rngs=nnx.Rngs(0))
+        >>> layer(jnp.ones((6, 8))).shape
+        (6, 7)
+
+    Source:
+        Zhang et al., "Dive into Deep Learning", section 6.2.2.
+    """
+
+    def __init__(self, kernel_size: int | Sequence[int], *, rngs: nnx.Rngs):
+        self.kernel_size = per_dimension("Conv2D", "kernel_size", kernel_size, 2, minimum=1)
+        self.kernel = nnx.Param(jax.random.uniform(rngs.params(), self.kernel_size))
+        self.bias = nnx.Param(jnp.zeros(()))
+
+    def __call__(self, x: ArrayLike) -> jax.Array:
+        """Return corr2d(x, kernel) + bias of a plane x, (H - h + 1, W - w + 1)."""
+        return corr2d(x, self.kernel[...]) + self.bias[...]
+
+
+class Conv(nnx.Module):
+    """`flax.nnx.Conv` over `jaxconv.conv`: the same arguments, parameters and outputs.
+
+    y = conv(x, kernel, bias)
+
+    `kernel` is (*kernel_size, in_features // feature_group_count, out_features), `bias`
+    (out_features,). What `padding` says is in the table of `jaxconv.linen.Conv`, and what differs
+    from Flax below it.
+
+    Args:
+        in_features: channels of the inputs.
+        out_features: channels of the result.
+        kernel_size: one integer a spatial dimension. A bare integer is a kernel of one dimension
+            and needs inputs of at most one batch axis.
+        strides: elements of the inputs between neighbouring outputs; None is 1.
+        padding: see above.
+        input_dilation: distance at which the inputs' elements are set; None is 1.
+        kernel_dilation: elements of the inputs between neighbouring kernel entries; None is 1.
+        feature_group_count: groups of channels.
+        use_bias: whether there is a bias.
+        mask: what the kernel is multiplied by, of the kernel's shape.
+        dtype: of the computation; by default what inputs and parameters promote to.
+        param_dtype: of the parameters.
+        precision: as in `jaxconv.conv`.
+        kernel_init: initialiser of the kernel.
+        bias_init: initialiser of the bias.
+        promote_dtype: called as `promote_dtype((inputs, kernel, bias), dtype=dtype)`.
+        preferred_element_type: as in `jaxconv.conv`.
+        rngs: where the parameters are drawn from.
+        kernel_metadata: of the kernel's `nnx.Param`.
+        bias_metadata: of the bias's `nnx.Param`.
+        padding_mode: as in `jaxconv.conv` (not in Flax).
+        method: as in `jaxconv.conv` (not in Flax).
+
+    Raises:
+        TypeError: an argument is no integer where one is needed.
+        ValueError: the arguments and the inputs' shape do not make a convolution.
+
+    Example:
+        >>> layer = Conv(3, 8, (3, 3), 2, padding=1, padding_mode="replicate", rngs=nnx.Rngs(0))
+        >>> layer.kernel.shape, layer(jnp.ones((4, 32, 32, 3))).shape
+        ((3, 3, 3, 8), (4, 16, 16, 8))
+
+    Source:
+        Dumoulin and Visin (2016), "A guide to convolution arithmetic for deep learning".
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        kernel_size: int | Sequence[int],
+        strides: int | Sequence[int] | None = 1,
+        *,
+        padding: Padding = "SAME",
+        input_dilation: int | Sequence[int] | None = 1,
+        kernel_dilation: int | Sequence[int] | None = 1,
+        feature_group_count: int = 1,
+        use_bias: bool = True,
+        mask: ArrayLike | None = None,
+        dtype: Any = None,
+        param_dtype: Any = jnp.float32,
+        precision: Any = None,
+        kernel_init: Callable[..., Any] = _KERNEL_INIT,
+        bias_init: Callable[..., Any] = _BIAS_INIT,
+        promote_dtype: Callable[..., Any] = promote_dtype,
+        preferred_element_type: Any = None,
+        rngs: nnx.Rngs,
+        kernel_metadata: Mapping[str, Any] = _NONE,
+        bias_metadata: Mapping[str, Any] = _NONE,
+        padding_mode: str = "zeros",
+        method: str = "auto",
+    ):
+        self.in_features = in_features
+        self.out_features = out_features
+        self.kernel_size = layers.frozen(kernel_size)
+        self.strides = layers.frozen(strides)
+        self.padding = layers.frozen(padding)
+        self.input_dilation = layers.frozen(input_dilation)
+        self.kernel_dilation = layers.frozen(kernel_dilation)
+        self.feature_group_count = feature_group_count
+        self.use_bias = use_bias
+        self.mask = mask
+        self.dtype = dtype
+        self.param_dtype = param_dtype
+        self.precision = precision
+        self.promote_dtype = promote_dtype
+        self.preferred_element_type = preferred_element_type
+        self.padding_mode = padding_mode
+        self.method = method
+        self.kernel_shape = layers.kernel_shape(self, in_features, out_features)
+        self.kernel = nnx.Param(
+            kernel_init(rngs.params(), self.kernel_shape, param_dtype), **kernel_metadata
+        )
+        self.bias: nnx.Param | None = nnx.data(None)
+        if use_bias:
+            self.bias = nnx.Param(
+                bias_init(rngs.params(), (out_features,), param_dtype), **bias_metadata
+            )
+
+    def __call__(self, inputs: ArrayLike) -> jax.Array:
+        """Convolve inputs (*batch, *space, in_features) to (*batch, *space', out_features)."""
+        return layers.conv(self, *_arrays(self, inputs))
+
+
+class ConvTranspose(nnx.Module):
+    """`flax.nnx.ConvTranspose` over `jaxconv.conv_transpose`: the same parameters and outputs.
+
+    y = conv_transpose(x, w, bias), where w is the kernel, or without transpose_kernel the kernel
+    reversed along its spatial dimensions and with the roles of its channels exchanged
+
+    `kernel` is (*kernel_size, in_features // feature_group_count, out_features), with
+    transpose_kernel (*kernel_size, out_features // feature_group_count, in_features); `bias` is
+    (out_features,). What `padding` says is in the table of `jaxconv.linen.ConvTranspose`.
+
+    Args:
+        in_features: channels of the inputs.
+        out_features: channels of the result.
+        kernel_size: as in `Conv`.
+        strides: elements of the result between neighbouring inputs; None is 1.
+        padding: see above.
+        kernel_dilation: as in `Conv`.
+        use_bias: as in `Conv`.
+        mask: as in `Conv`.
+        dtype: as in `Conv`.
+        param_dtype: as in `Conv`.
+        precision: as in `Conv`.
+        kernel_init: as in `Conv`.
+        bias_init: as in `Conv`.
+        transpose_kernel: take the kernel as that of the `Conv` this is the adjoint of.
+        promote_dtype: as in `Conv`.
+        preferred_element_type: as in `jaxconv.conv_transpose`.
+        rngs: as in `Conv`.
+        kernel_metadata: as in `Conv`.
+        bias_metadata: as in `Conv`.
+        feature_group_count: groups of channels (not in Flax).
+        output_padding: as in `jaxconv.conv_transpose` (not in Flax).
+        use_consistent_padding: what integers in `padding` mean, as in `jax.lax.conv_transpose` (not
+            in Flax).
+        padding_mode: as in `jaxconv.conv_transpose` (not in Flax).
+        method: as in `jaxconv.conv_transpose` (not in Flax).
+
+    Raises:
+        TypeError: an argument is no integer where one is needed.
+        ValueError: the arguments and the inputs' shape do not make a transposed convolution.
+
+    Example:
+        >>> layer = ConvTranspose(6, 3, (4, 4), 2, feature_group_count=3, rngs=nnx.Rngs(0))
+        >>> layer.kernel.shape, layer(jnp.ones((4, 16, 16, 6))).shape
+        ((4, 4, 2, 3), (4, 32, 32, 3))
+
+    Source:
+        Dumoulin and Visin (2016), section 4.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        kernel_size: int | Sequence[int],
+        strides: int | Sequence[int] | None = None,
+        *,
+        padding: Padding = "SAME",
+        kernel_dilation: int | Sequence[int] | None = None,
+        use_bias: bool = True,
+        mask: ArrayLike | None = None,
+        dtype: Any = None,
+        param_dtype: Any = jnp.float32,
+        precision: Any = None,
+        kernel_init: Callable[..., Any] = _KERNEL_INIT,
+        bias_init: Callable[..., Any] = _BIAS_INIT,
+        transpose_kernel: bool = False,
+        promote_dtype: Callable[..., Any] = promote_dtype,
+        preferred_element_type: Any = None,
+        rngs: nnx.Rngs,
+        kernel_metadata: Mapping[str, Any] = _NONE,
+        bias_metadata: Mapping[str, Any] = _NONE,
+        feature_group_count: int = 1,
+        output_padding: int | Sequence[int] = 0,
+        use_consistent_padding: bool = False,
+        padding_mode: str = "zeros",
+        method: str = "auto",
+    ):
+        self.in_features = in_features
+        self.out_features = out_features
+        self.kernel_size = layers.frozen(kernel_size)
+        self.strides = layers.frozen(strides)
+        self.padding = layers.frozen(padding)
+        self.kernel_dilation = layers.frozen(kernel_dilation)
+        self.use_bias = use_bias
+        self.mask = mask
+        self.dtype = dtype
+        self.param_dtype = param_dtype
+        self.precision = precision
+        self.transpose_kernel = transpose_kernel
+        self.promote_dtype = promote_dtype
+        self.preferred_element_type = preferred_element_type
+        self.feature_group_count = feature_group_count
+        self.output_padding = layers.frozen(output_padding)
+        self.use_consistent_padding = use_consistent_padding
+        self.padding_mode = padding_mode
+        self.method = method
+        self.kernel_shape = layers.kernel_shape(
+            self, in_features, out_features, transposed=transpose_kernel
+        )
+        self.kernel = nnx.Param(
+            kernel_init(rngs.params(), self.kernel_shape, param_dtype), **kernel_metadata
+        )
+        self.bias: nnx.Param | None = nnx.data(None)
+        if use_bias:
+            self.bias = nnx.Param(
+                bias_init(rngs.params(), (out_features,), param_dtype), **bias_metadata
+            )
+
+    def __call__(self, inputs: ArrayLike) -> jax.Array:
+        """Apply the layer to inputs (*batch, *space, in_features): (*batch, *space', out)."""
+        return layers.conv_transpose(self, *_arrays(self, inputs))
+
+
+def _arrays(layer: Any, inputs: ArrayLike) -> Sequence[jax.Array]:
+    """Inputs, kernel and bias as they are convolved."""
+    layers.check_inputs(layer, jnp.shape(inputs))
+    kernel = layers.masked(layer, layer.kernel[...])
+    bias = None if layer.bias is None else layer.bias[...]
+    return layer.promote_dtype((inputs, kernel, bias), dtype=layer.dtype)

@@ -1,0 +1,173 @@
+"""A sequence in pieces gives what the sequence at once gives."""
+
+import functools
+
+import cases
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.test_util import check_grads
+
+from jaxconv import causal_conv1d, conv
+
+HIGHEST = jax.lax.Precision.HIGHEST
+
+
+def integers(*shape, seed=0):
+    """Small integers in float32, so that sums are exact and comparisons can be too."""
+    return np.random.default_rng(seed).integers(-9, 10, shape).astype("float32")
+
+
+# (batch, in), (K, in // groups, out), dilation
+LAYERS = {
+    "dense": ((2, 3), (3, 3, 4), 1),
+    "depthwise": ((2, 4), (4, 1, 4), 1),
+    "multiplier": ((3,), (2, 1, 6), 1),
+    "grouped and dilated": ((2, 1, 4), (3, 2, 6), 3),
+    "no memory": ((2, 3), (1, 3, 2), 1),
+}
+
+
+def layer(name, time=9, seed=0):
+    (*batch, channels), kernel, dilation = LAYERS[name]
+    x = integers(*batch, time, channels, seed=seed)
+    w, b = integers(*kernel, seed=seed + 1), integers(kernel[-1], seed=seed + 2)
+    return x, w, b, dilation
+
+
+def in_pieces(pieces, w, b, dilation, state=None):
+    outputs = []
+    for piece in pieces:
+        y, state = causal_conv1d(piece, w, b, state=state, dilation=dilation)
+        outputs.append(y)
+    return np.concatenate(outputs, axis=-2), state
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_at_once_is_the_causal_convolution(name):
+    x, w, b, dilation = layer(name)
+    y, state = causal_conv1d(x, w, b, dilation=dilation)
+    groups = x.shape[-1] // w.shape[1]
+    arguments = {"padding": "causal", "dilation": dilation, "groups": groups}
+    want = cases.expected("output", x, w, cases.normalise("conv", x.shape, w.shape, **arguments))
+    np.testing.assert_array_equal(y, want + b)
+    np.testing.assert_array_equal(conv(x, w, b, **arguments), want + b)
+    memory = (w.shape[0] - 1) * dilation
+    np.testing.assert_array_equal(state, x[..., x.shape[-2] - memory :, :])
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(st.sampled_from(sorted(LAYERS)), st.lists(st.integers(0, 9), max_size=5))
+def test_any_pieces(name, cuts):
+    """Pieces of any length: shorter than the memory, and of no length at all."""
+    x, w, b, dilation = layer(name)
+    whole, last = causal_conv1d(x, w, b, dilation=dilation)
+    pieces = np.split(x, sorted(cuts), axis=-2)
+    y, state = in_pieces(pieces, w, b, dilation)
+    np.testing.assert_array_equal(y, whole)
+    np.testing.assert_array_equal(state, last)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_one_element_at_a_time_under_scan(name):
+    """The state keeps its shape and dtype, so that it can be a scan's carry."""
+    x, w, b, dilation = layer(name)
+    whole, last = causal_conv1d(x, w, b, dilation=dilation)
+
+    @jax.jit
+    def run(x):
+        def step(state, x_t):
+            y, state = causal_conv1d(x_t[..., None, :], w, b, state=state, dilation=dilation)
+            return state, y[..., 0, :]
+
+        memory = (w.shape[0] - 1) * dilation
+        state = jnp.zeros((*x.shape[:-2], memory, x.shape[-1]))
+        state, y = jax.lax.scan(step, state, jnp.moveaxis(x, -2, 0))
+        return jnp.moveaxis(y, 0, -2), state
+
+    y, state = run(x)
+    np.testing.assert_array_equal(y, whole)
+    np.testing.assert_array_equal(state, last)
+
+
+@pytest.mark.parametrize("name", ["depthwise", "grouped and dilated"])
+def test_gradients_flow_through_the_state(name):
+    x, w, b, dilation = layer(name)
+    dy = integers(*x.shape[:-1], w.shape[-1], seed=7)
+
+    def at_once(x, w, b):
+        return (causal_conv1d(x, w, b, dilation=dilation)[0] * dy).sum()
+
+    def piecewise(x, w, b):
+        head, state = causal_conv1d(x[..., :2, :], w, b, dilation=dilation)
+        middle, state = causal_conv1d(x[..., 2:3, :], w, b, state=state, dilation=dilation)
+        tail, _ = causal_conv1d(x[..., 3:, :], w, b, state=state, dilation=dilation)
+        return (jnp.concatenate([head, middle, tail], axis=-2) * dy).sum()
+
+    once = jax.jit(jax.grad(at_once, (0, 1, 2)))(x, w, b)
+    pieces = jax.jit(jax.grad(piecewise, (0, 1, 2)))(x, w, b)
+    for got, want in zip(pieces, once, strict=True):
+        np.testing.assert_array_equal(got, want)
+    assert any(np.abs(want).max() > 0 for want in once)
+
+
+def test_the_gradient_in_the_state_itself():
+    x, w, b, _ = layer("depthwise")
+    state = integers(2, 3, 4, seed=9)
+    f = functools.partial(causal_conv1d, w=w, b=b)
+    check_grads(
+        jax.jit(lambda x, state: f(x, state=state)),
+        (x, state),
+        order=1,
+        modes=("fwd", "rev"),
+        eps=1.0,
+    )
+
+
+def test_under_vmap_over_sequences_and_states():
+    x, w, b, _ = layer("depthwise")
+    state = integers(2, 3, 4, seed=9)
+    f = lambda x, state: causal_conv1d(x, w, b, state=state)  # noqa: E731
+    y, after = jax.vmap(f)(x, state)
+    want, last = f(x, state)
+    np.testing.assert_array_equal(y, want)
+    np.testing.assert_array_equal(after, last)
+
+
+def test_no_output_sees_the_future():
+    x, w, b, dilation = layer("grouped and dilated")
+    y, _ = causal_conv1d(x, w, b, dilation=dilation)
+    changed = x.copy()
+    changed[..., 5, :] += 1
+    other, _ = causal_conv1d(changed, w, b, dilation=dilation)
+    moved = np.any(np.asarray(y) != np.asarray(other), axis=(0, 1, 3))
+    assert moved.tolist() == [False] * 5 + [True] + [False] * 2 + [True]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "int32", "complex64"])
+def test_dtypes_are_kept_even_of_nothing(dtype):
+    x, w = np.ones((2, 0, 3), jnp.dtype(dtype)), np.ones((4, 1, 3), jnp.dtype(dtype))
+    y, state = causal_conv1d(x, w)
+    assert (y.shape, y.dtype) == ((2, 0, 3), dtype)
+    assert (state.shape, state.dtype) == ((2, 3, 3), dtype)
+    y, state = causal_conv1d(np.ones((2, 2, 3), jnp.dtype(dtype)), w, state=state)
+    assert np.asarray(y)[0, :, 0].tolist() == [1, 2]
+    assert (y.dtype, state.dtype) == (dtype, dtype)
+
+
+@pytest.mark.parametrize("batch", [(0,), (), (1, 2)])
+def test_any_batch(batch):
+    y, state = causal_conv1d(np.ones((*batch, 5, 2), "float32"), np.ones((3, 2, 1), "float32"))
+    assert y.shape == (*batch, 5, 1)
+    assert state.shape == (*batch, 2, 2)
+
+
+def test_forgetting_the_state_is_seen():
+    """So that the comparison of pieces says something."""
+    x, w, b, dilation = layer("dense")
+    whole, _ = causal_conv1d(x, w, b, dilation=dilation)
+    parts = [causal_conv1d(piece, w, b)[0] for piece in np.split(x, [4], axis=-2)]
+    assert not np.array_equal(np.concatenate(parts, axis=-2), whole)
