@@ -282,7 +282,7 @@ def test_bad_input():
     )
     refused(
         ValueError,
-        "parameter_counts: image_size=(0, 4) must be at least 1",
+        "parameter_counts: image_size=(0, 4) must be at least 1 in every dimension",
         parameter_counts,
         (0, 4),
         1,

@@ -67,6 +67,14 @@ def test_stride_leaves_a_sublattice():
     assert not equivariance_map(f, X, (2, -3), stride=(2, 3)).any()
 
 
+def test_between_two_whole_shifts_the_nearer_one_counts():
+    """Every element twice: half a shift of the outputs is either none or a whole one."""
+    pairs = jnp.repeat(jnp.array([3.0, 1, 4, 9]), 2)
+    for x in (pairs, jnp.roll(pairs, 1)):
+        errors = equivariance_error(lambda x: x[::2], x, [-3, -1, 1, 3], stride=2, axes=(0,))
+        assert not errors.any()
+
+
 def test_other_axes_other_ranks():
     x = RNG.normal(size=(2, 9, 3)).astype("float32")
     w = RNG.normal(size=(3, 3, 4)).astype("float32")

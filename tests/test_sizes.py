@@ -131,7 +131,13 @@ def test_bad_input():
         dilation=2,
     )
     refused(ValueError, "output_size: kernel_size=0 must be at least 1", output_size, 4, 0)
-    refused(ValueError, "output_size: input_size=(0, 4) must be at least 1", output_size, (0, 4), 1)
+    refused(
+        ValueError,
+        "output_size: input_size=(0, 4) must be at least 1 in every dimension",
+        output_size,
+        (0, 4),
+        1,
+    )
     refused(ValueError, "output_size: stride=0 must be at least 1", output_size, 4, 2, stride=0)
     refused(
         TypeError,
