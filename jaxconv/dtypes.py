@@ -7,6 +7,7 @@
 | complex64, complex128 | the same | the same |
 | integers | the same, wrapping around | the same |
 | bool | must be asked for | the result's dtype |
+| float8, int4 and the like | refused | |
 
 `preferred_element_type` replaces the result's dtype: for integers an integer that holds all of
 their values, or any float; for floats any float or complex. Gradients always have the dtype of the
@@ -50,11 +51,10 @@ def result_dtype(
     """
     (name, a), (other, b) = first, second
     for array_name, array in (first, second):
-        if not _has_promotion(array.dtype):
-            wide = "int32" if jnp.issubdtype(array.dtype, jnp.integer) else "float32"
+        if (wider := _too_narrow(array.dtype)) is not None:
             raise TypeError(
-                f"{caller}: {array_name} is {array.dtype}, which is for storage; cast it: "
-                f"{array_name}.astype(jnp.{wide})"
+                f"{caller}: {array_name} is {array.dtype}, which is for storage; compute in a "
+                f"wider one: {array_name}.astype(jnp.{wider})"
             )
     if a.dtype != b.dtype:
         common = _common(a.dtype, b.dtype)
@@ -81,7 +81,7 @@ def result_dtype(
         and jnp.issubdtype(wanted, jnp.integer)
         and not np.can_cast(a.dtype, wanted)
     )
-    low = _kind(wanted) < _kind(a.dtype) or not _has_promotion(wanted)
+    low = _kind(wanted) < _kind(a.dtype) or _too_narrow(wanted) is not None
     if wanted == jnp.bool_ or low or narrower:
         raise TypeError(
             f"{caller}: preferred_element_type={wanted} cannot hold sums of {a.dtype}; "
@@ -125,9 +125,7 @@ def check_bias(
 def operand_dtype(a: jax.Array, b: jax.Array, sums: jnp.dtype) -> jnp.dtype:
     """Return the dtype to hand both operands over in: their common one, of the sums' kind."""
     common = _common(a.dtype, b.dtype)
-    # XLA's own rule: signed operands sum in signed integers, unsigned ones in unsigned
-    alike = _kind(common) == _kind(sums) and _signed(common) == _signed(sums)
-    return common if alike else jnp.dtype(sums)
+    return common if _kind(common) == _kind(sums) else jnp.dtype(sums)
 
 
 def check_precision(caller: str, precision: Any) -> Any:
@@ -160,17 +158,11 @@ def _common(*wanted: Any) -> jnp.dtype:
         return jnp.dtype(functools.reduce(jnp.promote_types, wanted))
 
 
-def _has_promotion(dtype: Any) -> bool:
-    """Whether jax mixes it with other dtypes; those it does not (float8, int4) are for storage."""
-    try:
-        _common(dtype, jnp.float32)
-    except jax.dtypes.TypePromotionError:
-        return False
-    return True
-
-
-def _signed(dtype: Any) -> bool:
-    return not jnp.issubdtype(dtype, jnp.unsignedinteger)
+def _too_narrow(dtype: Any) -> str | None:
+    """For a float below 16 bits or an integer below 8, which promote to nothing, a wider dtype."""
+    if jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 16:
+        return "bfloat16"
+    return "int8" if jnp.issubdtype(dtype, jnp.integer) and jnp.iinfo(dtype).bits < 8 else None
 
 
 def _kind(dtype: Any) -> int:
