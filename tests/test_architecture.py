@@ -27,6 +27,8 @@ FLOORS = {
     "planes": 5,
     "windows": 5,
     "streaming": 6,
+    "compat": 6,
+    "accelerate": 6,
     "layers": 6,
     "linen": 7,
     "nnx": 7,
