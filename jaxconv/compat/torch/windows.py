@@ -66,10 +66,11 @@ def unfold(
     checks.check_fits("unfold", x.shape, kernel, arguments["dilation"], pads)
     cols = windows.unfold(checks.channels_last(x, 2), kernel, **arguments)
     # (*batch, *space', kernel * channels) -> (*batch, windows, kernel, channels)
-    cols = cols.reshape(*x.shape[:-3], -1, math.prod(kernel), x.shape[-3])
+    batch, channels, count = x.shape[:-3], x.shape[-3], math.prod(cols.shape[-3:-1])
+    cols = cols.reshape(*batch, count, math.prod(kernel), channels)
     # -> (*batch, channels, kernel, windows) -> (*batch, channels * kernel, windows)
     cols = jnp.swapaxes(cols, -1, -3)
-    return cols.reshape(*x.shape[:-3], x.shape[-3] * math.prod(kernel), -1)
+    return cols.reshape(*batch, channels * math.prod(kernel), count)
 
 
 def fold(
@@ -136,7 +137,7 @@ def fold(
     dtype = cols.dtype
     batch, channels = cols.shape[:-2], cols.shape[-2] // math.prod(kernel)
     # (*batch, channels * kernel, windows) -> (*batch, windows, kernel, channels)
-    cols = jnp.swapaxes(cols.reshape(*batch, channels, math.prod(kernel), -1), -1, -3)
+    cols = jnp.swapaxes(cols.reshape(*batch, channels, math.prod(kernel), math.prod(space)), -1, -3)
     cols = cols.reshape(*batch, *space, math.prod(kernel) * channels)
     if dtype == jnp.bool_:
         cols = cols.astype(jnp.int32)
