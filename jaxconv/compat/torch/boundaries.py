@@ -121,7 +121,9 @@ def _check_sizes(
         where = f"got {(lo, hi)} for axis {axis} of input.shape={shape}"
         if (lo, hi) == (0, 0):
             continue
-        if (crop and left < 0) or size + lo + hi < 1:
+        if crop and left < 0:
+            raise ValueError(f"pad: the numbers cut off more than there is; {where}")
+        if size + lo + hi < 1:
             raise ValueError(f"pad: the numbers must leave at least 1 element; {where}")
         if mode == "reflect" and max(lo, hi) >= size:
             raise ValueError(f"pad: mode='reflect' needs numbers below the size; {where}")

@@ -32,11 +32,19 @@ def operands(
     # torch transposes int64 and no other integer; int64 is int32 unless jax_enable_x64 is on
     whole = (jax.dtypes.canonicalize_dtype(np.int64).name,) if transposed else INTEGERS
     check_dtype(caller, "input", x, (*FLOATS, *whole))
-    for name, array in (("weight", w), ("bias", b)):
-        if array is not None and array.dtype != x.dtype:
+    # dtypes as they were given: NumPy's float64 is none of torch's float32, even where JAX makes
+    # the one into the other
+    given = [
+        getattr(a, "dtype", j.dtype)
+        for a, j in zip(arrays, (x, w, b), strict=True)
+        if j is not None
+    ]
+    for name, dtype in zip(("weight", "bias"), given[1:], strict=False):
+        if dtype != given[0]:
+            cast = "input" if dtype == x.dtype else name
             raise TypeError(
-                f"{caller}: input is {x.dtype} but {name} is {array.dtype}; they must be one, as "
-                f"in torch: cast one of them, e.g. {name}.astype(jnp.{x.dtype})"
+                f"{caller}: input is {given[0]} but {name} is {dtype}; they must be one, as in "
+                f"torch: cast one of them, e.g. {cast}.astype(jnp.{x.dtype})"
             )
     channels = "(in, out // groups, *kernel)" if transposed else "(out, in // groups, *kernel)"
     if w.ndim != rank + 2:

@@ -129,8 +129,8 @@ def fold(
     space = _windows(size, kernel, arguments)
     if min(space) < 1 or math.prod(space) != cols.shape[-1]:
         raise ValueError(
-            f"fold: input.shape={cols.shape} has {cols.shape[-1]} windows, but an image of "
-            f"output_size={size} has {max(space[0], 0)} by {max(space[1], 0)} "
+            f"fold: input.shape={cols.shape} must have one column a window, and an image of "
+            f"output_size={size} has {max(space[0], 0)} by {max(space[1], 0)} windows "
             f"(kernel_size={kernel}, dilation={arguments['dilation']}, "
             f"padding={tuple(lo for lo, _ in arguments['padding'])}, stride={arguments['stride']})"
         )
