@@ -35,7 +35,7 @@ def operands(
     # dtypes as they were given: NumPy's float64 is none of torch's float32, even where JAX makes
     # the one into the other
     given = [
-        getattr(a, "dtype", j.dtype)
+        a.dtype if isinstance(a, np.ndarray) else j.dtype
         for a, j in zip(arrays, (x, w, b), strict=True)
         if j is not None
     ]
