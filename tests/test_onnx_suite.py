@@ -136,7 +136,7 @@ def _cases():
         (inputs, outputs), *_ = case.data_sets
         found[f"node {case.name}"] = (case.model, inputs, outputs)
     for kind in ("pytorch-converted", "pytorch-operator"):
-        for case in load_model_tests(kind=kind):
+        for case in sorted(load_model_tests(kind=kind), key=lambda case: case.name):
             found[f"{kind} {case.name}"] = _stored(case)
     return {
         name: case
