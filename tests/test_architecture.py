@@ -30,6 +30,8 @@ FLOORS = {
     "reach": 5,
     "sizes": 5,
     "streaming": 6,
+    "compat": 6,
+    "accelerate": 6,
     "dense": 6,
     "equivariance": 6,
     "influence": 6,
