@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from jaxconv import dtypes
@@ -83,7 +84,7 @@ def conv(
     if padding_mode != "zeros":
         x = extension.pad(x, spec.padding, axes=_spatial_axes(spec), mode=padding_mode)
         spec = _without_padding(spec)
-    y = contract("output", x, _flipped(w, flip), spec, dtype=dtype, **numerics)
+    y = contract("output", x, _flipped("conv", w, flip), spec, dtype=dtype, **numerics)
     return y if b is None else y + b.astype(dtype)
 
 
@@ -160,7 +161,7 @@ def conv_transpose(
     x_shape = (*y.shape[: -spec.rank - 1], *spec.input_size, w.shape[-2] * spec.groups)
     check_padding_mode(caller, x_shape, spec, padding_mode)
     whole = spec if padding_mode == "zeros" else _without_padding(spec)
-    x = contract("input", y, _flipped(w, flip), whole, dtype=dtype, **numerics)
+    x = contract("input", y, _flipped(caller, w, flip), whole, dtype=dtype, **numerics)
     if padding_mode != "zeros":
         x = extension.unpad(x, spec.padding, axes=_spatial_axes(spec), mode=padding_mode)
     return x if b is None else x + b.astype(dtype)
@@ -192,7 +193,9 @@ def _numerics(caller: str, method: str, precision: Any) -> dict[str, Any]:
     }
 
 
-def _flipped(w: jax.Array, flip: bool) -> jax.Array:
+def _flipped(caller: str, w: jax.Array, flip: Any) -> jax.Array:
+    if not isinstance(flip, bool | np.bool):
+        raise TypeError(f"{caller}: flip={flip!r} must be True or False")
     return jnp.flip(w, tuple(range(w.ndim - 2))) if flip else w
 
 

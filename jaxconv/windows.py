@@ -135,17 +135,21 @@ def fold(
             f"has {spec.output_size} (kernel_size={kernel}, stride={spec.stride}, "
             f"padding={spec.padding}, dilation={spec.dilation})"
         )
+    zero = jnp.zeros((), cols.dtype)
     x = cols.reshape(*cols.shape[:-1], *kernel, channels)
     x = jnp.moveaxis(x, -1, first + spec.rank)
     for d, indices in reversed(list(enumerate(_window_indices(spec)))):
         # the last kernel axis returns beside its outputs: (..., outputs, kernel, ...)
         x = jnp.moveaxis(x, -1, first + d + 1)
         lo, hi = spec.padding[d]
-        whole = (*x.shape[: first + d], size[d] + lo + hi, *x.shape[first + d + 2 :])
         before = (slice(None),) * (first + d)
-        x = jnp.zeros(whole, x.dtype).at[(*before, indices)].add(x)
+        # zeros placed as x is, on whatever mesh: all outputs cut off, the whole length put before
+        one = lax.index_in_dim(x, 0, first + d + 1, keepdims=False)
+        cut = (size[d] + lo + hi, -one.shape[first + d], 0)
+        zeros = lax.pad(one, zero, [cut if a == first + d else (0, 0, 0) for a in range(one.ndim)])
+        x = zeros.at[(*before, indices)].add(x)
     crop = [(0, 0, 0)] * first + [(-lo, -hi, 0) for lo, hi in spec.padding] + [(0, 0, 0)]
-    return lax.pad(x, jnp.zeros((), x.dtype), crop)
+    return lax.pad(x, zero, crop)
 
 
 def _window_indices(spec: ConvSpec) -> list[jax.Array]:

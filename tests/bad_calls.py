@@ -177,3 +177,11 @@ for precision, shown in (
         "a pair of these",
         precision="high",
     )
+for flip in ("no", 1, None):
+    row(
+        LAYERS,
+        {"flip": flip},
+        f"flip={flip!r} must be True or False",
+        TypeError,
+        flip=True,
+    )

@@ -69,12 +69,12 @@ OWN_FILES = ("pad", "unpad", "input_size", "output_size", "receptive_field")
 
 
 def test_every_argument_of_every_function_is_covered():
-    """All but `flip`, which is true or false, and the functions that have their own file."""
+    """All but the functions that have their own file."""
     covered = {name: set() for name in GOOD}
     for case in ROWS:
         covered[case.function] |= set(case.change)
     public = {
-        name: set(inspect.signature(value).parameters) - {"flip", "policy"}
+        name: set(inspect.signature(value).parameters) - {"policy"}
         for name in jaxconv.__all__
         if inspect.isfunction(value := getattr(jaxconv, name)) and name not in OWN_FILES
     }

@@ -116,3 +116,15 @@ def test_streams_on_explicit_meshes():
     assert jax.typeof(y).sharding.spec == P("data", None, None)
     assert_close(y, want)
     assert_close(last, state)
+
+
+def test_windows_stay_on_their_mesh():
+    """unfold and fold of a batch-sharded image on explicit axes: as on one device, still sharded."""
+    x = np.random.default_rng(0).normal(size=(4, 6, 5, 3)).astype("float32")
+    want = jaxconv.fold(jaxconv.unfold(x, (2, 3)), (6, 5), (2, 3))
+    mesh = mesh_of(AxisType.Explicit)
+    with jax.set_mesh(mesh):
+        sharded = jax.device_put(x, NamedSharding(mesh, P("data")))
+        folded = jaxconv.fold(jaxconv.unfold(sharded, (2, 3)), (6, 5), (2, 3))
+        assert jax.typeof(folded) == jax.typeof(sharded)
+    assert_close(folded, want)
