@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import (
     ClosedJaxpr,
@@ -23,7 +22,6 @@ from jax.extend.core import (
     jaxprs_in_params,
     primitives,
 )
-from jax.tree_util import Partial
 
 from jaxconv.choose import check_method
 from jaxconv.reading import perform, read
@@ -54,6 +52,7 @@ def accelerate(f: Callable[..., Any], *, method: str = "auto") -> Callable[..., 
         ValueError: there is no such method.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> def f(x, w):
         ...     return jax.lax.conv(x, w, (1, 1), "SAME").sum()
         >>> x, w = jnp.ones((1, 3, 8, 8)), jnp.ones((4, 3, 3, 3))
@@ -78,7 +77,7 @@ def accelerate(f: Callable[..., Any], *, method: str = "auto") -> Callable[..., 
 
 
 class _Rewriter:
-    """Rewrites jaxprs; the same jaxpr always becomes the same one, so that compilations are kept."""
+    """Rewrites jaxprs: the same one always to the same one, so that compilations are kept."""
 
     def __init__(self, method: str):
         self._method = method
@@ -198,7 +197,9 @@ class _Rewriter:
         def rule(primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
             moving = [not isinstance(tangent, SymbolicZero) for tangent in tangents]
             at = _restricted(original, primals, moving)
-            return self.call(lambda: jax.jvp(at, _chosen(primals, moving), _chosen(tangents, moving)))
+            return self.call(
+                lambda: jax.jvp(at, _chosen(primals, moving), _chosen(tangents, moving))
+            )
 
         function.defjvp(rule, symbolic_zeros=equation.params["symbolic_zeros"])
         return function
@@ -212,7 +213,7 @@ class _Rewriter:
         def forward(*args: Any) -> Any:
             return self.call(lambda: jax.vjp(original, *args))
 
-        def backward(pullback: Partial, cotangents: Any) -> Any:
+        def backward(pullback: Callable[..., Any], cotangents: Any) -> Any:
             return self.call(lambda: pullback(cotangents))
 
         function.defvjp(forward, backward)
@@ -250,14 +251,14 @@ def _has_convolution(jaxpr: Jaxpr) -> bool:
 def _traced(function: Callable[..., Any], equation: JaxprEqn) -> ClosedJaxpr:
     """A jaxpr to stand in an equation's place."""
     closed = jax.make_jaxpr(function)(*(atom.aval for atom in equation.invars))
-    for var, aval in zip(equation.outvars, closed.out_avals, strict=True):
-        assert (var.aval.shape, var.aval.dtype) == (aval.shape, aval.dtype), (var.aval, aval)
+    made, wanted = closed.out_avals, [var.aval for var in equation.outvars]
+    assert str(made) == str(wanted), f"{made} in the place of {wanted}"
     return closed
 
 
 def _as_function(equation: JaxprEqn) -> Callable[..., Any]:
     """A function that binds one equation as it is, its rules included."""
-    invars = [Var(atom.aval) for atom in equation.invars]
+    invars: list[Any] = [Var(atom.aval) for atom in equation.invars]
     outvars = [Var(atom.aval) for atom in equation.outvars]
     alone = equation.replace(invars=invars, outvars=outvars)
     jaxpr = Jaxpr(

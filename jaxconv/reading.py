@@ -4,13 +4,15 @@ With N batch, C feature, lhs (N, C, *space), rhs (O, I, *kernel), whatever the o
 
 | lax's call | contraction | x | w | y |
 |---|---|---|---|---|
-| no `lhs_dilation`, `batch_group_count == 1` | `output` | lhs | rhs | result |
-| `window_strides == 1`, `batch_group_count == 1` | `input` | result | rhs, flipped, I and O traded | lhs |
-| no `lhs_dilation`, `batch_group_count > 1` | `kernel` | lhs, N and C traded | result | rhs |
+| no `lhs_dilation`, no `batch_group_count` | `output` | lhs | rhs | result |
+| `lhs_dilation`, no `window_strides` | `input` | result | flipped rhs, O and I traded | lhs |
+| `batch_group_count`, no `lhs_dilation` | `kernel` | lhs, N and C traded | result | rhs |
+| both of them, no `rhs_dilation` | `kernel` | rhs | flipped result | lhs |
 
-`kernel` is also read where lax's own gradient wrote it without groups: N behind C in lhs, and a rhs
-larger than the result. The first row that fits is taken. A factor of `window_strides`,
-`lhs_dilation` or `rhs_dilation` that has nothing to act on (one result, one element) counts as 1.
+The first row that fits is taken, except that what lax's gradients write for a kernel without groups
+is read as if it had a `batch_group_count`: N behind C in lhs, and a rhs larger than the result.
+A factor of `window_strides`, `lhs_dilation` or `rhs_dilation` that has nothing to act on (a single
+result, a single element) counts as 1.
 """
 
 import functools
@@ -50,6 +52,7 @@ class Reading(NamedTuple):
         rhs_axes: permutation that takes rhs to the second operand's layout (before the flip and
             the exchange of channels that `input` needs).
         out_axes: permutation that takes our result to lax's layout.
+        mirrored: whether rhs is the first operand: x of the table's last row.
     """
 
     contraction: Contraction
@@ -57,6 +60,7 @@ class Reading(NamedTuple):
     lhs_axes: tuple[int, ...]
     rhs_axes: tuple[int, ...]
     out_axes: tuple[int, ...]
+    mirrored: bool = False
 
 
 def read(lhs: Any, rhs: Any, out: Any, params: Mapping[str, Any]) -> Reading | str:
@@ -93,13 +97,16 @@ def read(lhs: Any, rhs: Any, out: Any, params: Mapping[str, Any]) -> Reading | s
         )
     ]
     stride, spread, dilation, pads = (tuple(entry) for entry in zip(*geometry, strict=True))
+    swapped = batch_groups > 1 or (groups == 1 and _is_kernel_gradient(numbers, kernel, results))
     if max(spread) == 1:
-        if batch_groups > 1 or (groups == 1 and _is_kernel_gradient(numbers, kernel, results)):
+        if swapped:
             return _kernel(sizes, kernel, results, stride, dilation, pads, batch_groups, numbers)
         spec = ConvSpec(stride, dilation, pads, groups, sizes, kernel)
         return Reading("output", spec, *_plain_axes(numbers))
+    if swapped and max(dilation) == 1:
+        return _mirrored_kernel(sizes, kernel, results, stride, spread, pads, batch_groups, numbers)
     if batch_groups > 1:
-        return "lhs_dilation and batch_group_count together are no contraction"
+        return "batch_group_count with both lhs_dilation and rhs_dilation is no contraction"
     if max(stride) > 1:
         return "window_strides and lhs_dilation together are no contraction"
     # x[s] gets w[k] from y[t] where t spread + k dilation - lo = s; lax pads the spread y instead
@@ -133,7 +140,9 @@ def perform(
     a = lax.transpose(lhs, reading.lhs_axes)
     b = lax.transpose(rhs, reading.rhs_axes)
     if reading.contraction == "input":
-        b = _adjoint_kernel(b, reading.spec)
+        b = _traded(b, reading.spec)
+    if reading.mirrored:
+        a, b = b, a
     result = contract(
         reading.contraction,
         a,
@@ -143,6 +152,8 @@ def perform(
         method=method,
         precision=precision,
     )
+    if reading.mirrored:
+        result = _traded(result, reading.spec)
     result = lax.transpose(result, reading.out_axes)
     if out.weak_type:  # a loop's carry must come back as the type it went in with
         to = functools.partial(
@@ -163,8 +174,8 @@ def _refusal(lhs: Any, rhs: Any, out: Any, params: Mapping[str, Any]) -> str | N
     for dtype in (lhs.dtype, rhs.dtype, out.dtype):
         if dtype not in _DTYPES:
             return f"dtype {dtype}"
-    explicit = AxisType.Explicit in lhs.sharding.mesh.axis_types
-    if explicit or params.get("out_sharding") is not None:
+    # lax's own gradients name a sharding on every mesh; it says something on an explicit one only
+    if AxisType.Explicit in lhs.sharding.mesh.axis_types:
         return "mesh axes of explicit type follow lax's sharding rule"
     return None
 
@@ -211,7 +222,18 @@ def _kernel(sizes, kernel, results, stride, dilation, pads, groups, numbers) -> 
     )
 
 
-def _plain_axes(numbers: Any) -> tuple[tuple[int, ...], ...]:
+def _mirrored_kernel(sizes, kernel, results, stride, spread, pads, groups, numbers) -> Reading:
+    """Lax's lhs is y, spread by our stride; its positions run backwards through our kernel."""
+    ends = []
+    for n, m, k, s, d, (lo, _) in zip(kernel, sizes, results, spread, stride, pads, strict=True):
+        before = extent(k, d) - 1 - lo
+        ends.append((before, (m - 1) * s + extent(k, d) - n - before))
+    spec = ConvSpec(spread, stride, tuple(ends), groups, kernel, results)
+    axes = _kernel(sizes, kernel, results, stride, spread, pads, groups, numbers)
+    return axes._replace(spec=spec, mirrored=True)
+
+
+def _plain_axes(numbers: Any) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
     (batch, feature, *space) = numbers.lhs_spec
     (out_feature, in_feature, *window) = numbers.rhs_spec
     (n, o, *positions) = numbers.out_spec
@@ -227,9 +249,9 @@ def _inverse(places: Sequence[int]) -> tuple[int, ...]:
     return tuple(places.index(axis) for axis in range(len(places)))
 
 
-def _adjoint_kernel(rhs: jax.Array, spec: ConvSpec) -> jax.Array:
-    """(*kernel, o, g * i) flipped, with its channels traded: (*kernel, i, g * o)."""
+def _traded(w: jax.Array, spec: ConvSpec) -> jax.Array:
+    """(*kernel, a, g * b), flipped and with its channels traded: (*kernel, b, g * a)."""
     size, groups = spec.kernel_size, spec.groups
-    outputs, inputs = rhs.shape[-2], rhs.shape[-1] // groups
-    w = jnp.flip(rhs, tuple(range(spec.rank))).reshape(*size, outputs, groups, inputs)
-    return jnp.swapaxes(w, -3, -1).reshape(*size, inputs, groups * outputs)
+    first, second = w.shape[-2], w.shape[-1] // groups
+    w = jnp.flip(w, tuple(range(spec.rank))).reshape(*size, first, groups, second)
+    return jnp.swapaxes(w, -3, -1).reshape(*size, second, groups * first)
