@@ -25,6 +25,7 @@ from jax.extend.core import (
 
 from jaxconv.choose import check_method
 from jaxconv.reading import perform, read
+from jaxconv.tracing import trace
 
 
 def accelerate(f: Callable[..., Any], *, method: str = "auto") -> Callable[..., Any]:
@@ -39,8 +40,10 @@ def accelerate(f: Callable[..., Any], *, method: str = "auto") -> Callable[..., 
     Args:
         f: any function that `jax.jit` could trace, Flax's, Equinox's and Keras's layers included.
             It is traced at every call, as `jax.make_jaxpr` does: wrap the result in `jax.jit` where
-            it is called often. Arguments of any type are handed to it as they come; what it returns
-            may be any pytree. It must be pure.
+            it is called often. JAX's arrays among its arguments are traced, all else (numbers,
+            strings, NumPy's arrays, modules) is handed to it as it comes; what it returns
+            may be any pytree. It must be pure, as for `jax.jit`: what it changes in place in its
+            arguments (the running mean of a `flax.nnx.BatchNorm`) is lost, so return it.
         method: "auto", or the name of a method to be used wherever it offers the contraction.
 
     Returns:
@@ -70,7 +73,7 @@ def accelerate(f: Callable[..., Any], *, method: str = "auto") -> Callable[..., 
     rewriter = _Rewriter(check_method("accelerate", method))
 
     def accelerated(*args: Any, **kwargs: Any) -> Any:
-        return rewriter.call(lambda: f(*args, **kwargs))
+        return rewriter.call(f, *args, **kwargs)
 
     # a callable object's attributes are its own
     return functools.update_wrapper(accelerated, f, updated=())
@@ -85,24 +88,10 @@ class _Rewriter:
             weakref.WeakKeyDictionary()
         )
 
-    def call(self, thunk: Callable[[], Any]) -> Any:
-        """Trace a function without arguments, rewrite it, run it and return what it returns."""
-        leaves: list[Any] = []
-        structure: Any = None
-
-        def arrays() -> list[jax.Array]:
-            nonlocal leaves, structure
-            leaves, structure = jax.tree.flatten(thunk())
-            found = [leaf for leaf in leaves if isinstance(leaf, jax.Array)]
-            # tracers must not outlive the trace
-            leaves = [_ARRAY if isinstance(leaf, jax.Array) else leaf for leaf in leaves]
-            return found
-
-        closed = jax.make_jaxpr(arrays)()
-        results = iter(jaxpr_as_fun(self._closed(closed))())
-        return jax.tree.unflatten(
-            structure, [next(results) if leaf is _ARRAY else leaf for leaf in leaves]
-        )
+    def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Trace a function, rewrite it, run it and return what it returns."""
+        traced = trace(function, args, kwargs)
+        return traced.rebuild(jaxpr_as_fun(self._closed(traced.jaxpr))(*traced.arrays))
 
     def _closed(self, closed: ClosedJaxpr) -> ClosedJaxpr:
         jaxpr = self._jaxpr(closed.jaxpr)
@@ -197,9 +186,7 @@ class _Rewriter:
         def rule(primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
             moving = [not isinstance(tangent, SymbolicZero) for tangent in tangents]
             at = _restricted(original, primals, moving)
-            return self.call(
-                lambda: jax.jvp(at, _chosen(primals, moving), _chosen(tangents, moving))
-            )
+            return self.call(jax.jvp, at, _chosen(primals, moving), _chosen(tangents, moving))
 
         function.defjvp(rule, symbolic_zeros=equation.params["symbolic_zeros"])
         return function
@@ -211,10 +198,10 @@ class _Rewriter:
 
         # the rules are what jax.vjp finds in the original: its pullback is a pytree of residuals
         def forward(*args: Any) -> Any:
-            return self.call(lambda: jax.vjp(original, *args))
+            return self.call(jax.vjp, original, *args)
 
         def backward(pullback: Callable[..., Any], cotangents: Any) -> Any:
-            return self.call(lambda: pullback(cotangents))
+            return self.call(pullback, cotangents)
 
         function.defvjp(forward, backward)
         return function
@@ -235,9 +222,6 @@ class _Rewriter:
             axis_names=set(params["newly_manual_axes"]),
             check_vma=params["check_vma"],
         )
-
-
-_ARRAY = object()  # stands for an array among a function's results
 
 
 def _has_convolution(jaxpr: Jaxpr) -> bool:

@@ -9,6 +9,7 @@ from jax.extend.core import Jaxpr, JaxprEqn, jaxprs_in_params, primitives
 from jaxconv.choose import select
 from jaxconv.reading import read
 from jaxconv.spec import ConvSpec
+from jaxconv.tracing import trace
 from jaxconv.trilinear import conv_p
 
 
@@ -92,20 +93,8 @@ def explain(
     """
     if not callable(f):
         raise TypeError(f"explain: f={f!r} must be a function, not {type(f).__name__}")
-    leaves, structure = jax.tree.flatten((args, kwargs))
-    abstract = [leaf for leaf in leaves if isinstance(leaf, jax.ShapeDtypeStruct)]
-
-    def call(*arrays: jax.Array) -> list[Any]:
-        given = iter(arrays)
-        filled = [
-            next(given) if isinstance(leaf, jax.ShapeDtypeStruct) else leaf for leaf in leaves
-        ]
-        all_args, all_kwargs = jax.tree.unflatten(structure, filled)
-        results = jax.tree.leaves(f(*all_args, **all_kwargs))
-        return [leaf for leaf in results if isinstance(leaf, jax.Array)]
-
-    closed = jax.make_jaxpr(call)(*abstract)
-    return Explanation(_convolutions(closed.jaxpr, platform or jax.default_backend(), ()))
+    jaxpr = trace(f, args, kwargs).jaxpr.jaxpr
+    return Explanation(_convolutions(jaxpr, platform or jax.default_backend(), ()))
 
 
 def _convolutions(jaxpr: Jaxpr, platform: str, around: tuple[str, ...]) -> Iterator[Convolution]:

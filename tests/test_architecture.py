@@ -28,6 +28,7 @@ FLOORS = {
     "windows": 5,
     "streaming": 6,
     "reading": 5,
+    "tracing": 5,
     "layers": 6,
     "compat": 6,
     "accelerate": 6,
