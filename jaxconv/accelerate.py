@@ -8,7 +8,7 @@ contraction. All other equations, and all types, names, donated buffers and effe
 import functools
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 from jax.custom_derivatives import SymbolicZero
@@ -79,14 +79,18 @@ def accelerate(f: Callable[..., Any], *, method: str = "auto") -> Callable[..., 
     return functools.update_wrapper(accelerated, f, updated=())
 
 
+_Jaxpr = TypeVar("_Jaxpr", Jaxpr, ClosedJaxpr)
+_Memory = weakref.WeakKeyDictionary[_Jaxpr, _Jaxpr | None]
+
+
 class _Rewriter:
     """Rewrites jaxprs: the same one always to the same one, so that compilations are kept."""
 
     def __init__(self, method: str):
         self._method = method
-        self._rewritten: weakref.WeakKeyDictionary[Jaxpr, Jaxpr | None] = (
-            weakref.WeakKeyDictionary()
-        )
+        # None where nothing changes: no entry may hold its own key alive
+        self._rewritten: _Memory[Jaxpr] = weakref.WeakKeyDictionary()
+        self._closed_ones: _Memory[ClosedJaxpr] = weakref.WeakKeyDictionary()
 
     def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Trace a function, rewrite it, run it and return what it returns."""
@@ -94,13 +98,16 @@ class _Rewriter:
         return traced.rebuild(jaxpr_as_fun(self._closed(traced.jaxpr))(*traced.arrays))
 
     def _closed(self, closed: ClosedJaxpr) -> ClosedJaxpr:
-        jaxpr = self._jaxpr(closed.jaxpr)
-        return closed if jaxpr is closed.jaxpr else closed.replace(jaxpr=jaxpr)
+        """The rewritten jaxpr with its constants, or the very same one, likewise."""
+        if closed not in self._closed_ones:
+            jaxpr = self._jaxpr(closed.jaxpr)
+            same = jaxpr is closed.jaxpr
+            self._closed_ones[closed] = None if same else closed.replace(jaxpr=jaxpr)
+        return self._closed_ones[closed] or closed
 
     def _jaxpr(self, jaxpr: Jaxpr) -> Jaxpr:
         """The rewritten jaxpr, or the very same one where nothing in it changes."""
         if jaxpr not in self._rewritten:
-            # no entry may hold its own key alive
             self._rewritten[jaxpr] = self._rewrite(jaxpr)
         return self._rewritten[jaxpr] or jaxpr
 
