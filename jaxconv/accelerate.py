@@ -92,7 +92,7 @@ class _Rewriter:
         self._rewritten: _Memory[Jaxpr] = weakref.WeakKeyDictionary()
         self._closed_ones: _Memory[ClosedJaxpr] = weakref.WeakKeyDictionary()
 
-    def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Trace a function, rewrite it, run it and return what it returns."""
         traced = trace(function, args, kwargs)
         return traced.rebuild(jaxpr_as_fun(self._closed(traced.jaxpr))(*traced.arrays))
@@ -248,11 +248,12 @@ def _traced(function: Callable[..., Any], equation: JaxprEqn) -> ClosedJaxpr:
 
 
 def _as_function(equation: JaxprEqn) -> Callable[..., Any]:
-    """A function that binds one equation as it is, its rules included."""
+    """A function that binds one `custom_jvp_call` or `custom_vjp_call`, its rules included."""
     invars: list[Any] = [Var(atom.aval) for atom in equation.invars]
-    outvars = [Var(atom.aval) for atom in equation.outvars]
+    outvars: list[Any] = [Var(atom.aval) for atom in equation.outvars]
     alone = equation.replace(invars=invars, outvars=outvars)
-    jaxpr = Jaxpr(
+    # the primal's jaxpr has the same arguments and results
+    jaxpr = equation.params["call_jaxpr"].jaxpr.replace(
         constvars=[], invars=invars, outvars=outvars, eqns=[alone], effects=equation.effects
     )
     return jaxpr_as_fun(ClosedJaxpr(jaxpr, ()))

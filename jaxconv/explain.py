@@ -56,7 +56,7 @@ class Explanation(tuple[Convolution, ...]):
 
 
 def explain(
-    f: Callable[..., Any], *args: Any, platform: str | None = None, **kwargs: Any
+    f: Callable[..., Any], /, *args: Any, platform: str | None = None, **kwargs: Any
 ) -> Explanation:
     """List every convolution in a function with the contraction and the method it gets.
 
