@@ -7,6 +7,7 @@
 | complex64, complex128 | the same | the same |
 | integers | the same, wrapping around | the same |
 | bool | must be asked for | the result's dtype |
+| float8, int4 and the like | refused | |
 
 `preferred_element_type` replaces the result's dtype: for integers an integer that holds all of
 their values, or any float; for floats any float or complex. Gradients always have the dtype of the
@@ -51,6 +52,11 @@ def result_dtype(
     for array_name, array in (first, second):
         if _kind(array.dtype) < 0:
             raise TypeError(f"{caller}: {array_name} is {array.dtype}, which is no number")
+        if (wider := _too_narrow(array.dtype)) is not None:
+            raise TypeError(
+                f"{caller}: {array_name} is {array.dtype}, which is for storage; compute in a "
+                f"wider one: {array_name}.astype(jnp.{wider})"
+            )
     if a.dtype != b.dtype:
         common = _common(a.dtype, b.dtype)
         casts = [
@@ -119,9 +125,7 @@ def check_bias(
 def operand_dtype(a: jax.Array, b: jax.Array, sums: jnp.dtype) -> jnp.dtype:
     """Return the dtype to hand both operands over in: their common one, of the sums' kind."""
     common = _common(a.dtype, b.dtype)
-    # XLA's own rule: signed operands sum in signed integers, unsigned ones in unsigned
-    alike = _kind(common) == _kind(sums) and _signed(common) == _signed(sums)
-    return common if alike else jnp.dtype(sums)
+    return common if _kind(common) == _kind(sums) else jnp.dtype(sums)
 
 
 def check_precision(caller: str, precision: Any) -> Any:
@@ -150,8 +154,11 @@ def _common(*wanted: Any) -> jnp.dtype:
         return jnp.dtype(functools.reduce(jnp.promote_types, wanted))
 
 
-def _signed(dtype: Any) -> bool:
-    return not jnp.issubdtype(dtype, jnp.unsignedinteger)
+def _too_narrow(dtype: Any) -> str | None:
+    """For a float below 16 bits or an integer below 8, which promote to nothing, a wider dtype."""
+    if jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 16:
+        return "bfloat16"
+    return "int8" if jnp.issubdtype(dtype, jnp.integer) and jnp.iinfo(dtype).bits < 8 else None
 
 
 def _kind(dtype: Any) -> int:
