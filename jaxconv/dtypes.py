@@ -30,13 +30,14 @@ def as_array(caller: str, name: str, value: Any) -> jax.Array:
     Raises:
         TypeError: it is none, and cannot be made into one.
     """
-    if isinstance(value, jax.Array):
-        return value
     try:
-        return jnp.asarray(value)
+        array = value if isinstance(value, jax.Array) else jnp.asarray(value)
     except (TypeError, ValueError):
         kind = getattr(value, "dtype", type(value).__name__)
         raise TypeError(f"{caller}: {name} must be an array of numbers, not {kind}") from None
+    if _kind(array.dtype) < 0:
+        raise TypeError(f"{caller}: {name} is {array.dtype}, which is no number")
+    return array
 
 
 def result_dtype(
@@ -50,8 +51,6 @@ def result_dtype(
     """
     (name, a), (other, b) = first, second
     for array_name, array in (first, second):
-        if _kind(array.dtype) < 0:
-            raise TypeError(f"{caller}: {array_name} is {array.dtype}, which is no number")
         if (wider := _too_narrow(array.dtype)) is not None:
             raise TypeError(
                 f"{caller}: {array_name} is {array.dtype}, which is for storage; compute in a "
@@ -75,14 +74,15 @@ def result_dtype(
         return jnp.dtype(a.dtype)
     try:
         wanted = jax.dtypes.canonicalize_dtype(preferred)
-    except TypeError:
+    except (TypeError, ValueError):  # ValueError: a dtype of jax's that is none of numpy's
         raise TypeError(f"{caller}: preferred_element_type={preferred!r} is no dtype") from None
     narrower = (
         jnp.issubdtype(a.dtype, jnp.integer)
         and jnp.issubdtype(wanted, jnp.integer)
         and not np.can_cast(a.dtype, wanted)
     )
-    if wanted == jnp.bool_ or _kind(wanted) < _kind(a.dtype) or narrower:
+    low = _kind(wanted) < _kind(a.dtype) or _too_narrow(wanted) is not None
+    if wanted == jnp.bool_ or low or narrower:
         raise TypeError(
             f"{caller}: preferred_element_type={wanted} cannot hold sums of {a.dtype}; "
             "give one that can, or cast the operands first"
@@ -137,8 +137,12 @@ def check_precision(caller: str, precision: Any) -> Any:
     if precision is None:
         return None
     if isinstance(precision, (tuple, list)) and len(precision) == 2:
-        default = jax.lax.Precision.DEFAULT  # lax takes no None inside a pair
-        return tuple(check_precision(caller, entry) or default for entry in precision)
+        # lax takes no None inside a pair
+        return tuple(_one_precision(caller, "default" if p is None else p) for p in precision)
+    return _one_precision(caller, precision)
+
+
+def _one_precision(caller: str, precision: Any) -> jax.lax.Precision:
     try:
         return jax.lax.Precision(precision)
     except (ValueError, TypeError):  # TypeError: what cannot be hashed

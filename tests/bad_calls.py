@@ -160,7 +160,16 @@ for preferred, operands in (("int32", "float32"), ("int8", "int16"), ("uint8", "
 row(
     LAYERS, {"preferred_element_type": "big"}, "preferred_element_type='big' is no dtype", TypeError
 )
-for precision, shown in (("best", "'best'"), (3, "3"), (("high", "best"), "'best'"), ({}, "{}")):
+for precision, shown in (
+    ("best", "'best'"),
+    (3, "3"),
+    (("high", "best"), "'best'"),
+    ({}, "{}"),
+    (
+        (("high", "high"), "high"),
+        "('high', 'high')",
+    ),
+):
     row(
         LAYERS,
         {"precision": precision},

@@ -32,6 +32,8 @@ FLOORS = {
     "reading": 5,
     "tracing": 5,
     "streaming": 6,
+    "compat": 6,
+    "accelerate": 6,
     "dense": 6,
     "equivariance": 6,
     "influence": 6,

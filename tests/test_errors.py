@@ -85,6 +85,11 @@ def test_keys_are_no_numbers():
     key = jax.random.key(0)
     with says(TypeError, "conv: x is key<fry>, which is no number"):
         jaxconv.conv(key, A((3, 3, 3, 8)).make())
+    with says(TypeError, "unfold: x is key<fry>, which is no number"):
+        jaxconv.unfold(jax.random.split(key, 6).reshape(3, 2), (2,))
+    with says(TypeError, "conv: preferred_element_type=key<fry> is no dtype"):
+        x, w = A((1, 4, 4, 3)).make(), A((3, 3, 3, 8)).make()
+        jaxconv.conv(x, w, preferred_element_type=key.dtype)
 
 
 def test_a_traced_number_is_told_from_a_wrong_one():
