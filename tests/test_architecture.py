@@ -40,8 +40,6 @@ FLOORS = {
     "matrix": 6,
     "receptive": 6,
     "layers": 6,
-    "compat": 6,
-    "accelerate": 6,
     "explain": 6,
     "linen": 7,
     "nnx": 7,
