@@ -1,0 +1,95 @@
+"""`explain`: every convolution of a function, what it becomes and why."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax import lax
+
+import jaxconv
+from jaxconv.accelerate import accelerate
+from jaxconv.explain import Convolution, explain
+from jaxconv.spec import ConvSpec
+
+X, W = jnp.ones((2, 4, 8)), jnp.ones((4, 1, 3))
+
+
+def depthwise(x, w):
+    return lax.conv_general_dilated(x, w, (2,), ((1, 1),), feature_group_count=4)
+
+
+def test_rows_of_a_gradient():
+    spec = ConvSpec((2,), (1,), ((1, 1),), 4, (8,), (3,))
+    # what lax's gradient in w does not reach at the end of x is cut off
+    cut = ConvSpec((2,), (1,), ((1, 0),), 4, (8,), (3,))
+    x, w, y = "float32[2,4,8]", "float32[4,1,3]", "float32[2,4,4]"
+    xla = ("lax", "XLA's own convolution")
+    taps = ("taps", "XLA's CPU convolution takes a scalar loop for batch_group_count")
+
+    def loss(x, w):
+        return (depthwise(x, w) ** 2).sum()
+
+    assert explain(jax.grad(loss, (0, 1)), X, W, platform="cpu") == (
+        Convolution("", "lax", "output", f"{x} * {w} -> {y}", spec, *xla),
+        Convolution("", "lax", "kernel", f"{x} * {y} -> {w}", cut, *taps),
+        # lax flips the kernel and trades its channels itself
+        Convolution("", "lax", "input", f"{y} * float32[1,4,3] -> {x}", cut, *xla),
+    )
+    [_, kernel, _] = explain(jax.grad(loss, (0, 1)), X, W, platform="tpu")
+    assert kernel.method == "lax"
+
+
+TABLE = """
+where            call     contraction  shapes                                             geometry                       method  reason
+network/scan[5]  lax      output       float32[2,4,7] * float32[4,4,4] -> float32[2,4,7]  padding=((1, 2),)              lax     XLA's own convolution
+network/remat2   jaxconv  output       float32[2,7,4] * float32[4,4,4] -> float32[2,3,4]  stride=(2,) padding=((1, 1),)  lax     XLA's own convolution
+                 lax      none         float32[2,4,3] * float32[4,4,4] -> float32[2,4,2]                                 lax     stays with lax: window_strides and lhs_dilation together are no contraction
+"""  # noqa: E501
+
+
+def test_the_table():
+    @jax.jit
+    def network(x, w):
+        x = lax.scan(lambda c, _: (lax.conv(c, w, (1,), "SAME"), None), x, None, 5)[0]
+        x = jnp.moveaxis(x, 1, 2)
+        return jax.checkpoint(lambda x: jaxconv.conv(x, w, stride=2, padding=1))(x)
+
+    def f(x, w):
+        y = jnp.moveaxis(network(x, w), 1, 2)
+        return lax.conv_general_dilated(y, w, (2,), ((1, 1),), (2,))
+
+    found = explain(f, jnp.ones((2, 4, 7)), jnp.ones((4, 4, 4)), platform="cpu")
+    assert str(found) == repr(found) == TABLE.strip()
+
+
+def test_shapes_in_place_of_arrays():
+    abstract = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in (X, W)]
+    assert explain(depthwise, *abstract) == explain(depthwise, X, W)
+
+
+def test_after_accelerate():
+    [row] = explain(accelerate(depthwise), X, w=W)
+    [before] = explain(depthwise, X, w=W)
+    assert row.call == "jaxconv"
+    assert (row.contraction, row.spec, row.method) == before[2:3] + before[4:6]
+
+
+def test_no_convolution():
+    assert str(explain(jnp.sin, X)) == "no convolution"
+
+
+def test_a_method_that_was_asked_for():
+    [row] = explain(accelerate(depthwise, method="loops"), X, W)
+    assert (row.method, row.reason) == ("loops", "asked for")
+
+
+def test_platform_is_where_jax_runs():
+    def loss(w):
+        return depthwise(X, w).sum()
+
+    assert explain(jax.grad(loss), W) == explain(jax.grad(loss), W, platform="cpu")
+
+
+def test_mistakes():
+    with pytest.raises(TypeError) as raised:
+        explain("conv", X)
+    assert str(raised.value) == "explain: f='conv' must be a function, not str"
