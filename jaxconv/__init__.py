@@ -15,9 +15,13 @@ Channels last: x (*batch, *space, in), w (*kernel, in // groups, out), y (*batch
 | `jaxconv.influence`, `jaxconv.reach`, `jaxconv.equivariance` | of any JAX function |
 | `jaxconv.linen`, `jaxconv.nnx` | Flax modules |
 | `jaxconv.learn` | kernels from input and output |
+| `accelerate`, `explain` | any JAX function's convolutions onto this core, and what becomes of each |
+| `jaxconv.compat.lax`, `jaxconv.compat.torch` | other libraries' signatures |
 """
 
 from jaxconv import filters
+from jaxconv.accelerate import accelerate
+from jaxconv.explain import explain
 from jaxconv.functional import conv, conv_transpose
 from jaxconv.padding import pad, unpad
 from jaxconv.planes import convolve, corr2d, correlate
@@ -27,12 +31,14 @@ from jaxconv.streaming import causal_conv1d
 from jaxconv.windows import fold, unfold
 
 __all__ = [
+    "accelerate",
     "causal_conv1d",
     "conv",
     "conv_transpose",
     "convolve",
     "corr2d",
     "correlate",
+    "explain",
     "filters",
     "fold",
     "input_size",

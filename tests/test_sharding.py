@@ -119,7 +119,7 @@ def test_streams_on_explicit_meshes():
 
 
 def test_windows_stay_on_their_mesh():
-    """unfold and fold of a batch-sharded image on explicit axes: as on one device, still sharded."""
+    """Of a batch-sharded image on explicit axes: as on one device, and still sharded."""
     x = np.random.default_rng(0).normal(size=(4, 6, 5, 3)).astype("float32")
     want = jaxconv.fold(jaxconv.unfold(x, (2, 3)), (6, 5), (2, 3))
     mesh = mesh_of(AxisType.Explicit)
