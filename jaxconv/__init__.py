@@ -15,7 +15,7 @@ Channels last: x (*batch, *space, in), w (*kernel, in // groups, out), y (*batch
 | `jaxconv.influence`, `jaxconv.reach`, `jaxconv.equivariance` | of any JAX function |
 | `jaxconv.linen`, `jaxconv.nnx` | Flax modules |
 | `jaxconv.learn` | kernels from input and output |
-| `accelerate`, `explain` | any JAX function's convolutions onto this core, and what becomes of each |
+| `accelerate`, `explain` | any function's convolutions onto this core, what becomes of each |
 | `jaxconv.compat.lax`, `jaxconv.compat.torch` | other libraries' signatures |
 """
 
