@@ -28,6 +28,8 @@ FLOORS = {
     "windows": 5,
     "streaming": 6,
     "layers": 6,
+    "compat": 6,
+    "accelerate": 6,
     "linen": 7,
     "nnx": 7,
     "learn": 7,

@@ -112,7 +112,8 @@ def _sum_dtype(x, weights, fill, dtype, divisor):
         return _numbers.widest(jnp.complex128)
     whole = all(map(_numbers.is_integral, arrays))
     # what is divided must be the sum itself, not the sum modulo 2^32 or 2^64
-    if whole and _numbers.is_integral(dtype):
+    # sums of uint64 exceed every integer dtype, and so may what is divided
+    if whole and _numbers.is_integral(dtype) and x.dtype != jnp.uint64:
         narrow = x.dtype == jnp.bool_ or jnp.iinfo(x.dtype).max < jnp.iinfo(integer).max
         if divisor == 1 or narrow:
             return integer
@@ -130,16 +131,26 @@ def _boundary(caller: str, mode: Any) -> str:
 
 def _fill(caller: str, x: jax.Array, cval: Any, boundary: str) -> jax.Array | None:
     """Return `cval` as a scalar, or None where it is zero or not looked at."""
+    fill = check_cval(caller, x, cval)
+    if boundary != "constant" or (_numbers.is_concrete(fill) and not fill):
+        return None
+    if _numbers.is_concrete(fill) and not _numbers.is_complex(fill.dtype) and fill == fill // 1:
+        return fill.astype(_numbers.widest(jnp.int64))  # 1.0 does not make a sum of integers float
+    return fill
+
+
+def check_cval(caller: str, x: jax.Array, cval: Any) -> jax.Array:
+    """Return `cval` as a scalar array.
+
+    Raises:
+        ValueError: it is no scalar, or complex for a real input.
+    """
     fill = _numbers.check_scalar(caller, "cval", cval)
     if _numbers.is_complex(fill.dtype) and not _numbers.is_complex(x.dtype):
         raise ValueError(
             f"{caller}: Cannot provide a complex-valued cval when the input is real "
             f"(cval={cval!r}, input {x.dtype})"
         )
-    if boundary != "constant" or (_numbers.is_concrete(fill) and not fill):
-        return None
-    if _numbers.is_concrete(fill) and not _numbers.is_complex(fill.dtype) and fill == fill // 1:
-        return fill.astype(_numbers.widest(jnp.int64))  # 1.0 does not make a sum of integers float
     return fill
 
 
@@ -165,7 +176,7 @@ def output_dtype(
         if not complex_result:
             return jnp.dtype(x.dtype)
         return _numbers.common_dtype(x.dtype, jnp.complex64)
-    if hasattr(output, "shape") and hasattr(output, "__array__"):
+    if not isinstance(output, type) and hasattr(output, "shape") and hasattr(output, "dtype"):
         raise TypeError(
             f"{caller}: output is an array of shape {output.shape}, but JAX's arrays are "
             f"immutable; pass output={output.dtype} and use the array that is returned"
@@ -253,3 +264,13 @@ def integers(caller: str, name: str, values: Sequence[Any]) -> list[int]:
         return [operator.index(value) for value in values]
     except TypeError as error:
         raise TypeError(f"{caller}: {name}: {error}") from None
+
+
+def line(
+    caller: str, x: jax.Array, weights: Any, axis: int, mode: Any, cval: Any, dtype: Any
+) -> jax.Array:
+    """Correlate along one axis with centred weights; see `correlate_axes`."""
+    weights = jnp.asarray(weights)
+    return correlate_axes(
+        caller, x, weights, axes=(axis,), origins=(0,), mode=mode, cval=cval, dtype=dtype
+    )

@@ -15,9 +15,7 @@ from jaxconv.dtypes import as_array
 Axes = int | Sequence[int] | None
 
 
-def fftconvolve(
-    in1: ArrayLike, in2: ArrayLike, mode: str = "full", axes: Axes = None
-) -> jax.Array:
+def fftconvolve(in1: ArrayLike, in2: ArrayLike, mode: str = "full", axes: Axes = None) -> jax.Array:
     """Convolve two arrays by multiplying their spectra.
 
     y[t] = sum over s of in1[s] in2[t - s]

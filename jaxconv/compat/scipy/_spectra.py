@@ -86,9 +86,7 @@ def convolve_full(
     return y
 
 
-def _in_pieces(
-    x: jax.Array, axes: Sequence[int], pieces: Sequence[tuple[int, int]]
-) -> jax.Array:
+def _in_pieces(x: jax.Array, axes: Sequence[int], pieces: Sequence[tuple[int, int]]) -> jax.Array:
     for n, (axis, (count, step)) in enumerate(zip(axes, pieces, strict=True)):
         at = axis + n  # each axis before this one has become two
         widths = [(0, 0)] * x.ndim
@@ -97,9 +95,7 @@ def _in_pieces(
     return x
 
 
-def _product(
-    a: jax.Array, b: jax.Array, axes: Sequence[int], lengths: Sequence[int]
-) -> jax.Array:
+def _product(a: jax.Array, b: jax.Array, axes: Sequence[int], lengths: Sequence[int]) -> jax.Array:
     """Multiply the spectra along `axes` and transform back."""
     *others, last = zip(axes, lengths, strict=True)
     real = not jnp.iscomplexobj(a)

@@ -54,9 +54,7 @@ def correlate_padded(
     spec = ConvSpec(ones, ones, pads, 1, x.shape[x.ndim - rank :], k.shape)
     highest = jax.lax.Precision.HIGHEST
     # one channel in, one channel out
-    y = contract(
-        "output", x[..., None], k[..., None, None], spec, dtype=x.dtype, precision=highest
-    )
+    y = contract("output", x[..., None], k[..., None, None], spec, dtype=x.dtype, precision=highest)
     return y[..., 0]
 
 

@@ -13,6 +13,7 @@ from jaxconv.compat.scipy import _numbers
 from jaxconv.compat.scipy._filters import (
     check_axes,
     check_axis,
+    check_cval,
     correlate_axes,
     integers,
     output_dtype,
@@ -228,6 +229,7 @@ def _filter1d(
     flip: bool,
 ) -> jax.Array:
     x, w = as_array(caller, "input", input), as_array(caller, "weights", weights)
+    check_cval(caller, x, cval)
     if w.ndim != 1 or w.size < 1:
         raise RuntimeError(f"{caller}: no filter weights given: weights.shape={w.shape}")
     found = check_axis(caller, axis, x.ndim)
@@ -239,9 +241,7 @@ def _oriented(caller, x, w, axes, origins, output, mode, cval, *, flip: bool) ->
     if flip:
         w = jnp.flip(w)
         # the centre of even weights lies on the other side of their middle
-        origins = [
-            -origin - (1 - size % 2) for origin, size in zip(origins, w.shape, strict=True)
-        ]
+        origins = [-origin - (1 - size % 2) for origin, size in zip(origins, w.shape, strict=True)]
     elif _numbers.is_complex(w.dtype):
         w = jnp.conj(w)
     dtype = output_dtype(caller, output, x, w)

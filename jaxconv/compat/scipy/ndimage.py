@@ -11,9 +11,8 @@ for another dtype, by itself or by its name. An array, which SciPy would write t
 refused: JAX's arrays are immutable, so use what is returned.
 """
 
+from jaxconv.compat.scipy._gaussian import gaussian_filter, gaussian_filter1d
 from jaxconv.compat.scipy._smooth import (
-    gaussian_filter,
-    gaussian_filter1d,
     laplace,
     prewitt,
     sobel,
