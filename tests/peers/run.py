@@ -34,16 +34,30 @@ PARTS = {
 }
 
 
-def run_part(name: str, whole: bool, limit: int) -> tuple[list[dict], str]:
-    """Run one part; return what happened to each case, and the output."""
-    modules, expression, one_in = PARTS[name]
+def run_part(
+    name: str,
+    whole: bool = False,
+    limit: int = 7200,
+    expression: str | None = None,
+    plugin: Path | None = None,
+) -> tuple[list[dict], str]:
+    """Run one part; return what happened to each case, and the output.
+
+    `expression` narrows the part, and `plugin` is one more pytest plugin to load.
+    """
+    modules, everything, one_in = PARTS[name]
+    expression = expression or everything
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         command = [sys.executable, "-m", "pytest", "-p", "scipy_plugin", "-p", "no:cacheprovider"]
         command += ["-p", "no:randomly", "-q", "--no-header", "--tb=short", "--report", str(report)]
         command += ["--one-in", str(1 if whole else one_in), "-k", expression]
         command += ["--pyargs", *modules]
-        path = os.pathsep.join(map(str, (HERE.parent.parent, HERE)))
+        paths = [HERE.parent.parent, HERE]
+        if plugin:
+            command[3:3] = ["-p", plugin.stem]
+            paths.append(plugin.parent)
+        path = os.pathsep.join(map(str, paths))
         environment = {**os.environ, "PYTHONPATH": path, "JAX_ENABLE_X64": "1"}
         environment.pop("PYTEST_ADDOPTS", None)
         done = subprocess.run(

@@ -112,10 +112,10 @@ def gaussian_filter(
         ValueError: as `gaussian_filter1d`, or axes do not fit.
 
     Example:
-        >>> (1000 * gaussian_filter(jnp.eye(3), 1.0)).astype(int)
-        Array([[500, 333, 167],
-               [333, 333, 333],
-               [167, 333, 500]], dtype=int32)
+        >>> (100 * gaussian_filter(jnp.eye(3), 1.0)).round().astype(int)
+        Array([[50, 33, 17],
+               [33, 34, 33],
+               [17, 33, 50]], dtype=int32)
 
     Source:
         Signature and rules of `scipy.ndimage.gaussian_filter`.

@@ -1,8 +1,8 @@
 """Sums of fractions in SciPy's order, for results that are cut off to integers.
 
-Where a sum should be 3 and comes out as 2.9999999999999996, the integer is 2. Which it is depends on
-the order of the additions, so that is SciPy's here: entry by entry, or for lines of odd length that
-read the same (or the negative) backwards, the middle first and then pair by pair.
+Where a sum should be 3 and comes out as 2.9999999999999996, the integer is 2. Which it is depends
+on the order of the additions, so that is SciPy's here: entry by entry, or for lines of odd length
+that read the same (or the negative) backwards, the middle first and then pair by pair.
 """
 
 from typing import Any

@@ -1,5 +1,7 @@
 """Two dimensions with a choice of what lies outside: `convolve2d`, `correlate2d`, `sepfir2d`."""
 
+# ruff: noqa: A002 -- `input` is what SciPy calls it
+
 from typing import Any
 
 import jax
@@ -101,8 +103,7 @@ def correlate2d(
     caller = "correlate2d"
     a, b, fill, swapped = _planes(caller, in1, in2, mode, boundary, fillvalue)
     pads = []
-    for n, k in zip(a.shape, b.shape, strict=True):
-        del n
+    for k in b.shape:
         match mode:
             case "full":
                 pads.append((k - 1, k - 1))

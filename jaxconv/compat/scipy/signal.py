@@ -132,9 +132,9 @@ def choose_conv_method(
 ) -> Any:
     """Return "direct" or "fft", whichever `convolve` takes under "auto".
 
-    FFT where n k > 3 N log2 N and n k > 20000, with n elements kept, k in the smaller input and N in
-    the full result. Integers and bool are always summed directly, hence exactly: what values they have is
-    unknown under `jit`, so the choice rests on shapes and dtypes alone.
+    FFT where n k > 3 N log2 N and n k > 20000, with n elements kept, k in the smaller input and N
+    in the full result. Integers and bool are always summed directly, hence exactly: what values
+    they have is unknown under `jit`, so the choice rests on shapes and dtypes alone.
 
     Args:
         in1: any shape and dtype.
