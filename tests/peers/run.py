@@ -26,11 +26,11 @@ PARTS = {
     "arrays": (
         (SIGNAL, "scipy.signal.tests.test_bsplines"),
         "not TestOAConvolve and not many_sizes and not test_convolve_method",
-        8,
+        16,
     ),
-    "sizes": ((SIGNAL,), "many_sizes or test_convolve_method", 60),
-    "overlap-add": ((SIGNAL,), "TestOAConvolve", 300),
-    "filters": (("scipy.ndimage.tests.test_filters",), "TestNdimageFilters", 30),
+    "sizes": ((SIGNAL,), "many_sizes or test_convolve_method", 100),
+    "overlap-add": ((SIGNAL,), "TestOAConvolve", 400),
+    "filters": (("scipy.ndimage.tests.test_filters",), "TestNdimageFilters", 50),
 }
 
 
