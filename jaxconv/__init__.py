@@ -10,6 +10,9 @@ Channels last: x (*batch, *space, in), w (*kernel, in // groups, out), y (*batch
 | `causal_conv1d` | a sequence that arrives in pieces |
 | `pad`, `unpad` | boundary extension and its adjoint |
 | `jaxconv.filters` | Sobel, Gaussian, Gabor, ... |
+| `output_size`, `input_size`, `receptive_field` | sizes both ways, and what an output sees |
+| `jaxconv.dense`, `jaxconv.matrix` | from a dense layer to a kernel; any convolution as a matrix |
+| `jaxconv.influence`, `jaxconv.reach`, `jaxconv.equivariance` | of any JAX function |
 | `jaxconv.linen`, `jaxconv.nnx` | Flax modules |
 | `jaxconv.learn` | kernels from input and output |
 """
@@ -18,6 +21,8 @@ from jaxconv import filters
 from jaxconv.functional import conv, conv_transpose
 from jaxconv.padding import pad, unpad
 from jaxconv.planes import convolve, corr2d, correlate
+from jaxconv.receptive import receptive_field
+from jaxconv.sizes import input_size, output_size
 from jaxconv.streaming import causal_conv1d
 from jaxconv.windows import fold, unfold
 
@@ -30,7 +35,10 @@ __all__ = [
     "correlate",
     "filters",
     "fold",
+    "input_size",
+    "output_size",
     "pad",
+    "receptive_field",
     "unfold",
     "unpad",
 ]

@@ -7,6 +7,7 @@
 | complex64, complex128 | the same | the same |
 | integers | the same, wrapping around | the same |
 | bool | must be asked for | the result's dtype |
+| float8, int4 and the like | refused | |
 
 `preferred_element_type` replaces the result's dtype: for integers an integer that holds all of
 their values, or any float; for floats any float or complex. Gradients always have the dtype of the
@@ -29,13 +30,14 @@ def as_array(caller: str, name: str, value: Any) -> jax.Array:
     Raises:
         TypeError: it is none, and cannot be made into one.
     """
-    if isinstance(value, jax.Array):
-        return value
     try:
-        return jnp.asarray(value)
+        array = value if isinstance(value, jax.Array) else jnp.asarray(value)
     except (TypeError, ValueError):
         kind = getattr(value, "dtype", type(value).__name__)
         raise TypeError(f"{caller}: {name} must be an array of numbers, not {kind}") from None
+    if _kind(array.dtype) < 0:
+        raise TypeError(f"{caller}: {name} is {array.dtype}, which is no number")
+    return array
 
 
 def result_dtype(
@@ -49,8 +51,11 @@ def result_dtype(
     """
     (name, a), (other, b) = first, second
     for array_name, array in (first, second):
-        if _kind(array.dtype) < 0:
-            raise TypeError(f"{caller}: {array_name} is {array.dtype}, which is no number")
+        if (wider := _too_narrow(array.dtype)) is not None:
+            raise TypeError(
+                f"{caller}: {array_name} is {array.dtype}, which is for storage; compute in a "
+                f"wider one: {array_name}.astype(jnp.{wider})"
+            )
     if a.dtype != b.dtype:
         common = _common(a.dtype, b.dtype)
         casts = [
@@ -69,14 +74,15 @@ def result_dtype(
         return jnp.dtype(a.dtype)
     try:
         wanted = jax.dtypes.canonicalize_dtype(preferred)
-    except TypeError:
+    except (TypeError, ValueError):  # ValueError: a dtype of jax's that is none of numpy's
         raise TypeError(f"{caller}: preferred_element_type={preferred!r} is no dtype") from None
     narrower = (
         jnp.issubdtype(a.dtype, jnp.integer)
         and jnp.issubdtype(wanted, jnp.integer)
         and not np.can_cast(a.dtype, wanted)
     )
-    if wanted == jnp.bool_ or _kind(wanted) < _kind(a.dtype) or narrower:
+    low = _kind(wanted) < _kind(a.dtype) or _too_narrow(wanted) is not None
+    if wanted == jnp.bool_ or low or narrower:
         raise TypeError(
             f"{caller}: preferred_element_type={wanted} cannot hold sums of {a.dtype}; "
             "give one that can, or cast the operands first"
@@ -119,9 +125,7 @@ def check_bias(
 def operand_dtype(a: jax.Array, b: jax.Array, sums: jnp.dtype) -> jnp.dtype:
     """Return the dtype to hand both operands over in: their common one, of the sums' kind."""
     common = _common(a.dtype, b.dtype)
-    # XLA's own rule: signed operands sum in signed integers, unsigned ones in unsigned
-    alike = _kind(common) == _kind(sums) and _signed(common) == _signed(sums)
-    return common if alike else jnp.dtype(sums)
+    return common if _kind(common) == _kind(sums) else jnp.dtype(sums)
 
 
 def check_precision(caller: str, precision: Any) -> Any:
@@ -133,8 +137,12 @@ def check_precision(caller: str, precision: Any) -> Any:
     if precision is None:
         return None
     if isinstance(precision, (tuple, list)) and len(precision) == 2:
-        default = jax.lax.Precision.DEFAULT  # lax takes no None inside a pair
-        return tuple(check_precision(caller, entry) or default for entry in precision)
+        # lax takes no None inside a pair
+        return tuple(_one_precision(caller, "default" if p is None else p) for p in precision)
+    return _one_precision(caller, precision)
+
+
+def _one_precision(caller: str, precision: Any) -> jax.lax.Precision:
     try:
         return jax.lax.Precision(precision)
     except (ValueError, TypeError):  # TypeError: what cannot be hashed
@@ -150,8 +158,11 @@ def _common(*wanted: Any) -> jnp.dtype:
         return jnp.dtype(functools.reduce(jnp.promote_types, wanted))
 
 
-def _signed(dtype: Any) -> bool:
-    return not jnp.issubdtype(dtype, jnp.unsignedinteger)
+def _too_narrow(dtype: Any) -> str | None:
+    """For a float below 16 bits or an integer below 8, which promote to nothing, a wider dtype."""
+    if jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 16:
+        return "bfloat16"
+    return "int8" if jnp.issubdtype(dtype, jnp.integer) and jnp.iinfo(dtype).bits < 8 else None
 
 
 def _kind(dtype: Any) -> int:

@@ -79,7 +79,7 @@ def conv(
     )
     numerics = _numerics("conv", method, precision)
     b = dtypes.check_bias("conv", b, w.shape[-1], x.dtype, dtype)
-    _check_padding_mode("conv", x.shape, spec, padding_mode)
+    check_padding_mode("conv", x.shape, spec, padding_mode)
     if padding_mode != "zeros":
         x = extension.pad(x, spec.padding, axes=_spatial_axes(spec), mode=padding_mode)
         spec = _without_padding(spec)
@@ -158,7 +158,7 @@ def conv_transpose(
     numerics = _numerics(caller, method, precision)
     b = dtypes.check_bias(caller, b, w.shape[-2] * spec.groups, y.dtype, dtype)
     x_shape = (*y.shape[: -spec.rank - 1], *spec.input_size, w.shape[-2] * spec.groups)
-    _check_padding_mode(caller, x_shape, spec, padding_mode)
+    check_padding_mode(caller, x_shape, spec, padding_mode)
     whole = spec if padding_mode == "zeros" else _without_padding(spec)
     x = contract("input", y, _flipped(w, flip), whole, dtype=dtype, **numerics)
     if padding_mode != "zeros":
@@ -166,9 +166,10 @@ def conv_transpose(
     return x if b is None else x + b.astype(dtype)
 
 
-def _check_padding_mode(
+def check_padding_mode(
     caller: str, x_shape: tuple[int, ...], spec: ConvSpec, padding_mode: str
 ) -> None:
+    """Raise ValueError unless `padding_mode` is one and x has the elements that it reads."""
     if padding_mode not in PADDING_MODES:
         raise ValueError(
             f"{caller}: padding_mode={padding_mode!r} is none of "

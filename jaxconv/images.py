@@ -93,7 +93,8 @@ def _as_float(stored: np.ndarray, path: Path) -> np.ndarray:
         return (stored / np.iinfo(stored.dtype).max).astype(np.float32)
     if not np.issubdtype(stored.dtype, np.floating):
         raise ValueError(f"{path}: pixels of type {stored.dtype}; expected unsigned or floating")
-    pixels = stored.astype(np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused below
+        pixels = stored.astype(np.float32)
     broken = np.argwhere(~np.isfinite(pixels))
     if len(broken):
         row, column = broken[0][:2]

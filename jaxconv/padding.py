@@ -230,7 +230,10 @@ def check_widths(
     if mode not in MODES:
         raise ValueError(f"{caller}: {argument} must be one of {', '.join(MODES)}; got {mode!r}")
     rank, shape = len(shape), tuple(shape)
-    given = tuple(range(rank)) if axes is None else tuple(axes)
+    try:
+        given = tuple(range(rank)) if axes is None else tuple(map(operator.index, axes))
+    except TypeError:
+        raise TypeError(f"{caller}: axes must be a sequence of integers, got {axes!r}") from None
     if not all(-rank <= axis < rank for axis in given):
         raise ValueError(
             f"{caller}: axes must be in [{-rank}, {rank}) for shape {shape}, got {given}"

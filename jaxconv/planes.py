@@ -1,4 +1,14 @@
-"""Correlation and convolution of planes (and lines, and volumes): no channels, one kernel."""
+"""Correlation and convolution of planes (and lines, and volumes): no channels, one kernel.
+
+The convolution of two functions, of two sequences and of two planes turns one of them round,
+
+    (f * g)(x) = integral of f(z) g(x - z) dz
+    (f * g)(i) = sum over a of f(a) g(i - a)
+    (f * g)(i, j) = sum over a, b of f(a, b) g(i - a, j - b)
+
+and is `convolve`. Cross-correlation does not, y(i) = sum over a of f(i + a) g(a), and is
+`correlate`, which deep learning calls convolution.
+"""
 
 import operator
 from collections.abc import Sequence

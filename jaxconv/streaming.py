@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.typing import ArrayLike
 
 from jaxconv import dtypes
@@ -107,7 +108,10 @@ def _check_state(
     caller: str, x: jax.Array, state: ArrayLike | None, expected: tuple[int, ...]
 ) -> jax.Array:
     if state is None:
-        return jnp.zeros(expected, x.dtype)
+        # zeros placed as x is, on whatever mesh: all of x cut off, `memory` elements put before
+        time = (expected[-2], -x.shape[-2], 0)
+        pads = [*[(0, 0, 0)] * (x.ndim - 2), time, (0, 0, 0)]
+        return lax.pad(x, jnp.zeros((), x.dtype), pads)
     state = dtypes.as_array(caller, "state", state)
     if state.shape != expected:
         raise ValueError(

@@ -272,8 +272,14 @@ def _lowering(platform: str):
 
 
 @partial(jax.jit, static_argnames=("contraction", "spec", "dtype", "method", "precision"))
-def _eager(a, b, **params):
+def _compiled(a, b, **params):
     return conv_p.bind(a, b, **params)
+
+
+def _eager(a, b, **params):
+    # even where the user's functions run uncompiled: this is the primitive's one implementation
+    with jax.disable_jit(False):
+        return _compiled(a, b, **params)
 
 
 conv_p.def_impl(_eager)

@@ -219,6 +219,7 @@ REFUSALS = {
     "0.5, or leave it out",
     "--out file/out": "cannot write results to file/out: file is not a folder",
     "--out file": "cannot write results to file: file is not a folder",
+    f"--out {'x' * 300}": f"cannot write results to {'x' * 300}: File name too long",
     "--out /proc/out": "cannot write results to /proc/out: No such file or directory",
 }
 

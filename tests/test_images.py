@@ -97,6 +97,11 @@ def _nan(path):
         ("a.tif", _nan, "2 of 30 values are NaN or infinite, the first at row 4, column 4"),
         (
             "a.tif",
+            lambda path: tifffile.imwrite(path, np.full((5, 6), 1e300)),
+            "30 of 30 values are NaN or infinite, the first at row 0, column 0",
+        ),
+        (
+            "a.tif",
             lambda path: tifffile.imwrite(path, np.zeros((2, 5, 6), np.uint8)),
             "holds an array of shape (2, 5, 6); expected one grey image (H, W) or one colour image "
             "(H, W, 3)",

@@ -334,3 +334,32 @@ def test_interior_cuts_what_padding_touched():
     np.testing.assert_allclose(
         learn.interior(padded, (9, 8), (3, 5)), corr2d(x, kernel), rtol=1e-4, atol=1e-5
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x, y: (x.at[3, 4].set(jnp.nan), y), "x has pixels that are NaN or infinite"),
+        (lambda x, y: (x, y.at[0, 0].set(jnp.inf)), "y has pixels that are NaN or infinite"),
+        (
+            lambda x, y: (x[0], y),
+            "x must be planes (*batch, H, W) with pixels, got x.shape=(9,)",
+        ),
+        (
+            lambda x, y: (x[None][:0], y[None][:0]),
+            "x must be planes (*batch, H, W) with pixels, got x.shape=(0, 9, 9)",
+        ),
+        (
+            lambda x, y: (1e30 * x, y),
+            "the squares of x's deviations leave the range of float32; scale x closer to 1",
+        ),
+        (
+            lambda x, y: (1e-30 * x, y),
+            "the squares of x's deviations leave the range of float32; scale x closer to 1",
+        ),
+    ],
+)
+def test_photographs_that_cannot_serve(change, message):
+    x = jax.random.normal(jax.random.key(0), (9, 9))
+    with pytest.raises(ValueError, match=f"^{re.escape('recover_kernel: ' + message)}$"):
+        recover_kernel(*change(x, x[1:-1, 1:-1]), 3)

@@ -304,7 +304,11 @@ MISTAKES = [
         (),
         "Conv: kernel_size=() must have an entry for each spatial dimension",
     ),
-    (linen.Conv(4, (3, 0)), IMAGE, "Conv: kernel_size=(3, 0) must be at least 1"),
+    (
+        linen.Conv(4, (3, 0)),
+        IMAGE,
+        "Conv: kernel_size=(3, 0) must be at least 1 in every dimension",
+    ),
     (linen.Conv(4, (3, 3), strides=0), IMAGE, "Conv: strides=0 must be at least 1"),
     (
         linen.Conv(4, (3, 3), kernel_dilation=(1, 2, 3)),
@@ -337,13 +341,13 @@ MISTAKES = [
         linen.ConvTranspose(4, (3, 3), padding="REFLECT"),
         IMAGE,
         "conv_transpose: padding='REFLECT' is none of 'valid', 'same', 'same_lower', 'full', "
-        "'causal'; or give integers",
+        "'causal'",
     ),
     (
         linen.ConvTranspose(4, (3, 3), padding=(1, 2, 3)),
         IMAGE,
         "ConvTranspose: padding=(1, 2, 3) has 3 entries for 2 spatial dimensions; give one "
-        "integer, 2 integers, or 2 (before, after) pairs",
+        "integer, or 2 integers or (before, after) pairs, one a dimension",
     ),
     (
         linen.ConvTranspose(4, (3, 3), strides=2, output_padding=1),
@@ -362,7 +366,7 @@ def test_mistakes_are_told(layer, shape, message):
 
 
 def test_conv2d_refuses_what_is_no_plane_kernel():
-    message = "Conv2D: kernel_size=(3,) has 1 entries for 2 spatial dimensions; give one "
+    message = "Conv2D: kernel_size=(3,) has 1 entry for 2 spatial dimensions; give one "
     with pytest.raises(ValueError) as error:  # noqa: PT011 - the whole message is compared
         linen.Conv2D((3,)).init(KEY, jnp.ones((6, 8)))
     assert str(error.value) == message + "integer, or 2"

@@ -200,11 +200,11 @@ def test_mistakes_are_told_at_construction_where_they_show():
         lambda: nnx.Conv(4, 3, (3, 3), feature_group_count=2, rngs=rngs),
     )
     raises(
-        "ConvTranspose: kernel_size=(3, -1) must be at least 1",
+        "ConvTranspose: kernel_size=(3, -1) must be at least 1 in every dimension",
         lambda: nnx.ConvTranspose(4, 3, (3, -1), rngs=rngs),
     )
     raises(
-        "Conv2D: kernel_size=(3,) has 1 entries for 2 spatial dimensions; give one integer, or 2",
+        "Conv2D: kernel_size=(3,) has 1 entry for 2 spatial dimensions; give one integer, or 2",
         lambda: nnx.Conv2D((3,), rngs=rngs),
     )
 

@@ -401,3 +401,9 @@ def test_messages(call, message):
 def test_messages_about_types(call, message):
     with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
         call()
+
+
+def test_axes_are_a_sequence():
+    message = "^pad: axes must be a sequence of integers, got 0$"
+    with pytest.raises(TypeError, match=message):
+        pad(jnp.ones(3), [(1, 1)], axes=0)  # pyright: ignore

@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from jaxconv import plots
 
@@ -78,7 +79,7 @@ def test_large_kernels_have_no_numbers():
 
 
 def test_the_residual_of_colours_is_the_largest_at_each_pixel():
-    figure = plots.Figure()
+    figure = Figure()
     residual = np.array([[[0.1, -0.5, 0.2], [0.3, 0.0, -0.1]]])
     axes = figure.subplots()
     plots.draw_residual(axes, residual, "residual")

@@ -105,3 +105,14 @@ def test_spatial_sharding_is_refused_by_name(single):
         "conv: x is sharded along a spatial dimension (P(None, None, 'model', None)) "
         "on a mesh with explicit axes; use jax.sharding.reshard to make those dimensions whole"
     )
+
+
+def test_streams_on_explicit_meshes():
+    mesh = mesh_of(AxisType.Explicit)
+    x, w = jnp.arange(120.0).reshape(8, 5, 3), jnp.arange(24.0).reshape(2, 3, 4)
+    want, state = jaxconv.causal_conv1d(x, w)
+    with jax.set_mesh(mesh):
+        y, last = jaxconv.causal_conv1d(jax.device_put(x, NamedSharding(mesh, P("data"))), w)
+    assert jax.typeof(y).sharding.spec == P("data", None, None)
+    assert_close(y, want)
+    assert_close(last, state)

@@ -255,3 +255,17 @@ def stacked(case, contraction, axes, size, seed):
             shape.insert(axis % (len(shape) + 1), size)
         arrays.append(rng.normal(size=shape).astype("float32"))
     return arrays
+
+
+def test_with_jit_switched_off():
+    case = cases.by_name("2d")
+    x, w = case.operands("output")
+
+    def loss(x, w):
+        return (bilinear(case, "output")(x, w) ** 2).sum()
+
+    want = jax.grad(loss, (0, 1))(x, w)
+    with jax.disable_jit():
+        gradients = jax.grad(loss, (0, 1))(x, w)
+    for g, expected in zip(gradients, want, strict=True):
+        np.testing.assert_allclose(g, expected, rtol=1e-5, atol=1e-5)

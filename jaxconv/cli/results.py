@@ -20,12 +20,12 @@ def check_writable(folder: Path) -> None:
     """
     missing = []
     there = folder
-    while not there.exists() and there != there.parent:
-        missing.append(there)
-        there = there.parent
-    if not there.is_dir():
-        raise Problem(f"cannot write results to {folder}: {there} is not a folder")
     try:
+        while not there.exists() and there != there.parent:
+            missing.append(there)
+            there = there.parent
+        if not there.is_dir():
+            raise Problem(f"cannot write results to {folder}: {there} is not a folder")
         folder.mkdir(parents=True, exist_ok=True)
         os.rmdir(tempfile.mkdtemp(prefix=".jaxconv-", dir=folder))
     except OSError as error:

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 from jax import lax
 
+from jaxconv.dtypes import as_array
 from jaxconv.learn.losses import sum_squared_error
 from jaxconv.learn.state import LearnState, Loss, predict, pure_state, step
 from jaxconv.learn.state import init as begin
@@ -208,7 +209,7 @@ def fit_kernel(
 
     Source: Dive into Deep Learning, section 7.2.4 (Learning a Kernel).
     """
-    x, y = jnp.asarray(x), jnp.asarray(y)
+    x, y = as_array("fit_kernel", "x", x), as_array("fit_kernel", "y", y)
     shape = kernel_shape(kernel_size, function="fit_kernel")
     _check(x, y, shape, steps)
     dtype = jnp.result_type(x, y)

@@ -27,6 +27,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxconv.dtypes import as_array
 from jaxconv.learn.fit import Fit, fit_kernel, kernel_shape
 from jaxconv.learn.losses import mean_squared_error
 from jaxconv.learn.whitening import whiten, window_covariance
@@ -120,7 +121,8 @@ def recover_kernel(
         A `Fit` in the units of x and y; losses are mean squared errors in squared units of y.
 
     Raises:
-        TypeError, ValueError: as `fit_kernel` does; or x has one value everywhere.
+        TypeError, ValueError: as `fit_kernel` does; or x has one value everywhere, x or y has no
+            pixels, or some that are NaN or infinite, or so large or small that squares are.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -133,12 +135,26 @@ def recover_kernel(
 
     Source: LeCun, Bottou, Orr and Müller, Efficient BackProp, 1998, section 4.3.
     """
-    x, y = jnp.asarray(x), jnp.asarray(y)
+    x, y = as_array("recover_kernel", "x", x), as_array("recover_kernel", "y", y)
+    for name, array in (("x", x), ("y", y)):
+        if array.ndim < 2 or array.size == 0:
+            raise ValueError(
+                f"recover_kernel: {name} must be planes (*batch, H, W) with pixels, got "
+                f"{name}.shape={array.shape}"
+            )
+        if not jnp.isfinite(array).all():
+            raise ValueError(f"recover_kernel: {name} has pixels that are NaN or infinite")
     x_mean, y_mean = (jnp.mean(x), jnp.mean(y)) if bias else (jnp.zeros(()), jnp.zeros(()))
     x_scale = jnp.sqrt(jnp.mean(jnp.square(x - x_mean)))
     y_scale = jnp.sqrt(jnp.mean(jnp.square(y - y_mean)))
     if jnp.ptp(x) <= 1e-6 * jnp.max(jnp.abs(x)):  # float32 tells no finer differences
         raise ValueError("recover_kernel: x has one value everywhere: it shows nothing of a kernel")
+    for name, scale in (("x", x_scale), ("y", y_scale)):
+        if not (jnp.isfinite(scale) and (scale > 0 or name == "y")):
+            raise ValueError(
+                f"recover_kernel: the squares of {name}'s deviations leave the range of "
+                f"{scale.dtype}; scale {name} closer to 1"
+            )
     y_scale = jnp.where(y_scale > 0, y_scale, 1.0)
 
     def report(done: int, loss: float) -> None:

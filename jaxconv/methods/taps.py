@@ -55,5 +55,6 @@ def _shift(x: jax.Array, k: jax.Array, spec: ConvSpec) -> jax.Array:
     """(g, n, *space', i): for each output position, the element under kernel entry k."""
     starts = [k[axis] * d for axis, d in enumerate(spec.dilation)]
     sizes = [(m - 1) * s + 1 for m, s in zip(spec.output_size, spec.stride, strict=True)]
-    x = lax.dynamic_slice(x, (0, 0, *starts, 0), (*x.shape[:2], *sizes, x.shape[-1]))
+    zero = jnp.zeros((), k.dtype)  # literals would be int64 where 64-bit types are on
+    x = lax.dynamic_slice(x, (zero, zero, *starts, zero), (*x.shape[:2], *sizes, x.shape[-1]))
     return x[:, :, *(slice(None, None, s) for s in spec.stride)]

@@ -1,0 +1,77 @@
+"""Every numbered example runs, asserts its numbers and leaves the figures that its README shows."""
+
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "examples"
+SCRIPTS = sorted(FOLDER.glob("[0-9]*.py"))
+README = (FOLDER / "README.md").read_text()
+TABLE = [line for line in README.splitlines() if line.startswith("|")]
+
+
+@pytest.fixture
+def as_a_script(monkeypatch):
+    """A script's own process: its folder on the path, and JAX's promotion as it comes."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+@pytest.mark.usefixtures("as_a_script")
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_runs_and_saves_its_figures(script, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [str(script), str(tmp_path / "new")])
+    runpy.run_path(str(script), run_name="__main__")
+    printed = capsys.readouterr().out
+    saved = sorted(path.name for path in (tmp_path / "new").iterdir())
+    assert saved
+    assert all(name.startswith(script.stem[:2]) for name in saved)
+    assert [f"figure: {name}" in printed for name in saved] == [True] * len(saved)
+    # the README says what each figure shows
+    assert sorted(re.findall(rf"`({script.stem[:2]}_\w+\.png)`", README)) == saved
+
+
+def test_each_is_a_walk_in_cells():
+    assert [path.stem[:2] for path in SCRIPTS] == [f"{n:02}" for n in range(1, len(SCRIPTS) + 1)]
+    for path in SCRIPTS:
+        text = path.read_text()
+        assert text.startswith("# %% [markdown]\n# # ")
+        assert text.count("\nassert ") + text.count("    assert ") >= 5
+
+
+def test_the_table_names_what_there_is():
+    """No empty cell; every file, module and function that a row names exists."""
+    assert len(TABLE) > 40
+    for line in TABLE:
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        assert len(cells) in (2, 5), line
+        assert all(cells), line
+    for script in SCRIPTS:
+        assert f"({script.name})" in README
+    for path in re.findall(r"\]\((\w+\.py)\)", README):
+        assert (FOLDER / path).exists()
+    for name in set(re.findall(r"`(jaxconv(?:\.\w+)+)`", README)):
+        assert found(name), name
+
+
+def found(name: str) -> bool:
+    parts = name.split(".")
+    for split in range(len(parts), 0, -1):
+        try:
+            target = __import__(".".join(parts[:split]), fromlist=["_"])
+        except ModuleNotFoundError:
+            continue
+        for part in parts[split:]:
+            target = getattr(target, part, None)
+        return target is not None
+    return False
+
+
+def test_a_name_that_is_not_there_is_seen():
+    assert found("jaxconv.sizes.output_size")
+    assert not found("jaxconv.sizes.outputs")

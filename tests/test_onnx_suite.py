@@ -1,0 +1,206 @@
+"""ONNX's own cases of Conv, ConvTranspose and ConvInteger, computed by the torch face.
+
+ONNX ships 19 of them as node tests, 28 converted from PyTorch's suite and 2 of PyTorch's operators.
+Its reference evaluator walks the graphs; these three operators are replaced by ours.
+"""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx.backend.test.loader import load_model_tests, load_node_model_tests
+from onnx.numpy_helper import to_array
+from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
+
+import jaxconv.compat.torch as F  # noqa: N812
+from jaxconv import conv_transpose, shapes
+
+OPERATORS = ("Conv", "ConvTranspose", "ConvInteger")
+
+
+def resolve(x, w, arguments):
+    """ONNX's attributes with their defaults, one entry a dimension; `pads` as pairs or None."""
+    rank = w.ndim - 2
+    given = {name: value for name, value in arguments.items() if value is not None}
+    assert tuple(given.get("kernel_shape", w.shape[2:])) == w.shape[2:]
+    one = (1,) * rank
+    pads = given.get("pads")
+    return {
+        "size": x.shape[2:],
+        "kernel": w.shape[2:],
+        "stride": tuple(given.get("strides", one)),
+        "dilation": tuple(given.get("dilations", one)),
+        "groups": given.get("group", 1),
+        "pads": None if pads is None else list(zip(pads[:rank], pads[rank:], strict=True)),
+        "auto_pad": given.get("auto_pad", "NOTSET"),
+    }
+
+
+def conv_pads(a):
+    if not a["auto_pad"].startswith("SAME"):  # NOTSET or VALID
+        return a["pads"] or [(0, 0)] * len(a["kernel"])
+    each = zip(a["size"], a["kernel"], a["stride"], a["dilation"], strict=True)
+    lower = a["auto_pad"] == "SAME_LOWER"
+    return [shapes.same_padding(*sizes, lower=lower) for sizes in each]
+
+
+def convolved(x, w, b, arguments):
+    a = resolve(x, w, arguments)
+    reversed_pads = [end for pair in reversed(conv_pads(a)) for end in pair]
+    function = getattr(F, f"conv{len(a['kernel'])}d")
+    return function(F.pad(x, reversed_pads), w, b, a["stride"], 0, a["dilation"], a["groups"])
+
+
+def transposed_pads(a, extra, output_shape):
+    """The operator's own rule: what of the whole result is cut off, where a size is asked for."""
+    if a["auto_pad"].startswith("SAME"):
+        output_shape = [n * s for n, s in zip(a["size"], a["stride"], strict=True)]
+    if output_shape is None:
+        return a["pads"] or [(0, 0)] * len(a["kernel"])
+    pads = []
+    each = zip(a["size"], a["kernel"], a["stride"], a["dilation"], extra, output_shape, strict=True)
+    for n, k, s, d, op, wanted in each:
+        total = s * (n - 1) + op + shapes.extent(k, d) - wanted
+        half = total // 2
+        upper = a["auto_pad"] == "SAME_UPPER"
+        pads.append((half, total - half) if upper else (total - half, half))
+    return pads
+
+
+def transposed(x, w, b, output_padding, output_shape, arguments):
+    a = resolve(x, w, arguments)
+    rank = len(a["kernel"])
+    extra = tuple(output_padding or (0,) * rank)
+    pads = transposed_pads(a, extra, output_shape)
+    common = {name: a[name] for name in ("stride", "dilation", "groups")}
+    if all(lo == hi >= 0 for lo, hi in pads):
+        function = getattr(F, f"conv_transpose{rank}d")
+        padding = tuple(lo for lo, _ in pads)
+        return function(x, w, b, padding=padding, output_padding=extra, **common)
+    # torch has no uneven padding: the core, channels last
+    pads = [(lo, hi - op) for (lo, hi), op in zip(pads, extra, strict=True)]
+    w = np.moveaxis(w, (0, 1), (-1, -2))
+    y = conv_transpose(np.moveaxis(x, 1, -1), w, b, padding=pads, **common)
+    return np.moveaxis(y, -1, 1)
+
+
+class Conv(OpRun):
+    op_domain = ""
+
+    def _run(self, x, w, b=None, **arguments):
+        return (np.asarray(convolved(x, w, b, arguments)),)
+
+
+class ConvTranspose(OpRun):
+    op_domain = ""
+
+    def _run(self, x, w, b=None, output_padding=None, output_shape=None, **arguments):
+        return (np.asarray(transposed(x, w, b, output_padding, output_shape, arguments)),)
+
+
+class ConvInteger(OpRun):
+    op_domain = ""
+
+    def _run(self, x, w, x_zero=None, w_zero=None, **arguments):
+        x = x.astype("int32") - (0 if x_zero is None else x_zero.astype("int32"))
+        zero = np.asarray(0 if w_zero is None else w_zero).astype("int32")
+        if zero.ndim:  # one an output channel
+            zero = zero.reshape(-1, *(1,) * (w.ndim - 1))
+        return (np.asarray(convolved(x, w.astype("int32") - zero, None, arguments)),)
+
+
+def _tensor(path):
+    return to_array(onnx.TensorProto.FromString(path.read_bytes()))
+
+
+def _stored(case):
+    """Model, inputs and outputs of a case on disk."""
+    folder = Path(case.model_dir)
+    data = folder / "test_data_set_0"
+    sides = [
+        [_tensor(data / f"{side}_{i}.pb") for i in range(len(list(data.glob(f"{side}_*.pb"))))]
+        for side in ("input", "output")
+    ]
+    return (onnx.load(folder / "model.onnx"), *sides)
+
+
+def _cases():
+    """Name -> model, inputs, outputs of the graphs that are one of the three operators."""
+    found = {}
+    with warnings.catch_warnings(action="ignore"):  # those of other operators' cases
+        nodes = load_node_model_tests()
+    for case in nodes:
+        (inputs, outputs), *_ = case.data_sets
+        found[f"node {case.name}"] = (case.model, inputs, outputs)
+    for kind in ("pytorch-converted", "pytorch-operator"):
+        for case in sorted(load_model_tests(kind=kind), key=lambda case: case.name):
+            found[f"{kind} {case.name}"] = _stored(case)
+    return {
+        name: case
+        for name, case in found.items()
+        if any(node.op_type in OPERATORS for node in case[0].graph.node)
+    }
+
+
+EVERY = _cases()
+CASES = {name: case for name, case in EVERY.items() if len(case[0].graph.node) == 1}
+# causal convolution with a carried state, written out in a dozen operators around one Conv
+GRAPHS = {name: case for name, case in EVERY.items() if name not in CASES}
+
+
+def run(case, operators):
+    model, inputs, outputs = case
+    stored = {tensor.name for tensor in model.graph.initializer}  # old models list these as inputs
+    names = [value.name for value in model.graph.input if value.name not in stored]
+    evaluator = ReferenceEvaluator(model, new_ops=operators)
+    results = evaluator.run(None, dict(zip(names, inputs, strict=True)))
+    assert len(results) == len(outputs)
+    for actual, expected in zip(results, outputs, strict=True):
+        assert (actual.shape, actual.dtype) == (expected.shape, expected.dtype)
+        # ONNX's own tolerance is rtol=1e-3; half precision is held to that
+        exact = 1e-3 if expected.dtype == np.float16 else 1e-5
+        np.testing.assert_allclose(actual, expected, rtol=exact, atol=exact)
+
+
+def test_there_are_49_cases():
+    kinds = [name.split()[0] for name in CASES]
+    counts = {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
+    assert counts == {"node": 19, "pytorch-converted": 28, "pytorch-operator": 2}
+    assert len(CASES) == 49
+    assert len(GRAPHS) == 13
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_case(name):
+    run(EVERY[name], [Conv, ConvTranspose, ConvInteger])
+
+
+def test_a_wrong_operator_is_found():
+    class Conv(OpRun):
+        op_domain = ""
+
+        def _run(self, x, w, b=None, **arguments):
+            return (np.asarray(convolved(x, w[..., ::-1], b, arguments)),)
+
+    with pytest.raises(AssertionError, match="Not equal to tolerance"):
+        run(CASES["pytorch-converted test_Conv2d"], [Conv])
+
+
+def test_zero_points_of_each_channel():
+    """No shipped case has them: one weight zero point an output channel."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 9, (1, 2, 4, 4)).astype("uint8")
+    w = rng.integers(0, 9, (3, 2, 2, 2)).astype("uint8")
+    zeros = np.array([0, 2, 5], "uint8")
+    node = onnx.helper.make_node("ConvInteger", ["x", "w", "xz", "wz"], ["y"], pads=[1, 0, 0, 1])
+    (y,) = ReferenceEvaluator(node, new_ops=[ConvInteger]).run(
+        None, {"x": x, "w": w, "xz": np.uint8(1), "wz": zeros}
+    )
+    signed = x.astype(int) - 1, w.astype(int) - zeros.reshape(3, 1, 1, 1)
+    padded = np.pad(signed[0], ((0, 0), (0, 0), (1, 0), (0, 1)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (2, 2), (2, 3))
+    assert y.dtype == np.int32
+    np.testing.assert_array_equal(y, np.einsum("nihwab,oiab->nohw", windows, signed[1]))
