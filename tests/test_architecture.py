@@ -38,8 +38,6 @@ FLOORS = {
     "matrix": 6,
     "receptive": 6,
     "layers": 6,
-    "compat": 6,
-    "accelerate": 6,
     "linen": 7,
     "nnx": 7,
     "learn": 7,
