@@ -1,0 +1,276 @@
+"""What every filter of `ndimage` does: check, extend, sum in the widest dtype, cast as C does.
+
+The refusals are SciPy's classes, with the function named in front.
+"""
+
+import operator
+import warnings
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxconv.compat.scipy import _numbers, _ordered, _sums
+
+BOUNDARIES = {
+    "reflect": "symmetric",
+    "grid-mirror": "symmetric",
+    "mirror": "mirror",
+    "nearest": "nearest",
+    "wrap": "wrap",
+    "grid-wrap": "wrap",
+    "constant": "constant",
+    "grid-constant": "constant",
+}
+
+
+def correlate_axes(
+    caller: str,
+    x: jax.Array,
+    weights: jax.Array,
+    *,
+    axes: tuple[int, ...],
+    origins: Sequence[int],
+    mode: Any,
+    cval: Any,
+    dtype: Any,
+    divisor: int = 1,
+) -> jax.Array:
+    """Correlate x along `axes` with weights and cast to a dtype.
+
+    y[t] = cast(sum over a of x[t + a - lo] weights[a] / divisor), lo = size // 2 + origin
+
+    Sums are taken in integers where input, weights, `cval` and result all are, and in float64 or
+    complex128 otherwise; both at the width that JAX is set to.
+
+    Raises:
+        RuntimeError: there is no such mode.
+        ValueError: an origin leaves the weights, or `cval` does not fit the input.
+    """
+    boundary = _boundary(caller, mode)
+    for origin, size in zip(origins, weights.shape, strict=True):
+        if not -(size // 2) <= origin <= (size - 1) // 2:
+            raise ValueError(
+                f"{caller}: Invalid origin {origin} for {size} weights; origin must satisfy "
+                f"-(size // 2) <= origin <= (size - 1) // 2"
+            )
+    fill = _fill(caller, x, cval, boundary)
+    if x.size == 0:
+        return jnp.zeros(x.shape, dtype)
+    pads = []
+    for origin, size in zip(origins, weights.shape, strict=True):
+        before = size // 2 + origin
+        pads.append((before, size - 1 - before))
+    sums = _sum_dtype(x, weights, fill, dtype, divisor)
+    return _run(
+        x,
+        weights,
+        fill,
+        axes=axes,
+        pads=tuple(pads),
+        boundary=boundary,
+        sums=sums,
+        dtype=dtype,
+        divisor=divisor,
+        parity=_ordered.parity(weights) if _truncated(sums, dtype) else 0,
+    )
+
+
+def _truncated(sums, dtype) -> bool:
+    """Whether fractions are cut off, so that the order of the additions shows."""
+    return _numbers.is_integral(dtype) and jnp.issubdtype(sums, jnp.floating)
+
+
+_STATIC = ("axes", "pads", "boundary", "sums", "dtype", "divisor", "parity")
+
+
+@partial(jax.jit, static_argnames=_STATIC)
+def _run(x, weights, fill, *, axes, pads, boundary, sums, dtype, divisor, parity):
+    last = tuple(range(x.ndim - len(axes), x.ndim))
+    x = jnp.moveaxis(_numbers.cast(x, sums), axes, last)
+    weights = _numbers.cast(weights, sums)
+    fill = None if fill is None else _numbers.cast(fill, sums)
+    if _truncated(sums, dtype):
+        y = _ordered.correlate_in_order(
+            x, weights, pads, boundary=boundary, fill=fill, parity=parity
+        )
+    else:
+        y = _sums.correlate_padded(x, weights, pads, boundary=boundary, fill=fill)
+    if divisor != 1:
+        wide = _numbers.common_dtype(_numbers.widest(jnp.float64), sums)
+        y = y.astype(wide) / jnp.asarray(divisor, wide)
+    return _numbers.cast(jnp.moveaxis(y, last, axes), dtype)
+
+
+def _sum_dtype(x, weights, fill, dtype, divisor):
+    integer = _numbers.widest(jnp.int64)
+    arrays = [x.dtype, weights.dtype] + ([] if fill is None else [fill.dtype])
+    if any(map(_numbers.is_complex, arrays)):
+        return _numbers.widest(jnp.complex128)
+    whole = all(map(_numbers.is_integral, arrays))
+    # what is divided must be the sum itself, not the sum modulo 2^32 or 2^64
+    # sums of uint64 exceed every integer dtype, and so may what is divided
+    if whole and _numbers.is_integral(dtype) and x.dtype != jnp.uint64:
+        narrow = x.dtype == jnp.bool_ or jnp.iinfo(x.dtype).max < jnp.iinfo(integer).max
+        if divisor == 1 or narrow:
+            return integer
+    return _numbers.widest(jnp.float64)
+
+
+def _boundary(caller: str, mode: Any) -> str:
+    if not isinstance(mode, str) and hasattr(mode, "__iter__"):
+        raise RuntimeError(f"{caller}: mode={mode!r}: A sequence of modes is not supported")
+    if mode not in BOUNDARIES:
+        names = ", ".join(map(repr, BOUNDARIES))
+        raise RuntimeError(f"{caller}: mode={mode!r}: boundary mode not supported; use {names}")
+    return BOUNDARIES[mode]
+
+
+def _fill(caller: str, x: jax.Array, cval: Any, boundary: str) -> jax.Array | None:
+    """Return `cval` as a scalar, or None where it is zero or not looked at."""
+    fill = check_cval(caller, x, cval)
+    if boundary != "constant" or (_numbers.is_concrete(fill) and not fill):
+        return None
+    if _numbers.is_concrete(fill) and not _numbers.is_complex(fill.dtype) and fill == fill // 1:
+        return fill.astype(_numbers.widest(jnp.int64))  # 1.0 does not make a sum of integers float
+    return fill
+
+
+def check_cval(caller: str, x: jax.Array, cval: Any) -> jax.Array:
+    """Return `cval` as a scalar array.
+
+    Raises:
+        ValueError: it is no scalar, or complex for a real input.
+    """
+    fill = _numbers.check_scalar(caller, "cval", cval)
+    if _numbers.is_complex(fill.dtype) and not _numbers.is_complex(x.dtype):
+        raise ValueError(
+            f"{caller}: Cannot provide a complex-valued cval when the input is real "
+            f"(cval={cval!r}, input {x.dtype})"
+        )
+    return fill
+
+
+def output_dtype(
+    caller: str, output: Any, x: jax.Array, weights: jax.Array | None = None, promote: bool = True
+) -> np.dtype:
+    """Return the result's dtype: that of the input unless `output` names another.
+
+    Args:
+        caller: the function that the messages name.
+        output: None, a dtype or its name.
+        x: the input.
+        weights: where complex, the result is too.
+        promote: whether a real `output` of a complex result is a warning and not an error.
+
+    Raises:
+        RuntimeError: a name that is no number's, or a real one for a complex result.
+        TypeError: an array: there is no writing into one.
+    """
+    arrays = [x.dtype] if weights is None else [x.dtype, weights.dtype]
+    complex_result = any(map(_numbers.is_complex, arrays))
+    if output is None:
+        if not complex_result:
+            return jnp.dtype(x.dtype)
+        return _numbers.common_dtype(x.dtype, jnp.complex64)
+    if not isinstance(output, type) and hasattr(output, "shape") and hasattr(output, "dtype"):
+        raise TypeError(
+            f"{caller}: output is an array of shape {output.shape}, but JAX's arrays are "
+            f"immutable; pass output={output.dtype} and use the array that is returned"
+        )
+    wanted = np.dtype(output)
+    if isinstance(output, str) and not (jnp.issubdtype(wanted, np.number)):
+        raise RuntimeError(f"{caller}: output={output!r}: output must have numeric dtype")
+    if complex_result and not _numbers.is_complex(wanted):
+        if isinstance(output, str) or not promote:
+            raise RuntimeError(f"{caller}: output={output!r}: output must have complex dtype")
+        warnings.warn(
+            f"{caller}: promoting specified output dtype to complex", UserWarning, stacklevel=3
+        )
+        wanted = _numbers.common_dtype(wanted, jnp.complex64)
+    return jax.dtypes.canonicalize_dtype(wanted)
+
+
+def check_axes(caller: str, axes: Any, rank: int) -> tuple[int, ...]:
+    """Return axes as non-negative integers in the order given, all of them for None.
+
+    Raises:
+        TypeError: one is no integer.
+        ValueError: one is out of range or named twice.
+    """
+    if axes is None:
+        return tuple(range(rank))
+    try:
+        listed = list(axes) if np.ndim(axes) else [axes]
+        found = [operator.index(axis) for axis in listed]
+    except TypeError as error:
+        raise TypeError(f"{caller}: axes={axes!r}: {error}") from None
+    for axis in found:
+        if not -rank <= axis < rank:
+            raise ValueError(
+                f"{caller}: specified axis: {axis} is out of range for an input of {rank} axes"
+            )
+    found = tuple(axis % rank for axis in found)
+    if len(set(found)) != len(found):
+        raise ValueError(f"{caller}: axes={axes!r}: axes must be unique")
+    return found
+
+
+def check_axis(caller: str, axis: Any, rank: int) -> int:
+    """Return one axis as a non-negative integer.
+
+    Raises:
+        TypeError: it is no integer.
+        numpy.exceptions.AxisError: a ValueError and IndexError: it is out of range.
+    """
+    try:
+        found = operator.index(axis)
+    except TypeError as error:
+        raise TypeError(f"{caller}: axis={axis!r}: {error}") from None
+    if not -rank <= found < rank:
+        raise np.exceptions.AxisError(
+            f"{caller}: axis {found} is out of bounds for array of dimension {rank}"
+        )
+    return found % rank
+
+
+def per_axis(caller: str, name: str, value: Any, count: int) -> list[Any]:
+    """Return one entry an axis from an entry or a sequence of them.
+
+    Raises:
+        RuntimeError: there are more or fewer than axes.
+    """
+    if isinstance(value, str) or not np.ndim(value):
+        return [value] * count
+    entries = list(value)
+    if len(entries) != count:
+        raise RuntimeError(
+            f"{caller}: {name}={value!r}: sequence argument must have length equal to input rank "
+            f"or to len(axes), which is {count}"
+        )
+    return entries
+
+
+def integers(caller: str, name: str, values: Sequence[Any]) -> list[int]:
+    """Return the entries as Python integers.
+
+    Raises:
+        TypeError: one is none.
+    """
+    try:
+        return [operator.index(value) for value in values]
+    except TypeError as error:
+        raise TypeError(f"{caller}: {name}: {error}") from None
+
+
+def line(
+    caller: str, x: jax.Array, weights: Any, axis: int, mode: Any, cval: Any, dtype: Any
+) -> jax.Array:
+    """Correlate along one axis with centred weights; see `correlate_axes`."""
+    weights = jnp.asarray(weights)
+    return correlate_axes(
+        caller, x, weights, axes=(axis,), origins=(0,), mode=mode, cval=cval, dtype=dtype
+    )

@@ -1,0 +1,170 @@
+"""`fftconvolve` and `oaconvolve`: convolution along some axes, broadcasting along the others."""
+
+import math
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jaxconv.compat.scipy import _numbers, _spectra, _sums
+from jaxconv.dtypes import as_array
+
+Axes = int | Sequence[int] | None
+
+
+def fftconvolve(in1: ArrayLike, in2: ArrayLike, mode: str = "full", axes: Axes = None) -> jax.Array:
+    """Convolve two arrays by multiplying their spectra.
+
+    y[t] = sum over s of in1[s] in2[t - s]
+
+    Real inputs take real FFTs; lengths are the next 2^a 3^b 5^c. NaN and infinity in one element
+    spread over the whole result.
+
+    Args:
+        in1: any shape; integers and bool are taken as float64, half precision as float32.
+        in2: as many dimensions; along axes that are not convolved the two broadcast.
+        mode: "full" (in1 + in2 - 1 elements an axis), "same" (in1's shape, centred on "full"),
+            "valid" (without padding; one input must contain the other).
+        axes: the axes to convolve along; all by default. Axes where one input has one element are
+            not transformed.
+
+    Returns:
+        y: floating or complex, of NumPy's common dtype. Empty inputs give an empty array.
+
+    Raises:
+        ValueError: ranks, shapes, mode or axes do not fit.
+
+    Example:
+        >>> fftconvolve(jnp.array([1.0, 2.0]), jnp.array([1.0, 3.0, 1.0])).round()
+        Array([1., 5., 7., 2.], dtype=float32)
+
+    Source:
+        Signature and rules of `scipy.signal.fftconvolve`.
+    """
+    return _convolve("fftconvolve", in1, in2, mode, axes, _spectra.whole)
+
+
+def oaconvolve(in1: ArrayLike, in2: ArrayLike, mode: str = "full", axes: Axes = None) -> jax.Array:
+    """Convolve a long array with a short one block by block (overlap-add).
+
+    y[t] = sum over s of in1[s] in2[t - s]
+
+    Each axis is cut where that takes fewer operations than one long FFT; otherwise this is
+    `fftconvolve`.
+
+    Args:
+        in1: as in `fftconvolve`.
+        in2: as in `fftconvolve`.
+        mode: as in `fftconvolve`.
+        axes: as in `fftconvolve`.
+
+    Returns:
+        y: as in `fftconvolve`.
+
+    Raises:
+        ValueError: as `fftconvolve`.
+
+    Example:
+        >>> oaconvolve(jnp.ones(1000), jnp.array([1.0, -1.0, 1.0]))[:4].round()
+        Array([1., 0., 1., 1.], dtype=float32)
+
+    Source:
+        Signature and rules of `scipy.signal.oaconvolve`; Oppenheim and Schafer, "Discrete-Time
+        Signal Processing", section 8.7.3.
+    """
+    return _convolve("oaconvolve", in1, in2, mode, axes, _spectra.overlap_add)
+
+
+def _convolve(
+    caller: str,
+    in1: ArrayLike,
+    in2: ArrayLike,
+    mode: str,
+    axes: Axes,
+    plan: Callable[[int, int], _spectra.Blocks],
+) -> jax.Array:
+    a, b = as_array(caller, "in1", in1), as_array(caller, "in2", in2)
+    if a.ndim != b.ndim:
+        raise ValueError(
+            f"{caller}: in1 and in2 should have the same dimensionality, got shapes {a.shape} and "
+            f"{b.shape}"
+        )
+    if a.ndim == 0:
+        dtype = _numbers.common_dtype(a.dtype, b.dtype)
+        return a.astype(dtype) * b.astype(dtype)
+    if a.size == 0 or b.size == 0:
+        return jnp.zeros((0,), _numbers.widest(jnp.float64))
+    transformed = _transformed_axes(caller, a.shape, b.shape, axes)
+    if not isinstance(mode, str) or mode not in ("full", "same", "valid"):
+        raise ValueError(
+            f"{caller}: mode={mode!r}; acceptable mode flags are 'valid', 'same', or 'full'"
+        )
+    if _sums.swap_needed(caller, mode, a.shape, b.shape, transformed):
+        a, b = b, a
+    if transformed:
+        dtype = _numbers.common_dtype(_spectral_dtype(a.dtype), _spectral_dtype(b.dtype))
+        blocks = tuple(plan(a.shape[axis], b.shape[axis]) for axis in transformed)
+        y = _spectra.convolve_full(a.astype(dtype), b.astype(dtype), transformed, blocks)
+    else:
+        dtype = _numbers.common_dtype(a.dtype, b.dtype)
+        y = a.astype(dtype) * b.astype(dtype)
+    if mode == "full":
+        return y
+    kept = list(a.shape) if mode == "same" else list(y.shape)
+    if mode == "valid":
+        for axis in transformed:
+            kept[axis] = a.shape[axis] - b.shape[axis] + 1
+    starts = [(n - m) // 2 for n, m in zip(y.shape, kept, strict=True)]
+    return jax.lax.slice(y, starts, [s + m for s, m in zip(starts, kept, strict=True)])
+
+
+def _transformed_axes(
+    caller: str, first: tuple[int, ...], second: tuple[int, ...], axes: Any
+) -> tuple[int, ...]:
+    """Check axes and return, ascending, those along which both inputs extend."""
+    rank = len(first)
+    if axes is None:
+        found = tuple(range(rank))
+    else:
+        try:
+            listed = list(axes) if hasattr(axes, "__iter__") else [axes]
+            found = tuple(operator.index(axis) for axis in listed)
+        except TypeError:
+            raise ValueError(
+                f"{caller}: axes={axes!r}: axes must be a scalar or iterable of integers"
+            ) from None
+        if not found:
+            raise ValueError(f"{caller}: when provided, axes cannot be empty")
+        if any(not -rank <= axis < rank for axis in found):
+            raise ValueError(
+                f"{caller}: axes={axes!r}: axes exceeds dimensionality of input, which is {rank}"
+            )
+        found = tuple(axis % rank for axis in found)
+        if len(set(found)) != len(found):
+            raise ValueError(f"{caller}: axes={axes!r}: all axes must be unique")
+    found = tuple(axis for axis in sorted(found) if first[axis] != 1 and second[axis] != 1)
+    for axis in set(range(rank)) - set(found):
+        if first[axis] != second[axis] and 1 not in (first[axis], second[axis]):
+            raise ValueError(
+                f"{caller}: incompatible shapes for in1 and in2: {first} and {second}; axis "
+                f"{axis} is not convolved and does not broadcast"
+            )
+    return found
+
+
+def _spectral_dtype(dtype: Any) -> Any:
+    """What SciPy's FFT takes an input as."""
+    if _numbers.is_integral(dtype):
+        return jnp.float64
+    return jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
+
+
+def operations(first: Sequence[int], second: Sequence[int], mode: str) -> tuple[float, float]:
+    """Return the operations of the direct sum and of three FFTs."""
+    kept = math.prod(length for _, length in _sums.mode_windows(mode, first, second))
+    direct = kept * min(math.prod(first), math.prod(second))
+    full = math.prod(n + k - 1 for n, k in zip(first, second, strict=True))
+    return direct, 3 * full * math.log2(max(full, 2))

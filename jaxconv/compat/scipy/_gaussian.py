@@ -1,0 +1,170 @@
+"""`ndimage`'s Gaussian and its derivatives."""
+
+# ruff: noqa: A002 -- `input` is what SciPy calls it
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from jaxconv.compat.scipy import _numbers
+from jaxconv.compat.scipy._filters import (
+    check_axes,
+    check_axis,
+    integers,
+    line,
+    output_dtype,
+    per_axis,
+)
+from jaxconv.dtypes import as_array
+
+OneOrMore = Any  # a value, or one an axis
+
+
+def gaussian_filter1d(
+    input: ArrayLike,
+    sigma: Any,
+    axis: int = -1,
+    order: int = 0,
+    output: Any = None,
+    mode: str = "reflect",
+    cval: ArrayLike = 0.0,
+    truncate: float = 4.0,
+    *,
+    radius: int | None = None,
+) -> jax.Array:
+    """Convolve with a Gaussian, or a derivative of one, along one axis.
+
+    y[t] = sum over a of input[t - a] g(a), g(a) = d^order/da^order exp(-a^2 / (2 sigma^2)) / Z,
+    |a| <= radius, Z the sum of the exponentials
+
+    Args:
+        input: any shape and dtype.
+        sigma: standard deviation, in elements; may be traced where `radius` is given.
+        axis: the axis to filter along.
+        order: how often the Gaussian is differentiated.
+        output: as in `correlate`.
+        mode: as in `correlate`.
+        cval: as in `correlate`.
+        truncate: `radius` in units of sigma, where it is not given.
+        radius: elements on either side.
+
+    Returns:
+        y: the input's shape.
+
+    Raises:
+        RuntimeError: there is no such mode.
+        TypeError: `output` is an array, or axis or order no integer, or sigma is traced and there
+            is no radius.
+        ValueError: a negative order, a radius that is negative or no integer.
+
+    Example:
+        >>> spike = jnp.array([0.0, 0.0, 1.0, 0.0, 0.0])
+        >>> (1000 * gaussian_filter1d(spike, 1, radius=1)).astype(int)
+        Array([  0, 274, 451, 274,   0], dtype=int32)
+
+    Source:
+        Signature and rules of `scipy.ndimage.gaussian_filter1d`.
+    """
+    caller = "gaussian_filter1d"
+    x = as_array(caller, "input", input)
+    dtype = output_dtype(caller, output, x)
+    found = check_axis(caller, axis, x.ndim)
+    weights = _gaussian(caller, sigma, order, truncate, radius)
+    return line(caller, x, weights, found, mode, cval, dtype)
+
+
+def gaussian_filter(
+    input: ArrayLike,
+    sigma: OneOrMore,
+    order: OneOrMore = 0,
+    output: Any = None,
+    mode: OneOrMore = "reflect",
+    cval: ArrayLike = 0.0,
+    truncate: float = 4.0,
+    *,
+    radius: OneOrMore = None,
+    axes: int | Sequence[int] | None = None,
+) -> jax.Array:
+    """Convolve with a Gaussian, or a derivative of one, along each axis in turn.
+
+    Args:
+        input: any shape and dtype.
+        sigma: as in `gaussian_filter1d`, one or one an axis; 0 leaves an axis alone.
+        order: as in `gaussian_filter1d`, one or one an axis.
+        output: as in `correlate`.
+        mode: as in `correlate`, one or one an axis.
+        cval: as in `correlate`.
+        truncate: as in `gaussian_filter1d`.
+        radius: as in `gaussian_filter1d`, one or one an axis.
+        axes: the axes to filter along; all by default.
+
+    Returns:
+        y: the input's shape; passes hand on the result's dtype, as in SciPy.
+
+    Raises:
+        RuntimeError: there is no such mode, or a sequence is not one an axis.
+        TypeError: as `gaussian_filter1d`.
+        ValueError: as `gaussian_filter1d`, or axes do not fit.
+
+    Example:
+        >>> (100 * gaussian_filter(jnp.eye(3), 1.0)).round().astype(int)
+        Array([[50, 33, 17],
+               [33, 34, 33],
+               [17, 33, 50]], dtype=int32)
+
+    Source:
+        Signature and rules of `scipy.ndimage.gaussian_filter`.
+    """
+    caller = "gaussian_filter"
+    x = as_array(caller, "input", input)
+    dtype = output_dtype(caller, output, x, promote=False)
+    named = check_axes(caller, axes, x.ndim)
+    given = {"sigma": sigma, "order": order, "mode": mode, "radius": radius}
+    columns = [per_axis(caller, name, value, len(named)) for name, value in given.items()]
+    passed = False
+    for axis, (spread, times, boundary, half) in zip(
+        named, zip(*columns, strict=True), strict=True
+    ):
+        if _numbers.is_concrete(spread) and spread <= 1e-15:
+            continue
+        weights = _gaussian(caller, spread, times, truncate, half)
+        x = line(caller, x, weights, axis, boundary, cval, dtype)
+        passed = True
+    return x if passed else _numbers.cast(x, dtype)
+
+
+def _gaussian(caller: str, sigma: Any, order: Any, truncate: Any, radius: Any) -> Any:
+    """Return the weights in the order that a correlation takes them in."""
+    if radius is None:
+        if not _numbers.is_concrete(sigma):
+            raise TypeError(
+                f"{caller}: sigma is traced here, so the filter's size is unknown; give radius"
+            )
+        radius = int(float(truncate) * float(sigma) + 0.5)
+    try:
+        half = operator.index(radius)
+    except TypeError:
+        half = -1
+    if half < 0:
+        raise ValueError(f"{caller}: radius={radius!r}: Radius must be a nonnegative integer.")
+    (times,) = integers(caller, "order", [order])
+    if times < 0:
+        raise ValueError(f"{caller}: order={order}: order must be non-negative")
+    a = np.arange(-half, half + 1, dtype=np.float64)
+    if _numbers.is_concrete(sigma):
+        variance, exp = float(sigma) ** 2, np.exp
+    else:
+        variance, exp = sigma * sigma, jnp.exp
+        a = jnp.asarray(a, sigma.dtype)
+    g = exp(-0.5 / variance * a**2)
+    g = g / g.sum()
+    # g^(m + 1) = -(a g^(m) + m g^(m - 1)) / variance, by differentiating g' = -a g / variance
+    last, g_m = 0.0 * g, g
+    for m in range(times):
+        last, g_m = g_m, -(a * g_m + m * last) / variance
+    return g_m[::-1]

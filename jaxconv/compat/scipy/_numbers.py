@@ -1,0 +1,78 @@
+"""Dtypes as NumPy promotes them and C casts them: the rules that SciPy's results follow."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+Dtype = Any
+
+
+def common_dtype(*wanted: Dtype) -> np.dtype:
+    """Return NumPy's common dtype, at the width that JAX is set to.
+
+    JAX's own promotion keeps int32 + float32 at float32; NumPy, and so SciPy, says float64.
+    """
+    try:
+        found = np.result_type(*(np.dtype(dtype) for dtype in wanted))
+    except TypeError:  # bfloat16 beside a dtype that NumPy knows no common one for
+        with jax.numpy_dtype_promotion("standard"):
+            found = jnp.result_type(*wanted)
+    return jax.dtypes.canonicalize_dtype(found)
+
+
+def is_complex(dtype: Dtype) -> bool:
+    """Whether the dtype has an imaginary part."""
+    return jnp.issubdtype(dtype, jnp.complexfloating)
+
+
+def is_integral(dtype: Dtype) -> bool:
+    """Whether the dtype is an integer or bool."""
+    return jnp.issubdtype(dtype, jnp.integer) or dtype == jnp.bool_
+
+
+def widest(kind: Dtype) -> np.dtype:
+    """Return float64, complex128 or int64, at the width that JAX is set to."""
+    return jax.dtypes.canonicalize_dtype(kind)
+
+
+def cast(values: jax.Array, dtype: Dtype) -> jax.Array:
+    """Cast as C does: towards zero, integers modulo their size, complex to its real part.
+
+    XLA by itself clamps floats to the range of the integer.
+    """
+    dtype = jnp.dtype(dtype)
+    if values.dtype == dtype:
+        return values
+    if is_complex(values.dtype) and not is_complex(dtype):
+        values = jnp.real(values)
+    if jnp.issubdtype(dtype, jnp.integer) and jnp.issubdtype(values.dtype, jnp.floating):
+        whole = values.astype(widest(jnp.int64)).astype(dtype)
+        if dtype == widest(jnp.uint64):  # the upper half has no signed counterpart
+            return jnp.where(values < 0, whole, values.astype(dtype))
+        return whole
+    if dtype == jnp.bool_ and jnp.issubdtype(values.dtype, jnp.floating):
+        values = jnp.trunc(values)
+    return values.astype(dtype)
+
+
+def is_concrete(value: Any) -> bool:
+    """Whether the value can be looked at: under `jit` and `grad` it cannot."""
+    return not isinstance(value, Tracer)
+
+
+def check_scalar(caller: str, name: str, value: Any) -> jax.Array:
+    """Return a number, or an array with one element, as a scalar array.
+
+    Raises:
+        ValueError: it has more elements, or none.
+    """
+    array = jnp.asarray(value)
+    if array.size != 1:
+        raise ValueError(
+            f"{caller}: `{name}` must be scalar or an array with one element, not one of shape "
+            f"{array.shape}"
+        )
+    return array.reshape(())

@@ -1,0 +1,263 @@
+"""`ndimage` filters that come with their weights: uniform, Sobel, Prewitt, Laplace."""
+
+# ruff: noqa: A002 -- `input` is what SciPy calls it
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jaxconv.compat.scipy import _numbers
+from jaxconv.compat.scipy._filters import (
+    check_axes,
+    check_axis,
+    correlate_axes,
+    integers,
+    line,
+    output_dtype,
+    per_axis,
+)
+from jaxconv.dtypes import as_array
+
+OneOrMore = Any  # a value, or one an axis
+
+
+def uniform_filter1d(
+    input: ArrayLike,
+    size: int,
+    axis: int = -1,
+    output: Any = None,
+    mode: str = "reflect",
+    cval: ArrayLike = 0.0,
+    origin: int = 0,
+) -> jax.Array:
+    """Average over a window along one axis.
+
+    y[t] = 1 / size sum over a below size of input[t + a - size // 2 - origin]
+
+    Args:
+        input: any shape and dtype.
+        size: elements in the window.
+        axis: the axis to filter along.
+        output: as in `correlate`.
+        mode: as in `correlate`.
+        cval: as in `correlate`.
+        origin: as in `correlate`.
+
+    Returns:
+        y: the input's shape.
+
+    Raises:
+        RuntimeError: there is no such mode, or size is below 1.
+        TypeError: `output` is an array, or axis, size or origin no integer.
+        ValueError: axis, origin or cval do not fit.
+
+    Example:
+        >>> uniform_filter1d(jnp.array([2, 8, 0, 4, 1, 9, 9, 0]), 3)
+        Array([4, 3, 4, 1, 4, 6, 6, 3], dtype=int32)
+
+    Source:
+        Signature and rules of `scipy.ndimage.uniform_filter1d`.
+    """
+    caller = "uniform_filter1d"
+    x = as_array(caller, "input", input)
+    dtype = output_dtype(caller, output, x)
+    return _mean(caller, x, size, check_axis(caller, axis, x.ndim), mode, cval, origin, dtype)
+
+
+def uniform_filter(
+    input: ArrayLike,
+    size: OneOrMore = 3,
+    output: Any = None,
+    mode: OneOrMore = "reflect",
+    cval: ArrayLike = 0.0,
+    origin: OneOrMore = 0,
+    *,
+    axes: int | Sequence[int] | None = None,
+) -> jax.Array:
+    """Average over a window along each axis in turn.
+
+    Args:
+        input: any shape and dtype.
+        size: as in `uniform_filter1d`, one or one an axis.
+        output: as in `correlate`.
+        mode: as in `correlate`, one or one an axis.
+        cval: as in `correlate`.
+        origin: as in `correlate`, one or one an axis.
+        axes: the axes to filter along; all by default.
+
+    Returns:
+        y: the input's shape; passes hand on the result's dtype, as in SciPy.
+
+    Raises:
+        RuntimeError: there is no such mode, or a sequence is not one an axis.
+        TypeError: as `uniform_filter1d`.
+        ValueError: axes, origin or cval do not fit.
+
+    Example:
+        >>> uniform_filter(jnp.eye(3) * 9)
+        Array([[5., 3., 1.],
+               [3., 3., 3.],
+               [1., 3., 5.]], dtype=float32)
+
+    Source:
+        Signature and rules of `scipy.ndimage.uniform_filter`.
+    """
+    caller = "uniform_filter"
+    x = as_array(caller, "input", input)
+    dtype = output_dtype(caller, output, x)
+    named = check_axes(caller, axes, x.ndim)
+    given = {"size": size, "mode": mode, "origin": origin}
+    columns = [per_axis(caller, name, value, len(named)) for name, value in given.items()]
+    passed = False
+    for axis, (count, boundary, shift) in zip(named, zip(*columns, strict=True), strict=True):
+        if count <= 1:
+            continue
+        x = _mean(caller, x, int(count), axis, boundary, cval, shift, dtype)
+        passed = True
+    return x if passed else _numbers.cast(x, dtype)
+
+
+def sobel(
+    input: ArrayLike,
+    axis: int = -1,
+    output: Any = None,
+    mode: OneOrMore = "reflect",
+    cval: ArrayLike = 0.0,
+) -> jax.Array:
+    """Differentiate along one axis (-1, 0, 1) and smooth along every other (1, 2, 1).
+
+    Args:
+        input: any shape and dtype.
+        axis: the axis to differentiate along.
+        output: as in `correlate`.
+        mode: as in `correlate`, one or one an axis of the input.
+        cval: as in `correlate`.
+
+    Returns:
+        y: the input's shape.
+
+    Raises:
+        RuntimeError: there is no such mode, or a sequence is not one an axis.
+        TypeError: `output` is an array, or axis no integer.
+        ValueError: axis or cval do not fit.
+
+    Example:
+        >>> sobel(jnp.array([[0, 0, 1, 1], [0, 0, 1, 1]]))
+        Array([[0, 4, 4, 0],
+               [0, 4, 4, 0]], dtype=int32)
+
+    Source:
+        Signature and rules of `scipy.ndimage.sobel`.
+    """
+    return _edge("sobel", (1, 2, 1), input, axis, output, mode, cval)
+
+
+def prewitt(
+    input: ArrayLike,
+    axis: int = -1,
+    output: Any = None,
+    mode: OneOrMore = "reflect",
+    cval: ArrayLike = 0.0,
+) -> jax.Array:
+    """Differentiate along one axis (-1, 0, 1) and sum along every other (1, 1, 1).
+
+    Args:
+        input: as in `sobel`.
+        axis: as in `sobel`.
+        output: as in `sobel`.
+        mode: as in `sobel`.
+        cval: as in `sobel`.
+
+    Returns:
+        y: the input's shape.
+
+    Raises:
+        RuntimeError: as `sobel`.
+        TypeError: as `sobel`.
+        ValueError: as `sobel`.
+
+    Example:
+        >>> prewitt(jnp.array([[0, 0, 1, 1], [0, 0, 1, 1]]))
+        Array([[0, 3, 3, 0],
+               [0, 3, 3, 0]], dtype=int32)
+
+    Source:
+        Signature and rules of `scipy.ndimage.prewitt`.
+    """
+    return _edge("prewitt", (1, 1, 1), input, axis, output, mode, cval)
+
+
+def laplace(
+    input: ArrayLike,
+    output: Any = None,
+    mode: OneOrMore = "reflect",
+    cval: ArrayLike = 0.0,
+    *,
+    axes: int | Sequence[int] | None = None,
+) -> jax.Array:
+    """Add the second differences (1, -2, 1) along all axes.
+
+    Args:
+        input: any shape and dtype.
+        output: as in `correlate`.
+        mode: as in `correlate`, one or one an axis.
+        cval: as in `correlate`.
+        axes: the axes to differentiate along; all by default.
+
+    Returns:
+        y: the input's shape; summed in the result's dtype.
+
+    Raises:
+        RuntimeError: there is no such mode, or a sequence is not one an axis.
+        TypeError: `output` is an array, or an axis no integer.
+        ValueError: axes or cval do not fit.
+
+    Example:
+        >>> laplace(jnp.array([0, 0, 1, 0, 0]))
+        Array([ 0,  1, -2,  1,  0], dtype=int32)
+
+    Source:
+        Signature and rules of `scipy.ndimage.laplace`.
+    """
+    caller = "laplace"
+    x = as_array(caller, "input", input)
+    dtype = output_dtype(caller, output, x, promote=False)
+    named = check_axes(caller, axes, x.ndim)
+    modes = per_axis(caller, "mode", mode, len(named))
+    terms = [
+        line(caller, x, (1, -2, 1), axis, boundary, cval, dtype)
+        for axis, boundary in zip(named, modes, strict=True)
+    ]
+    return sum(terms[1:], start=terms[0]) if terms else _numbers.cast(x, dtype)
+
+
+def _edge(caller, smooth, input, axis, output, mode, cval) -> jax.Array:
+    x = as_array(caller, "input", input)
+    across = check_axis(caller, axis, x.ndim)
+    dtype = output_dtype(caller, output, x, promote=False)
+    modes = per_axis(caller, "mode", mode, x.ndim)
+    x = line(caller, x, (-1, 0, 1), across, modes[across], cval, dtype)
+    for other in range(x.ndim):
+        if other != across:
+            x = line(caller, x, smooth, other, modes[other], cval, dtype)
+    return x
+
+
+def _mean(caller, x, size, axis: int, mode, cval, origin, dtype) -> jax.Array:
+    count, shift = integers(caller, "size and origin", (size, origin))
+    if count < 1:
+        raise RuntimeError(f"{caller}: size={size!r}: incorrect filter size, it must be at least 1")
+    return correlate_axes(
+        caller,
+        x,
+        jnp.ones(count, jnp.int32),
+        axes=(axis,),
+        origins=(shift,),
+        mode=mode,
+        cval=cval,
+        dtype=dtype,
+        divisor=count,
+    )

@@ -1,0 +1,163 @@
+"""Windows of the full convolution, and images beyond their edges, on the core's `contract`."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxconv import padding
+from jaxconv.spec import ConvSpec
+from jaxconv.trilinear import contract
+
+Pairs = tuple[tuple[int, int], ...]
+Windows = tuple[tuple[int, int], ...]
+
+# this module's name of a boundary -> that of `jaxconv.padding`
+_PADDING = {
+    "symmetric": "symmetric",
+    "mirror": "reflect",
+    "nearest": "replicate",
+    "wrap": "circular",
+}
+
+
+def correlate_padded(
+    x: jax.Array, k: jax.Array, pads: Pairs, *, boundary: str = "constant", fill=None
+) -> jax.Array:
+    """Correlate the last `k.ndim` axes of x with k, x extended by `pads` beyond its edges.
+
+    y[t] = sum over a of x[t + a - lo] k[a]
+
+    Args:
+        x: (*batch, *space).
+        k: (*kernel) in x's dtype.
+        pads: (before, after) an axis of k; negative ones crop where the boundary is constant.
+        boundary: "constant", "symmetric", "mirror", "nearest" or "wrap".
+        fill: what a constant boundary holds; None is zero.
+
+    Returns:
+        (*batch, *space') in x's dtype; of bool the "or" of "and"s.
+    """
+    if x.dtype == jnp.bool_:
+        counts = correlate_padded(
+            x.astype(jnp.int32), k.astype(jnp.int32), pads, boundary=boundary, fill=fill
+        )
+        return counts > 0
+    rank = k.ndim
+    axes = tuple(range(x.ndim - rank, x.ndim))
+    if boundary != "constant" or fill is not None:
+        x = extend(x, pads, axes, boundary, fill)
+        pads = ((0, 0),) * rank
+    ones = (1,) * rank
+    spec = ConvSpec(ones, ones, pads, 1, x.shape[x.ndim - rank :], k.shape)
+    highest = jax.lax.Precision.HIGHEST
+    # one channel in, one channel out
+    y = contract("output", x[..., None], k[..., None, None], spec, dtype=x.dtype, precision=highest)
+    return y[..., 0]
+
+
+def extend(
+    x: jax.Array, pads: Pairs, axes: Sequence[int], boundary: str, fill: jax.Array | None
+) -> jax.Array:
+    """Extend x beyond its edges, however often its content repeats."""
+    if boundary == "constant":
+        fill = jnp.zeros((), x.dtype) if fill is None else fill.astype(x.dtype)
+        return padding.pad(x, pads, axes=axes, mode="constant", fill_value=fill)
+    for axis, pair in zip(axes, pads, strict=True):
+        x = _extended(x, axis, pair, boundary)
+    return x
+
+
+def _extended(x: jax.Array, axis: int, pair: tuple[int, int], boundary: str) -> jax.Array:
+    size = x.shape[axis]
+    if boundary == "nearest" or max(pair) < size:
+        return padding.pad(x, [pair], axes=(axis,), mode=_PADDING[boundary])
+    return jnp.take(x, index_map(size, pair, boundary), axis=axis)
+
+
+def index_map(size: int, pair: tuple[int, int], boundary: str) -> np.ndarray:
+    """Return where in an axis each entry of its extension lies, however often it repeats.
+
+    Example:
+        >>> index_map(3, (5, 1), "mirror").tolist()
+        [1, 0, 1, 2, 1, 0, 1, 2, 1]
+    """
+    p = np.arange(-pair[0], size + pair[1])
+    match boundary:
+        case "wrap":
+            return p % size
+        case "symmetric":
+            p = p % (2 * size)
+            return np.minimum(p, 2 * size - 1 - p)
+        case _:
+            period = max(2 * size - 2, 1)
+            p = p % period
+            return np.minimum(p, period - p) if size > 1 else p * 0
+
+
+def mode_windows(mode: str, first: Sequence[int], second: Sequence[int]) -> Windows:
+    """Return (start, length) an axis: what a mode keeps of the full convolution."""
+    full = [n + k - 1 for n, k in zip(first, second, strict=True)]
+    match mode:
+        case "full":
+            return tuple((0, m) for m in full)
+        case "same":
+            return tuple(((m - n) // 2, n) for m, n in zip(full, first, strict=True))
+        case _:
+            sizes = zip(first, second, strict=True)
+            return tuple((min(n, k) - 1, abs(n - k) + 1) for n, k in sizes)
+
+
+@partial(jax.jit, static_argnames="windows")
+def convolve_window(x: jax.Array, k: jax.Array, windows: Windows) -> jax.Array:
+    """Convolve two arrays of one rank and dtype and keep a window of the result."""
+    if x.size < k.size:  # convolution commutes; the kernel should be the smaller one
+        x, k = k, x
+    pads = []
+    for (start, length), n, size in zip(windows, x.shape, k.shape, strict=True):
+        before = size - 1 - start
+        pads.append((before, length - n - before + size - 1))
+    return correlate_padded(x, jnp.flip(k), tuple(pads))
+
+
+def swap_needed(
+    caller: str, mode: str, first: Sequence[int], second: Sequence[int], axes: Sequence[int]
+) -> bool:
+    """Whether `first` fits into `second`, which "valid" takes for the other way round.
+
+    Raises:
+        ValueError: under "valid", neither fits into the other.
+    """
+    if mode != "valid" or all(first[axis] >= second[axis] for axis in axes):
+        return False
+    if all(second[axis] >= first[axis] for axis in axes):
+        return True
+    raise ValueError(
+        f"{caller}: For 'valid' mode, one must be at least as large as the other in every "
+        f"dimension; got shapes {tuple(first)} and {tuple(second)}"
+    )
+
+
+def check_mode(caller: str, mode: str) -> None:
+    """Refuse a mode that is none of SciPy's three.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(mode, str) or mode not in ("full", "same", "valid"):
+        raise ValueError(
+            f"{caller}: mode={mode!r}. Acceptable mode flags are 'valid', 'same', or 'full'."
+        )
+
+
+def check_not_empty(caller: str, **arrays: jax.Array) -> None:
+    """Refuse arrays without elements.
+
+    Raises:
+        ValueError: one has none.
+    """
+    for name, array in arrays.items():
+        if array.size == 0:
+            raise ValueError(f"{caller}: {name} cannot be empty, got shape {array.shape}")

@@ -1,0 +1,250 @@
+"""`ndimage` filters with weights of one's own: `correlate`, `convolve`, and along one axis."""
+
+# ruff: noqa: A002 -- `input` is what SciPy calls it
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jaxconv.compat.scipy import _numbers
+from jaxconv.compat.scipy._filters import (
+    check_axes,
+    check_axis,
+    check_cval,
+    correlate_axes,
+    integers,
+    output_dtype,
+    per_axis,
+)
+from jaxconv.dtypes import as_array
+
+
+def correlate(
+    input: ArrayLike,
+    weights: ArrayLike,
+    output: Any = None,
+    mode: str = "reflect",
+    cval: ArrayLike = 0.0,
+    origin: int | Sequence[int] = 0,
+    *,
+    axes: int | Sequence[int] | None = None,
+) -> jax.Array:
+    """Correlate an array with weights.
+
+    y[t] = sum over a of input[t + a - size // 2 - origin] conj(weights[a])
+
+    Args:
+        input: any shape and dtype.
+        weights: an axis for each of `axes`; where these are fewer than the input's, in the order
+            of the input's axes.
+        output: a dtype or its name; by default the input's, complex where anything is.
+        mode: what lies outside the input: "reflect", "mirror", "nearest", "wrap", "constant",
+            "grid-mirror", "grid-wrap", "grid-constant"; pictures in `ndimage`.
+        cval: the constant of "constant".
+        origin: moves the weights' centre, from -(size // 2) to (size - 1) // 2; one or one an axis.
+        axes: the axes to filter along; all by default.
+
+    Returns:
+        y: the input's shape.
+
+    Raises:
+        RuntimeError: mode, rank of the weights or length of a sequence do not fit.
+        TypeError: `output` is an array, or an axis or origin no integer.
+        ValueError: axes, origin or cval do not fit.
+
+    Example:
+        >>> correlate(jnp.array([1, 2, 3]), [1, 2, 3])
+        Array([ 9, 14, 17], dtype=int32)
+
+    Source:
+        Signature and rules of `scipy.ndimage.correlate`.
+    """
+    caller = "correlate"
+    return _filter(caller, input, weights, output, mode, cval, origin, axes, flip=False)
+
+
+def convolve(
+    input: ArrayLike,
+    weights: ArrayLike,
+    output: Any = None,
+    mode: str = "reflect",
+    cval: ArrayLike = 0.0,
+    origin: int | Sequence[int] = 0,
+    *,
+    axes: int | Sequence[int] | None = None,
+) -> jax.Array:
+    """Convolve an array with weights.
+
+    y[t] = sum over a of input[t - a + size // 2 + origin] weights[a]
+
+    Args:
+        input: as in `correlate`.
+        weights: as in `correlate`; not conjugated.
+        output: as in `correlate`.
+        mode: as in `correlate`.
+        cval: as in `correlate`.
+        origin: as in `correlate`, to the other side.
+        axes: as in `correlate`.
+
+    Returns:
+        y: the input's shape.
+
+    Raises:
+        RuntimeError: as `correlate`.
+        TypeError: as `correlate`.
+        ValueError: as `correlate`.
+
+    Example:
+        >>> convolve(jnp.array([1, 2, 3]), [1, 2, 3])
+        Array([ 7, 10, 15], dtype=int32)
+
+    Source:
+        Signature and rules of `scipy.ndimage.convolve`.
+    """
+    caller = "convolve"
+    return _filter(caller, input, weights, output, mode, cval, origin, axes, flip=True)
+
+
+def correlate1d(
+    input: ArrayLike,
+    weights: ArrayLike,
+    axis: int = -1,
+    output: Any = None,
+    mode: str = "reflect",
+    cval: ArrayLike = 0.0,
+    origin: int = 0,
+) -> jax.Array:
+    """Correlate an array with weights along one axis.
+
+    y[t] = sum over a of input[t + a - size // 2 - origin] conj(weights[a])
+
+    Args:
+        input: any shape and dtype.
+        weights: one axis.
+        axis: the axis to filter along.
+        output: as in `correlate`.
+        mode: as in `correlate`.
+        cval: as in `correlate`.
+        origin: as in `correlate`.
+
+    Returns:
+        y: the input's shape.
+
+    Raises:
+        RuntimeError: there is no such mode, or the weights are no line.
+        TypeError: `output` is an array, or axis or origin no integer.
+        ValueError: axis, origin or cval do not fit.
+
+    Example:
+        >>> correlate1d(jnp.array([2, 8, 0, 4, 1, 9, 9, 0]), [1, 3])
+        Array([ 8, 26,  8, 12,  7, 28, 36,  9], dtype=int32)
+
+    Source:
+        Signature and rules of `scipy.ndimage.correlate1d`.
+    """
+    return _filter1d("correlate1d", input, weights, axis, output, mode, cval, origin, flip=False)
+
+
+def convolve1d(
+    input: ArrayLike,
+    weights: ArrayLike,
+    axis: int = -1,
+    output: Any = None,
+    mode: str = "reflect",
+    cval: ArrayLike = 0.0,
+    origin: int = 0,
+) -> jax.Array:
+    """Convolve an array with weights along one axis.
+
+    y[t] = sum over a of input[t - a + size // 2 + origin] weights[a]
+
+    Args:
+        input: as in `correlate1d`.
+        weights: as in `correlate1d`; not conjugated.
+        axis: as in `correlate1d`.
+        output: as in `correlate1d`.
+        mode: as in `correlate1d`.
+        cval: as in `correlate1d`.
+        origin: as in `correlate1d`, to the other side.
+
+    Returns:
+        y: the input's shape.
+
+    Raises:
+        RuntimeError: as `correlate1d`.
+        TypeError: as `correlate1d`.
+        ValueError: as `correlate1d`.
+
+    Example:
+        >>> convolve1d(jnp.array([2, 8, 0, 4, 1, 9, 9, 0]), [1, 3])
+        Array([14, 24,  4, 13, 12, 36, 27,  0], dtype=int32)
+
+    Source:
+        Signature and rules of `scipy.ndimage.convolve1d`.
+    """
+    return _filter1d("convolve1d", input, weights, axis, output, mode, cval, origin, flip=True)
+
+
+def _filter(
+    caller: str,
+    input: ArrayLike,
+    weights: ArrayLike,
+    output: Any,
+    mode: Any,
+    cval: Any,
+    origin: Any,
+    axes: Any,
+    *,
+    flip: bool,
+) -> jax.Array:
+    x, w = as_array(caller, "input", input), as_array(caller, "weights", weights)
+    named = check_axes(caller, axes, x.ndim)
+    origins = integers(caller, "origin", per_axis(caller, "origin", origin, len(named)))
+    if w.ndim != len(named) or 0 in w.shape:
+        raise RuntimeError(
+            f"{caller}: weights.ndim ({w.ndim}) must match len(axes) ({len(named)}), and no axis "
+            f"may be empty; weights.shape={w.shape}"
+        )
+    # SciPy lays fewer weights along the input's axes in their order, but not a full set of them
+    filtered = tuple(range(x.ndim))
+    if len(named) < x.ndim:
+        filtered = tuple(sorted(named))
+        origins = [origins[named.index(axis)] for axis in filtered]
+    return _oriented(caller, x, w, filtered, origins, output, mode, cval, flip=flip)
+
+
+def _filter1d(
+    caller: str,
+    input: ArrayLike,
+    weights: ArrayLike,
+    axis: Any,
+    output: Any,
+    mode: Any,
+    cval: Any,
+    origin: Any,
+    *,
+    flip: bool,
+) -> jax.Array:
+    x, w = as_array(caller, "input", input), as_array(caller, "weights", weights)
+    check_cval(caller, x, cval)
+    if w.ndim != 1 or w.size < 1:
+        raise RuntimeError(f"{caller}: no filter weights given: weights.shape={w.shape}")
+    found = check_axis(caller, axis, x.ndim)
+    origins = integers(caller, "origin", [origin])
+    return _oriented(caller, x, w, (found,), origins, output, mode, cval, flip=flip)
+
+
+def _oriented(caller, x, w, axes, origins, output, mode, cval, *, flip: bool) -> jax.Array:
+    if flip:
+        w = jnp.flip(w)
+        # the centre of even weights lies on the other side of their middle
+        origins = [-origin - (1 - size % 2) for origin, size in zip(origins, w.shape, strict=True)]
+    elif _numbers.is_complex(w.dtype):
+        w = jnp.conj(w)
+    dtype = output_dtype(caller, output, x, w)
+    return correlate_axes(
+        caller, x, w, axes=axes, origins=origins, mode=mode, cval=cval, dtype=dtype
+    )

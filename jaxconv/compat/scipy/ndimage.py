@@ -1,0 +1,36 @@
+"""`scipy.ndimage`'s linear filters: same signatures, values, dtypes and refusals.
+
+What lies outside the input, however far a filter reaches:
+
+    reflect, grid-mirror      4321|1234|4321      wrap, grid-wrap          1234|1234|1234
+    mirror                     432|1234|321       constant, grid-constant  cccc|1234|cccc (`cval`)
+    nearest                   1111|1234|4444
+
+Results have the input's dtype: integers are cut off towards zero after every pass. `output` asks
+for another dtype, by itself or by its name. An array, which SciPy would write the result into, is
+refused: JAX's arrays are immutable, so use what is returned.
+"""
+
+from jaxconv.compat.scipy._gaussian import gaussian_filter, gaussian_filter1d
+from jaxconv.compat.scipy._smooth import (
+    laplace,
+    prewitt,
+    sobel,
+    uniform_filter,
+    uniform_filter1d,
+)
+from jaxconv.compat.scipy._weights import convolve, convolve1d, correlate, correlate1d
+
+__all__ = [
+    "convolve",
+    "convolve1d",
+    "correlate",
+    "correlate1d",
+    "gaussian_filter",
+    "gaussian_filter1d",
+    "laplace",
+    "prewitt",
+    "sobel",
+    "uniform_filter",
+    "uniform_filter1d",
+]

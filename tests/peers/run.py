@@ -1,0 +1,141 @@
+"""Run SciPy's own tests against `jaxconv.compat.scipy` and count what passes.
+
+    python tests/peers/run.py              a seeded sample (what `make test` runs)
+    python tests/peers/run.py --whole      every case (what `make test-peers` runs)
+    python tests/peers/run.py --whole --markdown table.md
+
+Each part is a process of its own, so that two can run at once and the compiled programs of one part
+do not fill the memory of the next. The exit code is 1 where a case fails.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+HERE = Path(__file__).parent
+SIGNAL = "scipy.signal.tests.test_signaltools"
+
+# part -> (modules, -k expression, one in N of its cases in the sample)
+PARTS = {
+    "arrays": (
+        (SIGNAL, "scipy.signal.tests.test_bsplines"),
+        "not TestOAConvolve and not many_sizes and not test_convolve_method",
+        16,
+    ),
+    "sizes": ((SIGNAL,), "many_sizes or test_convolve_method", 100),
+    "overlap-add": ((SIGNAL,), "TestOAConvolve", 400),
+    "filters": (("scipy.ndimage.tests.test_filters",), "TestNdimageFilters", 50),
+}
+
+
+def run_part(
+    name: str,
+    whole: bool = False,
+    limit: int = 7200,
+    expression: str | None = None,
+    plugin: Path | None = None,
+) -> tuple[list[dict], str]:
+    """Run one part; return what happened to each case, and the output.
+
+    `expression` narrows the part, and `plugin` is one more pytest plugin to load.
+    """
+    modules, everything, one_in = PARTS[name]
+    expression = expression or everything
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.json"
+        command = [sys.executable, "-m", "pytest", "-p", "scipy_plugin", "-p", "no:cacheprovider"]
+        command += ["-p", "no:randomly", "-q", "--no-header", "--tb=short", "--report", str(report)]
+        command += ["--one-in", str(1 if whole else one_in), "-k", expression]
+        command += ["--pyargs", *modules]
+        paths = [HERE.parent.parent, HERE]
+        if plugin:
+            command[3:3] = ["-p", plugin.stem]
+            paths.append(plugin.parent)
+        path = os.pathsep.join(map(str, paths))
+        environment = {**os.environ, "PYTHONPATH": path, "JAX_ENABLE_X64": "1"}
+        environment.pop("PYTEST_ADDOPTS", None)
+        done = subprocess.run(
+            command,
+            cwd=folder,  # away from this project's own pytest settings
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=limit,
+            check=False,
+        )
+        if not report.exists():
+            raise RuntimeError(f"{name}: no report\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        return json.loads(report.read_text()), done.stdout
+
+
+def table(cases: list[dict]) -> list[tuple[str, int, int, int, int]]:
+    """(suite, cases that are ours, passed, failed, not run), in order of appearance.
+
+    What SciPy itself expects to fail (xfail) or skips is not run; a case that calls none of our
+    functions is not counted at all.
+    """
+    suites: dict[str, Counter] = defaultdict(Counter)
+    for case in cases:
+        suites[case["suite"]][case["outcome"]] += 1
+    rows = []
+    for suite, outcomes in suites.items():
+        outcomes.pop("not ours", 0)
+        gone = outcomes["left out"] + outcomes["skipped"]
+        total = sum(outcomes.values())
+        rows.append((suite, total, outcomes["passed"], outcomes["failed"], gone))
+    return rows
+
+
+def reasons(cases: list[dict]) -> list[tuple[str, str]]:
+    """(case, reason) of what was not run."""
+    return [
+        (case["case"], case["reason"].strip().splitlines()[-1])
+        for case in cases
+        if case["outcome"] in ("left out", "skipped")
+    ]
+
+
+def markdown(cases: list[dict]) -> str:
+    lines = ["| suite | cases | passed | left out |", "|---|---|---|---|"]
+    rows = table(cases)
+    lines += [f"| {suite} | {n:,} | {passed:,} | {gone} |" for suite, n, passed, _, gone in rows]
+    total = [sum(column) for column in list(zip(*rows, strict=True))[1:]]
+    lines.append(f"| all | {total[0]:,} | {total[1]:,} | {total[3]} |")
+    lines.append("")
+    lines += [f"- `{case}`: {reason}" for case, reason in reasons(cases)]
+    return "\n".join(lines) + "\n"
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--whole", action="store_true", help="every case, not a sample")
+    parser.add_argument("--part", choices=PARTS, action="append", help="only this part")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--limit", type=int, default=7200, help="seconds a part may take")
+    parser.add_argument("--markdown", type=Path, help="write the table here too")
+    given = parser.parse_args(argv)
+    names = given.part or list(PARTS)
+    with ThreadPoolExecutor(given.workers) as pool:
+        parts = list(pool.map(lambda name: run_part(name, given.whole, given.limit), names))
+    cases = [case for found, _ in parts for case in found]
+    failed = [case["case"] for case in cases if case["outcome"] == "failed"]
+    if failed:
+        print(*(output for _, output in parts), sep="\n")
+    print(f"{'suite':36} {'cases':>6} {'passed':>6} {'failed':>6} {'left out':>8}")
+    for suite, *numbers in table(cases):
+        print("{:36} {:6} {:6} {:6} {:8}".format(suite, *numbers))
+    for case, reason in reasons(cases):
+        print(f"left out: {case}: {reason}")
+    if given.markdown:
+        given.markdown.write_text(markdown(cases))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

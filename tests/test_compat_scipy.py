@@ -1,0 +1,402 @@
+"""Our `scipy` face beside SciPy on a grid, and under the transforms that SciPy does not have.
+
+Values here are float32 (SciPy's own tests, in float64, run in test_scipy_suite.py).
+"""
+
+import re
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.ndimage as their_ndimage
+import scipy.signal as their_signal
+from jax.test_util import check_grads
+
+from jaxconv.compat.scipy import ndimage, signal
+from jaxconv.compat.scipy._spectra import next_fast_len, overlap_add, whole
+from jaxconv.compat.scipy._sums import index_map
+
+MODES = ("full", "same", "valid")
+BOUNDARIES = ("reflect", "mirror", "nearest", "wrap", "constant")
+N_ARRAY = ("convolve", "correlate", "fftconvolve", "oaconvolve")
+PLANES = ("convolve2d", "correlate2d")
+
+
+def random(shape, dtype, seed=0):
+    rng = np.random.default_rng(seed)
+    if np.issubdtype(dtype, np.integer):
+        return rng.integers(0, 9, shape).astype(dtype)
+    x = rng.normal(size=shape)
+    return (x + 1j * rng.normal(size=shape) if dtype == "complex64" else x).astype(dtype)
+
+
+def assert_same(actual, wanted, tolerance=2e-6):
+    """Shapes, the kind of numbers and values, on the scale of the largest."""
+    assert isinstance(actual, jax.Array)
+    assert actual.shape == wanted.shape
+    assert actual.dtype.kind == wanted.dtype.kind
+    if wanted.dtype.kind in "iu":
+        np.testing.assert_array_equal(actual, wanted)
+    else:
+        scale = np.abs(wanted).max() * tolerance
+        np.testing.assert_allclose(actual, wanted, rtol=0, atol=scale)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", N_ARRAY)
+@pytest.mark.parametrize(
+    ("dtype", "shapes"),
+    [
+        ("float32", ((3, 4), (7, 8))),
+        ("complex64", ((7, 9), (4, 3))),
+        ("int32", ((7, 9), (4, 3))),
+    ],
+)
+def test_arrays(name, mode, dtype, shapes):
+    a, b = (random(shape, dtype, seed) for seed, shape in enumerate(shapes))
+    assert_same(getattr(signal, name)(a, b, mode), getattr(their_signal, name)(a, b, mode))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", PLANES)
+@pytest.mark.parametrize(
+    ("dtype", "shapes"),
+    [
+        ("float32", ((5, 4), (2, 3))),
+        ("float32", ((3, 2), (8, 9))),
+        ("complex64", ((5, 4), (4, 4))),
+        ("int16", ((5, 4), (3, 2))),
+    ],
+)
+def test_planes(name, mode, dtype, shapes):
+    """The kernel of the second case reaches several times around the image."""
+    a, b = (random(shape, dtype, seed) for seed, shape in enumerate(shapes))
+    for boundary in ("fill", "wrap", "symm") if dtype == "float32" else ("symm",):
+        wanted = getattr(their_signal, name)(a, b, mode, boundary, 3)
+        assert_same(getattr(signal, name)(a, b, mode, boundary, 3), wanted)
+
+
+def test_long_convolutions_overlap():
+    x, k = random((3, 700), "float32"), random((3, 9), "float32", 1)
+    assert overlap_add(700, 9).first[0] > 1
+    for mode in MODES:
+        for first, second in ((x, k), (k, x)):
+            wanted = their_signal.oaconvolve(first, second, mode, axes=1)
+            assert_same(signal.oaconvolve(first, second, mode, axes=1), wanted)
+
+
+def test_axes_that_are_not_convolved_broadcast():
+    a, b = random((2, 7, 1), "float32"), random((2, 3, 4), "float32", 1)
+    for mode in MODES:
+        wanted = their_signal.fftconvolve(a, b, mode, axes=1)
+        assert_same(signal.fftconvolve(a, b, mode, axes=1), wanted)
+
+
+@pytest.mark.parametrize("first", ["int8", "uint8", "int32", "float16", "float32", "complex64"])
+@pytest.mark.parametrize("second", ["int32", "float32"])
+def test_dtypes_are_numpys_at_32_bits(first, second):
+    a, b = jnp.ones((3,), first), jnp.ones((2,), second)
+    narrow = {"int64": "int32", "float64": "float32", "complex128": "complex64"}
+    wanted = str(np.result_type(first, second))
+    for method in ("direct", "fft"):
+        assert signal.convolve(a, b, method=method).dtype == narrow.get(wanted, wanted)
+
+
+def test_integers_stay_exact_and_wrap_around():
+    a = np.full(100_000, 2**15, np.int32)
+    b = np.full(3, 2**15 + 1, np.int32)
+    assert signal.choose_conv_method(a, a) == "direct"
+    np.testing.assert_array_equal(signal.convolve(a, b), np.convolve(a, b))
+    small = np.array([100, 100], np.int8)
+    np.testing.assert_array_equal(signal.convolve(small, small), np.convolve(small, small))
+
+
+def test_bools_are_ored():
+    a, b = np.array([[True, False, False]]), np.array([[True, True]])
+    for method in ("direct", "fft"):
+        result = signal.convolve(a, b, method=method)
+        np.testing.assert_array_equal(result, [[True, True, False, False]])
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("sizes", [(5, 3), (4, 4), (3, 6)])
+def test_lags(mode, sizes):
+    np.testing.assert_array_equal(
+        signal.correlation_lags(*sizes, mode), their_signal.correlation_lags(*sizes, mode)
+    )
+
+
+def test_sepfir2d():
+    x = random((6, 7), "float32")
+    lines = np.array([1, 2, 4], np.float32), np.array([1, -2, 3, 4, 5], np.float32)
+    assert_same(signal.sepfir2d(x, *lines), their_signal.sepfir2d(x, *lines))
+
+
+def test_measuring_times_both_methods():
+    method, times = signal.choose_conv_method(np.ones(9), np.ones(3), measure=True)
+    assert set(times) == {"fft", "direct"}
+    assert times[method] == min(times.values())
+
+
+def test_a_spreading_nan_is_announced():
+    x, k = np.array([1.0, 1.0, np.nan, 1.0], np.float32), np.ones(2, np.float32)
+    with pytest.warns(RuntimeWarning, match="Use of fft convolution on input with NAN"):
+        assert jnp.isnan(signal.convolve(x, k, method="fft")).all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        spread = jnp.isnan(signal.convolve(x, k, method="direct"))
+    np.testing.assert_array_equal(spread, [False, False, True, True, False])
+
+
+FILTERS = {
+    "correlate": lambda m, x, **k: m.correlate(x, np.array([[1, 2], [3, 4], [5, -6]]), **k),
+    "convolve": lambda m, x, **k: m.convolve(x, np.ones((2, 13)), origin=(0, 2), **k),
+    "correlate1d": lambda m, x, **k: m.correlate1d(x, [1, 2, 3, 4], axis=0, origin=-1, **k),
+    "convolve1d": lambda m, x, **k: m.convolve1d(x, [1, 2, 3, 4], origin=1, **k),
+    "gaussian_filter": lambda m, x, **k: m.gaussian_filter(x, (0.8, 1.2), order=(0, 2), **k),
+    "gaussian_filter1d": lambda m, x, **k: m.gaussian_filter1d(x, 1.5, axis=0, order=1, **k),
+    "uniform_filter": lambda m, x, **k: m.uniform_filter(x, (4, 3), origin=(-1, 1), **k),
+    "uniform_filter1d": lambda m, x, **k: m.uniform_filter1d(x, 3, axis=0, **k),
+    "sobel": lambda m, x, **k: m.sobel(x, axis=0, **k),
+    "prewitt": lambda m, x, **k: m.prewitt(x, **k),
+    "laplace": lambda m, x, **k: m.laplace(x, **k),
+}
+
+
+@pytest.mark.parametrize("mode", BOUNDARIES)
+@pytest.mark.parametrize("name", FILTERS)
+def test_filters(name, mode):
+    x = random((5, 4), "float32")
+    call = FILTERS[name]
+    wanted = call(their_ndimage, x, mode=mode, cval=1.5)
+    assert_same(call(ndimage, x, mode=mode, cval=1.5), wanted, tolerance=4e-6)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "complex64"])
+@pytest.mark.parametrize("name", ["correlate", "convolve1d", "uniform_filter", "sobel", "laplace"])
+def test_filters_of_other_numbers(name, dtype):
+    x = random((5, 4), dtype) * (20 if dtype == "uint8" else 1)
+    call = FILTERS[name]
+    assert_same(call(ndimage, x), call(their_ndimage, x), tolerance=4e-6)
+
+
+def test_filters_along_some_axes():
+    x, w = random((3, 4, 5), "float32"), random((3, 3), "float32", 1)
+    for axes in ((0, 2), (2, 0), (-2, -1)):
+        arguments = {"axes": axes, "origin": (0, 1)}
+        wanted = their_ndimage.correlate(x, w, **arguments)
+        assert_same(ndimage.correlate(x, w, **arguments), wanted)
+
+
+def test_output_is_a_dtype():
+    x = np.array([1.6, 2.7, -3.9], np.float32)
+    for dtype in (np.int32, "uint8", np.dtype("int8"), jnp.int16):
+        wanted = their_ndimage.correlate1d(x, [1], output=np.dtype(dtype))
+        got = ndimage.correlate1d(x, [1], output=dtype)
+        assert got.dtype == np.dtype(dtype)
+        np.testing.assert_array_equal(got, wanted)
+    with pytest.warns(UserWarning, match="promoting specified output dtype to complex"):
+        assert ndimage.correlate1d(x, [1j], output=np.float32).dtype == jnp.complex64
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+@pytest.mark.parametrize(
+    ("boundary", "numpys"), [("wrap", "wrap"), ("symmetric", "symmetric"), ("mirror", "reflect")]
+)
+def test_index_maps_repeat_as_numpys_pads_do(size, boundary, numpys):
+    pair = (3 * size + 1, 4 * size)
+    wanted = np.pad(np.arange(size), pair, mode=numpys)
+    np.testing.assert_array_equal(index_map(size, pair, boundary), wanted)
+
+
+def test_fast_lengths():
+    from scipy.fft import next_fast_len as theirs
+
+    for n in range(1, 3000, 7):
+        assert next_fast_len(n) == theirs(n, real=True)
+
+
+@pytest.mark.parametrize(("first", "second"), [(700, 9), (9, 700), (50, 30), (8, 8), (100, 1)])
+def test_blocks_hold_their_convolution(first, second):
+    blocks = overlap_add(first, second)
+    for size, (count, step) in ((first, blocks.first), (second, blocks.second)):
+        assert count * step >= size
+    assert blocks.first[1] + blocks.second[1] - 1 <= blocks.length
+    assert whole(first, second).length >= first + second - 1
+
+
+CALLS = {
+    **{name: getattr(signal, name) for name in (*N_ARRAY, *PLANES)},
+    "fft": lambda a, b: signal.convolve(a, b, method="fft"),
+    "wrapped": lambda a, b: signal.convolve2d(a, b, boundary="wrap"),
+    "separable": lambda a, b: signal.sepfir2d(a, b[0], [1.0, -2.0, 3.0, 4.0, 5.0]),
+    "correlate nd": lambda a, b: ndimage.correlate(a, b, mode="mirror"),
+    "convolve1d": lambda a, b: ndimage.convolve1d(a, b[0], mode="wrap"),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_transforms(name):
+    call = CALLS[name]
+    a, b = random((5, 6), "float32"), random((3, 3), "float32", 1)
+    plain = call(a, b)
+    np.testing.assert_allclose(jax.jit(call)(a, b), plain, atol=2e-5)
+    stack = jnp.stack([a, 2 * a])
+    mapped = jax.vmap(call, in_axes=(0, None))(stack, b)
+    np.testing.assert_allclose(mapped, jnp.stack([plain, 2 * plain]), atol=5e-5)
+    check_grads(call, (a, b), order=1, modes=["fwd", "rev"], eps=1.0, atol=1e-2, rtol=1e-2)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: ndimage.gaussian_filter(x, 1.0),
+        ndimage.sobel,
+        ndimage.laplace,
+        lambda x: ndimage.uniform_filter(x, 3),
+    ],
+    ids=["gaussian", "sobel", "laplace", "uniform"],
+)
+def test_filters_transform(call):
+    x = random((5, 4), "float32")
+    np.testing.assert_allclose(jax.jit(call)(x), call(x), atol=1e-5)
+    check_grads(call, (x,), order=1, modes=["rev"], eps=1.0, atol=1e-2, rtol=1e-2)
+
+
+def test_a_gaussians_width_can_be_learned():
+    x = jnp.asarray(random((9,), "float32"))
+
+    def roughness(sigma):
+        return jnp.sum(ndimage.gaussian_filter1d(x, sigma, radius=4) ** 2)
+
+    step = 1e-2
+    slope = (roughness(1 + step) - roughness(1 - step)) / (2 * step)
+    np.testing.assert_allclose(jax.jit(jax.grad(roughness))(1.0), slope, rtol=1e-3)
+
+
+def test_gradients_in_fill_and_cval():
+    x, k = np.ones((2, 2), np.float32), np.ones((2, 2), np.float32)
+    outside = jax.grad(lambda v: signal.convolve2d(x, k, fillvalue=v).sum())(2.0)
+    assert outside == 36 - 16
+    edge = jax.grad(lambda v: ndimage.correlate1d(x, [1, 1, 1], mode="constant", cval=v).sum())(2.0)
+    assert edge == 4
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda: signal.convolve([1], [[2]]),
+            ValueError,
+            "convolve: volume and kernel should have the same dimensionality, got shapes (1,) and "
+            "(1, 1)",
+        ),
+        (
+            lambda: signal.correlate([1], [2], mode="spam"),
+            ValueError,
+            "correlate: mode='spam'. Acceptable mode flags are 'valid', 'same', or 'full'.",
+        ),
+        (
+            lambda: signal.convolve([1], [2], method="bacon"),
+            ValueError,
+            "convolve: method='bacon'. Acceptable method flags are 'auto', 'direct', or 'fft'.",
+        ),
+        (
+            lambda: signal.convolve([], [2]),
+            ValueError,
+            "convolve: in1 cannot be empty, got shape (0,)",
+        ),
+        (
+            lambda: signal.fftconvolve(np.ones((2, 3)), np.ones((3, 2)), mode="valid"),
+            ValueError,
+            "fftconvolve: For 'valid' mode, one must be at least as large as the other in every "
+            "dimension; got shapes (2, 3) and (3, 2)",
+        ),
+        (
+            lambda: signal.oaconvolve([1, 2], [2, 3], axes=[1]),
+            ValueError,
+            "oaconvolve: axes=[1]: axes exceeds dimensionality of input, which is 1",
+        ),
+        (
+            lambda: signal.fftconvolve(np.ones((2, 3)), np.ones((3, 3)), axes=1),
+            ValueError,
+            "fftconvolve: incompatible shapes for in1 and in2: (2, 3) and (3, 3); axis 0 is not "
+            "convolved and does not broadcast",
+        ),
+        (
+            lambda: signal.convolve2d([1], [2]),
+            ValueError,
+            "convolve2d inputs must both be 2-D arrays, got shapes (1,) and (1,)",
+        ),
+        (
+            lambda: signal.correlate2d([[1]], [[2]], boundary="reflect"),
+            ValueError,
+            "correlate2d: boundary='reflect'. Acceptable boundary flags are 'fill', 'circular' (or "
+            "'wrap'), and 'symmetric' (or 'symm').",
+        ),
+        (
+            lambda: signal.convolve2d([[1]], [[2]], fillvalue=1j),
+            ValueError,
+            "convolve2d: could not cast `fillvalue` directly to the output type int32: it is "
+            "complex",
+        ),
+        (
+            lambda: signal.sepfir2d(np.ones((3, 3)), [1, 2], [1]),
+            ValueError,
+            "sepfir2d: hrow has 2 elements; hrow and hcol must be odd length",
+        ),
+        (
+            lambda: ndimage.correlate(np.ones(3), [1], output=np.zeros(3)),
+            TypeError,
+            "correlate: output is an array of shape (3,), but JAX's arrays are immutable; pass "
+            "output=float64 and use the array that is returned",
+        ),
+        (
+            lambda: ndimage.convolve(np.ones(3), [1], mode="zeros"),
+            RuntimeError,
+            "convolve: mode='zeros': boundary mode not supported; use 'reflect', 'grid-mirror', "
+            "'mirror', 'nearest', 'wrap', 'grid-wrap', 'constant', 'grid-constant'",
+        ),
+        (
+            lambda: ndimage.correlate(np.ones((3, 3)), [1, 2]),
+            RuntimeError,
+            "correlate: weights.ndim (1) must match len(axes) (2), and no axis may be empty; "
+            "weights.shape=(2,)",
+        ),
+        (
+            lambda: ndimage.correlate1d(np.ones(3), [1, 2], origin=1),
+            ValueError,
+            "correlate1d: Invalid origin 1 for 2 weights; origin must satisfy -(size // 2) <= "
+            "origin <= (size - 1) // 2",
+        ),
+        (
+            lambda: ndimage.uniform_filter(np.ones((3, 3)), (3, 3, 3)),
+            RuntimeError,
+            "uniform_filter: size=(3, 3, 3): sequence argument must have length equal to input "
+            "rank or to len(axes), which is 2",
+        ),
+        (
+            lambda: ndimage.sobel(np.ones((3, 3)), axis=2),
+            ValueError,
+            "sobel: axis 2 is out of bounds for array of dimension 2",
+        ),
+        (
+            lambda: ndimage.gaussian_filter(np.ones(3), 1.0, radius=1.5),
+            ValueError,
+            "gaussian_filter: radius=1.5: Radius must be a nonnegative integer.",
+        ),
+    ],
+)
+def test_refusals(call, error, message):
+    with pytest.raises(error, match=f"^{re.escape(message)}$"):
+        call()
+
+
+def test_a_traced_width_needs_a_radius():
+    with pytest.raises(TypeError) as caught:
+        jax.grad(lambda sigma: ndimage.gaussian_filter(np.ones(3), sigma).sum())(1.0)
+    assert str(caught.value) == (
+        "gaussian_filter: sigma is traced here, so the filter's size is unknown; give radius"
+    )

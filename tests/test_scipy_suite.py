@@ -1,0 +1,34 @@
+"""A seeded sample of SciPy's own tests, with our functions in the place of SciPy's.
+
+`python tests/peers/run.py --whole` runs every case.
+"""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "peers"))
+
+import run
+
+
+@pytest.mark.parametrize("part", run.PARTS)
+def test_sample(part):
+    cases, output = run.run_part(part, whole=False, limit=300)
+    assert [case["case"] for case in cases if case["outcome"] == "failed"] == [], output
+    assert sum(case["outcome"] == "passed" for case in cases) >= 8
+
+
+def test_a_failure_is_seen(tmp_path):
+    """The same run with one function of ours broken fails, and says which cases."""
+    plugin = tmp_path / "broken.py"
+    plugin.write_text(
+        "from jaxconv.compat.scipy import signal\n"
+        "real = signal.correlation_lags\n"
+        "signal.correlation_lags = lambda *args, **kwargs: real(*args, **kwargs) + 1\n"
+    )
+    cases, _ = run.run_part("arrays", expression="test_correlation_lags", plugin=plugin)
+    assert cases
+    for case in cases:
+        assert case["outcome"] == ("passed" if "invalid_mode" in case["case"] else "failed")
