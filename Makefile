@@ -6,7 +6,7 @@ WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: learn test check format clean help
+.PHONY: learn test test-peers check format clean help
 help:
 	@sed -n '1,3p' Makefile
 
@@ -15,6 +15,10 @@ learn: $(VENV)/.cli
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+# Every case of SciPy's own tests against jaxconv.compat.scipy: hours; `make test` runs a sample.
+test-peers: $(VENV)/.test
+	$(BIN)/python tests/peers/run.py --whole --limit 20000
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -16,7 +16,7 @@ Channels last: x (*batch, *space, in), w (*kernel, in // groups, out), y (*batch
 | `jaxconv.linen`, `jaxconv.nnx` | Flax modules |
 | `jaxconv.learn` | kernels from input and output |
 | `accelerate`, `explain` | any function's convolutions onto this core, what becomes of each |
-| `jaxconv.compat.lax`, `jaxconv.compat.torch` | other libraries' signatures |
+| `jaxconv.compat`: `lax`, `torch`, `scipy` | other libraries' signatures |
 """
 
 from jaxconv import filters
