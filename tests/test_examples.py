@@ -36,6 +36,17 @@ def test_runs_and_saves_its_figures(script, tmp_path, monkeypatch, capsys):
     assert sorted(re.findall(rf"`({script.stem[:2]}_\w+\.png)`", README)) == saved
 
 
+@pytest.mark.usefixtures("as_a_script")
+def test_the_form_prints_its_identities(capsys):
+    """Three inner products, one number; the gradient's program has the three contractions."""
+    runpy.run_path(str(FOLDER / "the_form.py"), run_name="__main__")
+    printed = capsys.readouterr().out
+    products = re.findall(r"^<.*> += (.*)$", printed, flags=re.MULTILINE)
+    assert len(products) == 3
+    assert len(set(products)) == 1
+    assert "contractions in the gradient's program: input, kernel, output" in printed
+
+
 def test_each_is_a_walk_in_cells():
     assert [path.stem[:2] for path in SCRIPTS] == [f"{n:02}" for n in range(1, len(SCRIPTS) + 1)]
     for path in SCRIPTS:
