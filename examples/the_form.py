@@ -9,6 +9,7 @@
 # %%
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import jaxconv
 from jaxconv import reference
@@ -43,7 +44,7 @@ def kernel_gradient(x, y):
 made = {"output": layer(x, w), "input": transpose(y, w), "kernel": kernel_gradient(x, y)}
 operands = {"output": (x, w), "input": (y, w), "kernel": (x, y)}
 for name, array in made.items():
-    loops = reference.CONTRACTIONS[name](*operands[name], spec)
+    loops = reference.CONTRACTIONS[name](*map(np.asarray, operands[name]), spec)
     error = abs(array - loops).max()
     print(f"{name:7} {array.shape!s:14} largest difference from the loops {error:.1e}")
     assert array.shape == loops.shape
