@@ -21,22 +21,25 @@ from pathlib import Path
 HERE = Path(__file__).parent
 SIGNAL = "scipy.signal.tests.test_signaltools"
 
-# part -> (modules, -k expression, one in N of its cases in the sample)
+# part -> (modules, -k expression, one in N of its cases in the sample, processes for the whole)
 PARTS = {
     "arrays": (
         (SIGNAL, "scipy.signal.tests.test_bsplines"),
         "not TestOAConvolve and not many_sizes and not test_convolve_method",
         16,
+        1,
     ),
-    "sizes": ((SIGNAL,), "many_sizes or test_convolve_method", 100),
-    "overlap-add": ((SIGNAL,), "TestOAConvolve", 400),
-    "filters": (("scipy.ndimage.tests.test_filters",), "TestNdimageFilters", 50),
+    "sizes": ((SIGNAL,), "many_sizes or test_convolve_method", 100, 2),
+    "overlap-add": ((SIGNAL,), "TestOAConvolve", 400, 16),
+    "filters": (("scipy.ndimage.tests.test_filters",), "TestNdimageFilters", 50, 1),
 }
 
 
 def run_part(
     name: str,
+    *,
     whole: bool = False,
+    shard: str = "0/1",
     limit: int = 7200,
     expression: str | None = None,
     plugin: Path | None = None,
@@ -45,13 +48,13 @@ def run_part(
 
     `expression` narrows the part, and `plugin` is one more pytest plugin to load.
     """
-    modules, everything, one_in = PARTS[name]
+    modules, everything, one_in, _ = PARTS[name]
     expression = expression or everything
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         command = [sys.executable, "-m", "pytest", "-p", "scipy_plugin", "-p", "no:cacheprovider"]
         command += ["-p", "no:randomly", "-q", "--no-header", "--tb=short", "--report", str(report)]
-        command += ["--one-in", str(1 if whole else one_in), "-k", expression]
+        command += ["--one-in", str(1 if whole else one_in), "--shard", shard, "-k", expression]
         command += ["--pyargs", *modules]
         paths = [HERE.parent.parent, HERE]
         if plugin:
@@ -121,8 +124,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--markdown", type=Path, help="write the table here too")
     given = parser.parse_args(argv)
     names = given.part or list(PARTS)
+    jobs = []
+    for name in names:
+        shards = PARTS[name][-1] if given.whole else 1
+        jobs += [(name, f"{shard}/{shards}") for shard in range(shards)]
+
+    def run(job: tuple[str, str]) -> tuple[list[dict], str]:
+        found, output = run_part(job[0], whole=given.whole, shard=job[1], limit=given.limit)
+        print(f"{job[0]} {job[1]}: {len(found)} cases", file=sys.stderr, flush=True)
+        return found, output
+
     with ThreadPoolExecutor(given.workers) as pool:
-        parts = list(pool.map(lambda name: run_part(name, given.whole, given.limit), names))
+        parts = list(pool.map(run, jobs))
     cases = [case for found, _ in parts for case in found]
     failed = [case["case"] for case in cases if case["outcome"] == "failed"]
     if failed:

@@ -8,8 +8,9 @@ them `fftconvolve` in the tests of `oaconvolve`, which is their oracle. Two thin
   case then shows is that the values and the refusals are right, not that we write in place.
 
 Run as `python -m pytest -p scipy_plugin --pyargs scipy.signal.tests.test_signaltools`, with 64 bits
-(`JAX_ENABLE_X64=1`). `--one-in N` keeps a seeded sample, `--report FILE` writes what happened to
-each case, and `left_out.txt` names the cases that are not run, with reasons.
+(`JAX_ENABLE_X64=1`). `--one-in N` keeps a seeded sample, `--shard I/N` one of N parts, `--report
+FILE` writes what happened to each case, and `left_out.txt` names the cases that are not run, with
+reasons.
 """
 
 import contextlib
@@ -78,6 +79,7 @@ _called: set[str] = set()
 
 def pytest_addoption(parser):
     parser.addoption("--one-in", type=int, default=1)
+    parser.addoption("--shard", default="0/1", help="I/N: the I-th of N parts of the cases")
     parser.addoption("--report", default=None)
 
 
@@ -143,6 +145,7 @@ def pytest_collection_modifyitems(config, items):
 
     theirs = {"signal": scipy.signal, "ndimage": scipy.ndimage}
     entries = left_out()
+    shard, shards = map(int, config.getoption("--shard").split("/"))
     kept, gone, report = [], [], []
     for item in items:
         suite = suite_of(item)
@@ -152,7 +155,9 @@ def pytest_collection_modifyitems(config, items):
         name = case_name(item)
         reason = _reason(name, entries)
         one_in = config.getoption("--one-in")
-        if reason is not None:
+        if zlib.crc32(f"shard {name}".encode()) % shards != shard:
+            gone.append(item)
+        elif reason is not None:
             report.append({"suite": suite, "case": name, "outcome": "left out", "reason": reason})
             gone.append(item)
         elif zlib.crc32(f"{SEED} {name}".encode()) % one_in:
