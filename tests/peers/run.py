@@ -131,7 +131,8 @@ def main(argv: list[str] | None = None) -> int:
 
     def run(job: tuple[str, str]) -> tuple[list[dict], str]:
         found, output = run_part(job[0], whole=given.whole, shard=job[1], limit=given.limit)
-        print(f"{job[0]} {job[1]}: {len(found)} cases", file=sys.stderr, flush=True)
+        done = Counter(case["outcome"] for case in found)
+        print(f"{job[0]} {job[1]}: {dict(done)}", file=sys.stderr, flush=True)
         return found, output
 
     with ThreadPoolExecutor(given.workers) as pool:
