@@ -270,9 +270,9 @@ def _as_function(equation: JaxprEqn) -> Callable[..., Any]:
 def _filled(cotangent: Any) -> Any:
     if not isinstance(cotangent, SymbolicZero):
         return cotangent
-    if cotangent.dtype == jax.dtypes.float0:
-        return np.zeros(cotangent.shape, jax.dtypes.float0)
-    return jnp.zeros(cotangent.shape, cotangent.dtype)
+    aval: Any = cotangent.aval
+    zeros = np.zeros if aval.dtype == jax.dtypes.float0 else jnp.zeros
+    return zeros(aval.shape, aval.dtype)
 
 
 def _chosen(values: Sequence[Any], keep: Sequence[bool]) -> list[Any]:
