@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import (
     ClosedJaxpr,
@@ -202,15 +204,21 @@ class _Rewriter:
         original = _as_function(equation)
         primal = jaxpr_as_fun(self._closed(equation.params["call_jaxpr"]))
         function = jax.custom_vjp(lambda *args: primal(*args))
+        closed_over = equation.params["num_consts"]
 
         # the rules are what jax.vjp finds in the original: its pullback is a pytree of residuals
         def forward(*args: Any) -> Any:
-            return self.call(jax.vjp, original, *args)
+            # the rules know nothing of what is closed over, so jax.vjp refuses it where it moves
+            moving = [i >= closed_over or arg.perturbed for i, arg in enumerate(args)]
+            values = [arg.value for arg in args]
+            at = _restricted(original, values, moving)
+            return self.call(jax.vjp, at, *_chosen(values, moving))
 
         def backward(pullback: Callable[..., Any], cotangents: Any) -> Any:
-            return self.call(pullback, cotangents)
+            cotangents = [_filled(cotangent) for cotangent in cotangents]
+            return (*[None] * closed_over, *self.call(pullback, cotangents))
 
-        function.defvjp(forward, backward)
+        function.defvjp(forward, backward, symbolic_zeros=True)
         return function
 
     def _shard_map(self, equation: JaxprEqn) -> Callable[..., Any]:
@@ -257,6 +265,14 @@ def _as_function(equation: JaxprEqn) -> Callable[..., Any]:
         constvars=[], invars=invars, outvars=outvars, eqns=[alone], effects=equation.effects
     )
     return jaxpr_as_fun(ClosedJaxpr(jaxpr, ()))
+
+
+def _filled(cotangent: Any) -> Any:
+    if not isinstance(cotangent, SymbolicZero):
+        return cotangent
+    aval: Any = cotangent.aval
+    zeros = np.zeros if aval.dtype == jax.dtypes.float0 else jnp.zeros
+    return zeros(aval.shape, aval.dtype)
 
 
 def _chosen(values: Sequence[Any], keep: Sequence[bool]) -> list[Any]:

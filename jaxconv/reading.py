@@ -171,6 +171,8 @@ def _refusal(lhs: Any, rhs: Any, out: Any, params: Mapping[str, Any]) -> str | N
         return "symbolic sizes"
     if 0 in shapes:
         return "an empty array"
+    if min(params["window_strides"]) < 1:  # lax says so when it compiles, not before
+        return "a stride that is not positive"
     for dtype in (lhs.dtype, rhs.dtype, out.dtype):
         if dtype not in _DTYPES:
             return f"dtype {dtype}"

@@ -204,6 +204,21 @@ def test_closed_over_tracers():
     assert_all_close(jax.grad(functools.partial(loss, accelerate))(W), want)
 
 
+def test_custom_vjp_that_closes_over_its_kernel():
+    @jax.custom_vjp
+    def fixed(x):
+        return conv(x, W), x.astype("int32"), 2 * x
+
+    def backward(residuals, cotangents):
+        return (5 * conv(cotangents[0], W) + 7 * cotangents[2],)
+
+    fixed.defvjp(lambda x: (fixed(x), None), backward)
+    for result in (0, 2):  # the other results' cotangents are zeros, the integers' without a value
+        want = jax.grad(lambda x: fixed(x)[result].sum())(X)  # noqa: B023
+        actual = jax.grad(lambda x: accelerate(fixed)(x)[result].sum())(X)  # noqa: B023
+        assert_all_close(actual, want)
+
+
 def test_names_and_donated_buffers_are_kept():
     @functools.partial(jax.jit, donate_argnums=0, static_argnames="stride")
     def named(x, w, stride):

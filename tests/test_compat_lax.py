@@ -337,6 +337,13 @@ def test_a_type_that_the_core_has_not_stays_with_lax():
     assert primitives_of(call, x, w) == ["lax"]
 
 
+def test_a_stride_of_zero_is_refused_when_lax_refuses_it():
+    x, w = jnp.ones((1, 2, 5)), jnp.ones((2, 2, 3))
+    refused = pytest.raises(ValueError, match="positive stride for 0-th window dimension")
+    with np.errstate(divide="ignore"), refused:
+        conv_general_dilated(x, w, (0,), "SAME")
+
+
 def test_numpy_and_weakly_typed_operands():
     x, w = np.ones((1, 2, 5)), np.ones((3, 2, 3))  # float64, which JAX takes as float32 here
     assert_close(
