@@ -36,7 +36,7 @@ assert two.mask((0, 0)).all()
 
 # %%
 x, k = jnp.arange(9.0).reshape(3, 3), jnp.arange(4.0).reshape(2, 2)
-deep = lambda x: corr2d(corr2d(x, k), k)  # noqa: E731
+deep = lambda x: corr2d(corr2d(x, k), k)
 assert reach(deep, x, (0, 0)).all()
 assert reach(lambda x: corr2d(x, k), x, (0, 0)).sum() == 4
 # the kernel's first entry is 0: what is only seen with weight zero has no influence
@@ -95,7 +95,7 @@ masks, magnitudes, labels, parts = [], [], [], []
 for depth in (2, 6, 14):
     model, image = Model(depth), jnp.zeros((1, 33, 33, 1))
     parameters = model.init(jax.random.key(depth), image)
-    f = lambda x: model.apply(parameters, x)  # noqa: B023, E731
+    f = lambda x: model.apply(parameters, x)
     middle = 16 - depth
     index = (0, middle, middle, 0)
     mask = receptive_field([Layer((3, 3))] * depth, input_size=(33, 33)).mask((middle, middle))

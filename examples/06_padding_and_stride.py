@@ -93,7 +93,7 @@ assert total == (4, 2) == (5 - 1, 3 - 1)
 i, j = 3, 5
 for kernel in [(3, 3), (5, 3), (7, 1)]:
     w = jnp.ones((*kernel, 1, 1))
-    seen = reach(lambda x: jaxconv.conv(x, w, padding="same"), image, (i, j, 0))[..., 0]  # noqa: B023
+    seen = reach(lambda x: jaxconv.conv(x, w, padding="same"), image, (i, j, 0))[..., 0]
     rows, columns = np.nonzero(np.asarray(seen))
     inner = receptive_field([Layer(kernel, padding="same")]).span((i, j))
     centre = tuple((first + last) / 2 for first, last in inner)

@@ -214,8 +214,8 @@ def test_custom_vjp_that_closes_over_its_kernel():
 
     fixed.defvjp(lambda x: (fixed(x), None), backward)
     for result in (0, 2):  # the other results' cotangents are zeros, the integers' without a value
-        want = jax.grad(lambda x: fixed(x)[result].sum())(X)  # noqa: B023
-        actual = jax.grad(lambda x: accelerate(fixed)(x)[result].sum())(X)  # noqa: B023
+        want = jax.grad(lambda x: fixed(x)[result].sum())(X)
+        actual = jax.grad(lambda x: accelerate(fixed)(x)[result].sum())(X)
         assert_all_close(actual, want)
 
 

@@ -131,7 +131,7 @@ def test_padding_modes_and_their_adjoints(case, mode):
 def test_every_method_by_name(method):
     case = cases.by_name("2d grouped")
     x, w = case.operands("output")
-    loss = lambda x, w: conv(x, w, method=method, precision=HIGHEST, **case.arguments)  # noqa: E731
+    loss = lambda x, w: conv(x, w, method=method, precision=HIGHEST, **case.arguments)
     y, pull = jax.vjp(loss, x, w)
     cases.assert_matches(y, "output", x, w, case.spec)
     dx, dw = pull(y)

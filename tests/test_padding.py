@@ -154,8 +154,8 @@ def test_unpad_is_the_adjoint(data):
 def test_transposes_of_each_other(mode):
     widths = [(2, 1), (-1, 2)]
     x, dy = integers(3, 4), integers(6, 5)
-    forward = lambda x: pad(x, widths, mode=mode)  # noqa: E731
-    backward = lambda y: unpad(y, widths, mode=mode)  # noqa: E731
+    forward = lambda x: pad(x, widths, mode=mode)
+    backward = lambda y: unpad(y, widths, mode=mode)
     folded, transposed, padded, transposed_twice = compiled(
         lambda x, dy: (
             *(backward(dy), jax.linear_transpose(forward, x)(dy)[0]),
@@ -170,7 +170,7 @@ def test_transposes_of_each_other(mode):
 @pytest.mark.parametrize("mode", MODES)
 def test_unpad_conjugates_nothing(mode):
     y = integers(6) + 1j * integers(6, seed=1)
-    f = lambda y: unpad(y, [(2, 1)], mode=mode)  # noqa: E731
+    f = lambda y: unpad(y, [(2, 1)], mode=mode)
     whole, real, imaginary = compiled(lambda y: (f(y), f(y.real), f(y.imag)), y)
     same(whole, jax.lax.complex(real, imaginary))
 
@@ -178,8 +178,8 @@ def test_unpad_conjugates_nothing(mode):
 @pytest.mark.parametrize("mode", MODES)
 def test_transforms(mode):
     x, widths = jnp.asarray(integers(3, 4, 5)), [(1, 2), (2, -1)]
-    f = lambda x: pad(x, widths, axes=(-2, -1), mode=mode)  # noqa: E731
-    g = lambda y: unpad(y, widths, axes=(-2, -1), mode=mode)  # noqa: E731
+    f = lambda x: pad(x, widths, axes=(-2, -1), mode=mode)
+    g = lambda y: unpad(y, widths, axes=(-2, -1), mode=mode)
     y = f(x)  # eager
     y_jit, y_vmap, dy, x_vmap, x_all = compiled(
         lambda x: (f(x), jax.vmap(f, 1, 1)(x), jax.jvp(f, (x,), (2 * x,))[1], jax.vmap(g)(y), g(y)),
@@ -251,7 +251,7 @@ def test_widths_may_be_an_array_and_axes_in_any_order():
 
 
 def test_the_fill_value_may_be_traced():
-    f = lambda x, v: pad(x, [(1, 2)], mode="constant", fill_value=v)  # noqa: E731
+    f = lambda x, v: pad(x, [(1, 2)], mode="constant", fill_value=v)
     same(
         f(jnp.asarray(integers(2)), jnp.float32(np.inf)),
         np.array([np.inf, *integers(2), np.inf, np.inf], np.float32),

@@ -130,7 +130,7 @@ def test_the_gradient_in_the_state_itself():
 def test_under_vmap_over_sequences_and_states():
     x, w, b, _ = layer("depthwise")
     state = integers(2, 3, 4, seed=9)
-    f = lambda x, state: causal_conv1d(x, w, b, state=state)  # noqa: E731
+    f = lambda x, state: causal_conv1d(x, w, b, state=state)
     y, after = jax.vmap(f)(x, state)
     want, last = f(x, state)
     np.testing.assert_array_equal(y, want)

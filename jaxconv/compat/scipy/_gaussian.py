@@ -1,7 +1,5 @@
 """`ndimage`'s Gaussian and its derivatives."""
 
-# ruff: noqa: A002 -- `input` is what SciPy calls it
-
 import operator
 from collections.abc import Sequence
 from typing import Any

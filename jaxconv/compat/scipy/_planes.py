@@ -1,7 +1,5 @@
 """Two dimensions with a choice of what lies outside: `convolve2d`, `correlate2d`, `sepfir2d`."""
 
-# ruff: noqa: A002 -- `input` is what SciPy calls it
-
 from typing import Any
 
 import jax

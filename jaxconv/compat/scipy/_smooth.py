@@ -1,7 +1,5 @@
 """`ndimage` filters that come with their weights: uniform, Sobel, Prewitt, Laplace."""
 
-# ruff: noqa: A002 -- `input` is what SciPy calls it
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """`ndimage` filters with weights of one's own: `correlate`, `convolve`, and along one axis."""
 
-# ruff: noqa: A002 -- `input` is what SciPy calls it
-
 from collections.abc import Sequence
 from typing import Any
 

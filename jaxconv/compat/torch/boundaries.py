@@ -19,7 +19,7 @@ MODES = ("constant", "reflect", "replicate", "circular")
 
 
 def pad(
-    input: ArrayLike,  # noqa: A002
+    input: ArrayLike,
     pad: Sequence[int],
     mode: str = "constant",
     value: ArrayLike | None = None,

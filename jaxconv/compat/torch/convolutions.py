@@ -11,7 +11,7 @@ from jaxconv.compat.torch import checks
 
 
 def conv1d(
-    input: ArrayLike,  # noqa: A002
+    input: ArrayLike,
     weight: ArrayLike,
     bias: ArrayLike | None = None,
     stride: int | Sequence[int] = 1,
@@ -61,7 +61,7 @@ def conv1d(
 
 
 def conv2d(
-    input: ArrayLike,  # noqa: A002
+    input: ArrayLike,
     weight: ArrayLike,
     bias: ArrayLike | None = None,
     stride: int | Sequence[int] = 1,
@@ -110,7 +110,7 @@ def conv2d(
 
 
 def conv3d(
-    input: ArrayLike,  # noqa: A002
+    input: ArrayLike,
     weight: ArrayLike,
     bias: ArrayLike | None = None,
     stride: int | Sequence[int] = 1,

@@ -11,7 +11,7 @@ from jaxconv.compat.torch import checks
 
 
 def conv_transpose1d(
-    input: ArrayLike,  # noqa: A002
+    input: ArrayLike,
     weight: ArrayLike,
     bias: ArrayLike | None = None,
     stride: int | Sequence[int] = 1,
@@ -67,7 +67,7 @@ def conv_transpose1d(
 
 
 def conv_transpose2d(
-    input: ArrayLike,  # noqa: A002
+    input: ArrayLike,
     weight: ArrayLike,
     bias: ArrayLike | None = None,
     stride: int | Sequence[int] = 1,
@@ -120,7 +120,7 @@ def conv_transpose2d(
 
 
 def conv_transpose3d(
-    input: ArrayLike,  # noqa: A002
+    input: ArrayLike,
     weight: ArrayLike,
     bias: ArrayLike | None = None,
     stride: int | Sequence[int] = 1,

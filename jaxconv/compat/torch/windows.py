@@ -17,7 +17,7 @@ _DTYPES = (*checks.FLOATS, "bool")
 
 
 def unfold(
-    input: ArrayLike,  # noqa: A002
+    input: ArrayLike,
     kernel_size: Numbers,
     dilation: Numbers = 1,
     padding: Numbers = 0,
@@ -74,7 +74,7 @@ def unfold(
 
 
 def fold(
-    input: ArrayLike,  # noqa: A002
+    input: ArrayLike,
     output_size: Numbers,
     kernel_size: Numbers,
     dilation: Numbers = 1,
