@@ -3,12 +3,14 @@
 from jaxconv.learn import losses
 from jaxconv.learn.fit import Fit, fit_kernel
 from jaxconv.learn.photograph import interior, recover_kernel
+from jaxconv.learn.solve import Solution, solve_kernel
 from jaxconv.learn.state import LearnState, init, predict, step
 from jaxconv.learn.whitening import seen_directions, whiten, window_covariance
 
 __all__ = [
     "Fit",
     "LearnState",
+    "Solution",
     "fit_kernel",
     "init",
     "interior",
@@ -16,6 +18,7 @@ __all__ = [
     "predict",
     "recover_kernel",
     "seen_directions",
+    "solve_kernel",
     "step",
     "whiten",
     "window_covariance",
