@@ -260,7 +260,9 @@ def _compute(a, b, *, contraction, spec, dtype, method, precision, platform):
         for name, array in zip(OPERANDS[contraction], (a, b), strict=True)
     )
     # lowered after `with jax.enable_x64():` around a part of a program is left, 64 bits stay 64
-    wide = any(d.itemsize > 4 and d.kind in "iuf" or d.itemsize > 8 for d in (a.dtype, b.dtype, dtype))
+    wide = any(
+        (d.itemsize > 4 and d.kind in "iuf") or d.itemsize > 8 for d in (a.dtype, b.dtype, dtype)
+    )
     with jax.enable_x64(True) if wide else contextlib.nullcontext():
         result = METHODS[chosen][contraction](a, b, spec, precision=precision, dtype=dtype)
         return result.reshape(shape)

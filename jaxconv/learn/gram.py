@@ -15,7 +15,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -26,16 +26,26 @@ from jaxconv import padding as extension
 from jaxconv.shapes import extent
 from jaxconv.spec import ConvSpec
 
-P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def in_double_precision(function: Callable[P, R]) -> Callable[P, R]:
-    """Run a function with 64-bit types at hand, for its own arrays only."""
+def in_double_precision(function: Callable[..., R]) -> Callable[..., R]:
+    """Return the function with 64-bit types at hand, for its own arrays only.
 
-    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+    It takes and returns arrays, in trees. `vmap` comes to a traced program from outside, after the
+    64-bit types are gone again, and would round some of its sums to 32 bits: hence the rule.
+    """
+
+    @jax.custom_batching.custom_vmap
+    def run(*arguments: Any) -> R:
         with jax.enable_x64(True):
-            return function(*args, **kwargs)
+            return function(*arguments)
+
+    @run.def_vmap
+    def _(size: int, mapped: Any, *arguments: Any) -> Any:
+        axes = jax.tree.map(lambda each: 0 if each else None, tuple(mapped))
+        results = in_double_precision(jax.vmap(function, axes, axis_size=size))(*arguments)
+        return results, jax.tree.map(lambda _: True, results)
 
     return run
 

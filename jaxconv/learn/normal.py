@@ -81,10 +81,9 @@ def solve(geometry: Geometry, xs: Any, ys: Any, ridge: Any) -> Answer:
     Returns:
         The answer in that dtype.
     """
-    return _solve_in_double(geometry, xs, ys, ridge)
+    return in_double_precision(functools.partial(_solve_in_double, geometry))(xs, ys, ridge)
 
 
-@in_double_precision
 def _solve_in_double(geometry: Geometry, xs: Any, ys: Any, ridge: Any) -> Answer:
     dtype = ys[0].dtype
     ridge = ridge.astype(jnp.float64)
@@ -131,30 +130,28 @@ def _solve_in_double(geometry: Geometry, xs: Any, ys: Any, ridge: Any) -> Answer
     inverse_energies = told / jnp.where(identified, energies + ridge, 1.0)
     inverse = jnp.einsum("gpd,gd,gqd->gpq", vectors, inverse_energies, vectors)
 
-    def better(weights: jax.Array, shift: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """One step to the solution, which would be exact in exact arithmetic."""
-        left = errors(weights, shift)
+    def step_for(left: list[jax.Array], weights: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The step of weights and bias to the solution, exact but for rounding."""
         total = _total(jnp.sum(e.reshape(-1, e.shape[-1]), 0) for e in left)
         slope = transposed(left) - ridge * weights
         if geometry.bias:
-            per_group = total.reshape(geometry.groups, 1, -1)
-            slope = slope - sums[:, :, None] * per_group / count
+            slope = slope - sums[:, :, None] * total.reshape(geometry.groups, 1, -1) / count
         step = jnp.einsum("gpq,gqo->gpo", inverse, slope)
-        if geometry.bias:
-            moved = jnp.einsum("gp,gpo->go", sums, step).reshape(-1)
-            shift = shift + (total - moved) / count
-        return weights + step, shift
+        if not geometry.bias:
+            return step, jnp.zeros_like(total)
+        moved = jnp.einsum("gp,gpo->go", sums, step).reshape(-1)
+        return step, (total - moved) / count
 
-    weights = jnp.zeros((*matrix.shape[:2], geometry.kernel_shape[-1] // geometry.groups))
-    shift = jnp.zeros(geometry.kernel_shape[-1])
-    for _ in range(2):  # the solution, and its refinement
-        weights, shift = better(weights, shift)
+    per_group = geometry.kernel_shape[-1] // geometry.groups
+    weights, shift = step_for(ys, jnp.zeros((*matrix.shape[:2], per_group)))
+    refinement = step_for(errors(weights, shift), weights)
+    weights, shift = weights + refinement[0], shift + refinement[1]
     residual = _total(
         jnp.sum(jnp.square(e).reshape(-1, e.shape[-1]), 0) for e in errors(weights, shift)
     )
     taken = jnp.einsum("gio,gi->go", _by_channel(weights, geometry), _split(x_mean, geometry))
     # what an estimate of the noise has left after the weights and the bias
-    used = jnp.sum(energies * inverse_energies, -1, keepdims=True) + geometry.bias
+    used = jnp.sum(energies * inverse_energies, -1, keepdims=True) + int(geometry.bias)
     noise = residual.reshape(geometry.groups, -1) / jnp.maximum(count - used, 0.0)
     spread = jnp.einsum("gpd,gd->gp", jnp.square(vectors), energies * jnp.square(inverse_energies))
     open_part = jnp.einsum("gpd,gd->gp", jnp.square(vectors), 1.0 - told)
@@ -219,7 +216,9 @@ def _solve_jvp(geometry: Geometry, primals: Any, tangents: Any) -> tuple[Answer,
     if geometry.bias:
         moved = jnp.einsum("gp,gpo->go", sums, step).reshape(-1)
         bias_change = -(bias_slope + moved) / count
-    matrix_change = matrix_change + tangents[2] * jnp.eye(matrix_change.shape[-1], dtype=inverse.dtype)
+    matrix_change = matrix_change + tangents[2] * jnp.eye(
+        matrix_change.shape[-1], dtype=inverse.dtype
+    )
 
     def residual(xs: Any, ys: Any, kernel: jax.Array, bias: jax.Array) -> jax.Array:
         left = [

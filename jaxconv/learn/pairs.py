@@ -136,7 +136,8 @@ def read_pairs(
         specs.append(spec)
     if not any(b.size for b in ys):
         raise ValueError(f"{caller}: x and y hold no images: x.shape={xs[0].shape}")
-    dtype = jnp.result_type(jnp.float32, *xs, *ys)
+    with jax.numpy_dtype_promotion("standard"):  # our own rule, whatever the program's is
+        dtype = jnp.result_type(jnp.float32, *xs, *ys)
     return Pairs(
         tuple(a.astype(dtype) for a in xs),
         tuple(b.astype(dtype) for b in ys),
