@@ -15,11 +15,9 @@ from jaxconv.cli.problem import told_as_problem
 from jaxconv.learn import (
     Distance,
     Fit,
-    border_side,
     distance_to_optimum,
-    estimate_shift,
     examine_window,
-    shift_message,
+    find_shift,
 )
 
 
@@ -45,10 +43,8 @@ def window_remarks(pair: Pair, fits: Sequence[Fit], *, thorough: bool) -> list[s
     for fit, colour, (x, y) in zip(
         fits, colours(pair, len(fits)), planes(pair, len(fits)), strict=True
     ):
-        message = None
-        if any(side := border_side(fit.kernel)):
-            message = shift_message(fit.kernel, side, estimate_shift(x, y))
-        elif thorough:
+        _, message = find_shift(fit.kernel, x, y)
+        if thorough and not message:
             x, y = jnp.asarray(x), jnp.asarray(y)
             message = examine_window(x, y, pair.kernel_size, bias=fit.bias is not None).message
         if message:
@@ -70,7 +66,8 @@ def print_distances(console: Console, pair: Pair, found: Sequence[Distance]) -> 
         console.print(
             f"descent stopped {float(distance.kernel):.1e} from it, its error "
             f"{float(distance.excess) / pair_positions(pair, len(found)):.1e} above the least; "
-            f"rank {int(exact.rank)} of {weights}, condition {float(exact.condition):.3g}"
+            f"rank {int(exact.rank)} of {weights}, condition {float(exact.condition):.3g}",
+            soft_wrap=True,
         )
 
 

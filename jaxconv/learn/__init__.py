@@ -6,7 +6,7 @@ from jaxconv.learn.alignment import (
     border_side,
     estimate_shift,
     examine_window,
-    shift_message,
+    find_shift,
 )
 from jaxconv.learn.fit import Fit, fit_kernel
 from jaxconv.learn.layer import fit_conv
@@ -27,6 +27,7 @@ __all__ = [
     "distance_to_optimum",
     "estimate_shift",
     "examine_window",
+    "find_shift",
     "fit_conv",
     "fit_kernel",
     "init",
@@ -35,7 +36,6 @@ __all__ = [
     "predict",
     "recover_kernel",
     "seen_directions",
-    "shift_message",
     "solve_kernel",
     "step",
     "whiten",

@@ -13,6 +13,7 @@ from jaxconv.learn.solve import solve_kernel
 ONE_SIDED = 0.6  # of the squared weights; an odd derivative such as Sobel's has half on either side
 MUCH_BETTER = 0.1  # of the residual
 BEYOND_CHANCE = 10.0  # F statistic; noise alone stays near 1
+CLEAR_PEAK = 8.0  # of phase correlation, in its standard deviations; unrelated images reach 5
 ROUNDING = 1e-10  # of the target's energy: what float32 leaves of an exact fit
 
 
@@ -23,7 +24,8 @@ class WindowReport:
     Attributes:
         side: one integer a dimension: -1 or 1 where the kernel's weight sits at the first or the
             last entries of that axis, else 0.
-        shift: how far y's content lies from x's, in elements a dimension; None where side is all 0.
+        shift: how far y's content lies from x's, in elements a dimension; None where side is all 0
+            and the shift lies inside the window, or cannot be seen.
         gain: the part of the residual that a window one element larger on every side takes away.
         message: one sentence for people, None where all is well.
     """
@@ -91,6 +93,59 @@ def estimate_shift(x: Any, y: Any) -> tuple[int, ...]:
 
     Source: Kuglin and Hines, The phase correlation image alignment method, 1975.
     """
+    return _peak(x, y)[0]
+
+
+def find_shift(kernel: Any, x: Any, y: Any) -> tuple[tuple[int, ...] | None, str | None]:
+    """Look for a shift that a kernel's window does not hold.
+
+    It shows in the kernel, whose weight sits at one border, or, where the image is too rough for
+    that, in a clear peak of phase correlation beyond the window.
+
+    Args:
+        kernel: (*kernel), learned from x and y or solved for.
+        x: (*batch, *space).
+        y: (*batch, *space'), space' = space - kernel + 1.
+
+    Returns:
+        The shift of `estimate_shift` and a sentence for people; None and None where all is well.
+
+    Raises:
+        ValueError: as `estimate_shift` does.
+
+    Example:
+        >>> import numpy as np
+        >>> from jaxconv.learn import find_shift
+        >>> x = np.random.default_rng(0).normal(size=(40, 50))
+        >>> find_shift(np.ones((3, 3)) / 9, x, np.roll(x, 4, 0)[1:-1, 1:-1])[0]
+        (4, 0)
+
+    Source: Kuglin and Hines, 1975.
+    """
+    side = border_side(kernel)
+    shift, clear = _peak(x, y)
+    if len(shift) != len(side):
+        return None, None
+    outside = [abs(d) > (n - 1) // 2 for d, n in zip(shift, np.shape(kernel), strict=True)]
+    if not any(side) and not (clear and any(outside)):
+        return None, None
+    axes = {1: ("entry",), 2: ("row", "column")}.get(
+        len(side), tuple(f"entry of axis {axis}" for axis in range(len(side)))
+    )
+    sides = " and ".join(
+        f"{'first' if s < 0 else 'last'} {name}" for s, name in zip(side, axes, strict=True) if s
+    )
+    where = f"sits at the border of its window ({sides})" if sides else "lies outside its window"
+    # the kernel's middle moves by the shift: a centred window needs twice as much
+    wanted = tuple(n + 2 * abs(d) for n, d in zip(np.shape(kernel), shift, strict=True))
+    return shift, (
+        f"the kernel's weight {where}: the images are shifted against each other by about "
+        f"{shift}; align them, or increase kernel_size to {wanted}"
+    )
+
+
+def _peak(x: Any, y: Any) -> tuple[tuple[int, ...], bool]:
+    """The place of the largest phase correlation, and whether it stands out."""
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     if x.ndim != y.ndim or any(n < m for n, m in zip(x.shape, y.shape, strict=True)):
         raise ValueError(
@@ -115,25 +170,8 @@ def estimate_shift(x: Any, y: Any) -> tuple[int, ...]:
     peak = np.fft.ifftn(cross / (size + 1e-6 * size.max() + np.finfo(float).tiny), axes=axes).real
     place = np.unravel_index(np.argmax(peak), peak.shape)
     sizes = [(int(place[a]), x.shape[a]) for a in axes]
-    return tuple(p - n if p > n // 2 else p for p, n in sizes)
-
-
-def shift_message(kernel: Any, side: tuple[int, ...], shift: tuple[int, ...]) -> str:
-    """Say in a sentence what a one-sided kernel means."""
-    names = {1: ("along",), 2: ("row", "column")}.get(len(side), tuple(map(str, range(len(side)))))
-    sides = " and ".join(
-        f"{'first' if s < 0 else 'last'} {name if len(side) == 2 else f'entry {name}'}"
-        for s, name in zip(side, names, strict=True)
-        if s
-    )
-    # the shift moves the kernel's middle by as much: twice that is missing in all
-    wanted = tuple(
-        n + 2 * abs(d) if s else n for n, s, d in zip(np.shape(kernel), side, shift, strict=True)
-    )
-    return (
-        f"the kernel's weight sits at the border of its window ({sides}): the images are shifted "
-        f"against each other by about {shift}; align them, or increase kernel_size to {wanted}"
-    )
+    shift = tuple(p - n if p > n // 2 else p for p, n in sizes)
+    return shift, bool(peak.max() > CLEAR_PEAK * peak.std())
 
 
 def examine_window(
@@ -141,8 +179,7 @@ def examine_window(
 ) -> WindowReport:
     """Find out whether a kernel of this size can hold what turns x into y.
 
-    Two signs: the exact kernel's weight sits at one border, as it does when the images are shifted
-    against each other; or a window one element larger on every side fits the same targets much
+    Two signs: the images are shifted against each other (`find_shift` of the exact kernel); or a window one element larger on every side fits the same targets much
     better (by a tenth of the residual, and beyond chance by its F statistic).
 
     Args:
@@ -171,15 +208,10 @@ def examine_window(
     pairs = read_pairs("examine_window", x, y, size, channels=False)
     x, y = pairs.xs[0][..., 0], pairs.ys[0][..., 0]
     found = solve_kernel(x, y, size, bias=bias)
-    side = border_side(found.kernel)
-    gain = _gain(x, y, size, bias)
-    if any(side):
-        shift = estimate_shift(x, y)
-        shift = shift if len(shift) == len(size) else (0,) * len(size)
-        return WindowReport(
-            side=side, shift=shift, gain=gain, message=shift_message(found.kernel, side, shift)
-        )
-    message = None
+    side, gain = border_side(found.kernel), _gain(x, y, size, bias)
+    shift, message = find_shift(found.kernel, x, y)
+    if message:
+        return WindowReport(side=side, shift=shift, gain=gain, message=message)
     if gain > MUCH_BETTER:
         larger = tuple(n + 2 for n in size)
         message = (
