@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from jaxconv.methods import METHODS
+from jaxconv.methods import METHODS, REFUSES
 from jaxconv.spec import Contraction, ConvSpec
 
 
@@ -25,7 +25,13 @@ def check_method(caller: str, method: Any) -> str:
     return method
 
 
-def select(contraction: Contraction, spec: ConvSpec, platform: str, method: str = "auto") -> Choice:
+def select(
+    contraction: Contraction,
+    spec: ConvSpec,
+    platform: str,
+    method: str = "auto",
+    dtype: Any = "float32",
+) -> Choice:
     """Return the method for one contraction on one platform.
 
     Args:
@@ -33,7 +39,8 @@ def select(contraction: Contraction, spec: ConvSpec, platform: str, method: str 
         spec: the geometry.
         platform: "cpu", or anything else, which takes XLA's own convolution.
         method: "auto", or the name of a method that is to be used wherever it offers the
-            contraction.
+            contraction and does not refuse.
+        dtype: of the result.
 
     Example:
         >>> spec = ConvSpec((1,), (1,), ((0, 0),), 4, (8,), (3,))
@@ -41,9 +48,14 @@ def select(contraction: Contraction, spec: ConvSpec, platform: str, method: str 
         ('lax', 'taps')
     """
     if method != "auto":
-        if contraction in METHODS[method]:
-            return Choice(method, "asked for")
-        return Choice("lax", f"{method} does not offer this contraction")
+        if contraction not in METHODS[method]:
+            return Choice("lax", f"{method} does not offer this contraction")
+        refusal = REFUSES.get(method, _serves)(contraction, spec, dtype)
+        return Choice("lax", refusal) if refusal else Choice(method, "asked for")
     if platform == "cpu" and contraction == "kernel" and spec.groups > 1:
         return Choice("taps", "XLA's CPU convolution takes a scalar loop for batch_group_count")
     return Choice("lax", "XLA's own convolution")
+
+
+def _serves(contraction: Contraction, spec: ConvSpec, dtype: Any) -> None:
+    """Refuse nothing."""

@@ -113,7 +113,7 @@ def _explained(equation: JaxprEqn, platform: str, where: str) -> Convolution:
     params = equation.params
     if equation.primitive is conv_p:
         contraction, spec = params["contraction"], params["spec"]
-        choice = select(contraction, spec, platform, params["method"])
+        choice = select(contraction, spec, platform, params["method"], params["dtype"])
         return Convolution(where, "jaxconv", contraction, shapes, spec, *choice)
     reading = read(a, b, out, params)
     if isinstance(reading, str):

@@ -251,7 +251,7 @@ def _without_repeats(entries):
 
 def _compute(a, b, *, contraction, spec, dtype, method, precision, platform):
     """Run the chosen method on arrays with exactly one batch axis."""
-    chosen = select(contraction, spec, platform, method).method
+    chosen = select(contraction, spec, platform, method, dtype).method
     shape = _result_shape(contraction, a, b, spec)
     rank = spec.rank
     a, b = (

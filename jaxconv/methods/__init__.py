@@ -7,13 +7,20 @@ dtype of the result. `METHODS` is the one list of them.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 
-from jaxconv.methods import lax, loops, taps
+from jaxconv.methods import fft, lax, loops, taps
+from jaxconv.spec import Contraction, ConvSpec
 
 METHODS: Mapping[str, Mapping[str, Callable[..., jax.Array]]] = {
     "lax": lax.CONTRACTIONS,
     "loops": loops.CONTRACTIONS,
     "taps": taps.CONTRACTIONS,
+    "fft": fft.CONTRACTIONS,
 }
+
+# Why a method does not serve a (contraction, spec, dtype of the result), or None; methods that
+# are not listed serve all.
+REFUSES: Mapping[str, Callable[[Contraction, ConvSpec, Any], str | None]] = {"fft": fft.refuses}
