@@ -136,7 +136,7 @@ def _correlate(x: jax.Array, w: jax.Array, lines: tuple[Line, ...], precision: A
             y = lax.dynamic_update_slice(y, part, _start(corner))
         return y
 
-    return lax.fori_loop(0, len(corners), turn, jnp.zeros((n, g, o, *sizes), x.dtype))
+    return lax.fori_loop(0, len(corners), turn, _carried((n, g, o, *sizes), x.dtype, x))
 
 
 def _correlate_sum(x: jax.Array, y: jax.Array, lines: tuple[Line, ...]) -> jax.Array:
@@ -176,7 +176,7 @@ def _correlate_sum(x: jax.Array, y: jax.Array, lines: tuple[Line, ...]) -> jax.A
     if rest:
         total = product(jnp.asarray(places[:1]))
     else:
-        total = jnp.zeros((g, i, o, *lengths), jnp.result_type(x.dtype, jnp.complex64))
+        total = _carried((g, i, o, *lengths), np.result_type(x.dtype, np.complex64), x)
     total = lax.fori_loop(0, len(pairs), lambda p, s: s + product(pairs[p]), total)
     w = _leading(_backward(total, lengths, real=False), sizes)
     return w.real if real else w
@@ -301,6 +301,13 @@ def _multiply(x: jax.Array, w: jax.Array, precision: Any) -> jax.Array:
     x, w = x.reshape(n, g, i, -1), w.reshape(g, i, o, -1)
     y = jnp.einsum("ngif,giof->ngof", x, w, precision=precision)
     return y.reshape(n, g, o, *frequencies)
+
+
+def _carried(shape: tuple[int, ...], dtype: Any, like: jax.Array) -> jax.Array:
+    """Zeros for a loop to carry; inside `shard_map` they vary over the mesh as `like` does."""
+    axes = tuple(sorted(jax.typeof(like).manual_axis_type.varying))
+    zeros = jnp.zeros(shape, dtype)
+    return lax.pcast(zeros, axes, to="varying") if axes else zeros
 
 
 def _pairs(x: jax.Array, y: jax.Array) -> jax.Array:

@@ -18,16 +18,16 @@ from typing import NamedTuple
 
 from jaxconv.shapes import fast_length
 
-# Nanoseconds a point and a factor of two of the length, for one transform there and one back, and
-# for the pass that multiplies: XLA's CPU FFT (DUCC, one thread), 2 cores of AVX-512 x86, jax
-# 0.10.2, 2026-11, planes of 64^2 to 4096^2. Only their ratios matter here.
-REAL = 0.6
-COMPLEX = 0.62
-# A working set beyond the cache makes each pass dearer.
-CACHED_POINTS = 1 << 17
-UNCACHED = 1.5
-# One turn of the loop over blocks.
-TURN = 3e4
+# Nanoseconds a point and a factor of two of the length for a transform there, the product and the
+# transform back, on one thread (XLA's CPU FFT takes one). Fitted to planes of 512^2 to 4096^2 with
+# kernels of 15^2 to 64^2; 2 cores of AVX-512 x86, jax 0.10.2, 2026-11. Only ratios matter here.
+REAL = 0.48  # a whole array
+REAL_LARGE = 0.63  # one beyond the outer cache: 2160^2 where 1080^2 takes 0.48
+LARGE = 1 << 21
+COMPLEX = 0.85  # a block, its copying included: 128^2; 96^2 and 144^2 are within 5%
+COMPLEX_LARGE = 1.02  # one beyond the inner cache: 160^2 to 512^2
+INNER = 24_000
+TURN = 1e4  # nanoseconds for a turn of the loop over blocks
 
 
 class Line(NamedTuple):
@@ -40,6 +40,7 @@ class Line(NamedTuple):
 
     @property
     def outputs(self) -> int:
+        """Positions of the kernel."""
         return self.size + self.lo + self.hi - self.kernel + 1
 
     @property
@@ -93,13 +94,17 @@ def cost(plan: Plan, planes: Planes, *, real: bool) -> float:
     the real and one as the imaginary part of a complex transform.
     """
     points = math.prod(plan.lengths)
-    each = points * math.log2(max(points, 2)) * (UNCACHED if points > CACHED_POINTS else 1.0)
+    work = points * math.log2(max(points, 2))
     through = (planes.cut + planes.result) / 2
-    if plan.whole:
-        return each * (REAL if real else COMPLEX) * (through + planes.kernels / 2)
-    turns = math.prod(plan.counts)
-    turns = -(-turns // 2) if real else turns
-    return turns * (each * COMPLEX * through + TURN) + each * COMPLEX * planes.kernels / 2
+    cached = points < INNER
+    block = work * (COMPLEX if cached else COMPLEX_LARGE)
+    if not plan.whole:
+        turns = math.prod(plan.counts)
+        turns = -(-turns // 2) if real else turns
+        return turns * (block * through + TURN) + block * planes.kernels / 2
+    if real:
+        block = work * (REAL if points < LARGE else REAL_LARGE)
+    return block * (through + planes.kernels / 2)
 
 
 def _cuts(line: Line, most: int) -> list[tuple[int, int, int]]:
