@@ -72,8 +72,9 @@ def run_part(
             timeout=limit,
             check=False,
         )
-        if not report.exists():
-            raise RuntimeError(f"{name}: no report\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        # 0: all passed, 1: some failed; anything else (an import that failed) ran nothing
+        if done.returncode not in (0, 1) or not report.exists():
+            raise RuntimeError(f"{name}: not run\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
         return json.loads(report.read_text()), done.stdout
 
 
