@@ -19,7 +19,7 @@ test: $(VENV)/.test
 # Every case of SciPy's own tests against jaxconv.compat.scipy, about half an hour on two cores;
 # `make test` runs a sample.
 test-peers: $(VENV)/.test
-	$(BIN)/python tests/peers/run.py --whole --limit 20000 --markdown tests/peers/README.md
+	$(BIN)/python tests/peers/run.py --whole --limit 20000 --markdown README.md
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
