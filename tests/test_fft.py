@@ -13,6 +13,7 @@ import jaxconv
 from jaxconv.choose import select
 from jaxconv.methods import fft
 from jaxconv.methods.fft_plan import Line, Plan, Planes, cost, plan
+from jaxconv.policy import Problem
 from jaxconv.shapes import fast_length
 from jaxconv.spec import normalise
 from jaxconv.trilinear import contract
@@ -118,8 +119,10 @@ def test_the_comparison_in_norm_can_fail():
 def test_integers_go_to_lax_with_the_reason():
     spec = normalise("conv", (1, 8, 1), (3, 1, 1))
     for dtype in ("int32", "uint8", "bool"):
-        assert select("output", spec, "cpu", "fft", dtype) == ("lax", "FFT never serves integers")
-    assert select("output", spec, "cpu", "fft", "bfloat16") == ("fft", "asked for")
+        problem = Problem("output", spec, 1, 1, 1, dtype, "cpu")
+        assert select(problem, "fft") == ("lax", "FFT never serves integers")
+    problem = Problem("output", spec, 1, 1, 1, "bfloat16", "cpu")
+    assert select(problem, "fft") == ("fft", "asked for")
     x, w = jnp.full((8, 1), 2**30), jnp.full((3, 1, 1), 2)
     f = jax.jit(lambda x, w: jaxconv.conv(x, w, method="fft"))
     assert "fft" not in f.lower(x, w).as_text()
