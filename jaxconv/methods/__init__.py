@@ -17,10 +17,11 @@ from jaxconv.methods import fft, lax, loops, taps
 from jaxconv.spec import Contraction, ConvSpec
 
 METHODS: Mapping[str, Mapping[str, Callable[..., jax.Array]]] = {
-    "fft": fft.refuses,
     "lax": lax.CONTRACTIONS,
     "loops": loops.CONTRACTIONS,
     "taps": taps.CONTRACTIONS,
     "fft": fft.CONTRACTIONS,
 }
-REFUSES: Mapping[str, Callable[[Contraction, ConvSpec, jnp.dtype], str | None]] = {}
+REFUSES: Mapping[str, Callable[[Contraction, ConvSpec, jnp.dtype], str | None]] = {
+    "fft": fft.refuses
+}
