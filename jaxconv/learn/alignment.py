@@ -179,8 +179,9 @@ def examine_window(
 ) -> WindowReport:
     """Find out whether a kernel of this size can hold what turns x into y.
 
-    Two signs: the images are shifted against each other (`find_shift` of the exact kernel); or a window one element larger on every side fits the same targets much
-    better (by a tenth of the residual, and beyond chance by its F statistic).
+    Two signs: the images are shifted against each other (`find_shift` of the exact kernel); or a
+    window one element larger on every side fits the same targets much better, by a tenth of the
+    residual and beyond chance by its F statistic.
 
     Args:
         x: (*batch, *space), floating point.

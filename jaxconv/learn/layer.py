@@ -141,8 +141,9 @@ def fit_conv(
 def _crop_size(crop: Any, specs: tuple[ConvSpec, ...]) -> tuple[int, ...] | None:
     if crop is None:
         return None
-    size = (crop,) * specs[0].rank if isinstance(crop, Integral) else tuple(crop)
-    if len(size) != specs[0].rank or not all(isinstance(c, Integral) and c >= 1 for c in size):
+    given = [crop] * specs[0].rank if isinstance(crop, Integral) else list(crop)
+    size = [int(c) if isinstance(c, Integral) else 0 for c in given]
+    if len(size) != specs[0].rank or min(size) < 1:
         raise ValueError(
             f"fit_conv: crop={crop!r} must be an integer of 1 or more, or one for each of the "
             f"{specs[0].rank} spatial dimensions"
@@ -150,7 +151,7 @@ def _crop_size(crop: Any, specs: tuple[ConvSpec, ...]) -> tuple[int, ...] | None
     for spec in specs:
         if any(c > m for c, m in zip(size, spec.output_size, strict=True)):
             raise ValueError(f"fit_conv: crop={crop!r} is larger than y's size {spec.output_size}")
-    return tuple(map(int, size))
+    return tuple(size)
 
 
 @functools.partial(jax.jit, static_argnames=("task", "bias"))
@@ -232,13 +233,13 @@ def _crops(
     first = jax.random.randint(
         key, (task.crops, 1 + spec.rank), 0, jnp.asarray([len(target), *room], jnp.int32)
     )
-    steps = jnp.asarray([1, *spec.stride], jnp.int32)
+    size, steps = task.crop, jnp.asarray([1, *spec.stride], jnp.int32)
     cut: Callable[..., Any] = lax.dynamic_slice
 
     def piece(at: jax.Array) -> tuple[jax.Array, jax.Array]:
         zero = jnp.zeros((), at.dtype)
         x = cut(image, (*(at * steps), zero), (1, *reach, image.shape[-1]))
-        y = cut(target, (*at, zero), (1, *task.crop, target.shape[-1]))
+        y = cut(target, (*at, zero), (1, *size, target.shape[-1]))
         return x[0], y[0]
 
     return jax.vmap(piece)(first)

@@ -112,7 +112,8 @@ def distance_to_optimum(
 
 def _offset(fit: Fit, pairs: list[Any], channels: bool, geometry: dict[str, Any]) -> jax.Array:
     """What the best bias for this very kernel would take off."""
-    total, count = jnp.zeros(()), 0
+    assert fit.bias is not None
+    total, count = jnp.zeros((), fit.kernel.dtype), 0
     for x, y in pairs:
         x, y = jnp.asarray(x, fit.kernel.dtype), jnp.asarray(y, fit.kernel.dtype)
         if channels:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.core import Tracer
 
 from jaxconv.learn.normal import Answer, Geometry, solve
 from jaxconv.learn.pairs import Images, read_pairs
@@ -139,7 +140,7 @@ def solve_kernel(
         padding_mode=padding_mode,
     )
     for name, value in (("ridge", ridge), ("tolerance", tolerance)):
-        if not isinstance(value, jax.core.Tracer) and not np.all(np.asarray(value) >= 0):
+        if not isinstance(value, Tracer) and not np.all(np.asarray(value) >= 0):
             raise ValueError(f"solve_kernel: {name}={value!r} must be 0 or more")
     if np.ndim(ridge):
         raise ValueError(
