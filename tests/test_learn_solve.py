@@ -266,3 +266,10 @@ def test_lists_that_do_not_match_and_integers_are_refused():
     )
     with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
         solve_kernel(x.astype(jnp.int32), y, (1, 2))
+
+
+def test_the_design_matrix_is_never_in_memory():
+    x, y = jnp.zeros((256, 256)), jnp.zeros((248, 248))
+    run = jax.jit(lambda x, y: solve_kernel(x, y, 9).kernel).lower(x, y).compile()
+    design = 8 * y.size * 81
+    assert run.memory_analysis().temp_size_in_bytes < design / 4
