@@ -46,6 +46,7 @@ FLOORS = {
     "learn": 7,
     "images": 7,
     "plots": 8,
+    "bench": 8,
     "cli": 9,
 }
 HEAVY = ("flax", "optax", "chex", "matplotlib", "torch", "typer", "rich", "skimage", "scipy")

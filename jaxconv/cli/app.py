@@ -8,7 +8,7 @@ import typer
 from jaxconv.cli.problem import Problem
 
 app = typer.Typer(
-    help="Convolution for JAX: learn kernels from images.",
+    help="Convolution for JAX: learn kernels from images, measure speed.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -99,6 +99,51 @@ def learn(
     except Problem as problem:
         typer.echo(f"jaxconv learn: {problem}", err=True)
         raise typer.Exit(2) from None
+
+
+@app.command()
+def bench(
+    *,
+    suite: Annotated[
+        str | None,
+        typer.Option(help="filters, networks, learn, models; several with commas (default: all)."),
+    ] = None,
+    only: Annotated[
+        str, typer.Option(help="Regular expression that 'suite: case, mode' must match.")
+    ] = "",
+    quick: Annotated[bool, typer.Option("--quick", help="A few cases, less time each.")] = False,
+    method: Annotated[str, typer.Option(help="Force one of our methods.")] = "auto",
+    against: Annotated[
+        str | None,
+        typer.Option(help="Peers, with commas: lax, torch, scipy, opencv (default: all)."),
+    ] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(help="Seconds of timing a case (default: 1.5, with --quick 0.4)."),
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write every number to this file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the ratios into this file.")] = None,
+) -> None:
+    """Time this package beside lax, torch, scipy and OpenCV, values checked first."""
+    from jaxconv.cli import bench as command
+
+    request = command.Request(
+        suite=suite,
+        only=only,
+        quick=quick,
+        method=method,
+        against=against,
+        budget=budget,
+        json=json,
+        plot=plot,
+    )
+    try:
+        right = command.run(request)
+    except Problem as problem:
+        typer.echo(f"jaxconv bench: {problem}", err=True)
+        raise typer.Exit(2) from None
+    if not right:
+        raise typer.Exit(1)
 
 
 def run(arguments: list[str]) -> int:

@@ -1,0 +1,166 @@
+"""Turns, medians, compile time and memory.
+
+Contestants run in one process, block by block in turn: one call that is not timed, to let the
+threads of the contestant before go to sleep and its data leave the caches, then timed calls.
+"""
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxconv.bench import exact
+from jaxconv.bench.peers import Program
+
+ROUNDS = 5
+LONGEST_BLOCK = 200
+# A call this long has no use for one that is not timed before it.
+LONG_CALL = 0.2
+# The slower of a peer's layouts is out after its first call if that took so much longer.
+OUT_OF_THE_RACE = 2.0
+
+
+@dataclass(kw_only=True)
+class Measured:
+    """What is known of one contestant after one case.
+
+    Attributes:
+        seconds: median of the timed calls, None if it was not timed.
+        calls: how many were timed.
+        error: largest error beside float64, as a share of the largest exact magnitude.
+        compile_seconds: tracing, lowering and compiling, the faster of the attempts.
+        temporary_bytes: XLA's temporary buffers.
+        left_out: why it was not timed.
+    """
+
+    peer: str
+    seconds: float | None = None
+    calls: int = 0
+    error: float | None = None
+    compile_seconds: float | None = None
+    temporary_bytes: int | None = None
+    left_out: str | None = None
+
+
+def contest(
+    programs: Sequence[Program],
+    expected: Mapping[str, np.ndarray],
+    *,
+    budget: float,
+    compiles: int = 2,
+    tolerance: float = exact.TOLERANCE,
+) -> dict[str, Measured]:
+    """Compile, check and time every program of one case.
+
+    Args:
+        programs: one a contestant.
+        expected: float64 arrays by name; those that a program returns must agree.
+        budget: seconds to spend on timing, all contestants together, one call each at least.
+        compiles: how often to compile; the fastest counts.
+        tolerance: largest error as a share of the largest expected magnitude.
+
+    Returns:
+        What was measured, by label. A contestant whose values are wrong, or that raised, is not
+        timed and says so in `left_out`.
+    """
+    measured = {program.label: Measured(peer=program.peer) for program in programs}
+    calls: dict[str, Callable[[], Any]] = {}
+    for program in programs:
+        record = measured[program.label]
+        try:
+            call = _ready(program, record, compiles)
+            errors = exact.errors(program.values(call()), expected)
+        except Exception as error:  # another contestant's failure must not end the run
+            record.left_out = f"failed: {type(error).__name__}: {_first_line(error)}"
+            continue
+        name, record.error = max(errors.items(), key=lambda item: np.nan_to_num(item[1], nan=9e99))
+        if record.error <= tolerance:
+            calls[program.label] = call
+        else:
+            record.left_out = f"wrong: {name} is off by {record.error:.1e} of its largest value"
+    for label, times in race(
+        calls, {label: measured[label].peer for label in calls}, budget=budget
+    ).items():
+        if times:
+            measured[label].seconds = statistics.median(times)
+            measured[label].calls = len(times)
+        else:
+            measured[label].left_out = "slower than the peer's other way at its first call"
+    return measured
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "")
+
+
+def _ready(program: Program, record: Measured, compiles: int) -> Callable[[], Any]:
+    if not program.compiled:
+        return lambda: program.function(*program.arguments)
+    compiled, record.compile_seconds = compile_apart(program.function, program.arguments, compiles)
+    record.temporary_bytes = temporary_bytes(compiled)
+    return lambda: jax.block_until_ready(compiled(*program.arguments))
+
+
+def compile_apart(
+    function: Callable[..., Any], arguments: Sequence[Any], attempts: int = 1
+) -> tuple[Any, float]:
+    """Trace, lower and compile from nothing; return the program and the fastest attempt's time."""
+    compiled, times = None, []
+    for _ in range(attempts):
+        jax.clear_caches()
+        began = time.perf_counter()
+        # a new function object each time: what is traced before must not be found again
+        compiled = jax.jit(lambda *a: function(*a)).lower(*arguments).compile()
+        times.append(time.perf_counter() - began)
+    return compiled, min(times)
+
+
+def temporary_bytes(compiled: Any) -> int | None:
+    """XLA's temporary buffers, or None where the platform does not say."""
+    analysis = compiled.memory_analysis()
+    return None if analysis is None else int(analysis.temp_size_in_bytes)
+
+
+def race(
+    calls: Mapping[str, Callable[[], Any]], peers: Mapping[str, str], *, budget: float
+) -> dict[str, list[float]]:
+    """Time calls turn by turn; a label without times lost to its own peer at the first call.
+
+    Args:
+        calls: by label; each waits for its results.
+        peers: whose each is: of one peer's several only the best counts.
+        budget: seconds for all together.
+    """
+    once = {label: _estimate(call) for label, call in calls.items()}
+    best: dict[str, float] = {}
+    for label, seconds in once.items():
+        best[peers[label]] = min(seconds, best.get(peers[label], math.inf))
+    times: dict[str, list[float]] = {label: [] for label in calls}
+    running = [label for label in calls if once[label] <= OUT_OF_THE_RACE * best[peers[label]]]
+    share = budget / max(len(running), 1)
+    for turn in range(ROUNDS):
+        for label in running:
+            if turn * once[label] > share:
+                continue
+            block = min(max(int(share / ROUNDS / once[label]), 1), LONGEST_BLOCK)
+            if once[label] < LONG_CALL:
+                calls[label]()
+            times[label] += [_seconds(calls[label]) for _ in range(block)]
+    return times
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def _estimate(call: Callable[[], Any]) -> float:
+    # the first call may still place buffers and start threads
+    first = _seconds(call)
+    return first if first > LONG_CALL else min(first, _seconds(call), _seconds(call))

@@ -1,0 +1,94 @@
+"""`jaxconv bench`: run suites, print their table and summary, write JSON and a picture."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from jaxconv.bench import peers, report, suites
+from jaxconv.choose import check_method
+from jaxconv.cli.problem import Problem, told_as_problem
+
+QUICK_BUDGET, BUDGET = 0.4, 1.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """The command's options as they were given."""
+
+    suite: str | None = None
+    only: str = ""
+    quick: bool = False
+    method: str = "auto"
+    against: str | None = None
+    budget: float | None = None
+    json: Path | None = None
+    plot: Path | None = None
+
+
+def run(request: Request) -> bool:
+    """Measure, print, write; return whether all of our values were right."""
+    chosen, options, missing = _checked(request)
+    # in a pipe there is no width to fold to
+    console = Console(highlight=False)
+    console = console if console.is_terminal else Console(highlight=False, width=160)
+    for line in missing.values():
+        console.print(line)
+    facts = report.machine(peers.set_threads(options.peers))
+    report.print_machine(console, facts)
+    suites.warm_up()
+    records: list[Mapping[str, Any]] = []
+    for suite in chosen:
+        measured = []
+        for record in suites.run(suite, options):
+            measured.append(record)
+            if console.is_terminal:
+                console.print(f"{suite}: {report.title(record)}", end="\r", soft_wrap=True)
+        if measured:
+            console.print(f"[bold]{suite}[/bold]: our time, and as a share of each peer's best")
+            console.print(report.table(measured))
+        records += measured
+    if not records:
+        raise Problem(f"no case of {', '.join(chosen)} matches --only {request.only!r}")
+    found = report.summary(records, plugin=report.has_plugin())
+    report.print_summary(console, found)
+    if request.json is not None:
+        request.json.write_text(report.as_json(facts | {"left_out": missing}, records, found))
+        console.print(f"wrote {request.json}", soft_wrap=True)
+    if request.plot is not None:
+        from jaxconv.bench.figure import ratios
+
+        ratios(records, facts).savefig(request.plot)
+        console.print(f"wrote {request.plot}", soft_wrap=True)
+    return not found["not_right"]
+
+
+def _checked(request: Request) -> tuple[list[str], suites.Options, dict[str, str]]:
+    chosen = list(suites.SUITES) if request.suite is None else request.suite.split(",")
+    for suite in chosen:
+        if suite not in suites.SUITES:
+            raise Problem(f"no suite is called {suite!r}; known: {', '.join(suites.SUITES)}")
+    try:
+        re.compile(request.only)
+    except re.error as error:
+        raise Problem(f"--only {request.only!r} is no regular expression: {error}") from error
+    if request.budget is not None and request.budget <= 0:
+        raise Problem(f"--budget must be above 0, got {request.budget}")
+    for path in (request.json, request.plot):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise Problem(f"cannot write {path}: {path.absolute().parent} is not a folder")
+    with told_as_problem():
+        method = check_method("bench", request.method)
+        wanted = None if request.against is None else request.against.split(",")
+        there, missing = peers.present(wanted)
+    options = suites.Options(
+        only=request.only,
+        quick=request.quick,
+        method=method,
+        peers=there,
+        budget=request.budget or (QUICK_BUDGET if request.quick else BUDGET),
+    )
+    return chosen, options, missing
