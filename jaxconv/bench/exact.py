@@ -52,7 +52,7 @@ def errors(values: Mapping[str, np.ndarray], exact: Mapping[str, np.ndarray]) ->
 
 
 def output(x: np.ndarray, w: np.ndarray, spec: ConvSpec) -> np.ndarray:
-    """y from x (n, *space, in) and w (*kernel, in // groups, out)."""
+    """Y from x (n, *space, in) and w (*kernel, in // groups, out)."""
     x, w = _groups_first(_embed(x, spec), spec.groups), _groups_first(w, spec.groups)
     groups, n = x.shape[:2]
     y = np.zeros((groups, n * math.prod(spec.output_size), w.shape[-1]))
@@ -62,7 +62,7 @@ def output(x: np.ndarray, w: np.ndarray, spec: ConvSpec) -> np.ndarray:
 
 
 def input(y: np.ndarray, w: np.ndarray, spec: ConvSpec) -> np.ndarray:
-    """x from y (n, *space', out) and w."""
+    """X from y (n, *space', out) and w."""
     y, w = _groups_first(y, spec.groups), _groups_first(w, spec.groups)
     groups, n = y.shape[:2]
     embedded = [m + lo + hi for m, (lo, hi) in _sides(spec)]
@@ -76,7 +76,7 @@ def input(y: np.ndarray, w: np.ndarray, spec: ConvSpec) -> np.ndarray:
 
 
 def kernel(x: np.ndarray, y: np.ndarray, spec: ConvSpec) -> np.ndarray:
-    """w from x and y."""
+    """W from x and y."""
     x, y = _groups_first(_embed(x, spec), spec.groups), _groups_first(y, spec.groups)
     groups = x.shape[0]
     flat = y.reshape(groups, -1, y.shape[-1])

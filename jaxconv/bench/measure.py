@@ -1,7 +1,8 @@
 """Turns, medians, compile time and memory.
 
-Contestants run in one process, block by block in turn: one call that is not timed, to let the
-threads of the contestant before go to sleep and its data leave the caches, then timed calls.
+Contestants run in one process, block by block in turn. A block begins with a pause and with calls
+that are not timed: the threads of the contestant before spin for a while before they sleep, and its
+data is in the caches.
 """
 
 import math
@@ -19,7 +20,9 @@ from jaxconv.bench.peers import Program
 
 ROUNDS = 5
 LONGEST_BLOCK = 200
-# A call this long has no use for one that is not timed before it.
+# Seconds of sleep, then of calls that are not timed, before a block's timed ones.
+PAUSE, SETTLE = 0.005, 0.01
+# A call this long has no use for them.
 LONG_CALL = 0.2
 # The slower of a peer's layouts is out after its first call if that took so much longer.
 OUT_OF_THE_RACE = 2.0
@@ -149,9 +152,17 @@ def race(
                 continue
             block = min(max(int(share / ROUNDS / once[label]), 1), LONGEST_BLOCK)
             if once[label] < LONG_CALL:
-                calls[label]()
+                _settle(calls[label])
             times[label] += [_seconds(calls[label]) for _ in range(block)]
     return times
+
+
+def _settle(call: Callable[[], Any]) -> None:
+    time.sleep(PAUSE)
+    until = time.perf_counter() + SETTLE
+    call()
+    while time.perf_counter() < until:
+        call()
 
 
 def _seconds(call: Callable[[], Any]) -> float:

@@ -87,7 +87,7 @@ MEMORY = 2.0
 
 
 def geometric_mean(ratios: Iterable[float]) -> float:
-    """exp of the mean logarithm; nan of nothing."""
+    """Return exp of the mean logarithm; nan of nothing."""
     logarithms = [math.log(ratio) for ratio in ratios]
     return math.exp(sum(logarithms) / len(logarithms)) if logarithms else math.nan
 
