@@ -22,11 +22,11 @@ def layer(case: Layer, x: np.ndarray, w: np.ndarray, ct: np.ndarray) -> dict[str
     spec = case.spec
     if case.transposed:
         return {
-            "y": input(x, w, spec),
-            "dx": output(ct, w, spec),
-            "dw": kernel(ct, x, spec),
+            "y": make_x(x, w, spec),
+            "dx": make_y(ct, w, spec),
+            "dw": make_w(ct, x, spec),
         }
-    return {"y": output(x, w, spec), "dx": input(ct, w, spec), "dw": kernel(x, ct, spec)}
+    return {"y": make_y(x, w, spec), "dx": make_x(ct, w, spec), "dw": make_w(x, ct, spec)}
 
 
 def plane(case: Plane, x: np.ndarray, k: np.ndarray) -> dict[str, np.ndarray]:
@@ -51,7 +51,7 @@ def errors(values: Mapping[str, np.ndarray], exact: Mapping[str, np.ndarray]) ->
     return found
 
 
-def output(x: np.ndarray, w: np.ndarray, spec: ConvSpec) -> np.ndarray:
+def make_y(x: np.ndarray, w: np.ndarray, spec: ConvSpec) -> np.ndarray:
     """Y from x (n, *space, in) and w (*kernel, in // groups, out)."""
     x, w = _groups_first(_embed(x, spec), spec.groups), _groups_first(w, spec.groups)
     groups, n = x.shape[:2]
@@ -61,7 +61,7 @@ def output(x: np.ndarray, w: np.ndarray, spec: ConvSpec) -> np.ndarray:
     return _groups_last(y.reshape(groups, n, *spec.output_size, w.shape[-1]))
 
 
-def input(y: np.ndarray, w: np.ndarray, spec: ConvSpec) -> np.ndarray:
+def make_x(y: np.ndarray, w: np.ndarray, spec: ConvSpec) -> np.ndarray:
     """X from y (n, *space', out) and w."""
     y, w = _groups_first(y, spec.groups), _groups_first(w, spec.groups)
     groups, n = y.shape[:2]
@@ -75,7 +75,7 @@ def input(y: np.ndarray, w: np.ndarray, spec: ConvSpec) -> np.ndarray:
     return _groups_last(x[:, :, *cut])
 
 
-def kernel(x: np.ndarray, y: np.ndarray, spec: ConvSpec) -> np.ndarray:
+def make_w(x: np.ndarray, y: np.ndarray, spec: ConvSpec) -> np.ndarray:
     """W from x and y."""
     x, y = _groups_first(_embed(x, spec), spec.groups), _groups_first(y, spec.groups)
     groups = x.shape[0]
