@@ -130,7 +130,12 @@ def temporary_bytes(compiled: Any) -> int | None:
 
 
 def race(
-    calls: Mapping[str, Callable[[], Any]], peers: Mapping[str, str], *, budget: float
+    calls: Mapping[str, Callable[[], Any]],
+    peers: Mapping[str, str],
+    *,
+    budget: float,
+    rounds: int = ROUNDS,
+    settle: float = SETTLE,
 ) -> dict[str, list[float]]:
     """Time calls turn by turn; a label without times lost to its own peer at the first call.
 
@@ -138,40 +143,44 @@ def race(
         calls: by label; each waits for its results.
         peers: whose each is: of one peer's several only the best counts.
         budget: seconds for all together.
+        rounds: how many turns.
+        settle: seconds of calls that are not timed at the start of a block.
     """
-    once = {label: _estimate(call) for label, call in calls.items()}
+    once = {label: estimate(call) for label, call in calls.items()}
     best: dict[str, float] = {}
     for label, seconds in once.items():
         best[peers[label]] = min(seconds, best.get(peers[label], math.inf))
     times: dict[str, list[float]] = {label: [] for label in calls}
     running = [label for label in calls if once[label] <= OUT_OF_THE_RACE * best[peers[label]]]
     share = budget / max(len(running), 1)
-    for turn in range(ROUNDS):
+    for turn in range(rounds):
         for label in running:
             if turn * once[label] > share:
                 continue
-            block = min(max(int(share / ROUNDS / once[label]), 1), LONGEST_BLOCK)
+            block = min(max(int(share / rounds / once[label]), 1), LONGEST_BLOCK)
             if once[label] < LONG_CALL:
-                _settle(calls[label])
-            times[label] += [_seconds(calls[label]) for _ in range(block)]
+                _settle(calls[label], settle)
+            times[label] += [seconds_of(calls[label]) for _ in range(block)]
     return times
 
 
-def _settle(call: Callable[[], Any]) -> None:
+def _settle(call: Callable[[], Any], seconds: float) -> None:
     time.sleep(PAUSE)
-    until = time.perf_counter() + SETTLE
+    until = time.perf_counter() + seconds
     call()
     while time.perf_counter() < until:
         call()
 
 
-def _seconds(call: Callable[[], Any]) -> float:
+def seconds_of(call: Callable[[], Any]) -> float:
+    """Wall-clock seconds of one call, which must wait for its results."""
     began = time.perf_counter()
     call()
     return time.perf_counter() - began
 
 
-def _estimate(call: Callable[[], Any]) -> float:
+def estimate(call: Callable[[], Any]) -> float:
+    """Seconds of a call, roughly: the fastest of three unless it is long."""
     # the first call may still place buffers and start threads
-    first = _seconds(call)
-    return first if first > LONG_CALL else min(first, _seconds(call), _seconds(call))
+    first = seconds_of(call)
+    return first if first > LONG_CALL else min(first, seconds_of(call), seconds_of(call))

@@ -106,7 +106,7 @@ def bench(
     *,
     suite: Annotated[
         str | None,
-        typer.Option(help="filters, networks, learn, models; several with commas (default: all)."),
+        typer.Option(help="filters,networks,learn,models (default: these), or regret alone."),
     ] = None,
     only: Annotated[
         str, typer.Option(help="Regular expression that 'suite: case, mode' must match.")
@@ -123,6 +123,8 @@ def bench(
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Write every number to this file.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the ratios into this file.")] = None,
+    count: Annotated[int, typer.Option(help="Random shapes of the regret suite.")] = 300,
+    seed: Annotated[int, typer.Option(help="Of the regret suite's shapes.")] = 0,
 ) -> None:
     """Time this package beside lax, torch, scipy and OpenCV, values checked first."""
     from jaxconv.cli import bench as command
@@ -136,6 +138,8 @@ def bench(
         budget=budget,
         json=json,
         plot=plot,
+        count=count,
+        seed=seed,
     )
     try:
         right = command.run(request)

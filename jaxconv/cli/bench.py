@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from jaxconv.bench import peers, report, suites
+from jaxconv.bench import peers, regret, report, suites
 from jaxconv.choose import check_method
 from jaxconv.cli.problem import Problem, told_as_problem
 
@@ -27,14 +27,16 @@ class Request:
     budget: float | None = None
     json: Path | None = None
     plot: Path | None = None
+    count: int = 300
+    seed: int = 0
 
 
 def run(request: Request) -> bool:
     """Measure, print, write; return whether all of our values were right."""
+    if request.suite == "regret":
+        return _regret(request)
     chosen, options, missing = _checked(request)
-    # in a pipe there is no width to fold to
-    console = Console(highlight=False)
-    console = console if console.is_terminal else Console(highlight=False, width=160)
+    console = _console()
     for line in missing.values():
         console.print(line)
     facts = report.machine(peers.set_threads(options.peers))
@@ -66,20 +68,64 @@ def run(request: Request) -> bool:
     return not found["not_right"]
 
 
+def _regret(request: Request) -> bool:
+    """Measure what the chooser's answers cost, on random shapes; go on where a file ends."""
+    if request.count < 1 or request.seed < 0:
+        raise Problem("--count must be 1 or more, and --seed 0 or more")
+    _check_folders(request)
+    console, file = _console(), request.json
+    facts = report.machine({"xla": peers.cores()})
+    report.print_machine(console, facts)
+    suites.warm_up()
+    before = regret.load(file, request.seed) if file else []
+    rows = regret.rows(
+        request.seed,
+        request.count,
+        before,
+        save=lambda found: regret.save(file, facts, found) if file else None,
+    )
+    for group, found in regret.summary(rows).items():
+        numbers = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
+        console.print(f"regret, {group}: {numbers}", soft_wrap=True)
+    for row in regret.worst(rows):
+        console.print(regret.described(row), markup=False, soft_wrap=True)
+    wrong = [
+        f"NOT RIGHT: {row['contraction']} of shape {row['index']}: {method} {reason}"
+        for row in rows
+        for method, reason in row["skipped"].items()
+        if reason.startswith(("wrong", "failed"))
+    ]
+    for line in wrong:
+        console.print(line, markup=False, soft_wrap=True)
+    return not wrong
+
+
+def _console() -> Console:
+    # in a pipe there is no width to fold to
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=160)
+
+
+def _check_folders(request: Request) -> None:
+    for path in (request.json, request.plot):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise Problem(f"cannot write {path}: {path.absolute().parent} is not a folder")
+
+
 def _checked(request: Request) -> tuple[list[str], suites.Options, dict[str, str]]:
     chosen = list(suites.SUITES) if request.suite is None else request.suite.split(",")
     for suite in chosen:
         if suite not in suites.SUITES:
-            raise Problem(f"no suite is called {suite!r}; known: {', '.join(suites.SUITES)}")
+            raise Problem(
+                f"no suite is called {suite!r}; known: {', '.join(suites.SUITES)}, and regret alone"
+            )
     try:
         re.compile(request.only)
     except re.error as error:
         raise Problem(f"--only {request.only!r} is no regular expression: {error}") from error
     if request.budget is not None and request.budget <= 0:
         raise Problem(f"--budget must be above 0, got {request.budget}")
-    for path in (request.json, request.plot):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise Problem(f"cannot write {path}: {path.absolute().parent} is not a folder")
+    _check_folders(request)
     with told_as_problem():
         method = check_method("bench", request.method)
         wanted = None if request.against is None else request.against.split(",")
