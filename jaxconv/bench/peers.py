@@ -13,6 +13,7 @@ OURS = "jaxconv"
 PEERS: Mapping[str, tuple[str, str]] = {
     "lax": ("jax", "jax"),
     "torch": ("torch", "torch"),
+    "torch.compile": ("torch", "torch"),
     "scipy": ("scipy", "scipy"),
     "opencv": ("cv2", "opencv-python-headless"),
 }

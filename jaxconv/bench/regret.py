@@ -28,8 +28,8 @@ from jaxconv.trilinear import OPERANDS, contract
 
 Row = dict[str, Any]
 
-# Multiply-adds of one contraction: the least; the most; the most with few channels in a group, where
-# XLA's scalar loops take up to ten nanoseconds each.
+# Multiply-adds of one contraction: the least; the most; the most with few channels in a group,
+# where XLA's scalar loops take up to ten nanoseconds each.
 LEAST, MOST, MOST_NARROW, NARROW = 1e4, 2e8, 3e7, 8
 # Elements of the largest array.
 LARGEST = 2**22

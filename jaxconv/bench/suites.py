@@ -8,7 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxconv.bench import cases, contestants, exact, planes
+from jaxconv.bench import cases, contestants, exact, learning, planes, torch_blocks
+from jaxconv.bench import models as blocks
 from jaxconv.bench.measure import Measured, contest
 from jaxconv.bench.peers import OURS
 from jaxconv.explain import explain
@@ -45,7 +46,8 @@ Record = dict[str, Any]
 
 def run(suite: str, options: Options) -> Iterator[Record]:
     """Yield one record a case and mode, as they are measured."""
-    yield from {"filters": filters, "networks": networks}[suite](options)
+    suites = {"filters": filters, "networks": networks, "learn": learn, "models": models}
+    yield from suites[suite](options)
 
 
 def filters(options: Options) -> Iterator[Record]:
@@ -78,6 +80,43 @@ def networks(options: Options) -> Iterator[Record]:
             yield record("networks", case.name, mode, shapes, measured, methods) | {
                 "arguments": case.arguments | {"transposed": case.transposed}
             }
+
+
+def learn(options: Options) -> Iterator[Record]:
+    """Ten steps of learning a kernel."""
+    for case in learning.LESSONS:
+        if not _wanted(case, "learn", "learning", options):
+            continue
+        x, y, start = learning.arrays(case)
+        programs = learning.programs(case, peers=options.peers, quick=options.quick)
+        measured = contest(
+            programs, learning.exact(case), budget=options.budget, compiles=options.compiles
+        )
+        shapes = {"x": x.shape, "w": start.shape, "y": y.shape}
+        methods = _methods(programs[0].function, programs[0].arguments)
+        # its temporaries are a scan's: no convolution's
+        yield record("learn", case.name, "learning", shapes, measured, methods) | {"memory": None}
+
+
+def models(options: Options) -> Iterator[Record]:
+    """A training step of a block, with `accelerate` and without."""
+    for case in torch_blocks.MODELS:
+        if not _wanted(case, "models", "training step", options):
+            continue
+        programs = blocks.programs(case, method=options.method, peers=options.peers)
+        measured = contest(
+            programs,
+            blocks.exact(case),
+            budget=options.budget,
+            compiles=options.compiles,
+            tolerance=blocks.TOLERANCE,
+        )
+        shapes = {"x": case.x, "w": (), "y": case.x}
+        methods = _methods(programs[0].function, programs[0].arguments)
+        # its temporaries are the block's activations: no convolution's
+        yield record("models", case.name, "training step", shapes, measured, methods) | {
+            "memory": None
+        }
 
 
 def record(
@@ -134,7 +173,10 @@ def _size(shape: Sequence[int]) -> int:
 def _methods(function: Any, arguments: Sequence[Any]) -> dict[str, str]:
     """What the chooser takes for each contraction in a function."""
     platform = jax.default_backend()
-    return {c.contraction: c.method for c in explain(function, *arguments, platform=platform)}
+    taken: dict[str, set[str]] = {}
+    for found in explain(function, *arguments, platform=platform):
+        taken.setdefault(found.contraction, set()).add(found.method)
+    return {contraction: " ".join(sorted(methods)) for contraction, methods in taken.items()}
 
 
 def _wanted(case: Any, suite: str, mode: str, options: Options) -> bool:
