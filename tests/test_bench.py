@@ -3,7 +3,9 @@
 import json
 import math
 import re
+import time
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -48,16 +50,11 @@ LAYERS = (
 
 
 @pytest.fixture(autouse=True)
-def usual_promotion():
-    with jnp_promotion():
+def as_a_command(monkeypatch):
+    """Promotion as it comes, for Flax and optax mix dtypes; what other tests compiled is kept."""
+    monkeypatch.setattr(jax, "clear_caches", lambda: None)
+    with jax.numpy_dtype_promotion("standard"):
         yield
-
-
-def jnp_promotion():
-    # Flax's and optax's own code mixes dtypes
-    import jax
-
-    return jax.numpy_dtype_promotion("standard")
 
 
 def _bench(*arguments):
@@ -94,7 +91,7 @@ def test_the_tables_are_well_formed():
     assert {plane.kernel for plane in cases.PLANES} == {(3, 3), (1, 2), (7, 7), (31, 31), (64, 64)}
     assert {plane.size for plane in cases.PLANES} == {512, 1024, 2048, 4096}
     for table in (cases.LAYERS, cases.PLANES, learning.LESSONS, torch_blocks.MODELS):
-        assert 0 < sum(case.quick for case in table)
+        assert sum(case.quick for case in table) > 0
 
 
 @pytest.mark.parametrize("case", LAYERS, ids=lambda case: case.name)
@@ -153,8 +150,6 @@ def test_wrong_values_are_caught_before_timing():
 
 
 def test_only_the_best_layout_of_a_peer_runs_on():
-    import time
-
     calls = {"fast": lambda: None, "slow": lambda: time.sleep(0.02), "alone": lambda: None}
     times = race(calls, {"fast": "lax", "slow": "lax", "alone": "torch"}, budget=1e-3)
     assert times["slow"] == []

@@ -110,12 +110,20 @@ def _ready(program: Program, record: Measured, compiles: int) -> Callable[[], An
 
 
 def compile_apart(
-    function: Callable[..., Any], arguments: Sequence[Any], attempts: int = 1
+    function: Callable[..., Any], arguments: Sequence[Any], attempts: int = 1, *, fresh: bool = True
 ) -> tuple[Any, float]:
-    """Trace, lower and compile from nothing; return the program and the fastest attempt's time."""
+    """Trace, lower and compile; return the program and the fastest attempt's time.
+
+    Args:
+        function: what `jax.jit` takes.
+        arguments: its arguments.
+        attempts: how often.
+        fresh: whether JAX is to forget before each all that it has traced and compiled.
+    """
     compiled, times = None, []
     for _ in range(attempts):
-        jax.clear_caches()
+        if fresh:
+            jax.clear_caches()
         began = time.perf_counter()
         # a new function object each time: what is traced before must not be found again
         compiled = jax.jit(lambda *a: function(*a)).lower(*arguments).compile()

@@ -183,7 +183,7 @@ def _torch(case: Model, variables: Any, x: Any, target: Any, form: str | None) -
             return tensor
         return tensor.contiguous(memory_format=getattr(torch, form))
 
-    flat = flax.traverse_util.flatten_dict(variables["params"], sep="/")
+    flat: dict[str, Any] = flax.traverse_util.flatten_dict(variables["params"], sep="/")
     # torch's kernels are (out, in // groups, *kernel), its layers channels first but in 1-D, where
     # the block itself turns what its dense layers give it
     weights = {name: arranged(_as_torch(name, a)) for name, a in flat.items()}

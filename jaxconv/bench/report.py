@@ -212,6 +212,14 @@ def title(record: Mapping[str, Any]) -> str:
     return f"{record['case']}, {record['mode']}"
 
 
+def line(record: Mapping[str, Any]) -> str:
+    """Case, our milliseconds and the ratios, in one line."""
+    ours = record["contestants"][OURS]
+    ratios = ", ".join(f"{ratio:.3f} of {peer}" for peer, ratio in record["ratios"].items())
+    time = ours["left_out"] or f"{milliseconds(ours['seconds'])} ms"
+    return f"{title(record)}: {time}{', ' * bool(ratios)}{ratios}"
+
+
 def print_machine(console: Console, facts: Mapping[str, Any]) -> None:
     """Print where the numbers are from."""
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())

@@ -1,7 +1,8 @@
 """`jaxconv bench`: run suites, print their table and summary, write JSON and a picture."""
 
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,9 @@ def run(request: Request) -> bool:
         measured = []
         for record in suites.run(suite, options):
             measured.append(record)
-            if console.is_terminal:
-                console.print(f"{suite}: {report.title(record)}", end="\r", soft_wrap=True)
+            # a long run tells how far it is, and leaves what it has if it is interrupted
+            print(f"{suite}: {report.line(record)}", file=sys.stderr)
+            _write(request, facts | {"left_out": missing}, [*records, *measured])
         if measured:
             console.print(f"[bold]{suite}[/bold]: our time, and as a share of each peer's best")
             console.print(report.table(measured))
@@ -58,7 +60,6 @@ def run(request: Request) -> bool:
     found = report.summary(records, plugin=report.has_plugin())
     report.print_summary(console, found)
     if request.json is not None:
-        request.json.write_text(report.as_json(facts | {"left_out": missing}, records, found))
         console.print(f"wrote {request.json}", soft_wrap=True)
     if request.plot is not None:
         from jaxconv.bench.figure import ratios
@@ -100,6 +101,12 @@ def _regret(request: Request) -> bool:
     return not wrong
 
 
+def _write(request: Request, facts: Mapping[str, Any], records: Sequence[Mapping]) -> None:
+    if request.json is not None:
+        found = report.summary(records, plugin=report.has_plugin())
+        request.json.write_text(report.as_json(facts, records, found))
+
+
 def _console() -> Console:
     # in a pipe there is no width to fold to
     console = Console(highlight=False)
@@ -113,7 +120,7 @@ def _check_folders(request: Request) -> None:
 
 
 def _checked(request: Request) -> tuple[list[str], suites.Options, dict[str, str]]:
-    chosen = list(suites.SUITES) if request.suite is None else request.suite.split(",")
+    chosen: list[str] = [*suites.SUITES] if request.suite is None else request.suite.split(",")
     for suite in chosen:
         if suite not in suites.SUITES:
             raise Problem(
