@@ -13,12 +13,15 @@ from collections.abc import Callable, Mapping
 import jax
 import jax.numpy as jnp
 
-from jaxconv.methods import lax, loops, taps
+from jaxconv.methods import fft, lax, loops, taps
 from jaxconv.spec import Contraction, ConvSpec
 
 METHODS: Mapping[str, Mapping[str, Callable[..., jax.Array]]] = {
     "lax": lax.CONTRACTIONS,
     "loops": loops.CONTRACTIONS,
     "taps": taps.CONTRACTIONS,
+    "fft": fft.CONTRACTIONS,
 }
-REFUSES: Mapping[str, Callable[[Contraction, ConvSpec, jnp.dtype], str | None]] = {}
+REFUSES: Mapping[str, Callable[[Contraction, ConvSpec, jnp.dtype], str | None]] = {
+    "fft": fft.refuses
+}
