@@ -66,6 +66,9 @@ def learn(
         bool, typer.Option("--one-kernel", help="Learn one kernel for all colours, not one each.")
     ] = False,
     bias: Annotated[bool, typer.Option(help="Learn a constant shift too.")] = True,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Print the least-squares answer beside the learned one.")
+    ] = False,
     seed: Annotated[
         int | None, typer.Option(help="Start from a random kernel of this seed, not from zeros.")
     ] = None,
@@ -91,6 +94,7 @@ def learn(
         learning_rate=learning_rate,
         one_kernel=one_kernel,
         bias=bias,
+        exact=exact,
         seed=seed,
         json=json,
     )
