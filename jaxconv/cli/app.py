@@ -69,6 +69,23 @@ def learn(
     seed: Annotated[
         int | None, typer.Option(help="Start from a random kernel of this seed, not from zeros.")
     ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Folder to keep the run in, so that it can be resumed.")
+    ] = None,
+    checkpoint_every: Annotated[
+        int | None,
+        typer.Option(help="Steps between checkpoints (default: a twentieth of the steps)"),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on from the last checkpoint, if there is one."),
+    ] = False,
+    metrics: Annotated[
+        Path | None, typer.Option(help="Write the loss of each step here: .csv or .jsonl.")
+    ] = None,
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="Write the losses for TensorBoard into this folder.")
+    ] = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object instead of tables.")
     ] = False,
@@ -92,6 +109,11 @@ def learn(
         one_kernel=one_kernel,
         bias=bias,
         seed=seed,
+        checkpoint=checkpoint,
+        checkpoint_every=checkpoint_every,
+        resume=resume,
+        metrics=metrics,
+        tensorboard=tensorboard,
         json=json,
     )
     try:
