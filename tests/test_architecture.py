@@ -44,6 +44,7 @@ FLOORS = {
     "linen": 7,
     "nnx": 7,
     "learn": 7,
+    "stored": 6,
     "images": 7,
     "plots": 8,
     "cli": 9,

@@ -54,8 +54,8 @@ def test_where_a_run_is_cut_changes_no_bit(tmp_path):
     _same(fit, whole)
     assert checkpoints.kept_steps(tmp_path) == [4, 8, 11]  # the last three
     assert [before for before, _ in seen if before == 0] == [0, 0, 0]
-    last = seen[[before for before, _ in seen].index(0, 3) :]  # of the third session
-    np.testing.assert_array_equal(np.concatenate([losses for _, losses in last]), fit.losses)
+    third = max(n for n, (before, _) in enumerate(seen) if before == 0)
+    np.testing.assert_array_equal(np.concatenate([part for _, part in seen[third:]]), fit.losses)
     again = recover_kernel(
         X, 5 * Y, 2, steps=11, checkpoints=Checkpoints(directory=tmp_path, resume=True)
     )
@@ -150,6 +150,4 @@ def test_a_folder_that_cannot_be_written_is_told_before_any_step():
 
 def test_progress_in_pieces_and_checkpoints_do_not_mix(tmp_path):
     with pytest.raises(ValueError, match=r"^fit_kernel: on_progress is for runs in one piece; "):
-        fit_kernel(
-            X, Y, 2, on_progress=print, checkpoints=Checkpoints(directory=tmp_path / "none")
-        )
+        fit_kernel(X, Y, 2, on_progress=print, checkpoints=Checkpoints(directory=tmp_path / "none"))

@@ -8,7 +8,7 @@ import typer
 from jaxconv.cli.problem import Problem
 
 app = typer.Typer(
-    help="Convolution for JAX: learn kernels from images.",
+    help="Convolution for JAX: learn kernels from images, and apply them.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -120,6 +120,48 @@ def learn(
         command.run(request)
     except Problem as problem:
         typer.echo(f"jaxconv learn: {problem}", err=True)
+        raise typer.Exit(2) from None
+
+
+@app.command()
+def apply(
+    image: Annotated[Path, typer.Argument(help="The image to filter: png, jpeg or tiff.")],
+    output: Annotated[
+        Path | None, typer.Argument(help="The file to write (default: IMAGE-KERNEL beside it).")
+    ] = None,
+    *,
+    kernel: Annotated[
+        str,
+        typer.Option(help="A name such as sobel_x, or what learn wrote: its folder, .csv or .npy."),
+    ],
+    scale: Annotated[
+        str | None,
+        typer.Option(
+            help="clip to 0..1; signed: mid-grey is 0, scaled so that nothing clips; stretch: "
+            "smallest to largest; none. Default: none for floating-point files, signed for named "
+            "kernels with negative weights, else clip."
+        ),
+    ] = None,
+    padding_mode: Annotated[
+        str,
+        typer.Option(help="Outside: symmetric, reflect, replicate, circular or zeros."),
+    ] = "symmetric",
+    cut: Annotated[
+        bool, typer.Option("--cut", help="Keep only where the kernel lies inside the image.")
+    ] = False,
+) -> None:
+    """Filter an image with a kernel, correlated with the stored values of each colour.
+
+    Depth, colour profile and alpha come out as they went in, or the file is refused.
+    """
+    from jaxconv.cli import apply as command
+
+    try:
+        typer.echo(
+            command.run(image, output, kernel=kernel, scale=scale, mode=padding_mode, cut=cut)
+        )
+    except Problem as problem:
+        typer.echo(f"jaxconv apply: {problem}", err=True)
         raise typer.Exit(2) from None
 
 

@@ -57,9 +57,7 @@ class Metrics:
                 self._file.write("".join(self._rows(plane, before, losses)))
                 self._file.flush()
             except OSError as error:
-                raise Problem(
-                    f"cannot write metrics to {self._path}: {error.strerror}"
-                ) from error
+                raise Problem(f"cannot write metrics to {self._path}: {error.strerror}") from error
         if self._folder is not None:
             try:
                 if self._events is None:

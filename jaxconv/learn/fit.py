@@ -233,7 +233,12 @@ def fit_kernel(
                 "more, give those alone"
             )
         if checkpoints is not None:
-            own = {"kernel_size": list(shape), "x": digest(x), "y": digest(y), "start": digest(start)}
+            own = {
+                "kernel_size": list(shape),
+                "x": digest(x),
+                "y": digest(y),
+                "start": digest(start),
+            }
             checkpoints = replace(checkpoints, settings=own | dict(checkpoints.settings))
         state, losses = run_segments(
             functools.partial(step, optimizer=optimizer, loss=loss),
