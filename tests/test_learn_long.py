@@ -130,7 +130,7 @@ def test_a_full_disk_is_told_and_costs_no_earlier_checkpoint(tmp_path, caplog):
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, old[1]))  # no file longer than 100 bytes
     try:
-        with pytest.raises(OSError, match="^cannot write the checkpoint of step 4 to ") as error:
+        with pytest.raises(OSError, match=r"^cannot write the checkpoint of step 4 to ") as error:
             fit_kernel(X, Y, 2, **call, checkpoints=kept)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
@@ -144,7 +144,7 @@ def test_a_full_disk_is_told_and_costs_no_earlier_checkpoint(tmp_path, caplog):
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_any_step():
-    with pytest.raises(OSError, match="^cannot write checkpoints to /proc/kept: No such file"):
+    with pytest.raises(OSError, match=r"^cannot write checkpoints to /proc/kept: No such file"):
         fit_kernel(X, Y, 2, checkpoints=Checkpoints(directory="/proc/kept"))
 
 

@@ -120,7 +120,9 @@ def recover_kernel(
         key: for a random start, uniform in [0, 1) in the converted units; zeros if None. What
             the image does not show of the kernel stays where it started.
         bias: whether y may be shifted by a constant, as by a saved image's offset.
-        on_progress, on_losses, checkpoints: as in `fit_kernel`; losses in squared units of y.
+        on_progress: as in `fit_kernel`; losses in squared units of y.
+        on_losses: likewise.
+        checkpoints: as in `fit_kernel`.
 
     Returns:
         A `Fit` in the units of x and y; losses are mean squared errors in squared units of y.

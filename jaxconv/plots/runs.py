@@ -72,7 +72,7 @@ def draw_kernel(
 
 
 def in_font(text: str) -> str:
-    """Escape what the figures' font cannot draw, as in `\\u65e5`: file names may hold anything."""
+    """Escape what the figures' font cannot draw, as in u65e5: file names hold anything."""
     glyphs = get_font(findfont(FontProperties())).get_charmap()
     return "".join(
         c if c.isprintable() and ord(c) in glyphs else c.encode("unicode_escape").decode()
