@@ -10,10 +10,14 @@ from collections.abc import Callable, Mapping
 
 import jax
 
-from jaxconv.methods import lax, loops, taps
+from jaxconv.methods import columns, lax, loops, phases, products, slabs, taps
 
 METHODS: Mapping[str, Mapping[str, Callable[..., jax.Array]]] = {
     "lax": lax.CONTRACTIONS,
     "loops": loops.CONTRACTIONS,
+    "columns": columns.CONTRACTIONS,
+    "phases": phases.CONTRACTIONS,
+    "products": products.CONTRACTIONS,
+    "slabs": slabs.CONTRACTIONS,
     "taps": taps.CONTRACTIONS,
 }
