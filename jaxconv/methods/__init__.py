@@ -15,9 +15,9 @@ from jaxconv.methods import columns, lax, loops, phases, products, slabs, taps
 METHODS: Mapping[str, Mapping[str, Callable[..., jax.Array]]] = {
     "lax": lax.CONTRACTIONS,
     "loops": loops.CONTRACTIONS,
+    "taps": taps.CONTRACTIONS,
     "columns": columns.CONTRACTIONS,
     "phases": phases.CONTRACTIONS,
     "products": products.CONTRACTIONS,
     "slabs": slabs.CONTRACTIONS,
-    "taps": taps.CONTRACTIONS,
 }

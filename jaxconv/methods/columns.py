@@ -52,15 +52,14 @@ def kernel(
         dimensions = (((0,), (0,)), ((1,), (1,)))
         return lax.dot_general(y, jnp.concatenate(columns, -1), dimensions, precision=precision)
 
-    if len(entries) == 1:
+    if len(entries) == 1 or y.shape[0] == 0:
         w = image(parts, y)
     else:
         zeros = jnp.zeros((groups, outputs, len(entries) * inputs), sums)
 
         def step(n, w):
             one = {
-                phase: lax.dynamic_slice_in_dim(part, n, 1, axis=0)
-                for phase, part in parts.items()
+                phase: lax.dynamic_slice_in_dim(part, n, 1, axis=0) for phase, part in parts.items()
             }
             return w + image(one, lax.dynamic_slice_in_dim(y, n, 1, axis=0))
 

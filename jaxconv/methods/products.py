@@ -1,7 +1,8 @@
-"""A sum over the kernel's entries ("taps") of shifted slices of the input.
+"""The kernel's gradient as one batched matrix product a kernel entry, groups first.
 
-Only the kernel's gradient so far: XLA's CPU convolution has no grouped weight gradient of its own
-and falls to a scalar loop (`batch_group_count`), while one batched matrix product a tap does not.
+XLA's CPU convolution has no grouped weight gradient of its own and falls to a scalar loop
+(`batch_group_count`), while one batched matrix product a tap does not. One body is compiled for all
+taps.
 """
 
 import math

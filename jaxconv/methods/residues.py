@@ -108,9 +108,7 @@ def phases(x: jax.Array, spec: ConvSpec, *, axis: int) -> dict[tuple[int, ...], 
     return lax.optimization_barrier(parts)
 
 
-def interleave(
-    parts: dict[tuple[int, ...], jax.Array], spec: ConvSpec, *, axis: int
-) -> jax.Array:
+def interleave(parts: dict[tuple[int, ...], jax.Array], spec: ConvSpec, *, axis: int) -> jax.Array:
     """Undo `phases`: an array of spatial shape input_size from one a remainder.
 
     Remainders that no kernel entry reads are zero, and so is what lies beyond the last output.

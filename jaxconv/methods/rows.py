@@ -8,6 +8,7 @@ a tap, as a tuple, stays in the cache and vectorises. Each is summed over the wi
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,9 @@ from jax import lax
 from jaxconv.dtypes import accumulation_dtype
 from jaxconv.methods.residues import each, phases, tap
 from jaxconv.spec import ConvSpec
+
+# x (n, *space, g), y (n, *space', g) and where in x the tap starts.
+Tap = tuple[jax.Array, jax.Array, Sequence[int]]
 
 # Accumulators one loop carries; more taps are looped over from outside.
 ACCUMULATORS = 16
@@ -35,8 +39,10 @@ def kernel(
     channels = (next(iter(parts.values())).shape[0], y.shape[0])
     pairs = list(itertools.product(*map(range, channels)))
     if math.prod(spec.kernel_size) * len(pairs) <= ACCUMULATORS:
+        inputs = {phase: [part[i] for i in range(channels[0])] for phase, part in parts.items()}
+        outputs = [y[o] for o in range(channels[1])]
         taps = [
-            (parts[phase][i], y[o], starts)
+            (inputs[phase][i], outputs[o], starts)
             for k in itertools.product(*map(range, spec.kernel_size))
             for phase, starts in [tap(k, spec)]
             for i, o in pairs
@@ -86,73 +92,97 @@ def _residue_by_residue(parts, y, spec: ConvSpec, channels: tuple[int, int]) -> 
     return w
 
 
-def _row_sums(taps, size: tuple[int, ...]) -> list[jax.Array]:
-    """For each (x, y, starts): the sum over n and t of x[n, starts + t, g] y[n, t, g], (g,).
-
-    x is (n, *space, g) and y (n, *size, g).
-    """
-    groups, rank = taps[0][1].shape[-1], len(size)
-    batch = taps[0][1].shape[0]
-    lead = (batch, *size[:-2])
+def _row_sums(taps: Sequence[Tap], size: tuple[int, ...]) -> list[jax.Array]:
+    """For each tap the sum over n and t of x[n, starts + t, g] y[n, t, g], (g,)."""
+    _, y, _ = taps[0]
+    groups, rank = y.shape[-1], len(size)
     if rank == 1:
+        # pieces of the one dimension stand for rows
         width = max(1, min(size[0], ROW_ELEMENTS // groups))
-        blocks = [(0, ROWS, size[0] // (ROWS * width), width)]
-        done = ROWS * width * blocks[0][2]
-        blocks.append((done, 1, (size[0] - done) // width, width))
-        done += width * blocks[1][2]
-        blocks.append((done, 1, int(done < size[0]), size[0] - done))
+        pieces = size[0] // width
+        blocks = [_Block(0, ROWS, pieces // ROWS, width)]
+        blocks.append(_Block(pieces // ROWS * ROWS * width, 1, pieces % ROWS, width))
+        blocks.append(_Block(pieces * width, 1, 1, size[0] % width))
     else:
-        height = size[-2]
-        rows = next(r for r in range(min(2 * ROWS, height), 0, -1) if height % r == 0)
+        height, width = size[-2:]
+        rows = max(r for r in range(1, min(2 * ROWS, height) + 1) if height % r == 0)
         rows = rows if rows >= ROWS // 2 else min(ROWS, height)
-        blocks = [(0, rows, height // rows, size[-1])]
-        blocks.append((height // rows * rows, 1, height % rows, size[-1]))
-
-    totals = [jnp.zeros((groups,), taps[0][1].dtype)] * len(taps)
-    for start, rows, count, width in blocks:
-        if count == 0 or width == 0:
-            continue
-        sums = _block_sums(taps, lead, (start, rows, count, width))
-        totals = [total + part for total, part in zip(totals, sums, strict=True)]
+        blocks = [_Block(0, rows, height // rows, width)]
+        blocks.append(_Block(height // rows * rows, 1, height % rows, width))
+    totals = [jnp.zeros((groups,), y.dtype)] * len(taps)
+    for block in blocks:
+        if block.count > 0 and block.width > 0:
+            sums = _block_sums(taps, (y.shape[0], *size[:-2]), block)
+            totals = [total + part for total, part in zip(totals, sums, strict=True)]
     return totals
 
 
-def _block_sums(taps, lead: tuple[int, ...], block) -> list[jax.Array]:
-    """`_row_sums` of `count` blocks of `rows` rows of `width` from `start` on."""
-    first, rows, count, width = block
-    dtype, groups = taps[0][1].dtype, taps[0][1].shape[-1]
-    rank = taps[0][1].ndim - 2
+class _Block(NamedTuple):
+    """`count` blocks of `rows` rows of `width` positions, from position `first` on."""
 
-    def read(array, starts, index, at):
-        """The block's rows: each (width, g)."""
-        for position, start in zip(index, starts, strict=False):
-            array = lax.dynamic_index_in_dim(array, position + start, 0, keepdims=False)
-        if rank == 1:
-            array = lax.dynamic_slice_in_dim(array, at + starts[-1], rows * width, axis=0)
-            return array.reshape(rows, width, groups)
-        array = lax.slice_in_dim(array, starts[-1], starts[-1] + width, axis=1)
-        return lax.dynamic_slice_in_dim(array, at + starts[-2], rows, axis=0)
+    first: int
+    rows: int
+    count: int
+    width: int
+
+
+def _block_sums(taps: Sequence[Tap], lead: tuple[int, ...], block: _Block) -> list[jax.Array]:
+    """`_row_sums` of these blocks: `lead` counts the images and what lies before the rows."""
+    first, rows, count, width = block
+    y = taps[0][1]
+    rank = y.ndim - 2
+    height = rows * width if rank == 1 else rows
+    arrays: list[jax.Array] = []
+    for array in itertools.chain.from_iterable((x, b) for x, b, _ in taps):
+        if not any(array is other for other in arrays):
+            arrays.append(array)
+
+    def place(array):
+        return next(n for n, other in enumerate(arrays) if other is array)
 
     def step(position, accumulators):
-        position, block = position // count, position % count
+        position, at = position // count, first + position % count * height
         index = []
         for size in reversed(lead):
             index.append(position % size)
             position = position // size
         index.reverse()
-        at = first + block * rows * (width if rank == 1 else 1)
+        # Copied out once: then the taps are slices at fixed places, which vectorise.
+        copies = lax.optimization_barrier(
+            [_neighbourhood(array, y, [*index, at], height) for array in arrays]
+        )
         added = []
-        for total, (x, y, starts) in zip(accumulators, taps, strict=True):
-            a = read(x, [0, *starts], index, at)
-            b = read(y, [0] * (1 + rank), index, at)
-            products = [a[r] * b[r] for r in range(rows)]
+        for total, (x, b, starts) in zip(accumulators, taps, strict=True):
+            seen = _rows(copies[place(x)], starts, rows, width)
+            answers = _rows(copies[place(b)], (0,) * rank, rows, width)
+            products = [p * q for p, q in zip(seen, answers, strict=True)]
             added.append(total + sum(products[1:], products[0]))
         return tuple(added)
 
-    steps = math.prod(lead) * count
-    zero = jnp.zeros((width, groups), dtype)
-    sums = lax.fori_loop(0, steps, step, (zero,) * len(taps))
+    zero = jnp.zeros((width, y.shape[-1]), y.dtype)
+    sums = lax.fori_loop(0, math.prod(lead) * count, step, (zero,) * len(taps))
     return [jnp.sum(total, axis=0) for total in sums]
+
+
+def _neighbourhood(array: jax.Array, y: jax.Array, index: Sequence[Any], height: int) -> jax.Array:
+    """All that the taps of one block read: (1, .., height, [width], g) and the reach beyond."""
+    for axis, start in enumerate(index):
+        size = height if axis == len(index) - 1 else 1
+        beyond = array.shape[axis] - y.shape[axis]
+        array = lax.dynamic_slice_in_dim(array, start, size + beyond, axis=axis)
+    return array
+
+
+def _rows(block: jax.Array, starts: Sequence[int], rows: int, width: int) -> list[jax.Array]:
+    """The rows of one tap, each (width, g)."""
+    block = block[0]
+    for start in starts[:-2]:
+        block = block[start]
+    if len(starts) == 1:
+        first = [starts[0] + row * width for row in range(rows)]
+        return [block[start : start + width] for start in first]
+    top, left = starts[-2:]
+    return [block[top + row, left : left + width] for row in range(rows)]
 
 
 def _channels_first(a: jax.Array, groups: int) -> jax.Array:
