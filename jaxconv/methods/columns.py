@@ -1,8 +1,8 @@
-"""The kernel's gradient as one matrix product an image: what its kernel entries see, by its outputs.
+"""The kernel's gradient as one matrix product an image, of what the kernel entries see and y.
 
 w[k, i, o] = sum over n, t of (x shifted by k)[n, t, i] y[n, t, o] is, for each image, the product
-of a matrix (positions, kernel entries * i), "im2col", and y as (positions, o). Images come one after
-the other, so that a single one's matrix is in memory. A 1x1 kernel is one product over all images.
+of a matrix (positions, kernel entries * i), "im2col", and y as (positions, o). Images come one
+after the other, so that a single one's matrix is in memory. A 1x1 kernel is one product over all.
 """
 
 import itertools
@@ -38,7 +38,7 @@ def kernel(
     entries = list(itertools.product(*map(range, spec.kernel_size)))
 
     def image(parts, y):
-        """x's parts (n, *space, g * i), y (n, *space', g * o) -> (g, o, entries * i)."""
+        """From x's parts (n, *space, g * i), y (n, *space', g * o) to (g, o, entries * i)."""
         positions = math.prod(y.shape[:-1])
         columns = []
         for k in entries:

@@ -2,7 +2,7 @@
 
 For kernels that see few channels at a time. XLA's CPU reductions over leading axes are slow, and so
 is one stacked accumulator; a loop over blocks of rows that carries one (width, groups) accumulator
-a tap, as a tuple, stays in the cache and vectorises. Each is summed over the width once, at the end.
+a tap, as a tuple, stays in the cache. Each is summed over the width once, at the end.
 """
 
 import itertools
@@ -111,7 +111,7 @@ def _row_sums(taps: Sequence[Tap], size: tuple[int, ...]) -> list[jax.Array]:
         blocks.append(_Block(height // rows * rows, 1, height % rows, width))
     totals = [jnp.zeros((groups,), y.dtype)] * len(taps)
     for block in blocks:
-        if block.count > 0 and block.width > 0:
+        if y.shape[0] > 0 and block.count > 0 and block.width > 0:
             sums = _block_sums(taps, (y.shape[0], *size[:-2]), block)
             totals = [total + part for total, part in zip(totals, sums, strict=True)]
     return totals

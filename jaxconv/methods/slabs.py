@@ -22,7 +22,7 @@ from jaxconv.spec import ConvSpec
 def output(
     x: jax.Array, w: jax.Array, spec: ConvSpec, *, precision=None, dtype: jnp.dtype
 ) -> jax.Array:
-    """y = sum over the leading kernel entries of rank-2 convolutions of shifted x."""
+    """Sum over the leading kernel entries the rank-2 convolutions of shifted x."""
     sums, lead, plane = accumulation_dtype(x, w, dtype), max(spec.rank - 2, 0), _plane(spec)
     pads = [(0, 0, 0), *((lo, hi, 0) for lo, hi in spec.padding[:lead])]
     pads += [(0, 0, 0)] * (x.ndim - len(pads))
