@@ -28,7 +28,7 @@ class Residue(NamedTuple):
     phase: int
     first: int
     step: int
-    count: int
+    number: int
     offset: int
     dilation: int
 
@@ -37,7 +37,7 @@ def residues(kernel: int, stride: int, dilation: int) -> list[Residue]:
     """Split a kernel along one dimension.
 
     >>> residues(3, 2, 1)[0]
-    Residue(phase=0, first=0, step=2, count=2, offset=0, dilation=1)
+    Residue(phase=0, first=0, step=2, number=2, offset=0, dilation=1)
     """
     common = math.gcd(stride, dilation)
     step = stride // common

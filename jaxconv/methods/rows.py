@@ -1,8 +1,8 @@
 """The kernel's gradient as running sums over rows of the image, one a kernel entry.
 
 For kernels that see few channels at a time. XLA's CPU reductions over leading axes are slow, and so
-is one stacked accumulator; a loop over blocks of rows that carries one (width, groups) accumulator
-a tap, as a tuple, stays in the cache. Each is summed over the width once, at the end.
+is one stacked accumulator; a loop over blocks of rows that carries one (n, width, groups)
+accumulator a tap, as a tuple, stays in the cache. Each is summed over the width once, at the end.
 """
 
 import itertools
@@ -25,7 +25,7 @@ Tap = tuple[jax.Array, jax.Array, Sequence[int]]
 ACCUMULATORS = 16
 # Rows that one step adds up before it touches an accumulator, and the elements worth one row.
 ROWS = 8
-ROW_ELEMENTS = 4096
+ROW_ELEMENTS = 65536
 
 
 def kernel(
@@ -61,7 +61,7 @@ def _residue_by_residue(parts, y, spec: ConvSpec, channels: tuple[int, int]) -> 
     w = jnp.zeros((*spec.kernel_size, *channels, spec.groups), y.dtype)
     for entries in each(spec):
         x = parts[tuple(entry.phase for entry in entries)]
-        counts = tuple(entry.count for entry in entries)
+        counts = tuple(entry.number for entry in entries)
         inner = counts[-1] if counts[-1] <= ACCUMULATORS else 1
         outer = (*counts[:-1], counts[-1] // inner, *channels)
 
@@ -98,7 +98,7 @@ def _row_sums(taps: Sequence[Tap], size: tuple[int, ...]) -> list[jax.Array]:
     groups, rank = y.shape[-1], len(size)
     if rank == 1:
         # pieces of the one dimension stand for rows
-        width = max(1, min(size[0], ROW_ELEMENTS // groups))
+        width = max(1, min(size[0], ROW_ELEMENTS // max(1, groups * y.shape[0])))
         pieces = size[0] // width
         blocks = [_Block(0, ROWS, pieces // ROWS, width)]
         blocks.append(_Block(pieces // ROWS * ROWS * width, 1, pieces % ROWS, width))
@@ -111,23 +111,23 @@ def _row_sums(taps: Sequence[Tap], size: tuple[int, ...]) -> list[jax.Array]:
         blocks.append(_Block(height // rows * rows, 1, height % rows, width))
     totals = [jnp.zeros((groups,), y.dtype)] * len(taps)
     for block in blocks:
-        if y.shape[0] > 0 and block.count > 0 and block.width > 0:
-            sums = _block_sums(taps, (y.shape[0], *size[:-2]), block)
+        if y.shape[0] > 0 and block.number > 0 and block.width > 0:
+            sums = _block_sums(taps, size[:-2], block)
             totals = [total + part for total, part in zip(totals, sums, strict=True)]
     return totals
 
 
 class _Block(NamedTuple):
-    """`count` blocks of `rows` rows of `width` positions, from position `first` on."""
+    """`number` blocks of `rows` rows of `width` positions, from position `first` on."""
 
     first: int
     rows: int
-    count: int
+    number: int
     width: int
 
 
 def _block_sums(taps: Sequence[Tap], lead: tuple[int, ...], block: _Block) -> list[jax.Array]:
-    """`_row_sums` of these blocks: `lead` counts the images and what lies before the rows."""
+    """`_row_sums` of these blocks: `lead` is the size of what lies before the rows."""
     first, rows, count, width = block
     y = taps[0][1]
     rank = y.ndim - 2
@@ -159,30 +159,29 @@ def _block_sums(taps: Sequence[Tap], lead: tuple[int, ...], block: _Block) -> li
             added.append(total + sum(products[1:], products[0]))
         return tuple(added)
 
-    zero = jnp.zeros((width, y.shape[-1]), y.dtype)
+    zero = jnp.zeros((y.shape[0], width, y.shape[-1]), y.dtype)
     sums = lax.fori_loop(0, math.prod(lead) * count, step, (zero,) * len(taps))
-    return [jnp.sum(total, axis=0) for total in sums]
+    return [jnp.sum(total, axis=(0, 1)) for total in sums]
 
 
 def _neighbourhood(array: jax.Array, y: jax.Array, index: Sequence[Any], height: int) -> jax.Array:
-    """All that the taps of one block read: (1, .., height, [width], g) and the reach beyond."""
-    for axis, start in enumerate(index):
-        size = height if axis == len(index) - 1 else 1
+    """All that the taps of one block read: (n, 1, .., height, [width], g) and the reach beyond."""
+    for axis, start in enumerate(index, 1):
+        size = height if axis == len(index) else 1
         beyond = array.shape[axis] - y.shape[axis]
         array = lax.dynamic_slice_in_dim(array, start, size + beyond, axis=axis)
     return array
 
 
 def _rows(block: jax.Array, starts: Sequence[int], rows: int, width: int) -> list[jax.Array]:
-    """The rows of one tap, each (width, g)."""
-    block = block[0]
+    """The rows of one tap, each (n, width, g)."""
     for start in starts[:-2]:
-        block = block[start]
+        block = block[:, start]
     if len(starts) == 1:
         first = [starts[0] + row * width for row in range(rows)]
-        return [block[start : start + width] for start in first]
+        return [block[:, start : start + width] for start in first]
     top, left = starts[-2:]
-    return [block[top + row, left : left + width] for row in range(rows)]
+    return [block[:, top + row, left : left + width] for row in range(rows)]
 
 
 def _channels_first(a: jax.Array, groups: int) -> jax.Array:

@@ -66,7 +66,7 @@ def input(
     for entries in each(spec):
         # entry j reads y at u - offset - j dilation: a correlation with the entries reversed
         turned = tuple(
-            e._replace(offset=q - e.offset - (e.count - 1) * e.dilation)
+            e._replace(offset=q - e.offset - (e.number - 1) * e.dilation)
             for e, q in zip(entries, around, strict=True)
         )
         flipped = jnp.flip(subkernel(w, entries, axis=1), tuple(range(1, 1 + spec.rank)))
@@ -164,7 +164,9 @@ def _correlate(
         return total
 
     if looped == 0 and not each_channel:
-        return taps(total, x, w)
+        fused = taps(total, x, w)
+        assert fused is not None  # a kernel has an entry at least
+        return fused
 
     def step(position, total):
         part, weights = x, w
