@@ -21,6 +21,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxconv.choose import select
 from jaxconv.methods import METHODS
+from jaxconv.policy import Policy, Problem
 from jaxconv.spec import Contraction, ConvSpec
 
 # The operands of each contraction, in order.
@@ -43,6 +44,7 @@ def contract(
     *,
     dtype: Any,
     method: str = "auto",
+    policy: Policy | None = None,
     precision: Any = None,
 ) -> jax.Array:
     """Compute one array of the form from the other two.
@@ -54,6 +56,7 @@ def contract(
         spec: the geometry.
         dtype: the result's dtype.
         method: a method's name or "auto".
+        policy: measured choices, for "auto".
         precision: as `jax.lax.Precision`.
 
     Returns:
@@ -66,6 +69,7 @@ def contract(
         spec=spec,
         dtype=jnp.dtype(dtype),
         method=method,
+        policy=policy,
         precision=precision,
     )
     mesh = jax.typeof(a).sharding.mesh
@@ -249,9 +253,10 @@ def _without_repeats(entries):
     return kept
 
 
-def _compute(a, b, *, contraction, spec, dtype, method, precision, platform):
+def _compute(a, b, *, contraction, spec, dtype, method, policy, precision, platform):
     """Run the chosen method on arrays with exactly one batch axis."""
-    chosen = select(contraction, spec, platform, method).method
+    problem = Problem.of(contraction, a, b, spec, dtype=dtype, platform=platform)
+    chosen = select(problem, method, policy).method
     shape = _result_shape(contraction, a, b, spec)
     rank = spec.rank
     a, b = (
@@ -271,7 +276,7 @@ def _lowering(platform: str):
     return mlir.lower_fun(partial(_compute, platform=platform), multiple_results=False)
 
 
-@partial(jax.jit, static_argnames=("contraction", "spec", "dtype", "method", "precision"))
+@partial(jax.jit, static_argnames=("contraction", "spec", "dtype", "method", "policy", "precision"))
 def _compiled(a, b, **params):
     return conv_p.bind(a, b, **params)
 
