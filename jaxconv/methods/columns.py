@@ -3,6 +3,9 @@
 w[k, i, o] = sum over n, t of (x shifted by k)[n, t, i] y[n, t, o] is, for each image, the product
 of a matrix (positions, kernel entries * i), "im2col", and y as (positions, o). Images come one
 after the other, so that a single one's matrix is in memory. A 1x1 kernel is one product over all.
+
+Beside lax it took 0.17 to 0.78 on 1x1 layers and 0.4 on 3x3 of 56x56x64 and 28x28x128, but 1.0 on
+14x14x256, 1.65 on 7x7x512 and 1.8 on 3 input channels (2 AVX-512 cores, 2026-11).
 """
 
 import itertools

@@ -5,7 +5,8 @@ remainder r, and all remainders side by side as output channels, y is convolved 
 interleaved. Kernels that the stride does not divide gain entries of zero.
 
 It pays where x has few channels, as images have: XLA's own method adds each product to x one at a
-time, and its matrices are too narrow.
+time, and its matrices are too narrow. Beside lax it took 0.16 (11x11 s4 of 3 channels) and 0.73 to
+0.8 (7x7 s2 of 3), but 1.2 to 1.6 on 3x3 s2 of 64 and 256 channels (2 AVX-512 cores, 2026-11).
 """
 
 import math
