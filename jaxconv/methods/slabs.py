@@ -2,7 +2,8 @@
 
 XLA's CPU convolution is tuned for rank 2 and an order of magnitude slower beyond. The leading
 spatial dimensions join the batch, and the kernel's leading entries are added up one at a time, in a
-loop, so that one shifted slice at a time is in memory. Beside lax it took 0.32 (3x3x3, 16x56x56x32; 2 AVX-512 cores,
+loop, so that one shifted slice at a time is in memory. Beside lax it took 0.32 (3x3x3 on
+16x56x56x32; 2 AVX-512 cores,
 2026-11).
 """
 
