@@ -8,6 +8,7 @@ from jaxconv.learn.alignment import (
     examine_window,
     find_shift,
 )
+from jaxconv.learn.checkpoints import Checkpoints
 from jaxconv.learn.fit import Fit, fit_kernel
 from jaxconv.learn.layer import fit_conv
 from jaxconv.learn.optimum import Distance, distance_to_optimum
@@ -17,6 +18,7 @@ from jaxconv.learn.state import LearnState, init, predict, step
 from jaxconv.learn.whitening import seen_directions, whiten, window_covariance
 
 __all__ = [
+    "Checkpoints",
     "Distance",
     "Fit",
     "LearnState",

@@ -8,7 +8,7 @@ Multiplied by the inverse covariance every direction shrinks by the same factor 
 
 import functools
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -85,6 +85,12 @@ def _seen(values: np.ndarray) -> np.ndarray:
     return values > 1e-6 * max(values[-1], 0.0)
 
 
+class WhitenState(NamedTuple):
+    """What `whiten` keeps: a checkpoint has to hold the very numbers that a run began with."""
+
+    inverse: jax.Array
+
+
 def whiten(covariance: np.ndarray) -> optax.GradientTransformation:
     """Multiply the kernel's gradient by the inverse covariance of the image's windows.
 
@@ -112,17 +118,15 @@ def whiten(covariance: np.ndarray) -> optax.GradientTransformation:
     seen = _seen(values)
     inverse = (vectors[:, seen] / values[seen]) @ vectors[:, seen].T
 
-    def init(params: Any) -> optax.OptState:
-        del params
-        return optax.EmptyState()
+    def init(params: Any) -> WhitenState:
+        kernel, _ = params
+        return WhitenState(jnp.asarray(inverse, kernel.dtype))
 
-    def update(
-        updates: Any, state: optax.OptState, params: Any = None
-    ) -> tuple[Any, optax.OptState]:
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         del params
         kernel, bias = updates
         # (h, w) -> (h * w,), the covariance's order
-        whitened = jnp.asarray(inverse, kernel.dtype) @ kernel.reshape(-1)
+        whitened = state.inverse @ kernel.reshape(-1)
         return (whitened.reshape(kernel.shape), bias), state
 
     return optax.GradientTransformation(init, update)
