@@ -1,0 +1,155 @@
+"""oneDNN's convolutions, through the plugin of the distribution `jaxconv-onednn` (CPU only).
+
+The plugin is found by its entry point when the first convolution asks for it, never at import.
+oneDNN sums in float32, whatever `precision` says: float32 in full, half precision rounded once.
+"""
+
+import functools
+import math
+from importlib.metadata import entry_points
+from types import ModuleType
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxconv.dtypes import operand_dtype
+from jaxconv.shapes import extent
+from jaxconv.spec import Contraction, ConvSpec
+
+
+def refuses(contraction: Contraction, spec: ConvSpec, dtype: jnp.dtype) -> str | None:
+    """Return why oneDNN does not serve a contraction, in one clause, or None if it does.
+
+    Args:
+        contraction: the array that is left out of the form.
+        spec: the geometry.
+        dtype: what `jaxconv.dtypes.working_dtype` says the method would work in.
+    """
+    del contraction  # all three are offered
+    plugin = _plugin()
+    if isinstance(plugin, str):
+        return plugin
+    if spec.rank > 3:
+        return f"oneDNN has no convolution of rank {spec.rank}"
+    if jnp.dtype(dtype).name not in plugin.dtypes():
+        return f"oneDNN does not compute in {jnp.dtype(dtype).name} on this CPU"
+    return None
+
+
+def output(
+    x: jax.Array, w: jax.Array, spec: ConvSpec, *, precision=None, dtype: jnp.dtype
+) -> jax.Array:
+    """Forward convolution."""
+    del precision
+    spec, outside = _within_onednn(spec)
+    shape = (x.shape[0], *spec.output_size, w.shape[-1])
+    return _call("output", _embed(x, outside), w, spec, shape, dtype)
+
+
+def input(
+    y: jax.Array, w: jax.Array, spec: ConvSpec, *, precision=None, dtype: jnp.dtype
+) -> jax.Array:
+    """Backward by data."""
+    del precision
+    spec, outside = _within_onednn(spec)
+    shape = (y.shape[0], *spec.input_size, w.shape[-2] * spec.groups)
+    x = _call("input", y, w, spec, shape, dtype)
+    return _embed(x, [(-lo, -hi) for lo, hi in outside])
+
+
+def kernel(
+    x: jax.Array, y: jax.Array, spec: ConvSpec, *, precision=None, dtype: jnp.dtype
+) -> jax.Array:
+    """Backward by weights."""
+    del precision
+    spec, outside = _within_onednn(spec)
+    shape = (*spec.kernel_size, x.shape[-1] // spec.groups, y.shape[-1])
+    return _call("kernel", _embed(x, outside), y, spec, shape, dtype)
+
+
+CONTRACTIONS = {"output": output, "input": input, "kernel": kernel}
+
+
+@functools.cache
+def _plugin() -> ModuleType | str:
+    """The plugin with its handlers registered, or why there is none."""
+    found = entry_points(group="jaxconv.methods", name="onednn")
+    if not found:
+        return "the plugin jaxconv-onednn is not installed"
+    try:
+        plugin = next(iter(found)).load()
+        for contraction, capsule in plugin.capsules().items():
+            jax.ffi.register_ffi_target(_target(contraction), capsule, platform="cpu")
+    except (ImportError, OSError, AttributeError) as error:
+        return f"the plugin jaxconv-onednn does not load ({error})"
+    return plugin
+
+
+def _target(contraction: str) -> str:
+    return f"jaxconv_onednn_{contraction}"
+
+
+def _within_onednn(spec: ConvSpec) -> tuple[ConvSpec, list[tuple[int, int]]]:
+    """The spec with the padding that oneDNN takes, and what to pad (or cut) x by before it.
+
+    oneDNN takes no negative padding, and its kernels are made for padding below the kernel's
+    extent.
+    """
+    pads, outside, sizes = [], [], []
+    for n, k, d, (lo, hi) in zip(
+        spec.input_size, spec.kernel_size, spec.dilation, spec.padding, strict=True
+    ):
+        most = extent(k, d) - 1
+        before, after = min(max(lo, 0), most), min(max(hi, 0), most)
+        if n + lo + hi - before - after < 1:  # cut away beyond what is there: pad all of it here
+            before = after = 0
+        pads.append((before, after))
+        outside.append((lo - before, hi - after))
+        sizes.append(n + lo - before + hi - after)
+    inner = ConvSpec(
+        spec.stride, spec.dilation, tuple(pads), spec.groups, tuple(sizes), spec.kernel_size
+    )
+    return inner, outside
+
+
+def _embed(x: jax.Array, outside: list[tuple[int, int]]) -> jax.Array:
+    """Pad (or cut) the spatial dimensions of (n, *space, channels)."""
+    if not any(map(any, outside)):
+        return x
+    config = [(0, 0, 0), *((lo, hi, 0) for lo, hi in outside), (0, 0, 0)]
+    return lax.pad(x, jnp.zeros((), x.dtype), config)
+
+
+def _call(
+    contraction: str,
+    a: jax.Array,
+    b: jax.Array,
+    spec: ConvSpec,
+    shape: tuple[int, ...],
+    dtype: jnp.dtype,
+) -> jax.Array:
+    if not (math.prod(a.shape) and math.prod(b.shape) and math.prod(shape)):
+        return jnp.zeros(shape, dtype)
+    common = operand_dtype(a, b, jnp.dtype(jnp.float32))
+    result = common if dtype == common else jnp.dtype(jnp.float32)
+    before, after = zip(*spec.padding, strict=True)
+    call = jax.ffi.ffi_call(
+        _target(contraction), jax.ShapeDtypeStruct(shape, result), vmap_method="sequential"
+    )
+    computed = call(
+        a.astype(common),
+        b.astype(common),
+        stride=_integers(spec.stride),
+        dilation=_integers(spec.dilation),
+        before=_integers(before),
+        after=_integers(after),
+        groups=np.int64(spec.groups),
+        devices=np.int64(1),
+    )
+    return computed.astype(dtype)
+
+
+def _integers(values: tuple[int, ...]) -> np.ndarray:
+    return np.asarray(values, np.int64)
