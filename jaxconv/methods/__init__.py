@@ -3,17 +3,29 @@
 A method is up to three functions, one a contraction of the trilinear form, that all have the
 signature `(a, b, spec, *, precision, dtype) -> array`: two of the three arrays with one batch axis
 (x: (n, *space, in), w: (*kernel, in // groups, out), y: (n, *space', out)), the geometry, and the
-dtype of the result. `METHODS` is the one list of them.
+dtype of the result. `METHODS` is the one list of them. A method that does not serve everywhere says
+where, and why: `REFUSES` has a function `(contraction, spec, dtype) -> reason or None` for it.
 """
 
 from collections.abc import Callable, Mapping
 
 import jax
+import jax.numpy as jnp
 
-from jaxconv.methods import lax, loops, taps
+from jaxconv.methods import lax, loops, onednn, taps
+from jaxconv.spec import Contraction, ConvSpec
 
 METHODS: Mapping[str, Mapping[str, Callable[..., jax.Array]]] = {
     "lax": lax.CONTRACTIONS,
     "loops": loops.CONTRACTIONS,
+    "onednn": onednn.CONTRACTIONS,
     "taps": taps.CONTRACTIONS,
 }
+
+REFUSES: Mapping[str, Callable[[Contraction, ConvSpec, jnp.dtype], str | None]] = {
+    "onednn": onednn.refuses,
+}
+
+# Methods whose compiled programs call into a library of this process: no such program can be
+# exported, and XLA cannot partition it.
+CALLS_OUT = frozenset({"onednn"})

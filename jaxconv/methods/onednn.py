@@ -146,7 +146,8 @@ def _call(
         before=_integers(before),
         after=_integers(after),
         groups=np.int64(spec.groups),
-        devices=np.int64(1),
+        # inside `shard_map` the devices of the mesh share the threads
+        devices=np.int64(max(1, jax.typeof(a).sharding.mesh.size)),
     )
     return computed.astype(dtype)
 
