@@ -98,9 +98,10 @@ def accumulation_dtype(a: jax.Array, b: jax.Array, dtype: jnp.dtype) -> jnp.dtyp
 
 
 def working_dtype(a: jax.Array, b: jax.Array, dtype: jnp.dtype) -> jnp.dtype:
-    """Return what a method is to work in: the operands' dtype, or the sums' beyond float32."""
+    """Return what a method is to work in: the operands' dtype, or that of sums beyond float32."""
     sums = accumulation_dtype(a, b, dtype)
-    return operand_dtype(a, b, sums) if sums == jnp.float32 else sums
+    wide = jnp.issubdtype(sums, jnp.inexact) and sums != jnp.float32
+    return sums if wide else operand_dtype(a, b, sums)
 
 
 def check_bias(

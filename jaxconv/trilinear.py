@@ -20,8 +20,8 @@ from jax.interpreters import ad, batching, mlir
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxconv.choose import select
-from jaxconv.dtypes import working_dtype
 from jaxconv.methods import METHODS
+from jaxconv.policy import Policy, Problem
 from jaxconv.spec import Contraction, ConvSpec
 
 # The operands of each contraction, in order.
@@ -44,6 +44,7 @@ def contract(
     *,
     dtype: Any,
     method: str = "auto",
+    policy: Policy | None = None,
     precision: Any = None,
 ) -> jax.Array:
     """Compute one array of the form from the other two.
@@ -55,6 +56,7 @@ def contract(
         spec: the geometry.
         dtype: the result's dtype.
         method: a method's name or "auto".
+        policy: measured choices, for "auto".
         precision: as `jax.lax.Precision`.
 
     Returns:
@@ -67,6 +69,7 @@ def contract(
         spec=spec,
         dtype=jnp.dtype(dtype),
         method=method,
+        policy=policy,
         precision=precision,
     )
     mesh = jax.typeof(a).sharding.mesh
@@ -250,10 +253,10 @@ def _without_repeats(entries):
     return kept
 
 
-def _compute(a, b, *, contraction, spec, dtype, method, precision, platform, alone=None):
+def _compute(a, b, *, contraction, spec, dtype, method, policy, precision, platform, alone=None):
     """Run the chosen method on arrays with exactly one batch axis."""
-    works_in = working_dtype(a, b, dtype)
-    chosen = select(contraction, spec, platform, method, dtype=works_in, alone=alone).method
+    problem = Problem.of(contraction, a, b, spec, dtype=dtype, platform=platform)
+    chosen = select(problem, method, policy, alone=alone).method
     shape = _result_shape(contraction, a, b, spec)
     rank = spec.rank
     a, b = (
@@ -291,7 +294,7 @@ def _alone(module) -> str | None:
     return None if devices == 1 else "XLA partitions the program over several devices"
 
 
-@partial(jax.jit, static_argnames=("contraction", "spec", "dtype", "method", "precision"))
+@partial(jax.jit, static_argnames=("contraction", "spec", "dtype", "method", "policy", "precision"))
 def _compiled(a, b, **params):
     return conv_p.bind(a, b, **params)
 

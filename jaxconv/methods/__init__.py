@@ -3,8 +3,9 @@
 A method is up to three functions, one a contraction of the trilinear form, that all have the
 signature `(a, b, spec, *, precision, dtype) -> array`: two of the three arrays with one batch axis
 (x: (n, *space, in), w: (*kernel, in // groups, out), y: (n, *space', out)), the geometry, and the
-dtype of the result. `METHODS` is the one list of them. A method that does not serve everywhere says
-where, and why: `REFUSES` has a function `(contraction, spec, dtype) -> reason or None` for it.
+dtype of the result. `METHODS` is the one list of them. A method that cannot serve every spec and
+dtype has a function `refuses(contraction, spec, dtype)`, which returns why not, or None; `REFUSES`
+lists those.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,11 +22,10 @@ METHODS: Mapping[str, Mapping[str, Callable[..., jax.Array]]] = {
     "onednn": onednn.CONTRACTIONS,
     "taps": taps.CONTRACTIONS,
 }
-
 REFUSES: Mapping[str, Callable[[Contraction, ConvSpec, jnp.dtype], str | None]] = {
     "onednn": onednn.refuses,
 }
 
-# Methods whose compiled programs call into a library of this process: no such program can be
-# exported, and XLA cannot partition it.
+# Methods whose compiled programs call into a library of this process: they are for CPUs, no such
+# program can be exported, and XLA cannot partition it.
 CALLS_OUT = frozenset({"onednn"})

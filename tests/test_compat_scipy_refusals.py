@@ -1,0 +1,127 @@
+"""What the `scipy` face refuses, with the whole message."""
+
+import re
+
+import jax
+import numpy as np
+import pytest
+
+from jaxconv.compat.scipy import ndimage, signal
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda: signal.convolve([1], [[2]]),
+            ValueError,
+            "convolve: volume and kernel should have the same dimensionality, got shapes (1,) and "
+            "(1, 1)",
+        ),
+        (
+            lambda: signal.correlate([1], [2], mode="spam"),
+            ValueError,
+            "correlate: mode='spam'. Acceptable mode flags are 'valid', 'same', or 'full'.",
+        ),
+        (
+            lambda: signal.convolve([1], [2], method="bacon"),
+            ValueError,
+            "convolve: method='bacon'. Acceptable method flags are 'auto', 'direct', or 'fft'.",
+        ),
+        (
+            lambda: signal.convolve([], [2]),
+            ValueError,
+            "convolve: in1 cannot be empty, got shape (0,)",
+        ),
+        (
+            lambda: signal.fftconvolve(np.ones((2, 3)), np.ones((3, 2)), mode="valid"),
+            ValueError,
+            "fftconvolve: For 'valid' mode, one must be at least as large as the other in every "
+            "dimension; got shapes (2, 3) and (3, 2)",
+        ),
+        (
+            lambda: signal.oaconvolve([1, 2], [2, 3], axes=[1]),
+            ValueError,
+            "oaconvolve: axes=[1]: axes exceeds dimensionality of input, which is 1",
+        ),
+        (
+            lambda: signal.fftconvolve(np.ones((2, 3)), np.ones((3, 3)), axes=1),
+            ValueError,
+            "fftconvolve: incompatible shapes for in1 and in2: (2, 3) and (3, 3); axis 0 is not "
+            "convolved and does not broadcast",
+        ),
+        (
+            lambda: signal.convolve2d([1], [2]),
+            ValueError,
+            "convolve2d inputs must both be 2-D arrays, got shapes (1,) and (1,)",
+        ),
+        (
+            lambda: signal.correlate2d([[1]], [[2]], boundary="reflect"),
+            ValueError,
+            "correlate2d: boundary='reflect'. Acceptable boundary flags are 'fill', 'circular' (or "
+            "'wrap'), and 'symmetric' (or 'symm').",
+        ),
+        (
+            lambda: signal.convolve2d([[1]], [[2]], fillvalue=1j),
+            ValueError,
+            "convolve2d: could not cast `fillvalue` directly to the output type int32: it is "
+            "complex",
+        ),
+        (
+            lambda: signal.sepfir2d(np.ones((3, 3)), [1, 2], [1]),
+            ValueError,
+            "sepfir2d: hrow has 2 elements; hrow and hcol must be odd length",
+        ),
+        (
+            lambda: ndimage.correlate(np.ones(3), [1], output=np.zeros(3)),
+            TypeError,
+            "correlate: output is an array of shape (3,), but JAX's arrays are immutable; pass "
+            "output=float64 and use the array that is returned",
+        ),
+        (
+            lambda: ndimage.convolve(np.ones(3), [1], mode="zeros"),
+            RuntimeError,
+            "convolve: mode='zeros': boundary mode not supported; use 'reflect', 'grid-mirror', "
+            "'mirror', 'nearest', 'wrap', 'grid-wrap', 'constant', 'grid-constant'",
+        ),
+        (
+            lambda: ndimage.correlate(np.ones((3, 3)), [1, 2]),
+            RuntimeError,
+            "correlate: weights.ndim (1) must match len(axes) (2), and no axis may be empty; "
+            "weights.shape=(2,)",
+        ),
+        (
+            lambda: ndimage.correlate1d(np.ones(3), [1, 2], origin=1),
+            ValueError,
+            "correlate1d: Invalid origin 1 for 2 weights; origin must satisfy -(size // 2) <= "
+            "origin <= (size - 1) // 2",
+        ),
+        (
+            lambda: ndimage.uniform_filter(np.ones((3, 3)), (3, 3, 3)),
+            RuntimeError,
+            "uniform_filter: size=(3, 3, 3): sequence argument must have length equal to input "
+            "rank or to len(axes), which is 2",
+        ),
+        (
+            lambda: ndimage.sobel(np.ones((3, 3)), axis=2),
+            ValueError,
+            "sobel: axis 2 is out of bounds for array of dimension 2",
+        ),
+        (
+            lambda: ndimage.gaussian_filter(np.ones(3), 1.0, radius=1.5),
+            ValueError,
+            "gaussian_filter: radius=1.5: Radius must be a nonnegative integer.",
+        ),
+    ],
+)
+def test_refusals(call, error, message):
+    with pytest.raises(error, match=f"^{re.escape(message)}$"):
+        call()
+
+
+def test_a_traced_width_needs_a_radius():
+    with pytest.raises(TypeError) as caught:
+        jax.grad(lambda sigma: ndimage.gaussian_filter(np.ones(3), sigma).sum())(1.0)
+    assert str(caught.value) == (
+        "gaussian_filter: sigma is traced here, so the filter's size is unknown; give radius"
+    )
