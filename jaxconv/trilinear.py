@@ -311,4 +311,4 @@ ad.primitive_jvps[conv_p] = _jvp
 ad.primitive_transposes[conv_p] = _transpose
 batching.primitive_batchers[conv_p] = _batch
 mlir.register_lowering(conv_p, _lowering("other"))
-mlir.register_lowering(conv_p, _cpu_lowering, platform="cpu", cacheable=False)
+mlir.register_lowering(conv_p, _cpu_lowering, platform="cpu")

@@ -101,6 +101,19 @@ def learn(
         raise typer.Exit(2) from None
 
 
+@app.command()
+def info(
+    *,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object instead of tables.")
+    ] = False,
+) -> None:
+    """Print versions, devices, and which methods are at hand here, and why not."""
+    from jaxconv.cli import info as command
+
+    command.run(as_json=json)
+
+
 def run(arguments: list[str]) -> int:
     """Run the app; usage mistakes too are one line and exit code 2."""
     try:

@@ -38,6 +38,14 @@ def refuses(contraction: Contraction, spec: ConvSpec, dtype: jnp.dtype) -> str |
     return None
 
 
+def describe() -> str | None:
+    """Return which oneDNN is at hand and the dtypes it computes in here, or None if there is none."""
+    plugin = _plugin()
+    if isinstance(plugin, str):
+        return None
+    return f"oneDNN {plugin.version()}, {', '.join(plugin.dtypes())}"
+
+
 def output(
     x: jax.Array, w: jax.Array, spec: ConvSpec, *, precision=None, dtype: jnp.dtype
 ) -> jax.Array:
@@ -132,7 +140,10 @@ def _call(
 ) -> jax.Array:
     if not (math.prod(a.shape) and math.prod(b.shape) and math.prod(shape)):
         return jnp.zeros(shape, dtype)
+    _plugin()  # registers its handlers
     common = operand_dtype(a, b, jnp.dtype(jnp.float32))
+    if contraction == "kernel" and common == jnp.float16:
+        common = jnp.dtype(jnp.float32)  # in float16 oneDNN 3.2 has only its reference loops here
     result = common if dtype == common else jnp.dtype(jnp.float32)
     before, after = zip(*spec.padding, strict=True)
     call = jax.ffi.ffi_call(

@@ -3,8 +3,10 @@
 #define JAXCONV_PLAN_H_
 
 #include <memory>
+#include <optional>
 #include <string>
 
+#include "depthwise.h"
 #include "problem.h"
 
 namespace jaxconv {
@@ -20,7 +22,7 @@ class Plan {
   // Computes the missing one of the three arrays.
   void Run(void* x, void* w, void* y) const;
 
-  // oneDNN's name of the implementation, such as "jit:avx512_core".
+  // oneDNN's name of the implementation, such as "jit:avx512_core", or ours.
   const std::string& implementation() const { return implementation_; }
 
  private:
@@ -37,6 +39,9 @@ class Plan {
   void AddSide(int place, int argument, const dnnl::memory::desc& user, const dnnl::memory::desc& inner,
                bool result);
 
+  // set where this library's own kernel serves, and oneDNN is not asked
+  std::optional<Depthwise> depthwise_;
+  int64_t threads_;
   dnnl::primitive primitive_;
   dnnl::memory::desc scratchpad_;
   std::string implementation_;
