@@ -113,6 +113,24 @@ def test_the_gradient_of_a_large_depthwise_kernel(case):
     cases.assert_matches(w, "kernel", x, y, spec)
 
 
+WRONG_IN_ONEDNN = (
+    ("float32", (1, 54, 4), (7, 2, 16), {"groups": 2, "stride": 2, "dilation": 3, "padding": 18}),
+    ("bfloat16", (1, 8, 3, 2, 4), (2, 1, 3, 4, 4), {"stride": 3, "padding": (0, 0, 1)}),
+    ("bfloat16", (3, 19, 1, 32), (5, 3, 32, 16), {"stride": (3, 2), "padding": (2, 1)}),
+)
+
+
+@pytest.mark.parametrize(("dtype", "x", "w", "arguments"), WRONG_IN_ONEDNN)
+def test_what_onednn_itself_computes_wrongly(dtype, x, w, arguments):
+    """Padding where stride meets dilation; entries of the kernel that see nothing but padding."""
+    if dtype not in plugin.dtypes():
+        pytest.skip(f"oneDNN does not compute in {dtype} on this CPU")
+    case = cases.Case("", x, w, arguments)
+    x, y = case.operands("kernel", dtype)
+    f = partial(contract, "kernel", spec=case.spec, dtype="float32", method="onednn")
+    cases.assert_matches(jax.jit(f)(x, y), "kernel", x, y, case.spec)
+
+
 def test_bfloat16_sums_are_rounded_once():
     x = np.concatenate([np.ones(256), np.full(256, 1 / 256)]).astype(jnp.bfloat16)[:, None]
     w = np.ones((512, 1, 1)).astype(jnp.bfloat16)
