@@ -8,6 +8,7 @@ A vmapped axis joins the index class that its arrays share: n (x and y), i (x an
 or, on all three, g. So every derivative and every vmap of a convolution is again a `conv_p`.
 """
 
+import contextlib
 import dataclasses
 import math
 from functools import partial
@@ -263,8 +264,13 @@ def _compute(a, b, *, contraction, spec, dtype, method, policy, precision, platf
         array if name == "w" else _one_batch_axis(array, rank)
         for name, array in zip(OPERANDS[contraction], (a, b), strict=True)
     )
-    result = METHODS[chosen][contraction](a, b, spec, precision=precision, dtype=dtype)
-    return result.reshape(shape)
+    # lowered after `with jax.enable_x64():` around a part of a program is left, 64 bits stay 64
+    wide = any(
+        (d.itemsize > 4 and d.kind in "iuf") or d.itemsize > 8 for d in (a.dtype, b.dtype, dtype)
+    )
+    with jax.enable_x64(True) if wide else contextlib.nullcontext():
+        result = METHODS[chosen][contraction](a, b, spec, precision=precision, dtype=dtype)
+        return result.reshape(shape)
 
 
 def _one_batch_axis(array, rank: int):

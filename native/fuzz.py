@@ -110,7 +110,9 @@ def main() -> int:
             print(line, flush=True)
     seconds = time.perf_counter() - started
     last = options.seed + options.count - 1
-    print(f"seeds {options.seed} to {last}: {options.count} specs, {failures} wrong, {seconds:.0f} s")
+    print(
+        f"seeds {options.seed} to {last}: {options.count} specs, {failures} wrong, {seconds:.0f} s"
+    )
     print(", ".join(f"{kind}: {count}" for kind, count in sorted(kinds.items())))
     print(jaxconv_onednn.cache_info())
     return 1 if failures else 0

@@ -173,7 +173,9 @@ def network():
     x, w = jnp.asarray(arrays["x"]), jnp.asarray(arrays["w"])
 
     def plain(x, w):
-        return (jaxconv.conv(x, w, **NETWORK.arguments, method="lax", precision="highest") ** 2).sum()
+        return (
+            jaxconv.conv(x, w, **NETWORK.arguments, method="lax", precision="highest") ** 2
+        ).sum()
 
     return x, w, jax.jit(jax.grad(plain, (0, 1)))(x, w)
 

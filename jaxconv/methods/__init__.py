@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 import jax
 import jax.numpy as jnp
 
-from jaxconv.methods import lax, loops, onednn, taps
+from jaxconv.methods import columns, fft, lax, loops, onednn, phases, products, slabs, taps
 from jaxconv.spec import Contraction, ConvSpec
 
 METHODS: Mapping[str, Mapping[str, Callable[..., jax.Array]]] = {
@@ -21,8 +21,15 @@ METHODS: Mapping[str, Mapping[str, Callable[..., jax.Array]]] = {
     "loops": loops.CONTRACTIONS,
     "onednn": onednn.CONTRACTIONS,
     "taps": taps.CONTRACTIONS,
+    "fft": fft.CONTRACTIONS,
+    "columns": columns.CONTRACTIONS,
+    "phases": phases.CONTRACTIONS,
+    "products": products.CONTRACTIONS,
+    "slabs": slabs.CONTRACTIONS,
 }
 REFUSES: Mapping[str, Callable[[Contraction, ConvSpec, jnp.dtype], str | None]] = {
+    "fft": fft.refuses,
+    "columns": columns.refuses,
     "onednn": onednn.refuses,
 }
 
