@@ -157,8 +157,13 @@ def filtered(x: np.ndarray, kernel: Kernel, *, mode: str, cut: bool) -> np.ndarr
     done = []
     for n, plane in enumerate(planes):
         own = n if len(kernel.planes) == 3 else 0
-        size = {"mode": "valid"} if cut else {"mode": "same", "boundary": mode}
-        y = correlate(jnp.asarray(plane), jnp.asarray(kernel.planes[own], jnp.float32), **size)
+        size = "valid" if cut else "same"
+        y = correlate(
+            jnp.asarray(plane),
+            jnp.asarray(kernel.planes[own], jnp.float32),
+            mode=size,
+            boundary=mode,
+        )
         done.append(np.asarray(y) + np.float32(kernel.bias[own]))
     return done[0] if x.ndim == 2 else np.stack(done, axis=-1)
 

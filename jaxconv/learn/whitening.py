@@ -127,7 +127,7 @@ def whiten(covariance: np.ndarray) -> optax.GradientTransformation:
         kernel, _ = params
         return WhitenState(jnp.asarray(inverse, kernel.dtype))
 
-    def update(updates: Any, state: WhitenState, params: Any = None) -> tuple[Any, WhitenState]:
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         del params
         kernel, bias = updates
         # (h, w) -> (h * w,), the covariance's order
