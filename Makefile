@@ -16,9 +16,10 @@ learn: $(VENV)/.cli
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-# Every case of SciPy's own tests against jaxconv.compat.scipy: hours; `make test` runs a sample.
+# Every case of SciPy's own tests against jaxconv.compat.scipy, about half an hour on two cores;
+# `make test` runs a sample.
 test-peers: $(VENV)/.test
-	$(BIN)/python tests/peers/run.py --whole --limit 20000
+	$(BIN)/python tests/peers/run.py --whole --limit 20000 --markdown README.md
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

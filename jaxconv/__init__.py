@@ -16,6 +16,7 @@ Channels last: x (*batch, *space, in), w (*kernel, in // groups, out), y (*batch
 | `jaxconv.linen`, `jaxconv.nnx` | Flax modules |
 | `jaxconv.learn` | kernels from input and output |
 | `accelerate`, `explain` | any function's convolutions onto this core, what becomes of each |
+| `tune`, `Policy` | which method is fastest for each of them on this device |
 | `jaxconv.compat`: `lax`, `torch`, `scipy` | other libraries' signatures |
 """
 
@@ -25,12 +26,15 @@ from jaxconv.explain import explain
 from jaxconv.functional import conv, conv_transpose
 from jaxconv.padding import pad, unpad
 from jaxconv.planes import convolve, corr2d, correlate
+from jaxconv.policy import Policy
 from jaxconv.receptive import receptive_field
 from jaxconv.sizes import input_size, output_size
 from jaxconv.streaming import causal_conv1d
+from jaxconv.tune import tune
 from jaxconv.windows import fold, unfold
 
 __all__ = [
+    "Policy",
     "accelerate",
     "causal_conv1d",
     "conv",
@@ -45,6 +49,7 @@ __all__ = [
     "output_size",
     "pad",
     "receptive_field",
+    "tune",
     "unfold",
     "unpad",
 ]

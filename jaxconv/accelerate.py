@@ -25,12 +25,16 @@ from jax.extend.core import (
     primitives,
 )
 
-from jaxconv.choose import check_method
+from jaxconv.choose import check_method, check_policy
+from jaxconv.policy import Policy
 from jaxconv.reading import perform, read
 from jaxconv.tracing import trace
+from jaxconv.trilinear import conv_p
 
 
-def accelerate(f: Callable[..., Any], *, method: str = "auto") -> Callable[..., Any]:
+def accelerate(
+    f: Callable[..., Any], *, method: str = "auto", policy: Policy | None = None
+) -> Callable[..., Any]:
     """Return the same function with every `lax.conv_general_dilated` inside it on this core.
 
         accelerate(f)(*args, **kwargs) = f(*args, **kwargs)
@@ -46,14 +50,16 @@ def accelerate(f: Callable[..., Any], *, method: str = "auto") -> Callable[..., 
             strings, NumPy's arrays, modules) is handed to it as it comes; what it returns
             may be any pytree. It must be pure, as for `jax.jit`: what it changes in place in its
             arguments (the running mean of a `flax.nnx.BatchNorm`) is lost, so return it.
-        method: "auto", or the name of a method to be used wherever it offers the contraction.
+        method: "auto", or the name of a method to be used wherever it can serve; this core's own
+            convolutions inside f get it too, where they say "auto".
+        policy: what `jaxconv.tune` measured, handed on likewise.
 
     Returns:
         A function with f's signature. Convolutions that are none of the contractions stay with lax;
         `jaxconv.explain` lists them.
 
     Raises:
-        TypeError: f cannot be called.
+        TypeError: f cannot be called, or policy is none.
         ValueError: there is no such method.
 
     Example:
@@ -72,7 +78,7 @@ def accelerate(f: Callable[..., Any], *, method: str = "auto") -> Callable[..., 
     """
     if not callable(f):
         raise TypeError(f"accelerate: f={f!r} must be a function, not {type(f).__name__}")
-    rewriter = _Rewriter(check_method("accelerate", method))
+    rewriter = _Rewriter(check_method("accelerate", method), check_policy("accelerate", policy))
 
     def accelerated(*args: Any, **kwargs: Any) -> Any:
         return rewriter.call(f, *args, **kwargs)
@@ -88,8 +94,12 @@ _Memory = weakref.WeakKeyDictionary[_Jaxpr, _Jaxpr | None]
 class _Rewriter:
     """Rewrites jaxprs: the same one always to the same one, so that compilations are kept."""
 
-    def __init__(self, method: str):
-        self._method = method
+    def __init__(self, method: str, policy: Policy | None):
+        self._numerics = {"method": method, "policy": policy}
+        # this core's own convolutions change only where there is something to hand on
+        asked = method != "auto" or policy is not None
+        ours = (conv_p,) if asked else ()
+        self._convolutions = (primitives.conv_general_dilated_p, *ours)
         # None where nothing changes: no entry may hold its own key alive
         self._rewritten: _Memory[Jaxpr] = weakref.WeakKeyDictionary()
         self._closed_ones: _Memory[ClosedJaxpr] = weakref.WeakKeyDictionary()
@@ -152,7 +162,10 @@ class _Rewriter:
         """The same equation, one with rewritten jaxprs inside, or a jaxpr in its place."""
         if equation.primitive is primitives.conv_general_dilated_p:
             return self._convolution(equation)
-        if not any(_has_convolution(inner) for inner in jaxprs_in_params(equation.params)):
+        if equation.primitive in self._convolutions:  # one of ours
+            said = equation.params["method"] != "auto" or equation.params["policy"] is not None
+            return equation if said else equation.replace(params=equation.params | self._numerics)
+        if not any(self._has_convolution(inner) for inner in jaxprs_in_params(equation.params)):
             return equation
         if equation.primitive is primitives.custom_jvp_call_p:
             return _traced(self._custom_jvp(equation), equation)
@@ -183,7 +196,7 @@ class _Rewriter:
         reading = read(lhs, rhs, out, equation.params)
         if isinstance(reading, str):
             return equation
-        numerics = {"method": self._method, "precision": equation.params["precision"]}
+        numerics = {**self._numerics, "precision": equation.params["precision"]}
         return _traced(lambda a, b: perform(reading, a, b, out, **numerics), equation)
 
     def _custom_jvp(self, equation: JaxprEqn) -> Callable[..., Any]:
@@ -238,13 +251,12 @@ class _Rewriter:
             check_vma=params["check_vma"],
         )
 
-
-def _has_convolution(jaxpr: Jaxpr) -> bool:
-    return any(
-        equation.primitive is primitives.conv_general_dilated_p
-        or any(_has_convolution(inner) for inner in jaxprs_in_params(equation.params))
-        for equation in jaxpr.eqns
-    )
+    def _has_convolution(self, jaxpr: Jaxpr) -> bool:
+        return any(
+            equation.primitive in self._convolutions
+            or any(self._has_convolution(inner) for inner in jaxprs_in_params(equation.params))
+            for equation in jaxpr.eqns
+        )
 
 
 def _traced(function: Callable[..., Any], equation: JaxprEqn) -> ClosedJaxpr:

@@ -1,9 +1,12 @@
 """Which method computes a contraction, decided from static facts only, with the reason."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from jaxconv.methods import METHODS
-from jaxconv.spec import Contraction, ConvSpec
+import jax.numpy as jnp
+
+from jaxconv.methods import METHODS, REFUSES
+from jaxconv.policy import Policy, Problem
 
 
 class Choice(NamedTuple):
@@ -25,25 +28,54 @@ def check_method(caller: str, method: Any) -> str:
     return method
 
 
-def select(contraction: Contraction, spec: ConvSpec, platform: str, method: str = "auto") -> Choice:
-    """Return the method for one contraction on one platform.
+def check_policy(caller: str, policy: Any) -> Policy | None:
+    """Return `policy` if it is one, or None.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if policy is not None and not isinstance(policy, Policy):
+        raise TypeError(
+            f"{caller}: policy must be a jaxconv.policy.Policy or None, not "
+            f"{type(policy).__name__}; jaxconv.tune makes one"
+        )
+    return policy
+
+
+def refusal(problem: Problem, method: str) -> str | None:
+    """Return why a method cannot serve a problem, or None if it can."""
+    if problem.contraction not in METHODS[method]:
+        return f"{method} does not offer this contraction"
+    if method in REFUSES:
+        return REFUSES[method](problem.contraction, problem.spec, jnp.dtype(problem.dtype))
+    return None
+
+
+def select(problem: Problem, method: str = "auto", policy: Mapping | None = None) -> Choice:
+    """Return the method for one contraction.
 
     Args:
-        contraction: the array that is left out of the form.
-        spec: the geometry.
-        platform: "cpu", or anything else, which takes XLA's own convolution.
-        method: "auto", or the name of a method that is to be used wherever it offers the
-            contraction.
+        problem: all that is known before the arrays are.
+        method: "auto", or the name of a method that is to be used wherever it can serve.
+        policy: measured choices, which go before the rules where method is "auto".
 
     Example:
+        >>> from jaxconv.spec import ConvSpec
         >>> spec = ConvSpec((1,), (1,), ((0, 0),), 4, (8,), (3,))
-        >>> select("output", spec, "cpu").method, select("kernel", spec, "cpu").method
-        ('lax', 'taps')
+        >>> problem = Problem("output", spec, 2, 1, 1, "float32", "cpu")
+        >>> select(problem, "loops")
+        Choice(method='loops', reason='asked for')
     """
-    if method != "auto":
-        if contraction in METHODS[method]:
-            return Choice(method, "asked for")
-        return Choice("lax", f"{method} does not offer this contraction")
-    if platform == "cpu" and contraction == "kernel" and spec.groups > 1:
+    wanted, reason = method, "asked for"
+    if method == "auto":
+        if policy is None or problem not in policy:
+            return _by_rule(problem)
+        wanted, reason = policy[problem], "the policy's"
+    why_not = refusal(problem, wanted) if wanted in METHODS else f"there is no method {wanted}"
+    return Choice("lax", why_not) if why_not else Choice(wanted, reason)
+
+
+def _by_rule(problem: Problem) -> Choice:
+    if problem.platform == "cpu" and problem.contraction == "kernel" and problem.spec.groups > 1:
         return Choice("taps", "XLA's CPU convolution takes a scalar loop for batch_group_count")
     return Choice("lax", "XLA's own convolution")

@@ -7,7 +7,7 @@ import jax
 from jax.extend.core import Jaxpr, JaxprEqn, jaxprs_in_params, primitives
 
 from jaxconv.choose import select
-from jaxconv.reading import read
+from jaxconv.reading import problem_of
 from jaxconv.spec import ConvSpec
 from jaxconv.tracing import trace
 from jaxconv.trilinear import conv_p
@@ -110,16 +110,14 @@ def _explained(equation: JaxprEqn, platform: str, where: str) -> Convolution:
     a, b = (atom.aval for atom in equation.invars)
     out = equation.outvars[0].aval
     shapes = f"{_shape(a)} * {_shape(b)} -> {_shape(out)}"
-    params = equation.params
-    if equation.primitive is conv_p:
-        contraction, spec = params["contraction"], params["spec"]
-        choice = select(contraction, spec, platform, params["method"])
-        return Convolution(where, "jaxconv", contraction, shapes, spec, *choice)
-    reading = read(a, b, out, params)
-    if isinstance(reading, str):
-        return Convolution(where, "lax", "none", shapes, None, "lax", f"stays with lax: {reading}")
-    choice = select(reading.contraction, reading.spec, platform)
-    return Convolution(where, "lax", reading.contraction, shapes, reading.spec, *choice)
+    ours = equation.primitive is conv_p
+    call = "jaxconv" if ours else "lax"
+    problem = problem_of(equation, platform)
+    if isinstance(problem, str):
+        return Convolution(where, call, "none", shapes, None, "lax", f"stays with lax: {problem}")
+    asked = (equation.params["method"], equation.params["policy"]) if ours else ()
+    choice = select(problem, *asked)
+    return Convolution(where, call, problem.contraction, shapes, problem.spec, *choice)
 
 
 def _name(equation: JaxprEqn) -> str:

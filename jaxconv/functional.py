@@ -10,7 +10,8 @@ from jax.typing import ArrayLike
 
 from jaxconv import dtypes
 from jaxconv import padding as extension
-from jaxconv.choose import check_method
+from jaxconv.choose import check_method, check_policy
+from jaxconv.policy import Policy
 from jaxconv.spec import ConvSpec, Padding, normalise, normalise_transpose
 from jaxconv.trilinear import contract
 
@@ -29,6 +30,7 @@ def conv(
     padding_mode: str = "zeros",
     flip: bool = False,
     method: str = "auto",
+    policy: Policy | None = None,
     precision: Any = None,
     preferred_element_type: Any = None,
 ) -> jax.Array:
@@ -52,6 +54,7 @@ def conv(
             (pictures in `jaxconv.padding.pad`).
         flip: reverse the kernel in every spatial dimension: the convolution of mathematics.
         method: "auto", or a method's name.
+        policy: what `jaxconv.tune` measured; it goes before the rules where method is "auto".
         precision: as in `jax.lax.conv_general_dilated`; None is the device's default, which is less
             than float32 on GPU (TF32) and TPU (bfloat16).
         preferred_element_type: dtype of the result; see `jaxconv.dtypes`.
@@ -61,7 +64,7 @@ def conv(
         span = (kernel - 1) dilation + 1.
 
     Raises:
-        TypeError: dtypes differ, or a number is not an integer.
+        TypeError: dtypes differ, a number is not an integer, or policy is none.
         ValueError: the shapes and numbers do not make a convolution.
 
     Example:
@@ -78,7 +81,7 @@ def conv(
     spec = normalise(
         "conv", x.shape, w.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
-    numerics = _numerics("conv", method, precision)
+    numerics = _numerics("conv", method, policy, precision)
     b = dtypes.check_bias("conv", b, w.shape[-1], x.dtype, dtype)
     check_padding_mode("conv", x.shape, spec, padding_mode)
     if padding_mode != "zeros":
@@ -101,6 +104,7 @@ def conv_transpose(
     padding_mode: str = "zeros",
     flip: bool = False,
     method: str = "auto",
+    policy: Policy | None = None,
     precision: Any = None,
     preferred_element_type: Any = None,
 ) -> jax.Array:
@@ -125,6 +129,7 @@ def conv_transpose(
         padding_mode: as in `conv`; what `conv` read in its margins is added where it was read from.
         flip: as in `conv`.
         method: as in `conv`.
+        policy: as in `conv`.
         precision: as in `conv`.
         preferred_element_type: as in `conv`.
 
@@ -132,7 +137,7 @@ def conv_transpose(
         x: (*batch, *space, in), space = (space' - 1) stride + span - lo - hi + output_padding.
 
     Raises:
-        TypeError: dtypes differ, or a number is not an integer.
+        TypeError: dtypes differ, a number is not an integer, or policy is none.
         ValueError: the shapes and numbers do not make a transposed convolution.
 
     Example:
@@ -156,7 +161,7 @@ def conv_transpose(
         dilation=dilation,
         groups=groups,
     )
-    numerics = _numerics(caller, method, precision)
+    numerics = _numerics(caller, method, policy, precision)
     b = dtypes.check_bias(caller, b, w.shape[-2] * spec.groups, y.dtype, dtype)
     x_shape = (*y.shape[: -spec.rank - 1], *spec.input_size, w.shape[-2] * spec.groups)
     check_padding_mode(caller, x_shape, spec, padding_mode)
@@ -186,9 +191,10 @@ def check_padding_mode(
     )
 
 
-def _numerics(caller: str, method: str, precision: Any) -> dict[str, Any]:
+def _numerics(caller: str, method: str, policy: Policy | None, precision: Any) -> dict[str, Any]:
     return {
         "method": check_method(caller, method),
+        "policy": check_policy(caller, policy),
         "precision": dtypes.check_precision(caller, precision),
     }
 

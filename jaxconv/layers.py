@@ -206,5 +206,5 @@ def _per_dimension(layer: Any, name: str, rank: int) -> tuple[int, ...]:
 
 
 def _numerics(layer: Any) -> dict[str, Any]:
-    names = ("method", "precision", "preferred_element_type")
+    names = ("method", "policy", "precision", "preferred_element_type")
     return {name: getattr(layer, name) for name in names}

@@ -15,6 +15,7 @@ from jax.typing import ArrayLike
 
 from jaxconv import layers
 from jaxconv.planes import corr2d
+from jaxconv.policy import Policy
 from jaxconv.spec import Padding, per_dimension
 
 __all__ = ["Conv", "Conv2D", "ConvTranspose"]
@@ -91,6 +92,7 @@ class Conv(nn.Module):
         promote_dtype: called as `promote_dtype(inputs, kernel, bias, dtype=dtype)`.
         padding_mode: as in `jaxconv.conv` (not in Flax).
         method: as in `jaxconv.conv` (not in Flax).
+        policy: as in `jaxconv.conv` (not in Flax).
         preferred_element_type: as in `jaxconv.conv` (not in Flax's Linen).
 
     Raises:
@@ -125,6 +127,7 @@ class Conv(nn.Module):
     _: dataclasses.KW_ONLY
     padding_mode: str = "zeros"
     method: str = "auto"
+    policy: Policy | None = None
     preferred_element_type: Any = None
 
     @nn.compact
@@ -177,6 +180,7 @@ class ConvTranspose(nn.Module):
             in Flax).
         padding_mode: as in `jaxconv.conv_transpose` (not in Flax).
         method: as in `jaxconv.conv_transpose` (not in Flax).
+        policy: as in `jaxconv.conv_transpose` (not in Flax).
 
     Raises:
         TypeError: an argument is no integer where one is needed.
@@ -213,6 +217,7 @@ class ConvTranspose(nn.Module):
     use_consistent_padding: bool = False
     padding_mode: str = "zeros"
     method: str = "auto"
+    policy: Policy | None = None
 
     @nn.compact
     def __call__(self, inputs: ArrayLike) -> jax.Array:

@@ -15,6 +15,7 @@ from jax.typing import ArrayLike
 
 from jaxconv import layers
 from jaxconv.planes import corr2d
+from jaxconv.policy import Policy
 from jaxconv.spec import Padding, per_dimension
 
 __all__ = ["Conv", "Conv2D", "ConvTranspose"]
@@ -91,6 +92,7 @@ class Conv(nnx.Module):
         bias_metadata: of the bias's `nnx.Param`.
         padding_mode: as in `jaxconv.conv` (not in Flax).
         method: as in `jaxconv.conv` (not in Flax).
+        policy: as in `jaxconv.conv` (not in Flax).
 
     Raises:
         TypeError: an argument is no integer where one is needed.
@@ -130,6 +132,7 @@ class Conv(nnx.Module):
         bias_metadata: Mapping[str, Any] = _NONE,
         padding_mode: str = "zeros",
         method: str = "auto",
+        policy: Policy | None = None,
     ):
         self.in_features = in_features
         self.out_features = out_features
@@ -148,6 +151,7 @@ class Conv(nnx.Module):
         self.preferred_element_type = preferred_element_type
         self.padding_mode = padding_mode
         self.method = method
+        self.policy = policy
         self.kernel_shape = layers.kernel_shape(self, in_features, out_features)
         self.kernel = nnx.Param(
             kernel_init(rngs.params(), self.kernel_shape, param_dtype), **kernel_metadata
@@ -199,6 +203,7 @@ class ConvTranspose(nnx.Module):
             in Flax).
         padding_mode: as in `jaxconv.conv_transpose` (not in Flax).
         method: as in `jaxconv.conv_transpose` (not in Flax).
+        policy: as in `jaxconv.conv_transpose` (not in Flax).
 
     Raises:
         TypeError: an argument is no integer where one is needed.
@@ -240,6 +245,7 @@ class ConvTranspose(nnx.Module):
         use_consistent_padding: bool = False,
         padding_mode: str = "zeros",
         method: str = "auto",
+        policy: Policy | None = None,
     ):
         self.in_features = in_features
         self.out_features = out_features
@@ -260,6 +266,7 @@ class ConvTranspose(nnx.Module):
         self.use_consistent_padding = use_consistent_padding
         self.padding_mode = padding_mode
         self.method = method
+        self.policy = policy
         self.kernel_shape = layers.kernel_shape(
             self, in_features, out_features, transposed=transpose_kernel
         )

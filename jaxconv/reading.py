@@ -24,12 +24,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.extend.core import primitives
+from jax.extend.core import JaxprEqn, primitives
 from jax.sharding import AxisType
 
+from jaxconv.policy import Policy, Problem
 from jaxconv.shapes import extent
 from jaxconv.spec import Contraction, ConvSpec
-from jaxconv.trilinear import contract
+from jaxconv.trilinear import contract, conv_p
 
 _DTYPES = frozenset(
     map(
@@ -125,6 +126,7 @@ def perform(
     out: Any,
     *,
     method: str = "auto",
+    policy: Policy | None = None,
     precision: Any = None,
 ) -> jax.Array:
     """Compute what was read.
@@ -135,6 +137,7 @@ def perform(
         rhs: lax's second operand.
         out: the result's abstract value.
         method: a method's name or "auto".
+        policy: measured choices, for "auto".
         precision: the equation's parameter.
     """
     a = lax.transpose(lhs, reading.lhs_axes)
@@ -150,6 +153,7 @@ def perform(
         reading.spec,
         dtype=out.dtype,
         method=method,
+        policy=policy,
         precision=precision,
     )
     if reading.mirrored:
@@ -161,6 +165,27 @@ def perform(
         )
         return to(result, sharding=None)
     return result
+
+
+def problem_of(equation: JaxprEqn, platform: str) -> Problem | str:
+    """Return the problem that a convolution's equation is, ours or lax's, or why it is none.
+
+    Args:
+        equation: of `conv_p` or of `conv_general_dilated`.
+        platform: "cpu", or anything else.
+    """
+    a, b = (atom.aval for atom in equation.invars)
+    out, params = equation.outvars[0].aval, equation.params
+    if equation.primitive is conv_p:
+        return Problem.of(
+            params["contraction"], a, b, params["spec"], dtype=params["dtype"], platform=platform
+        )
+    reading = read(a, b, out, params)
+    if isinstance(reading, str):
+        return reading
+    performed = jax.make_jaxpr(lambda a, b: perform(reading, a, b, out))(a, b)
+    [ours] = (each for each in performed.eqns if each.primitive is conv_p)
+    return problem_of(ours, platform)
 
 
 def _refusal(lhs: Any, rhs: Any, out: Any, params: Mapping[str, Any]) -> str | None:

@@ -49,3 +49,20 @@ def same_padding(
     total = max((outputs - 1) * stride + extent(kernel, dilation) - size, 0)
     small, large = total // 2, total - total // 2
     return (large, small) if lower else (small, large)
+
+
+def fast_length(target: int) -> int:
+    """Return the smallest 2^a 3^b 5^c of at least `target`: a length that an FFT splits well.
+
+    >>> [fast_length(n) for n in (1, 7, 13, 97, 1021)]
+    [1, 8, 15, 100, 1024]
+    """
+    best = 1 << max(target - 1, 0).bit_length()
+    five = 1
+    while five < best:
+        odd = five
+        while odd < best:
+            best = min(best, odd << max(-(-target // odd) - 1, 0).bit_length())
+            odd *= 3
+        five *= 5
+    return best

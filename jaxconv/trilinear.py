@@ -8,6 +8,7 @@ A vmapped axis joins the index class that its arrays share: n (x and y), i (x an
 or, on all three, g. So every derivative and every vmap of a convolution is again a `conv_p`.
 """
 
+import contextlib
 import dataclasses
 import math
 from functools import partial
@@ -21,6 +22,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxconv.choose import select
 from jaxconv.methods import METHODS
+from jaxconv.policy import Policy, Problem
 from jaxconv.spec import Contraction, ConvSpec
 
 # The operands of each contraction, in order.
@@ -43,6 +45,7 @@ def contract(
     *,
     dtype: Any,
     method: str = "auto",
+    policy: Policy | None = None,
     precision: Any = None,
 ) -> jax.Array:
     """Compute one array of the form from the other two.
@@ -54,6 +57,7 @@ def contract(
         spec: the geometry.
         dtype: the result's dtype.
         method: a method's name or "auto".
+        policy: measured choices, for "auto".
         precision: as `jax.lax.Precision`.
 
     Returns:
@@ -66,6 +70,7 @@ def contract(
         spec=spec,
         dtype=jnp.dtype(dtype),
         method=method,
+        policy=policy,
         precision=precision,
     )
     mesh = jax.typeof(a).sharding.mesh
@@ -249,17 +254,23 @@ def _without_repeats(entries):
     return kept
 
 
-def _compute(a, b, *, contraction, spec, dtype, method, precision, platform):
+def _compute(a, b, *, contraction, spec, dtype, method, policy, precision, platform):
     """Run the chosen method on arrays with exactly one batch axis."""
-    chosen = select(contraction, spec, platform, method).method
+    problem = Problem.of(contraction, a, b, spec, dtype=dtype, platform=platform)
+    chosen = select(problem, method, policy).method
     shape = _result_shape(contraction, a, b, spec)
     rank = spec.rank
     a, b = (
         array if name == "w" else _one_batch_axis(array, rank)
         for name, array in zip(OPERANDS[contraction], (a, b), strict=True)
     )
-    result = METHODS[chosen][contraction](a, b, spec, precision=precision, dtype=dtype)
-    return result.reshape(shape)
+    # lowered after `with jax.enable_x64():` around a part of a program is left, 64 bits stay 64
+    wide = any(
+        (d.itemsize > 4 and d.kind in "iuf") or d.itemsize > 8 for d in (a.dtype, b.dtype, dtype)
+    )
+    with jax.enable_x64(True) if wide else contextlib.nullcontext():
+        result = METHODS[chosen][contraction](a, b, spec, precision=precision, dtype=dtype)
+        return result.reshape(shape)
 
 
 def _one_batch_axis(array, rank: int):
@@ -271,7 +282,7 @@ def _lowering(platform: str):
     return mlir.lower_fun(partial(_compute, platform=platform), multiple_results=False)
 
 
-@partial(jax.jit, static_argnames=("contraction", "spec", "dtype", "method", "precision"))
+@partial(jax.jit, static_argnames=("contraction", "spec", "dtype", "method", "policy", "precision"))
 def _compiled(a, b, **params):
     return conv_p.bind(a, b, **params)
 

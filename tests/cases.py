@@ -96,6 +96,30 @@ def assert_matches(actual: Any, contraction: str, a: Any, b: Any, spec: ConvSpec
     assert worst <= 0, f"{dtype} {contraction} is off by {error.max()} (scale {scale.max()})"
 
 
+def assert_matches_in_norm(actual: Any, contraction: str, a: Any, b: Any, spec: ConvSpec) -> None:
+    """Compare with the reference on the scale of the whole arrays, as spectra round.
+
+    |error| <= 4 u log2(N) |a| |b| in Euclidean norms, where N counts the elements of the padded
+    input and u is the unit of the dtype summed in (float32 for half precision, whose one rounding
+    at the end adds its own unit times the result).
+    """
+    dtype = str(actual.dtype)
+    if dtype.startswith(("int", "uint")):
+        assert_matches(actual, contraction, a, b, spec)
+        return
+    want = expected(contraction, a, b, spec)
+    assert actual.shape == want.shape, (actual.shape, want.shape)
+    half = TOLERANCE[dtype] if dtype in ("float16", "bfloat16") else 0.0
+    unit = np.finfo(np.float32 if half else dtype).eps
+    points = np.prod(
+        [n + lo + hi for n, (lo, hi) in zip(spec.input_size, spec.padding, strict=True)]
+    )
+    bound = 4 * unit * np.log2(max(points, 2)) * np.linalg.norm(wide(a)) * np.linalg.norm(wide(b))
+    error = np.abs(wide(actual) - want)
+    worst = float(np.max(error - bound - half * np.abs(want), initial=-np.inf))
+    assert worst <= 0, f"{dtype} {contraction} is off by {error.max()} (bound {bound})"
+
+
 def wide(array: Any) -> np.ndarray:
     array = np.asarray(array)
     return array.astype(np.complex128 if np.iscomplexobj(array) else np.float64)

@@ -14,7 +14,7 @@ import scipy.signal as their_signal
 from jax.test_util import check_grads
 
 from jaxconv.compat.scipy import ndimage, signal
-from jaxconv.compat.scipy._spectra import next_fast_len, overlap_add, whole
+from jaxconv.compat.scipy._spectra import overlap_add, whole
 from jaxconv.compat.scipy._sums import index_map
 
 MODES = ("full", "same", "valid")
@@ -208,13 +208,6 @@ def test_index_maps_repeat_as_numpys_pads_do(size, boundary, numpys):
     pair = (3 * size + 1, 4 * size)
     wanted = np.pad(np.arange(size), pair, mode=numpys)
     np.testing.assert_array_equal(index_map(size, pair, boundary), wanted)
-
-
-def test_fast_lengths():
-    from scipy.fft import next_fast_len as theirs
-
-    for n in range(1, 3000, 7):
-        assert next_fast_len(n) == theirs(n, real=True)
 
 
 @pytest.mark.parametrize(("first", "second"), [(700, 9), (9, 700), (50, 30), (8, 8), (100, 1)])

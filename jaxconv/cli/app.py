@@ -8,7 +8,7 @@ import typer
 from jaxconv.cli.problem import Problem
 
 app = typer.Typer(
-    help="Convolution for JAX: learn kernels from images, and apply them.",
+    help="Convolution for JAX: learn kernels from images, apply them, measure speed.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -66,6 +66,9 @@ def learn(
         bool, typer.Option("--one-kernel", help="Learn one kernel for all colours, not one each.")
     ] = False,
     bias: Annotated[bool, typer.Option(help="Learn a constant shift too.")] = True,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Print the least-squares answer beside the learned one.")
+    ] = False,
     seed: Annotated[
         int | None, typer.Option(help="Start from a random kernel of this seed, not from zeros.")
     ] = None,
@@ -108,6 +111,7 @@ def learn(
         learning_rate=learning_rate,
         one_kernel=one_kernel,
         bias=bias,
+        exact=exact,
         seed=seed,
         checkpoint=checkpoint,
         checkpoint_every=checkpoint_every,
@@ -121,6 +125,55 @@ def learn(
     except Problem as problem:
         typer.echo(f"jaxconv learn: {problem}", err=True)
         raise typer.Exit(2) from None
+
+
+@app.command()
+def bench(
+    *,
+    suite: Annotated[
+        str | None,
+        typer.Option(help="filters,networks,learn,models (default: these), or regret alone."),
+    ] = None,
+    only: Annotated[
+        str, typer.Option(help="Regular expression that 'suite: case, mode' must match.")
+    ] = "",
+    quick: Annotated[bool, typer.Option("--quick", help="A few cases, less time each.")] = False,
+    method: Annotated[str, typer.Option(help="Force one of our methods.")] = "auto",
+    against: Annotated[
+        str | None,
+        typer.Option(help="Peers, with commas: lax, torch, scipy, opencv (default: all)."),
+    ] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(help="Seconds of timing a case (default: 1.5, with --quick 0.4)."),
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write every number to this file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the ratios into this file.")] = None,
+    count: Annotated[int, typer.Option(help="Random shapes of the regret suite.")] = 300,
+    seed: Annotated[int, typer.Option(help="Of the regret suite's shapes.")] = 0,
+) -> None:
+    """Time this package beside lax, torch, scipy and OpenCV, values checked first."""
+    from jaxconv.cli import bench as command
+
+    request = command.Request(
+        suite=suite,
+        only=only,
+        quick=quick,
+        method=method,
+        against=against,
+        budget=budget,
+        json=json,
+        plot=plot,
+        count=count,
+        seed=seed,
+    )
+    try:
+        right = command.run(request)
+    except Problem as problem:
+        typer.echo(f"jaxconv bench: {problem}", err=True)
+        raise typer.Exit(2) from None
+    if not right:
+        raise typer.Exit(1)
 
 
 @app.command()

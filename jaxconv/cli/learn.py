@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from rich.console import Console
 
-from jaxconv.cli import report
+from jaxconv.cli import exact, report
 from jaxconv.cli.keeping import Keeping
 from jaxconv.cli.metrics import Metrics, metrics
 from jaxconv.cli.pairs import Pair, colours, demonstration, from_files
@@ -53,6 +53,7 @@ class Request:
     learning_rate: float | None = None
     one_kernel: bool = False
     bias: bool = True
+    exact: bool = False
     seed: int | None = None
     checkpoint: Path | None = None
     checkpoint_every: int | None = None
@@ -81,11 +82,15 @@ def run(request: Request) -> None:
     _refuse_divergence(fits, pair, request)
     prediction = _prediction(pair, fits)
     files = write_results(request.out, report.writers(pair, fits, prediction))
-    for remark in [*pair.remarks, *_unseen(pair)]:
+    found = exact.distances(pair, fits) if request.exact else []
+    outside = exact.window_remarks(pair, fits, thorough=request.exact)
+    for remark in [*pair.remarks, *_unseen(pair), *outside]:
         print(f"jaxconv learn: {remark}", file=sys.stderr)
     report.print_fits(console, pair, fits, seconds, files)
+    exact.print_distances(console, pair, found)
     if request.json:
-        print(json.dumps(report.as_json(pair, fits, seconds, files, edge)))
+        told = report.as_json(pair, fits, seconds, files, edge)
+        print(json.dumps({**told, "exact": exact.as_json(pair, found)} if found else told))
 
 
 def edge_detection() -> Fit:

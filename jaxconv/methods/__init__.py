@@ -3,17 +3,30 @@
 A method is up to three functions, one a contraction of the trilinear form, that all have the
 signature `(a, b, spec, *, precision, dtype) -> array`: two of the three arrays with one batch axis
 (x: (n, *space, in), w: (*kernel, in // groups, out), y: (n, *space', out)), the geometry, and the
-dtype of the result. `METHODS` is the one list of them.
+dtype of the result. `METHODS` is the one list of them. A method that cannot serve every spec and
+dtype has a function `refuses(contraction, spec, dtype)`, which returns why not, or None; `REFUSES`
+lists those.
 """
 
 from collections.abc import Callable, Mapping
 
 import jax
+import jax.numpy as jnp
 
-from jaxconv.methods import lax, loops, taps
+from jaxconv.methods import columns, fft, lax, loops, phases, products, slabs, taps
+from jaxconv.spec import Contraction, ConvSpec
 
 METHODS: Mapping[str, Mapping[str, Callable[..., jax.Array]]] = {
     "lax": lax.CONTRACTIONS,
     "loops": loops.CONTRACTIONS,
     "taps": taps.CONTRACTIONS,
+    "fft": fft.CONTRACTIONS,
+    "columns": columns.CONTRACTIONS,
+    "phases": phases.CONTRACTIONS,
+    "products": products.CONTRACTIONS,
+    "slabs": slabs.CONTRACTIONS,
+}
+REFUSES: Mapping[str, Callable[[Contraction, ConvSpec, jnp.dtype], str | None]] = {
+    "fft": fft.refuses,
+    "columns": columns.refuses,
 }

@@ -1,8 +1,8 @@
-"""Run SciPy's own tests against `jaxconv.compat.scipy` and count what passes.
+"""Run SciPy's own tests against `jaxconv.compat.scipy`, and ONNX's, and count what passes.
 
     python tests/peers/run.py              a seeded sample (what `make test` runs)
     python tests/peers/run.py --whole      every case (what `make test-peers` runs)
-    python tests/peers/run.py --whole --markdown table.md
+    python tests/peers/run.py --whole --markdown README.md
 
 Each part is a process of its own, so that two can run at once and the compiled programs of one part
 do not fill the memory of the next. The exit code is 1 where a case fails.
@@ -17,8 +17,10 @@ import tempfile
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from xml.etree import ElementTree
 
 HERE = Path(__file__).parent
+BEGIN, END = "<!-- peers: begin -->", "<!-- peers: end -->"
 SIGNAL = "scipy.signal.tests.test_signaltools"
 
 # part -> (modules, -k expression, one in N of its cases in the sample, processes for the whole)
@@ -72,9 +74,27 @@ def run_part(
             timeout=limit,
             check=False,
         )
-        if not report.exists():
-            raise RuntimeError(f"{name}: no report\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        # 0: all passed, 1: some failed; anything else (an import that failed) ran nothing
+        if done.returncode not in (0, 1) or not report.exists():
+            raise RuntimeError(f"{name}: not run\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
         return json.loads(report.read_text()), done.stdout
+
+
+def run_onnx() -> list[dict]:
+    """Run ONNX's own cases of convolution and return what happened to each."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        command = [sys.executable, "-m", "pytest", "-q", "-k", "test_case", f"--junitxml={report}"]
+        file = HERE.parent / "test_onnx_suite.py"
+        done = subprocess.run([*command, str(file)], capture_output=True, text=True, check=False)
+        if done.returncode not in (0, 1) or not report.exists():
+            raise RuntimeError(f"onnx: not run\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        found = []
+        for case in ElementTree.parse(report).iter("testcase"):
+            name = case.attrib["name"].removeprefix("test_case[").removesuffix("]")
+            outcome = "failed" if len(case) else "passed"
+            found.append({"suite": f"ONNX {name.split()[0]}", "case": name, "outcome": outcome})
+        return found
 
 
 def table(cases: list[dict]) -> list[tuple[str, int, int, int, int]]:
@@ -110,9 +130,21 @@ def markdown(cases: list[dict]) -> str:
     lines += [f"| {suite} | {n:,} | {passed:,} | {gone} |" for suite, n, passed, _, gone in rows]
     total = [sum(column) for column in list(zip(*rows, strict=True))[1:]]
     lines.append(f"| all | {total[0]:,} | {total[1]:,} | {total[3]} |")
-    lines.append("")
-    lines += [f"- `{case}`: {reason}" for case, reason in reasons(cases)]
+    lines += ["", "Left out:", ""]
+    names: dict[str, list[str]] = defaultdict(list)
+    for case, reason in reasons(cases):
+        names[reason].append(f"`{case}`")
+    lines += [f"- {', '.join(listed)}: {reason}" for reason, listed in names.items()]
     return "\n".join(lines) + "\n"
+
+
+def put(path: Path, text: str) -> None:
+    """Write the table between a file's two marks, in the place of the one before."""
+    before, _, rest = path.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise SystemExit(f"{path} has no lines {BEGIN} and {END}")
+    path.write_text(f"{before}{BEGIN}\n{text}{END}{after}")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -121,7 +153,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--part", choices=PARTS, action="append", help="only this part")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--limit", type=int, default=7200, help="seconds a part may take")
-    parser.add_argument("--markdown", type=Path, help="write the table here too")
+    parser.add_argument(
+        "--markdown", type=Path, help="put the table between the marks of this file"
+    )
     given = parser.parse_args(argv)
     names = given.part or list(PARTS)
     jobs = []
@@ -137,7 +171,7 @@ def main(argv: list[str] | None = None) -> int:
 
     with ThreadPoolExecutor(given.workers) as pool:
         parts = list(pool.map(run, jobs))
-    cases = [case for found, _ in parts for case in found]
+    cases = run_onnx() + [case for found, _ in parts for case in found]
     failed = [case["case"] for case in cases if case["outcome"] == "failed"]
     if failed:
         print(*(output for _, output in parts), sep="\n")
@@ -147,7 +181,7 @@ def main(argv: list[str] | None = None) -> int:
     for case, reason in reasons(cases):
         print(f"left out: {case}: {reason}")
     if given.markdown:
-        given.markdown.write_text(markdown(cases))
+        put(given.markdown, markdown(cases))
     return 1 if failed else 0
 
 

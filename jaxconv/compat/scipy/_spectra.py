@@ -8,23 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-
-def next_fast_len(target: int) -> int:
-    """Return the smallest 2^a 3^b 5^c of at least `target`: a length that an FFT splits well.
-
-    Example:
-        >>> [next_fast_len(n) for n in (1, 7, 13, 97, 1021)]
-        [1, 8, 15, 100, 1024]
-    """
-    best = 1 << max(target - 1, 0).bit_length()
-    five = 1
-    while five < best:
-        odd = five
-        while odd < best:
-            best = min(best, odd << max(-(-target // odd) - 1, 0).bit_length())
-            odd *= 3
-        five *= 5
-    return best
+from jaxconv.shapes import fast_length
 
 
 class Blocks(NamedTuple):
@@ -37,7 +21,7 @@ class Blocks(NamedTuple):
 
 def whole(first: int, second: int) -> Blocks:
     """Leave an axis in one piece."""
-    return Blocks(next_fast_len(first + second - 1), (1, first), (1, second))
+    return Blocks(fast_length(first + second - 1), (1, first), (1, second))
 
 
 def overlap_add(first: int, second: int) -> Blocks:
@@ -53,8 +37,8 @@ def overlap_add(first: int, second: int) -> Blocks:
     def cost(length: int) -> float:
         return length * math.log2(length) / (length - short + 1)
 
-    length = next_fast_len(2 * short)
-    while cost(longer := next_fast_len(length + 1)) < cost(length):
+    length = fast_length(2 * short)
+    while cost(longer := fast_length(length + 1)) < cost(length):
         length = longer
     if length >= long:
         return whole(first, second)

@@ -1,0 +1,184 @@
+"""Measured choices: what a `Policy` holds, how it is saved, who obeys it, what `tune` finds."""
+
+import dataclasses
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax import lax
+
+import jaxconv
+from jaxconv import accelerate, explain, linen, tune
+from jaxconv import nnx as layers
+from jaxconv.choose import Choice, refusal, select
+from jaxconv.methods import METHODS, REFUSES
+from jaxconv.policy import Policy, Problem
+from jaxconv.spec import ConvSpec
+
+X, W = jnp.ones((2, 8, 6)), jnp.ones((3, 2, 9))
+SPEC = ConvSpec((2,), (1,), ((1, 1),), 3, (8,), (3,))
+PROBLEM = Problem("output", SPEC, 2, 2, 3, "float32", "cpu")
+POLICY = Policy({PROBLEM: "loops"})
+
+
+def ours(x, w, **numerics):
+    return jaxconv.conv(x, w, stride=2, padding=1, groups=3, **numerics)
+
+
+def theirs(x, w):
+    return lax.conv_general_dilated(
+        x, w, (2,), ((1, 1),), feature_group_count=3, dimension_numbers=("NHC", "HIO", "NHC")
+    )
+
+
+def methods(f, *args):
+    return [row.method for row in explain(f, *args, platform="cpu")]
+
+
+@pytest.mark.parametrize("contraction", ["output", "input", "kernel"])
+def test_the_problem_of_two_operands(contraction):
+    arrays = {"x": (5, 2, 8, 6), "w": (3, 2, 9), "y": (5, 2, 4, 9)}
+    a, b = (
+        jax.ShapeDtypeStruct(arrays[name], dtype)
+        for name, dtype in zip(
+            {"output": "xw", "input": "yw", "kernel": "xy"}[contraction],
+            ("bfloat16", "float32"),
+            strict=True,
+        )
+    )
+    assert Problem.of(contraction, a, b, SPEC, dtype="float32", platform="tpu") == (
+        Problem(contraction, SPEC, 10, 2, 3, "float32", "tpu")
+    )
+
+
+def test_a_policy_is_an_immutable_mapping():
+    same = Policy([(PROBLEM, "loops")])
+    assert (POLICY, hash(POLICY), dict(POLICY)) == (same, hash(same), {PROBLEM: "loops"})
+    assert Policy({PROBLEM: "taps"}) != POLICY
+    assert not hasattr(POLICY, "__setitem__")
+    assert eval(repr(POLICY)) == POLICY
+
+
+def test_saved_and_loaded(tmp_path):
+    wide = ConvSpec((1, 2), (1, 1), ((0, 1), (-1, 2)), 1, (8, 9), (3, 2))
+    policy = Policy({**POLICY, PROBLEM._replace(contraction="kernel", spec=wide): "taps"})
+    policy.save(tmp_path / "policy.json")
+    assert Policy.load(tmp_path / "policy.json") == policy
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{}", "'format'"),
+        ('{"format": 7}', "its format is 7, not 'jaxconv policy 1'"),
+        ('{"format": "jaxconv policy 1", "entries": [{"method": "lax"}]}', "'spec'"),
+        ("taps", "Expecting value: line 1 column 1 (char 0)"),
+    ],
+)
+def test_text_that_is_no_policy(text, reason):
+    message = re.escape(f"Policy.from_json: this is no policy: {reason}")
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        Policy.from_json(text)
+
+
+def test_a_policy_goes_before_the_rules_but_not_before_the_user():
+    assert select(PROBLEM, policy=POLICY) == Choice("loops", "the policy's")
+    assert select(PROBLEM, "lax", POLICY) == Choice("lax", "asked for")
+    other = dataclasses.replace(SPEC, groups=1)
+    assert select(PROBLEM._replace(spec=other), policy=POLICY) == select(
+        PROBLEM._replace(spec=other)
+    )
+    unknown = select(PROBLEM, policy=Policy({PROBLEM: "magic"}))
+    assert unknown == Choice("lax", "there is no method magic")
+
+
+def test_everyone_obeys():
+    assert methods(lambda x, w: ours(x, w, policy=POLICY), X, W) == ["loops"]
+    for f in (ours, theirs, jax.jit(ours)):
+        assert methods(accelerate(f, policy=POLICY), X, W) == ["loops"]
+    # what was said in the call stays said
+    said = accelerate(lambda x, w: ours(x, w, method="taps"), policy=POLICY, method="lax")
+    assert explain(said, X, W) == explain(lambda x, w: ours(x, w, method="taps"), X, W)
+    sizes = {"strides": 2, "padding": 1, "feature_group_count": 3, "policy": POLICY}
+    module = linen.Conv(9, (3,), **sizes)
+    variables = jax.eval_shape(module.init, jax.random.key(0), X)
+    assert methods(module.apply, variables, X) == ["loops"]
+    assert methods(layers.Conv(6, 9, (3,), rngs=nnx.Rngs(0), **sizes), X) == ["loops"]
+
+
+def test_gradients_and_static_arguments_carry_it():
+    def loss(x, w, policy):
+        return (ours(x, w, policy=policy) ** 2).sum()
+
+    gradient = jax.jit(jax.grad(loss, (0, 1)), static_argnums=2)
+    kernel, images = (PROBLEM._replace(contraction=c) for c in ("kernel", "input"))
+    everywhere = Policy(dict.fromkeys((PROBLEM, kernel, images), "loops"))
+    traced = jax.make_jaxpr(gradient, static_argnums=2)(X, W, everywhere)
+    assert str(traced).count("loops") > 0
+    want = gradient(X, W, None)
+    jax.tree.map(np.testing.assert_allclose, gradient(X, W, everywhere), want)
+    assert methods(lambda x, w: jax.grad(loss, (0, 1))(x, w, everywhere), X, W) == ["loops"] * 3
+
+
+def test_tune_measures_every_problem_once():
+    def network(x, w):
+        x = lax.scan(lambda x, _: (jnp.sin(ours(x, w)[:, :, :6].repeat(2, 1)), None), x, None, 2)[0]
+        return theirs(x, w).sum() + ours(x, w).sum()
+
+    policy = tune(jax.grad(network, (0, 1)), X, W, seconds=0.005)
+    assert {problem.contraction for problem in policy} == {"output", "input", "kernel"}
+    assert PROBLEM in policy
+    assert set(policy.values()) <= set(METHODS) - {"loops"}
+    assert tune(jnp.sin, X) == Policy()
+    tuned = accelerate(network, policy=policy)
+    np.testing.assert_allclose(tuned(X, W), network(X, W), rtol=1e-5)
+
+
+def test_no_method_is_timed_or_chosen_where_it_refuses(monkeypatch):
+    refuses = {"taps": lambda contraction, spec, dtype: f"no {dtype} for {contraction}"}
+    assert isinstance(REFUSES, dict)
+    monkeypatch.setitem(REFUSES, "taps", refuses["taps"])
+    kernel = PROBLEM._replace(contraction="kernel")
+    assert refusal(kernel, "taps") == "no float32 for kernel"
+    assert select(kernel, "taps") == Choice("lax", "no float32 for kernel")
+    policy = tune(jax.grad(lambda w: ours(X, w).sum()), W, seconds=0.005)
+    assert "taps" not in policy.values()
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: tune(3), TypeError, "tune: f=3 must be a function, not int"),
+        (
+            lambda: tune(ours, X, W, seconds=0),
+            ValueError,
+            "tune: seconds=0 must be a positive number",
+        ),
+        (
+            lambda: Policy({"conv": "lax"}),
+            TypeError,
+            "Policy: entries must map a jaxconv.policy.Problem to a method's name, not 'conv' to "
+            "'lax'",
+        ),
+        *(
+            (
+                call,
+                TypeError,
+                f"{caller}: policy must be a jaxconv.policy.Policy or None, not dict; jaxconv.tune "
+                "makes one",
+            )
+            for caller, call in {
+                "conv": lambda: ours(X, W, policy={}),
+                "conv_transpose": lambda: jaxconv.conv_transpose(X, W[:, :, :6], policy={}),
+                "accelerate": lambda: accelerate(ours, policy={}),
+            }.items()
+        ),
+    ],
+)
+def test_mistakes(call, error, message):
+    with pytest.raises(error) as raised:
+        call()
+    assert str(raised.value) == message
