@@ -6,9 +6,10 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from jaxconv import correlate, filters, images, stored
+from jaxconv import filters, images, stored
 from jaxconv.cli.problem import Problem, told_as_problem
 from jaxconv.cli.results import write_results
+from jaxconv.planes import correlate
 
 SCALES = ("clip", "signed", "stretch", "none")
 MODES = ("symmetric", "reflect", "replicate", "circular", "zeros")
