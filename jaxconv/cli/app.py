@@ -128,6 +128,19 @@ def learn(
 
 
 @app.command()
+def info(
+    *,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object instead of tables.")
+    ] = False,
+) -> None:
+    """Print versions, devices, and which methods are at hand here, and why not."""
+    from jaxconv.cli import info as command
+
+    command.run(as_json=json)
+
+
+@app.command()
 def bench(
     *,
     suite: Annotated[
