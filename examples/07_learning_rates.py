@@ -93,7 +93,7 @@ panel.text(1.1e-3, 1.5 * float(fits.losses[0, 0]), "before the first step", font
 panel.axvline(bound, color="black", lw=0.8)
 panel.text(1.03 * bound, 2e-11, f"2 / {curvatures.max():.0f} = {bound:.4f}", fontsize=9)
 panel.axvline(0.03, color="gray", lw=0.8, ls="--")
-panel.text(0.0291, 2e-11, "the chapter's 0.03", fontsize=9, ha="right", color="gray")
+panel.text(0.0291, 3e7, "the chapter's 0.03", fontsize=9, ha="right", color="gray")
 panel.set(
     xscale="log",
     yscale="log",

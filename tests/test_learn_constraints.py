@@ -13,6 +13,15 @@ from jaxconv import conv, corr2d, filters
 from jaxconv.learn import constraints, fit_conv, fit_kernel, losses, solve_kernel
 from jaxconv.learn.constraints import projected
 
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_compilation():
+    """Results are compared, not times: most of this file's time would be LLVM's."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 BLUR = jnp.asarray(filters.gaussian(0.8, size=5), jnp.float32)
 
 

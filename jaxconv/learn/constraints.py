@@ -105,9 +105,9 @@ def separable(rank: int = 1) -> Projection:
     Example:
         >>> import jax.numpy as jnp
         >>> from jaxconv.learn import constraints
-        >>> print(abs(constraints.separable(1)(jnp.diag(jnp.array([3.0, 1.0])))).round(3))
-        [[3. 0.]
-         [0. 0.]]
+        >>> print(constraints.separable(1)(jnp.diag(jnp.array([3.0, 1.0]))).round().astype(int))
+        [[3 0]
+         [0 0]]
 
     Source: Eckart and Young, The approximation of one matrix by another of lower rank, 1936.
     """
