@@ -1,5 +1,6 @@
 """Which method computes a contraction, decided from static facts only, with the reason."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -16,6 +17,9 @@ PARTITIONED = "XLA partitions the program over several devices"
 CANDIDATES = tuple(name for name in METHODS if name != "loops")
 # Another method must be expected to take less than this part of lax's time.
 CLEARLY = 0.9
+# Entries of the kernel from which spectra are taken: below it they could gain little, and their
+# errors are on the scale of whole arrays, where sums have exact zeros.
+ENTRIES_FOR_FFT = 64
 
 
 class Choice(NamedTuple):
@@ -110,10 +114,11 @@ def _by_rule(problem: Problem, alone: str | None) -> Choice:
         if problem.contraction == "kernel" and problem.spec.groups > 1:
             return Choice("products", f"{PARTITIONED}, and lax would take a scalar loop")
         return Choice("lax", PARTITIONED)
+    small = math.prod(problem.spec.kernel_size) < ENTRIES_FOR_FFT
     expected = {
         method: seconds(method, problem)
         for method in CANDIDATES
-        if refusal(problem, method, alone) is None
+        if refusal(problem, method, alone) is None and not (method == "fft" and small)
     }
     fastest = min(expected, key=lambda method: expected[method])
     if expected[fastest] < CLEARLY * expected["lax"]:
