@@ -109,34 +109,34 @@ def _correlate(x: jax.Array, w: jax.Array, lines: tuple[Line, ...], precision: A
         return jnp.zeros((n, g, o, *sizes), x.dtype)
     real = not jnp.iscomplexobj(x)
     cut = plan(lines, Planes(n * g * i, n * g * o, g * i * o), real=real)
+    los = [line.lo for line in lines]
     if cut.whole:
-        x = _placed(x, cut.lengths, [line.lo for line in lines])
-        spectrum = _multiply(_forward(x), _reflected(w, cut.lengths), precision)
+        x = _forward(_placed(x, cut.lengths, los))
+        spectrum = _multiply(x, _reflected(w, cut.lengths), precision)
         return _leading(_backward(spectrum, cut.lengths, real=real), sizes)
 
+    # outputs of a half
+    parts = [cut.half if axis == cut.halved else m for axis, m in enumerate(sizes)]
     windows = _windows(cut, lines)
-    spans = [line.outputs + line.kernel - 1 for line in lines]
-    x = _placed(x, spans, [line.lo for line in lines])
-    kernels = _reflected(_complex([w]), cut.lengths)
+    x = _parts(x, [m + line.kernel - 1 for m, line in zip(parts, lines, strict=True)], los, cut)
+    kernels = _reflected(_complex(w), cut.lengths)
     # the last blocks start early rather than reach beyond the array
     corners = _corners(
         [min(c * step, m - step) for c in range(count)]
-        for step, count, m in zip(cut.steps, cut.counts, sizes, strict=True)
+        for step, count, m in zip(cut.steps, cut.counts, parts, strict=True)
     )
-    together = 2 if real else 1
-    corners = np.concatenate([corners, corners[: -len(corners) % together]])
-    corners = jnp.asarray(corners.reshape(-1, together, len(lines)))
 
     def turn(p, y):
-        blocks = [_window(x, corner, windows) for corner in corners[p]]
-        z = _forward(_placed(_complex(blocks), cut.lengths))
+        corner = _corner(corners, p)
+        z = _forward(_placed(_window(x, corner, windows), cut.lengths))
         z = _backward(_multiply(z, kernels, precision), cut.lengths, real=False)
         z = _leading(z, cut.steps)
-        for part, corner in zip((z.real, z.imag) if real else (z,), corners[p], strict=True):
-            y = lax.dynamic_update_slice(y, part, _start(corner))
-        return y
+        return lax.dynamic_update_slice(y, z, _start(corner), allow_negative_indices=False)
 
-    return lax.fori_loop(0, len(corners), turn, _carried((n, g, o, *sizes), x.dtype, x))
+    y = lax.fori_loop(0, len(corners), turn, _carried((n, g, o, *parts), x))
+    if cut.halved is not None:
+        y = jnp.concatenate([y.real, y.imag], 3 + cut.halved)
+    return _leading(y, sizes)
 
 
 def _correlate_sum(x: jax.Array, y: jax.Array, lines: tuple[Line, ...]) -> jax.Array:
@@ -147,37 +147,34 @@ def _correlate_sum(x: jax.Array, y: jax.Array, lines: tuple[Line, ...]) -> jax.A
         return jnp.zeros((g, i, o, *sizes), x.dtype)
     real = not jnp.iscomplexobj(x)
     cut = plan(lines, Planes(n * g * i, n * g * o, g * i * o), real=real)
-    lengths, windows = cut.lengths, _windows(cut, lines)
-    covered = [s * c for s, c in zip(cut.steps, cut.counts, strict=True)]
-    spans = [c + v - s for c, v, s in zip(covered, windows, cut.steps, strict=True)]
-    x = _placed(x, spans, [line.lo for line in lines])
-    y = _placed(y, covered)
-    if real and n == 1 and cut.whole:
-        a, b = _forward(_placed(x, lengths)), _reflected(_placed(y, lengths), lengths)
-        return _leading(_backward(_pairs(a, b)[0], lengths, real=True), sizes)
+    lengths, los = cut.lengths, [line.lo for line in lines]
+    if cut.whole:
+        x, y = _forward(_placed(x, lengths, los)), _reflected(y, lengths)
+        # one fused loop; (n, g, i, o, *frequencies) are never in memory
+        total = jnp.sum(x[:, :, :, None] * y[:, :, None], 0)
+        return _leading(_backward(total, lengths, real=real), sizes)
 
+    windows = _windows(cut, lines)
+    covered = [s * c for s, c in zip(cut.steps, cut.counts, strict=True)]
+    x = _parts(
+        x, [c + v - s for c, v, s in zip(covered, windows, cut.steps, strict=True)], los, cut
+    )
+    own = [cut.half if axis == cut.halved else line.outputs for axis, line in enumerate(lines)]
+    y = _placed(_parts(y, own, [0] * len(lines), cut), covered)
     # an image and a block of it each
     places = _corners(
         [range(n), *([s * c for c in range(m)] for s, m in zip(cut.steps, cut.counts, strict=True))]
     )
 
-    def product(at):
-        a, b = (
-            _complex([_window(lax.dynamic_slice_in_dim(v, p[0], 1), p[1:], size) for p in at])
-            for v, size in ((x, windows), (y, cut.steps))
-        )
+    def turn(p, total):
+        image, *corner = _corner(places, p)
+        a = _forward(_placed(_window(x, corner, windows, image), lengths))
+        b = _window(y, corner, cut.steps, image)
         # (a + ia') times the conjugate of (b + ib') has ab + a'b' as its real part
         b = _forward(_placed(b, lengths)).conj() if real else _reflected(b, lengths)
-        return _pairs(_forward(_placed(a, lengths)), b)[0]
+        return total + a[0, :, :, None] * b[0, :, None]
 
-    together = 2 if real else 1
-    rest = len(places) % together
-    pairs = jnp.asarray(places[rest:].reshape(-1, together, places.shape[1]))
-    if rest:
-        total = product(jnp.asarray(places[:1]))
-    else:
-        total = _carried((g, i, o, *lengths), np.result_type(x.dtype, np.complex64), x)
-    total = lax.fori_loop(0, len(pairs), lambda p, s: s + product(pairs[p]), total)
+    total = lax.fori_loop(0, len(places), turn, _carried((g, i, o, *lengths), x))
     w = _leading(_backward(total, lengths, real=False), sizes)
     return w.real if real else w
 
@@ -230,9 +227,18 @@ def _placed(a: jax.Array, sizes: Sequence[int], los: Sequence[int] = ()) -> jax.
     return lax.pad(a, jnp.zeros((), a.dtype), [(0, 0, 0)] * 3 + ends)
 
 
+def _parts(a: jax.Array, sizes: Sequence[int], los: Sequence[int], cut: Plan) -> jax.Array:
+    """Place an array; of a halved one the second half as the imaginary part."""
+    first = _placed(a, sizes, los)
+    if cut.halved is None:
+        return first
+    los = [lo - cut.half * (axis == cut.halved) for axis, lo in enumerate(los)]
+    return lax.complex(first, _placed(a, sizes, los))
+
+
 def _leading(a: jax.Array, sizes: Sequence[int]) -> jax.Array:
     """The first elements of the spatial axes."""
-    return a[..., *(slice(size) for size in sizes)]
+    return lax.slice(a, [0] * a.ndim, (*a.shape[:3], *sizes))
 
 
 def _windows(cut: Plan, lines: tuple[Line, ...]) -> list[int]:
@@ -248,20 +254,28 @@ def _corners(axes: Iterable[Iterable[int]]) -> np.ndarray:
     return np.array(list(itertools.product(*axes)), np.int32)
 
 
-def _start(corner: jax.Array) -> list[jax.Array]:
-    zero = jnp.zeros((), corner.dtype)  # literals would be int64 where 64-bit types are on
-    return [zero] * 3 + list(corner)
+def _corner(corners: np.ndarray, p: jax.Array) -> list[jax.Array]:
+    """One row, as scalars."""
+    row = lax.dynamic_index_in_dim(corners, p, keepdims=False, allow_negative_indices=False)
+    return [lax.index_in_dim(row, axis, keepdims=False) for axis in range(corners.shape[1])]
 
 
-def _window(a: jax.Array, corner: jax.Array, sizes: Sequence[int]) -> jax.Array:
-    return lax.dynamic_slice(a, _start(corner), (*a.shape[:3], *sizes))
+def _start(corner: Sequence[jax.Array], image: jax.Array | None = None) -> list[jax.Array]:
+    zero = jnp.zeros((), np.int32)  # literals would be int64 where 64-bit types are on
+    return [zero if image is None else image, zero, zero, *corner]
 
 
-def _complex(parts: Sequence[jax.Array]) -> jax.Array:
-    """One complex array of one complex or up to two real ones."""
-    if jnp.iscomplexobj(parts[0]):
-        return parts[0]
-    return lax.complex(parts[0], parts[1] if len(parts) > 1 else jnp.zeros_like(parts[0]))
+def _window(
+    a: jax.Array, corner: Sequence[jax.Array], sizes: Sequence[int], image: jax.Array | None = None
+) -> jax.Array:
+    images = a.shape[0] if image is None else 1
+    return lax.dynamic_slice(
+        a, _start(corner, image), (images, *a.shape[1:3], *sizes), allow_negative_indices=False
+    )
+
+
+def _complex(a: jax.Array) -> jax.Array:
+    return a if jnp.iscomplexobj(a) else lax.complex(a, jnp.zeros_like(a))
 
 
 def _forward(a: jax.Array) -> jax.Array:
@@ -295,7 +309,10 @@ def _multiply(x: jax.Array, w: jax.Array, precision: Any) -> jax.Array:
     """Sum over i of x[n, g, i, f] w[g, i, o, f]."""
     i = x.shape[2]
     if i <= UNROLLED:
-        terms = [x[:, :, c, None] * w[None, :, c] for c in range(i)]
+        # (n, g, 1, f) by (g, o, f)
+        terms = (
+            lax.index_in_dim(x, c, 2) * lax.index_in_dim(w, c, 1, keepdims=False) for c in range(i)
+        )
         return functools.reduce(operator.add, terms)
     (n, g, _), o, frequencies = x.shape[:3], w.shape[2], x.shape[3:]
     x, w = x.reshape(n, g, i, -1), w.reshape(g, i, o, -1)
@@ -303,13 +320,8 @@ def _multiply(x: jax.Array, w: jax.Array, precision: Any) -> jax.Array:
     return y.reshape(n, g, o, *frequencies)
 
 
-def _carried(shape: tuple[int, ...], dtype: Any, like: jax.Array) -> jax.Array:
+def _carried(shape: tuple[int, ...], like: jax.Array) -> jax.Array:
     """Zeros for a loop to carry; inside `shard_map` they vary over the mesh as `like` does."""
     axes = tuple(sorted(jax.typeof(like).manual_axis_type.varying))
-    zeros = jnp.zeros(shape, dtype)
+    zeros = jnp.zeros(shape, like.dtype)
     return lax.pcast(zeros, axes, to="varying") if axes else zeros
-
-
-def _pairs(x: jax.Array, y: jax.Array) -> jax.Array:
-    """x[n, g, i, f] y[n, g, o, f] as (n, g, i, o, f)."""
-    return x[:, :, :, None] * y[:, :, None]

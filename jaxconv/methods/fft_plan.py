@@ -51,16 +51,22 @@ class Line(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Transform lengths, outputs a block and blocks, an entry an axis."""
+    """Transform lengths, outputs a block and blocks, an entry an axis.
+
+    Of a real array that is cut, the outputs of one axis are halved first: `half` outputs along
+    `halved` are real parts, as many after them imaginary parts, and steps and counts are a half's.
+    """
 
     lengths: tuple[int, ...]
     steps: tuple[int, ...]
     counts: tuple[int, ...]
+    halved: int | None = None
+    half: int = 0
 
     @property
     def whole(self) -> bool:
         """Whether everything is one block."""
-        return max(self.counts) == 1
+        return self.halved is None and max(self.counts) == 1
 
 
 class Planes(NamedTuple):
@@ -82,9 +88,24 @@ def plan(lines: tuple[Line, ...], planes: Planes, *, real: bool) -> Plan:
         True
     """
     most = 64 if len(lines) < 3 else 8
-    cuts = [_cuts(line, most) for line in lines]
-    plans = (Plan(*zip(*axes, strict=True)) for axes in itertools.product(*cuts))
+    lengths, steps = zip(*((fast_length(line.circle), line.outputs) for line in lines), strict=True)
+    plans = [Plan(lengths, steps, (1,) * len(lines))]
+    halved, half = halves(lines) if real else (None, 0)
+    cuts = [
+        _cuts(line, half, line.size + line.lo + line.hi, most)
+        if axis == halved
+        else _cuts(line, line.outputs, line.circle, most)
+        for axis, line in enumerate(lines)
+    ]
+    for axes in itertools.product(*cuts):
+        plans.append(Plan(*zip(*axes, strict=True), halved, half))
     return min(plans, key=lambda p: cost(p, planes, real=real))
+
+
+def halves(lines: tuple[Line, ...]) -> tuple[int, int]:
+    """Return the axis with most outputs, and half of them."""
+    axis = max(range(len(lines)), key=lambda axis: lines[axis].outputs)
+    return axis, -(-lines[axis].outputs // 2)
 
 
 def cost(plan: Plan, planes: Planes, *, real: bool) -> float:
@@ -100,24 +121,23 @@ def cost(plan: Plan, planes: Planes, *, real: bool) -> float:
     block = work * (COMPLEX if cached else COMPLEX_LARGE)
     if not plan.whole:
         turns = math.prod(plan.counts)
-        turns = -(-turns // 2) if real else turns
         return turns * (block * through + TURN) + block * planes.kernels / 2
     if real:
         block = work * (REAL if points < LARGE else REAL_LARGE)
     return block * (through + planes.kernels / 2)
 
 
-def _cuts(line: Line, most: int) -> list[tuple[int, int, int]]:
-    """(length, step, count) of an axis: whole, then into more and more blocks."""
-    cuts = [(fast_length(line.circle), line.outputs, 1)]
+def _cuts(line: Line, outputs: int, circle: int, most: int) -> list[tuple[int, int, int]]:
+    """(length, step, count) of an axis: uncut, then in more and more blocks."""
+    cuts = [(fast_length(min(circle, outputs + line.kernel - 1)), outputs, 1)]
     count = 2
-    while count <= min(most, line.outputs):
-        step = -(-line.outputs // count)
+    while count <= min(most, outputs):
+        step = -(-outputs // count)
         length = fast_length(step + line.kernel - 1)
         if length >= cuts[-1][0]:
             break
         # what rounding to a fast length adds is room for more outputs
-        step = length - line.kernel + 1
-        cuts.append((length, step, -(-line.outputs // step)))
+        step = min(length - line.kernel + 1, outputs)
+        cuts.append((length, step, -(-outputs // step)))
         count += -(-count // 4)
     return cuts
