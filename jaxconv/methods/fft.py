@@ -41,6 +41,8 @@ from jaxconv.spec import Contraction, ConvSpec
 # Channels that are summed one by one, fused with the product; more go to a matrix product.
 UNROLLED = 8
 
+FORWARD, BACKWARD = lax.FftType.FFT, lax.FftType.IFFT
+
 
 def refuses(contraction: Contraction, spec: ConvSpec, dtype: Any) -> str | None:
     """Say why this method does not serve, or return None where it does.
@@ -119,7 +121,7 @@ def _correlate(x: jax.Array, w: jax.Array, lines: tuple[Line, ...], precision: A
     parts = [cut.half if axis == cut.halved else m for axis, m in enumerate(sizes)]
     windows = _windows(cut, lines)
     x = _parts(x, [m + line.kernel - 1 for m, line in zip(parts, lines, strict=True)], los, cut)
-    kernels = _reflected(_complex(w), cut.lengths)
+    kernels = _complex(_placed(w, cut.lengths), FORWARD)
     # the last blocks start early rather than reach beyond the array
     corners = _corners(
         [min(c * step, m - step) for c in range(count)]
@@ -128,9 +130,9 @@ def _correlate(x: jax.Array, w: jax.Array, lines: tuple[Line, ...], precision: A
 
     def turn(p, y):
         corner = _corner(corners, p)
-        z = _forward(_placed(_window(x, corner, windows), cut.lengths))
-        z = _backward(_multiply(z, kernels, precision), cut.lengths, real=False)
-        z = _leading(z, cut.steps)
+        # the transforms trade directions: so the product needs no conjugate
+        z = _complex(_placed(_window(x, corner, windows), cut.lengths), BACKWARD)
+        z = _leading(_complex(_multiply(z, kernels, precision), FORWARD), cut.steps)
         return lax.dynamic_update_slice(y, z, _start(corner), allow_negative_indices=False)
 
     y = lax.fori_loop(0, len(corners), turn, _carried((n, g, o, *parts), x))
@@ -160,7 +162,8 @@ def _correlate_sum(x: jax.Array, y: jax.Array, lines: tuple[Line, ...]) -> jax.A
         x, [c + v - s for c, v, s in zip(covered, windows, cut.steps, strict=True)], los, cut
     )
     own = [cut.half if axis == cut.halved else line.outputs for axis, line in enumerate(lines)]
-    y = _placed(_parts(y, own, [0] * len(lines), cut), covered)
+    # (a + ia') (b - ib') has ab + a'b' as its real part
+    y = _placed(_parts(y, own, [0] * len(lines), cut, sign=-1), covered)
     # an image and a block of it each
     places = _corners(
         [range(n), *([s * c for c in range(m)] for s, m in zip(cut.steps, cut.counts, strict=True))]
@@ -168,14 +171,12 @@ def _correlate_sum(x: jax.Array, y: jax.Array, lines: tuple[Line, ...]) -> jax.A
 
     def turn(p, total):
         image, *corner = _corner(places, p)
-        a = _forward(_placed(_window(x, corner, windows, image), lengths))
-        b = _window(y, corner, cut.steps, image)
-        # (a + ia') times the conjugate of (b + ib') has ab + a'b' as its real part
-        b = _forward(_placed(b, lengths)).conj() if real else _reflected(b, lengths)
+        a = _complex(_placed(_window(x, corner, windows, image), lengths), BACKWARD)
+        b = _complex(_placed(_window(y, corner, cut.steps, image), lengths), FORWARD)
         return total + a[0, :, :, None] * b[0, :, None]
 
     total = lax.fori_loop(0, len(places), turn, _carried((g, i, o, *lengths), x))
-    w = _leading(_backward(total, lengths, real=False), sizes)
+    w = _leading(_complex(total, FORWARD), sizes)
     return w.real if real else w
 
 
@@ -227,13 +228,15 @@ def _placed(a: jax.Array, sizes: Sequence[int], los: Sequence[int] = ()) -> jax.
     return lax.pad(a, jnp.zeros((), a.dtype), [(0, 0, 0)] * 3 + ends)
 
 
-def _parts(a: jax.Array, sizes: Sequence[int], los: Sequence[int], cut: Plan) -> jax.Array:
+def _parts(
+    a: jax.Array, sizes: Sequence[int], los: Sequence[int], cut: Plan, *, sign: int = 1
+) -> jax.Array:
     """Place an array; of a halved one the second half as the imaginary part."""
     first = _placed(a, sizes, los)
     if cut.halved is None:
         return first
     los = [lo - cut.half * (axis == cut.halved) for axis, lo in enumerate(los)]
-    return lax.complex(first, _placed(a, sizes, los))
+    return lax.complex(first, sign * _placed(a, sizes, los))
 
 
 def _leading(a: jax.Array, sizes: Sequence[int]) -> jax.Array:
@@ -274,22 +277,25 @@ def _window(
     )
 
 
-def _complex(a: jax.Array) -> jax.Array:
-    return a if jnp.iscomplexobj(a) else lax.complex(a, jnp.zeros_like(a))
+def _complex(a: jax.Array, kind: lax.FftType) -> jax.Array:
+    """Transform the spatial axes, to as many frequencies."""
+    a = a if jnp.iscomplexobj(a) else lax.complex(a, jnp.zeros_like(a))
+    return _beyond_three(lax.fft(a, kind, a.shape[3:][-3:]), kind, a.shape[3:])
 
 
 def _forward(a: jax.Array) -> jax.Array:
     """Transform the spatial axes; of a real array the last one to its first half."""
+    if jnp.iscomplexobj(a):
+        return _complex(a, FORWARD)
     lengths = a.shape[3:]
-    kind = lax.FftType.FFT if jnp.iscomplexobj(a) else lax.FftType.RFFT
-    a = lax.fft(a, kind, lengths[-3:])
-    return _beyond_three(a, lax.FftType.FFT, lengths)
+    return _beyond_three(lax.fft(a, lax.FftType.RFFT, lengths[-3:]), FORWARD, lengths)
 
 
 def _backward(a: jax.Array, lengths: tuple[int, ...], *, real: bool) -> jax.Array:
     """Undo `_forward`."""
-    a = _beyond_three(a, lax.FftType.IFFT, lengths)
-    return lax.fft(a, lax.FftType.IRFFT if real else lax.FftType.IFFT, lengths[-3:])
+    if not real:
+        return _complex(a, BACKWARD)
+    return lax.fft(_beyond_three(a, BACKWARD, lengths), lax.FftType.IRFFT, lengths[-3:])
 
 
 def _beyond_three(a: jax.Array, kind: lax.FftType, lengths: tuple[int, ...]) -> jax.Array:
