@@ -47,8 +47,10 @@ FLOORS = {
     "linen": 7,
     "nnx": 7,
     "learn": 7,
+    "stored": 6,
     "images": 7,
     "plots": 8,
+    "bench": 8,
     "cli": 9,
 }
 HEAVY = ("flax", "optax", "chex", "matplotlib", "torch", "typer", "rich", "skimage", "scipy")
