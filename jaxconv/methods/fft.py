@@ -12,20 +12,20 @@ What differs from the other methods:
 
 - Rounding errors are relative to the largest elements, not to those that an output sees: with
   u = eps of the dtype summed in, |error| <= 4 u log2(N) |a| |b| in Euclidean norms over each plane
-  (measured: below 0.5 u log2(N) |a| |b|). Where the input varies over many orders of magnitude,
-  outputs in its dark parts lose digits, and exact zeros become small numbers.
-- NaN and infinity in one element spread over everything that shares a transform with it: the whole
-  plane or block of one channel, and its partner where two are transformed as one complex array.
-- Temporaries may be more than twice the input and output: spectra of x, w and y.
+  is what the tests hold it to. Where the input varies over many orders of magnitude, outputs in
+  its dark parts lose digits, and exact zeros become small numbers.
+- NaN and infinity spread over what shares a transform with them: a channel of an image, or blocks
+  of it and those at the same place in the other half of a cut axis; in `kernel`, all taps.
+- Temporaries: cut into blocks, copies of input and result and a block of every channel; uncut,
+  spectra on the circle of x, w and y: several times the arguments where kernels are large.
 
 float16 and bfloat16 are computed in float32. Integers are refused: a rounded spectrum does not
 wrap around.
 """
 
 import functools
-import itertools
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -34,8 +34,7 @@ import numpy as np
 from jax import lax
 
 from jaxconv.dtypes import accumulation_dtype
-from jaxconv.methods.fft_plan import Line, Plan, Planes, plan
-from jaxconv.shapes import extent
+from jaxconv.methods.fft_plan import Line, Plan, Planes, axes_of, corners, plan
 from jaxconv.spec import Contraction, ConvSpec
 
 # Channels that are summed one by one, fused with the product; more go to a matrix product.
@@ -63,7 +62,7 @@ def output(
     sums = accumulation_dtype(x, w, dtype)
     x = _planes(x.astype(sums), spec)
     w = _kernels(w.astype(sums), spec)
-    y = _correlate(x, w, _lines(spec), precision)
+    y = _correlate(x, w, axes_of(spec), precision)
     y = y[..., *(slice(None, None, s) for s in spec.stride)]
     return _channels_last(y).astype(dtype)
 
@@ -93,7 +92,7 @@ def kernel(
     sums = accumulation_dtype(x, y, dtype)
     x = _planes(x.astype(sums), spec)
     y = _spread(_planes(y.astype(sums), spec), spec.stride)
-    w = _correlate_sum(x, y, _lines(spec))
+    w = _correlate_sum(x, y, axes_of(spec))
     w = w[..., *(slice(None, None, d) for d in spec.dilation)]
     # (g, i, o, *kernel) -> (*kernel, i, g, o) -> (*kernel, i, g * o)
     w = jnp.moveaxis(w, (1, 0, 2), (-3, -2, -1))
@@ -110,7 +109,7 @@ def _correlate(x: jax.Array, w: jax.Array, lines: tuple[Line, ...], precision: A
     if not x.size:
         return jnp.zeros((n, g, o, *sizes), x.dtype)
     real = not jnp.iscomplexobj(x)
-    cut = plan(lines, Planes(n * g * i, n * g * o, g * i * o), real=real)
+    cut = plan(lines, Planes.of(n, g, i, o), real=real)
     los = [line.lo for line in lines]
     if cut.whole:
         x = _forward(_placed(x, cut.lengths, los))
@@ -119,23 +118,23 @@ def _correlate(x: jax.Array, w: jax.Array, lines: tuple[Line, ...], precision: A
 
     # outputs of a half
     parts = [cut.half if axis == cut.halved else m for axis, m in enumerate(sizes)]
-    windows = _windows(cut, lines)
+    windows = cut.windows(lines)
     x = _parts(x, [m + line.kernel - 1 for m, line in zip(parts, lines, strict=True)], los, cut)
     kernels = _complex(_placed(w, cut.lengths), FORWARD)
     # the last blocks start early rather than reach beyond the array
-    corners = _corners(
+    starts = corners(
         [min(c * step, m - step) for c in range(count)]
         for step, count, m in zip(cut.steps, cut.counts, parts, strict=True)
     )
 
     def turn(p, y):
-        corner = _corner(corners, p)
+        corner = _corner(starts, p)
         # the transforms trade directions: so the product needs no conjugate
         z = _complex(_placed(_window(x, corner, windows), cut.lengths), BACKWARD)
         z = _leading(_complex(_multiply(z, kernels, precision), FORWARD), cut.steps)
         return lax.dynamic_update_slice(y, z, _start(corner), allow_negative_indices=False)
 
-    y = lax.fori_loop(0, len(corners), turn, _carried((n, g, o, *parts), x))
+    y = lax.fori_loop(0, len(starts), turn, _carried((n, g, o, *parts), x))
     if cut.halved is not None:
         y = jnp.concatenate([y.real, y.imag], 3 + cut.halved)
     return _leading(y, sizes)
@@ -148,15 +147,14 @@ def _correlate_sum(x: jax.Array, y: jax.Array, lines: tuple[Line, ...]) -> jax.A
     if not x.size:
         return jnp.zeros((g, i, o, *sizes), x.dtype)
     real = not jnp.iscomplexobj(x)
-    cut = plan(lines, Planes(n * g * i, n * g * o, g * i * o), real=real)
+    cut = plan(lines, Planes.of(n, g, i, o), real=real)
     lengths, los = cut.lengths, [line.lo for line in lines]
     if cut.whole:
         x, y = _forward(_placed(x, lengths, los)), _reflected(y, lengths)
-        # one fused loop; (n, g, i, o, *frequencies) are never in memory
-        total = jnp.sum(x[:, :, :, None] * y[:, :, None], 0)
+        total = jnp.sum(x[:, :, :, None] * y[:, :, None], 0)  # fused with the product
         return _leading(_backward(total, lengths, real=real), sizes)
 
-    windows = _windows(cut, lines)
+    windows = cut.windows(lines)
     covered = [s * c for s, c in zip(cut.steps, cut.counts, strict=True)]
     x = _parts(
         x, [c + v - s for c, v, s in zip(covered, windows, cut.steps, strict=True)], los, cut
@@ -165,7 +163,7 @@ def _correlate_sum(x: jax.Array, y: jax.Array, lines: tuple[Line, ...]) -> jax.A
     # (a + ia') (b - ib') has ab + a'b' as its real part
     y = _placed(_parts(y, own, [0] * len(lines), cut, sign=-1), covered)
     # an image and a block of it each
-    places = _corners(
+    places = corners(
         [range(n), *([s * c for c in range(m)] for s, m in zip(cut.steps, cut.counts, strict=True))]
     )
 
@@ -178,23 +176,6 @@ def _correlate_sum(x: jax.Array, y: jax.Array, lines: tuple[Line, ...]) -> jax.A
     total = lax.fori_loop(0, len(places), turn, _carried((g, i, o, *lengths), x))
     w = _leading(_complex(total, FORWARD), sizes)
     return w.real if real else w
-
-
-def _lines(spec: ConvSpec) -> tuple[Line, ...]:
-    """The axes of the correlation without stride or dilation; what no window reaches is cut."""
-    lines = []
-    for n, m, k, s, d, (lo, _) in zip(
-        spec.input_size,
-        spec.output_size,
-        spec.kernel_size,
-        spec.stride,
-        spec.dilation,
-        spec.padding,
-        strict=True,
-    ):
-        taps = extent(k, d)
-        lines.append(Line(n, lo, (m - 1) * s + taps - n - lo, taps))
-    return tuple(lines)
 
 
 def _planes(a: jax.Array, spec: ConvSpec) -> jax.Array:
@@ -244,23 +225,10 @@ def _leading(a: jax.Array, sizes: Sequence[int]) -> jax.Array:
     return lax.slice(a, [0] * a.ndim, (*a.shape[:3], *sizes))
 
 
-def _windows(cut: Plan, lines: tuple[Line, ...]) -> list[int]:
-    """Elements that a block of outputs sees; on a circle, no more than there are."""
-    return [
-        min(step + line.kernel - 1, length)
-        for step, line, length in zip(cut.steps, lines, cut.lengths, strict=True)
-    ]
-
-
-def _corners(axes: Iterable[Iterable[int]]) -> np.ndarray:
-    """(count, rank): every combination of one start an axis."""
-    return np.array(list(itertools.product(*axes)), np.int32)
-
-
-def _corner(corners: np.ndarray, p: jax.Array) -> list[jax.Array]:
+def _corner(starts: np.ndarray, p: jax.Array) -> list[jax.Array]:
     """One row, as scalars."""
-    row = lax.dynamic_index_in_dim(corners, p, keepdims=False, allow_negative_indices=False)
-    return [lax.index_in_dim(row, axis, keepdims=False) for axis in range(corners.shape[1])]
+    row = lax.dynamic_index_in_dim(starts, p, keepdims=False, allow_negative_indices=False)
+    return [lax.index_in_dim(row, axis, keepdims=False) for axis in range(starts.shape[1])]
 
 
 def _start(corner: Sequence[jax.Array], image: jax.Array | None = None) -> list[jax.Array]:
@@ -271,10 +239,8 @@ def _start(corner: Sequence[jax.Array], image: jax.Array | None = None) -> list[
 def _window(
     a: jax.Array, corner: Sequence[jax.Array], sizes: Sequence[int], image: jax.Array | None = None
 ) -> jax.Array:
-    images = a.shape[0] if image is None else 1
-    return lax.dynamic_slice(
-        a, _start(corner, image), (images, *a.shape[1:3], *sizes), allow_negative_indices=False
-    )
+    shape = (a.shape[0] if image is None else 1, *a.shape[1:3], *sizes)
+    return lax.dynamic_slice(a, _start(corner, image), shape, allow_negative_indices=False)
 
 
 def _complex(a: jax.Array, kind: lax.FftType) -> jax.Array:
