@@ -20,7 +20,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from jaxconv.choose import select
+from jaxconv.choose import EXPORTED, PARTITIONED, select
 from jaxconv.methods import METHODS
 from jaxconv.policy import Policy, Problem
 from jaxconv.spec import Contraction, ConvSpec
@@ -290,14 +290,14 @@ def _cpu_lowering(ctx, a, b, **params):
 def _alone(module) -> str | None:
     """Why the program being lowered can call no library of this process, or None if it can."""
     if module.lowering_parameters.for_export or len(module.platforms) > 1:
-        return "the program is for other processes too"
+        return EXPORTED
     axes = module.axis_context
     if hasattr(axes, "mesh"):  # inside `shard_map`, each device runs its own call
         shared = [size for axis, size in axes.mesh.shape.items() if axis not in axes.manual_axes]
         devices = math.prod(shared)
     else:
         devices = getattr(axes, "num_devices", 0)
-    return None if devices == 1 else "XLA partitions the program over several devices"
+    return None if devices == 1 else PARTITIONED
 
 
 @partial(jax.jit, static_argnames=("contraction", "spec", "dtype", "method", "policy", "precision"))

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,7 @@ import numpy as np
 
 from jaxconv.bench import exact
 from jaxconv.bench.measure import compile_apart, estimate, race
-from jaxconv.choose import refusal, select
-from jaxconv.methods import METHODS
+from jaxconv.choose import CANDIDATES, refusal, select
 from jaxconv.policy import Problem
 from jaxconv.spec import Contraction, normalise
 from jaxconv.trilinear import OPERANDS, contract
@@ -35,8 +34,6 @@ LEAST, MOST, MOST_NARROW, NARROW = 1e4, 2e8, 3e7, 8
 LARGEST = 2**22
 # rank -> the largest size and kernel along a dimension
 RANGES = {1: (65536, 64), 2: (1024, 64), 3: (96, 9)}
-# The loop over positions cannot be faster than this a position, in seconds.
-LOOP_POSITION = 5e-7
 HOPELESS = 20.0
 BUDGET = 0.1
 
@@ -103,19 +100,17 @@ def _tuple(draw: np.random.Generator, rank: int, low: int, high: int) -> tuple[i
     return tuple(_log_uniform(draw, low, high) for _ in range(rank))
 
 
-def problems(seed: int, index: int) -> Iterator[tuple[Problem, dict[str, np.ndarray]]]:
-    """Yield the three contractions of one shape, with the float32 arrays they take."""
+def problem(seed: int, index: int) -> tuple[Problem, dict[str, np.ndarray]]:
+    """Return one contraction of one shape, the next one at each index, and its float32 arrays."""
     drawn = shape(seed, index)
     draw = np.random.default_rng(index)
     arrays = {name: draw.standard_normal(drawn[name], np.float32) for name in "xwy"}
     spec = normalise("regret", drawn["x"], drawn["w"], **drawn["arguments"])
     contractions: tuple[Contraction, ...] = ("output", "input", "kernel")
-    for contraction in contractions:
-        a, b = (arrays[name] for name in OPERANDS[contraction])
-        problem = Problem.of(
-            contraction, a, b, spec, dtype=jnp.float32, platform=jax.default_backend()
-        )
-        yield problem, {name: arrays[name] for name in OPERANDS[contraction]}
+    contraction = contractions[index % 3]
+    a, b = (arrays[name] for name in OPERANDS[contraction])
+    found = Problem.of(contraction, a, b, spec, dtype=jnp.float32, platform=jax.default_backend())
+    return found, {name: arrays[name] for name in OPERANDS[contraction]}
 
 
 def measure(problem: Problem, arrays: Mapping[str, np.ndarray]) -> Row:
@@ -125,13 +120,8 @@ def measure(problem: Problem, arrays: Mapping[str, np.ndarray]) -> Row:
     calls: dict[str, Callable[[], Any]] = {}
     skipped: dict[str, str] = {}
     compiling: dict[str, float] = {}
-    # the loop over positions last: it is left out where it cannot win
-    for method in sorted(METHODS, key=lambda name: name == "loops"):
+    for method in CANDIDATES:
         reason = refusal(problem, method)
-        if reason is None and method == "loops" and calls:
-            floor = math.prod(problem.spec.output_size) * LOOP_POSITION
-            best = min(estimate(call) for call in calls.values())
-            reason = "cannot be within 20 times the best" if floor > HOPELESS * best else None
         if reason is not None:
             skipped[method] = reason
             continue
@@ -214,19 +204,16 @@ def rows(
     for index in range(count):
         if index in there:
             continue
-        for problem, arrays in problems(seed, index):
-            found.append({"seed": seed, "index": index} | measure(problem, arrays))
+        found.append({"seed": seed, "index": index} | measure(*problem(seed, index)))
         save(found)
     return [row for row in found if row["index"] < count]
 
 
 def load(path: Path, seed: int) -> list[Row]:
-    """Read the whole shapes of an earlier run of the same seed; nothing if there is no file."""
+    """Read what an earlier run of the same seed measured; nothing if there is no file."""
     if not path.exists():
         return []
-    kept = [row for row in json.loads(path.read_text())["rows"] if row["seed"] == seed]
-    counts = {index: sum(r["index"] == index for r in kept) for index in {r["index"] for r in kept}}
-    return [row for row in kept if counts[row["index"]] == 3]
+    return [row for row in json.loads(path.read_text())["rows"] if row["seed"] == seed]
 
 
 def save(path: Path, facts: Mapping[str, Any], found: Sequence[Row]) -> None:

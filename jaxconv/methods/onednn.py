@@ -39,7 +39,7 @@ def refuses(contraction: Contraction, spec: ConvSpec, dtype: jnp.dtype) -> str |
 
 
 def describe() -> str | None:
-    """Return which oneDNN is at hand and the dtypes it computes in here, or None if there is none."""
+    """Return which oneDNN is at hand and the dtypes it computes in, or None if there is none."""
     plugin = _plugin()
     if isinstance(plugin, str):
         return None
