@@ -48,6 +48,7 @@ FLOORS = {
     "nnx": 7,
     "learn": 7,
     "images": 7,
+    "parallel": 7,
     "plots": 8,
     "cli": 9,
 }

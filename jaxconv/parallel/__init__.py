@@ -7,5 +7,6 @@
 """
 
 from jaxconv.parallel.layers import conv, conv_transpose
+from jaxconv.parallel.traffic import halo_bytes
 
-__all__ = ["conv", "conv_transpose"]
+__all__ = ["conv", "conv_transpose", "halo_bytes"]

@@ -208,7 +208,9 @@ def _run(rows: np.ndarray, zeros: np.ndarray) -> Run:
     return Run(rows, tuple(map(int, starts)), bool(np.any(~real & ~known)))
 
 
-def fill(x: jax.Array, line: Line, *, axis: int, names: tuple[str, ...]) -> jax.Array:
+def fill(
+    x: jax.Array, line: Line, *, axis: int, names: tuple[str, ...], ring: tuple[int, ...]
+) -> jax.Array:
     """Return the device's window, from its block of x and what others send; inside `shard_map`.
 
     Args:
@@ -216,14 +218,15 @@ def fill(x: jax.Array, line: Line, *, axis: int, names: tuple[str, ...]) -> jax.
         line: the dimension.
         axis: of x.
         names: the mesh axes that x is sharded over along `axis`.
+        ring: for each part of x the number of its device among those along `names`, which
+            `jax.lax.ppermute` counts in the mesh's order of axes, not in that of `names`.
     """
     plan, device = exchange(line), lax.axis_index(names)
-    pieces = [
-        x
-        if hop.distance == 0
-        else lax.ppermute(_cut(x, hop.starts, hop.length, axis, device), names, list(hop.pairs))
-        for hop in plan.hops
-    ]
+    pieces = []
+    for hop in plan.hops:
+        piece = _cut(x, hop.starts, hop.length, axis, device)
+        pairs = [(ring[sender], ring[receiver]) for sender, receiver in hop.pairs]
+        pieces.append(lax.ppermute(piece, names, pairs) if hop.distance else x)
     pool = pieces[0] if len(pieces) == 1 else lax.concatenate(pieces, axis)
     runs = [_take(pool, run, axis, device) for run in plan.runs]
     return runs[0] if len(runs) == 1 else lax.concatenate(runs, axis)

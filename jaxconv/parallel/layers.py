@@ -232,20 +232,8 @@ class _Plan:
     @property
     def lines(self) -> dict[int, Line]:
         """The sharded spatial dimensions, by their axis counted from the end."""
-        spec = self.spec
-        return {
-            dimension - spec.rank - 1: Line(
-                spec.input_size[dimension],
-                self.layout.parts(axes),
-                spec.kernel_size[dimension],
-                spec.stride[dimension],
-                spec.dilation[dimension],
-                *spec.padding[dimension],
-                self.mode,
-            )
-            for dimension, axes in enumerate(self.layout.space)
-            if self.layout.parts(axes) > 1
-        }
+        lines = self.layout.lines(self.spec, self.mode)
+        return {dimension - self.spec.rank - 1: line for dimension, line in lines.items()}
 
     @property
     def whole(self) -> dict[int, tuple[int, int]]:
@@ -271,7 +259,8 @@ class _Plan:
     def window(self, x: jax.Array) -> jax.Array:
         """What the local convolution reads, from the device's part of x."""
         for axis, line in self.lines.items():
-            x = fill(x, line, axis=x.ndim + axis, names=self.layout.space[axis + self.spec.rank + 1])
+            names = self.layout.space[axis + self.spec.rank + 1]
+            x = fill(x, line, axis=x.ndim + axis, names=names, ring=self.layout.ring(names))
         if not self.whole:
             return x
         return extension.pad(x, tuple(self.whole.values()), axes=tuple(self.whole), mode=self.mode)

@@ -22,6 +22,7 @@ import numpy as np
 from jax.core import Tracer
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
+from jaxconv.parallel.halos import Line
 from jaxconv.spec import ConvSpec
 
 Axes = tuple[str, ...]
@@ -52,6 +53,33 @@ class Layout:
     def parts(self, axes: Axes) -> int:
         """Parts that a dimension sharded over these mesh axes falls into."""
         return parts(self.mesh, axes)
+
+    @property
+    def devices(self) -> int:
+        """Devices of the mesh."""
+        return parts(self.mesh, self.mesh.axis_names)
+
+    def lines(self, spec: ConvSpec, mode: str) -> dict[int, Line]:
+        """Return the spatial dimensions that are sharded, by number."""
+        return {
+            n: Line(
+                spec.input_size[n],
+                self.parts(axes),
+                spec.kernel_size[n],
+                spec.stride[n],
+                spec.dilation[n],
+                *spec.padding[n],
+                mode,
+            )
+            for n, axes in enumerate(self.space)
+            if self.parts(axes) > 1
+        }
+
+    def ring(self, axes: Axes) -> tuple[int, ...]:
+        """For each part of such a dimension, its device's number in the mesh's order of axes."""
+        ordered = [axis for axis in self.mesh.axis_names if axis in axes]
+        numbers = np.arange(self.parts(axes)).reshape([self.mesh.shape[a] for a in ordered])
+        return tuple(map(int, numbers.transpose([ordered.index(a) for a in axes]).flat))
 
     @property
     def operand(self) -> PartitionSpec:
@@ -227,7 +255,10 @@ def lay_out(
     summed = own or tuple(axis for axis in other if axis not in taken)
     _check_divides(caller, mesh, summed, channels[0], x_name)
     kept = tuple(axis for axis in made if axis not in taken)
-    scattered = bool(summed) and kept == summed and channels[1] % parts(mesh, kept) == 0
+    # jax.lax.psum_scatter counts devices in the mesh's order of axes
+    ordered = tuple(axis for axis in mesh.axis_names if axis in summed)
+    scattered = bool(summed) and kept == summed == ordered
+    scattered = scattered and channels[1] % parts(mesh, kept) == 0
     kept = tuple(axis for axis in kept if axis not in summed)
     if channels[1] % parts(mesh, kept):
         kept = ()
