@@ -6,15 +6,23 @@ WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: learn test test-peers check format clean help
+.PHONY: learn test native bench test-peers check format clean help
 help:
 	@sed -n '1,3p' Makefile
 
 learn: $(VENV)/.cli
 	$(BIN)/jaxconv learn
 
-test: $(VENV)/.test
+test: $(VENV)/.test native
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+# The optional CPU plugin, where a C++ compiler is found; one line says what came of it.
+native: | $(BIN)/python
+	@$(BIN)/python native/install.py
+
+# Every number of the README's tables of speed.
+bench: $(VENV)/.bench native
+	$(BIN)/jaxconv bench --json bench.json --plot bench.png
 
 # Every case of SciPy's own tests against jaxconv.compat.scipy, about half an hour on two cores;
 # `make test` runs a sample.
@@ -40,4 +48,4 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 clean:
-	rm -rf $(VENV) build dist learned .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist learned bench.json bench.png .pytest_cache .ruff_cache

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from jaxconv.methods import METHODS, REFUSES
+from jaxconv.methods import CALLS_OUT, METHODS, REFUSES
 from jaxconv.policy import Policy, Problem
 
 
@@ -42,22 +42,37 @@ def check_policy(caller: str, policy: Any) -> Policy | None:
     return policy
 
 
-def refusal(problem: Problem, method: str) -> str | None:
-    """Return why a method cannot serve a problem, or None if it can."""
+def refusal(problem: Problem, method: str, alone: str | None = None) -> str | None:
+    """Return why a method cannot serve a problem, or None if it can.
+
+    Args:
+        problem: all that is known before the arrays are.
+        method: the method's name.
+        alone: why the program can call no library of this process, or None if it can.
+    """
     if problem.contraction not in METHODS[method]:
         return f"{method} does not offer this contraction"
+    if method in CALLS_OUT and (alone or problem.platform != "cpu"):
+        return alone or f"{method} is for CPUs"
     if method in REFUSES:
         return REFUSES[method](problem.contraction, problem.spec, jnp.dtype(problem.dtype))
     return None
 
 
-def select(problem: Problem, method: str = "auto", policy: Mapping | None = None) -> Choice:
+def select(
+    problem: Problem,
+    method: str = "auto",
+    policy: Mapping | None = None,
+    *,
+    alone: str | None = None,
+) -> Choice:
     """Return the method for one contraction.
 
     Args:
         problem: all that is known before the arrays are.
         method: "auto", or the name of a method that is to be used wherever it can serve.
         policy: measured choices, which go before the rules where method is "auto".
+        alone: why the program can call no library of this process, or None if it can.
 
     Example:
         >>> from jaxconv.spec import ConvSpec
@@ -71,7 +86,10 @@ def select(problem: Problem, method: str = "auto", policy: Mapping | None = None
         if policy is None or problem not in policy:
             return _by_rule(problem)
         wanted, reason = policy[problem], "the policy's"
-    why_not = refusal(problem, wanted) if wanted in METHODS else f"there is no method {wanted}"
+    if wanted in METHODS:
+        why_not = refusal(problem, wanted, alone)
+    else:
+        why_not = f"there is no method {wanted}"
     return Choice("lax", why_not) if why_not else Choice(wanted, reason)
 
 

@@ -97,6 +97,13 @@ def accumulation_dtype(a: jax.Array, b: jax.Array, dtype: jnp.dtype) -> jnp.dtyp
     return _common(a.dtype, b.dtype, dtype, jnp.float32)
 
 
+def working_dtype(a: jax.Array, b: jax.Array, dtype: jnp.dtype) -> jnp.dtype:
+    """Return what a method is to work in: the operands' dtype, or that of sums beyond float32."""
+    sums = accumulation_dtype(a, b, dtype)
+    wide = jnp.issubdtype(sums, jnp.inexact) and sums != jnp.float32
+    return sums if wide else operand_dtype(a, b, sums)
+
+
 def check_bias(
     caller: str, b: Any, channels: int, operand: jnp.dtype, result: jnp.dtype
 ) -> jax.Array | None:

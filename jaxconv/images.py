@@ -10,7 +10,8 @@ from pathlib import Path
 import imageio.v3 as iio
 import numpy as np
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+from jaxconv.stored import SUFFIXES, load, opaque
+
 # What scikit-image ships inside its wheel: no download.
 SAMPLES = (
     "astronaut",
@@ -60,39 +61,40 @@ def read(path: str | Path) -> tuple[np.ndarray, list[str]]:
 
     Source: PNG (ISO/IEC 15948), section 13.12: samples scale by their largest value.
     """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file")
-    if path.suffix.lower() not in SUFFIXES or not path.is_file():
-        raise ValueError(f"{path}: not an image file this reads ({', '.join(SUFFIXES)})")
-    if _is_deep_colour_png(path):
-        raise ValueError(f"{path}: 16-bit colour png would lose half its bits; save it as tiff")
-    try:
-        if path.suffix.lower() in (".tif", ".tiff"):
-            stored = iio.imread(path, plugin="tifffile")
-        else:
-            stored = iio.imread(path, plugin="pillow", rotate=True)
-    except Exception as error:  # each decoder raises what it likes
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{path}: cannot be read as an image ({reason})") from error
-    pixels, remarks = _without_alpha(_as_float(np.asarray(stored), path), path)
+    image = load(path)
+    pixels, remarks = as_float(image.colours, Path(path)), list(image.remarks)
+    if image.alpha is not None:
+        if np.any(image.alpha != opaque(image.alpha.dtype)):
+            raise ValueError(f"{path}: has transparent pixels; flatten it onto a background first")
+        remarks.append(f"{path}: dropped its alpha channel, which is opaque everywhere")
     return pixels, remarks
 
 
-def _is_deep_colour_png(path: Path) -> bool:
-    # The header: 8 bytes of signature, 8 of the chunk's head, 8 of size, then depth and colour type
-    with path.open("rb") as file:
-        head = file.read(26)
-    return head[:4] == b"\x89PNG" and len(head) == 26 and head[24] == 16 and head[25] in (2, 6)
+def as_float(stored: np.ndarray, path: Path) -> np.ndarray:
+    """Read stored values as intensities, 0 to 1 for integers, float32.
 
+    Args:
+        stored: any shape, bool, unsigned or floating.
+        path: for the message.
 
-def _as_float(stored: np.ndarray, path: Path) -> np.ndarray:
+    Returns:
+        The same shape.
+
+    Raises:
+        ValueError: some values are NaN or infinite in float32.
+
+    Example:
+        >>> import numpy as np, pathlib
+        >>> from jaxconv import images
+        >>> images.as_float(np.array([0, 51, 255], np.uint8), pathlib.Path("a.png"))
+        array([0. , 0.2, 1. ], dtype=float32)
+
+    Source: PNG (ISO/IEC 15948), section 13.12.
+    """
     if stored.dtype == bool:
         return stored.astype(np.float32)
     if np.issubdtype(stored.dtype, np.unsignedinteger):
         return (stored / np.iinfo(stored.dtype).max).astype(np.float32)
-    if not np.issubdtype(stored.dtype, np.floating):
-        raise ValueError(f"{path}: pixels of type {stored.dtype}; expected unsigned or floating")
     with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused below
         pixels = stored.astype(np.float32)
     broken = np.argwhere(~np.isfinite(pixels))
@@ -105,19 +107,30 @@ def _as_float(stored: np.ndarray, path: Path) -> np.ndarray:
     return pixels
 
 
-def _without_alpha(pixels: np.ndarray, path: Path) -> tuple[np.ndarray, list[str]]:
-    if pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3):
-        return pixels, []
-    jpeg = path.suffix.lower() in (".jpg", ".jpeg")  # its four planes are inks, not alpha
-    if pixels.ndim == 3 and pixels.shape[2] in (2, 4) and not jpeg:
-        if np.any(pixels[..., -1] != 1):
-            raise ValueError(f"{path}: has transparent pixels; flatten it onto a background first")
-        pixels = pixels[..., 0] if pixels.shape[2] == 2 else pixels[..., :3]
-        return pixels, [f"{path}: dropped its alpha channel, which is opaque everywhere"]
-    raise ValueError(
-        f"{path}: holds an array of shape {pixels.shape}; expected one grey image (H, W) or one "
-        f"colour image (H, W, 3)"
-    )
+def as_stored(pixels: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Store intensities in a file's type.
+
+    `stored = round(clip(pixels, 0, 1) * largest value)` for integers; floats keep their values.
+
+    Args:
+        pixels: any shape, floating.
+        dtype: uint8, uint16 or floating; bool is stored as uint8, for there are greys now.
+
+    Returns:
+        The same shape.
+
+    Example:
+        >>> import numpy as np
+        >>> from jaxconv import images
+        >>> images.as_stored(np.array([-0.5, 0.2, 1.5]), np.dtype(np.uint8))
+        array([  0,  51, 255], dtype=uint8)
+
+    Source: PNG (ISO/IEC 15948), section 13.12.
+    """
+    if np.issubdtype(dtype, np.floating):
+        return pixels.astype(dtype)
+    whole = np.dtype(np.uint8 if dtype.kind == "b" else dtype)
+    return np.rint(np.clip(pixels, 0, 1) * np.iinfo(whole).max).astype(whole)
 
 
 def sample(name: str) -> np.ndarray:
@@ -145,7 +158,7 @@ def sample(name: str) -> np.ndarray:
         raise ValueError(f"no photograph is called {name!r}; known: {', '.join(SAMPLES)}")
     from skimage import data
 
-    return _as_float(getattr(data, name)(), Path(name))
+    return as_float(getattr(data, name)(), Path(name))
 
 
 def quantise(pixels: np.ndarray) -> tuple[np.ndarray, float, float]:
@@ -203,5 +216,4 @@ def write(path: str | Path, pixels: np.ndarray, *, bits: int = 8) -> None:
     deep = suffix in (".tif", ".tiff") or (suffix == ".png" and pixels.ndim == 2)
     if bits not in (8, 16) or (bits == 16 and not deep):
         raise ValueError(f"{path}: bits must be 8, or 16 for tiff and grey png; got {bits!r}")
-    stored = np.rint(np.clip(pixels, 0, 1) * (2**bits - 1))
-    iio.imwrite(path, stored.astype(np.uint8 if bits == 8 else np.uint16))
+    iio.imwrite(path, as_stored(pixels, np.dtype(np.uint8 if bits == 8 else np.uint16)))

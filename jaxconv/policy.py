@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxconv.dtypes import accumulation_dtype, operand_dtype
+from jaxconv.dtypes import working_dtype
 from jaxconv.spec import Contraction, ConvSpec
 
 _FORMAT = "jaxconv policy 1"
@@ -23,7 +23,7 @@ class Problem(NamedTuple):
         batch: the batch axes' sizes multiplied.
         inputs: input channels in a group.
         outputs: output channels in a group.
-        dtype: the dtype that both operands are handed over in.
+        dtype: the operands' common dtype, or that of the sums where it is beyond float32.
         platform: "cpu", or anything else.
     """
 
@@ -54,8 +54,8 @@ class Problem(NamedTuple):
             inputs, outputs = b.shape[-2], a.shape[-1] // spec.groups
         else:
             inputs, outputs = a.shape[-1] // spec.groups, b.shape[-1] // spec.groups
-        common = operand_dtype(a, b, accumulation_dtype(a, b, dtype))
-        return cls(contraction, spec, batch, inputs, outputs, str(common), platform)
+        works_in = working_dtype(a, b, dtype)
+        return cls(contraction, spec, batch, inputs, outputs, str(works_in), platform)
 
 
 class Policy(Mapping[Problem, str]):

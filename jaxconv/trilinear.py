@@ -8,6 +8,7 @@ A vmapped axis joins the index class that its arrays share: n (x and y), i (x an
 or, on all three, g. So every derivative and every vmap of a convolution is again a `conv_p`.
 """
 
+import contextlib
 import dataclasses
 import math
 from functools import partial
@@ -253,18 +254,23 @@ def _without_repeats(entries):
     return kept
 
 
-def _compute(a, b, *, contraction, spec, dtype, method, policy, precision, platform):
+def _compute(a, b, *, contraction, spec, dtype, method, policy, precision, platform, alone=None):
     """Run the chosen method on arrays with exactly one batch axis."""
     problem = Problem.of(contraction, a, b, spec, dtype=dtype, platform=platform)
-    chosen = select(problem, method, policy).method
+    chosen = select(problem, method, policy, alone=alone).method
     shape = _result_shape(contraction, a, b, spec)
     rank = spec.rank
     a, b = (
         array if name == "w" else _one_batch_axis(array, rank)
         for name, array in zip(OPERANDS[contraction], (a, b), strict=True)
     )
-    result = METHODS[chosen][contraction](a, b, spec, precision=precision, dtype=dtype)
-    return result.reshape(shape)
+    # lowered after `with jax.enable_x64():` around a part of a program is left, 64 bits stay 64
+    wide = any(
+        (d.itemsize > 4 and d.kind in "iuf") or d.itemsize > 8 for d in (a.dtype, b.dtype, dtype)
+    )
+    with jax.enable_x64(True) if wide else contextlib.nullcontext():
+        result = METHODS[chosen][contraction](a, b, spec, precision=precision, dtype=dtype)
+        return result.reshape(shape)
 
 
 def _one_batch_axis(array, rank: int):
@@ -274,6 +280,24 @@ def _one_batch_axis(array, rank: int):
 
 def _lowering(platform: str):
     return mlir.lower_fun(partial(_compute, platform=platform), multiple_results=False)
+
+
+def _cpu_lowering(ctx, a, b, **params):
+    compute = partial(_compute, platform="cpu", alone=_alone(ctx.module_context))
+    return mlir.lower_fun(compute, multiple_results=False)(ctx, a, b, **params)
+
+
+def _alone(module) -> str | None:
+    """Why the program being lowered can call no library of this process, or None if it can."""
+    if module.lowering_parameters.for_export or len(module.platforms) > 1:
+        return "the program is for other processes too"
+    axes = module.axis_context
+    if hasattr(axes, "mesh"):  # inside `shard_map`, each device runs its own call
+        shared = [size for axis, size in axes.mesh.shape.items() if axis not in axes.manual_axes]
+        devices = math.prod(shared)
+    else:
+        devices = getattr(axes, "num_devices", 0)
+    return None if devices == 1 else "XLA partitions the program over several devices"
 
 
 @partial(jax.jit, static_argnames=("contraction", "spec", "dtype", "method", "policy", "precision"))
@@ -293,4 +317,4 @@ ad.primitive_jvps[conv_p] = _jvp
 ad.primitive_transposes[conv_p] = _transpose
 batching.primitive_batchers[conv_p] = _batch
 mlir.register_lowering(conv_p, _lowering("other"))
-mlir.register_lowering(conv_p, _lowering("cpu"), platform="cpu")
+mlir.register_lowering(conv_p, _cpu_lowering, platform="cpu")

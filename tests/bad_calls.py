@@ -126,7 +126,12 @@ for name in (*LAYERS.split(), *PLANES.split(), "causal_conv1d"):
         _1=lambda a: a.astype(jnp.int32),
         _2=lambda a: a.astype(jnp.int32),
     )
-    row(name, {"method": "fast"}, "method='fast' is none of 'auto', 'lax', 'loops', 'taps'")
+    row(
+        name,
+        {"method": "fast"},
+        "method='fast' is none of 'auto', 'lax', 'loops', 'taps', 'fft', "
+        "'columns', 'phases', 'products', 'slabs'",
+    )
 for narrow, wide in (("float8_e4m3fn", "bfloat16"), ("int4", "int8"), ("uint2", "int8")):
     row(
         "conv",
@@ -135,7 +140,12 @@ for narrow, wide in (("float8_e4m3fn", "bfloat16"), ("int4", "int8"), ("uint2", 
         TypeError,
         x=lambda x, wide=wide: x.astype(wide),
     )
-row("conv", {"method": ["lax"]}, "method=['lax'] is none of 'auto', 'lax', 'loops', 'taps'")
+row(
+    "conv",
+    {"method": ["lax"]},
+    "method=['lax'] is none of 'auto', 'lax', 'loops', 'taps', 'fft', "
+    "'columns', 'phases', 'products', 'slabs'",
+)
 row(
     "fold",
     {"cols": A((2, 6, 6, 27), "bool")},

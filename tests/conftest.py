@@ -11,12 +11,14 @@ CHECKED = tuple(f"jaxconv.{m}" for m in ("shapes", "spec", "reference", "methods
 install_import_hook(CHECKED, "beartype.beartype")
 
 # Everything runs under strict dtype promotion but what calls optax, which itself mixes dtypes.
-CALLS_OPTAX = ("test_learn", "test_cli", "test_plots")
+CALLS_OPTAX = ("test_cli", "test_plots")
 
 
 @pytest.fixture(autouse=True)
 def strict_promotion(request):
     path = request.node.path
-    lenient = path.stem in CALLS_OPTAX or "learn" in path.parts
+    lenient = (
+        path.stem in CALLS_OPTAX or path.stem.startswith("test_learn") or "learn" in path.parts
+    )
     with jax.numpy_dtype_promotion("standard" if lenient else "strict"):
         yield

@@ -47,9 +47,11 @@ FLOORS = {
     "linen": 7,
     "nnx": 7,
     "learn": 7,
+    "stored": 6,
     "images": 7,
     "parallel": 7,
     "plots": 8,
+    "bench": 8,
     "cli": 9,
 }
 HEAVY = ("flax", "optax", "chex", "matplotlib", "torch", "typer", "rich", "skimage", "scipy")

@@ -109,7 +109,7 @@ def _nan(path):
         (
             "a.tif",
             lambda path: tifffile.imwrite(path, np.zeros((5, 6), np.int16)),
-            "pixels of type int16; expected unsigned or floating",
+            "pixels of type int16; expected unsigned of 8 or 16 bits, or floating",
         ),
         (
             "a.txt",

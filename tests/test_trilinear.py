@@ -11,6 +11,7 @@ import pytest
 from cases import CASES, CONTRACTIONS, OPERANDS
 from jax.test_util import check_grads
 
+import jaxconv
 from jaxconv.trilinear import contract
 
 HIGHEST = jax.lax.Precision.HIGHEST
@@ -269,3 +270,17 @@ def test_with_jit_switched_off():
         gradients = jax.grad(loss, (0, 1))(x, w)
     for g, expected in zip(gradients, want, strict=True):
         np.testing.assert_allclose(g, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_double_precision_inside_a_program_of_single_precision_stays_double():
+    """The primitive is lowered after the part of the program with 64-bit types is left."""
+    x = np.array([1.0, 1e-9], np.float32)
+
+    @jax.jit
+    def difference(x):
+        with jax.enable_x64(True):
+            wide = x.astype(jnp.float64)[:, None]
+            y = jaxconv.conv(wide, jnp.ones((2, 1, 1), jnp.float64)) - 1.0
+            return y.astype(jnp.float32)
+
+    np.testing.assert_allclose(difference(x), [[1e-9]], rtol=1e-6)  # float32 would say 0

@@ -3,6 +3,8 @@
 This file imports nothing of that extra; `app.py` lists the commands.
 """
 
+import contextlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -29,7 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         from jaxconv.cli.app import run
 
-        return run(list(sys.argv[1:] if arguments is None else arguments))
+        code = run(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()  # here, where a full disk can still be told in one line
+        return code
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing not in EXTRA:
@@ -39,6 +43,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        print(f"jaxconv: cannot write the output: {error.strerror or error}", file=sys.stderr)
+        _forget_output()
+        return 2
     except KeyboardInterrupt:
-        print("jaxconv: interrupted; nothing was written", file=sys.stderr)
+        print("jaxconv: interrupted; no results were written", file=sys.stderr)
         return 130
+
+
+def _forget_output() -> None:
+    # what could not be written stays in the buffer, and would fail again at exit
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

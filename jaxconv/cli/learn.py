@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,11 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from jaxconv.cli import report
+from jaxconv.cli import exact, report
+from jaxconv.cli.keeping import Keeping
+from jaxconv.cli.metrics import Metrics, metrics
 from jaxconv.cli.pairs import Pair, colours, demonstration, from_files
 from jaxconv.cli.problem import Problem, told_as_problem
+from jaxconv.cli.progress import Watch, watching
 from jaxconv.cli.results import check_writable, write_results
 from jaxconv.learn import (
     Fit,
@@ -25,6 +28,7 @@ from jaxconv.learn import (
     seen_directions,
     window_covariance,
 )
+from jaxconv.learn.checkpoints import digest
 
 # name -> (steps, learning rate) that bring a 3x3 kernel home on a photograph
 OPTIMIZERS: dict[str, tuple[int, float | None]] = {
@@ -49,7 +53,13 @@ class Request:
     learning_rate: float | None = None
     one_kernel: bool = False
     bias: bool = True
+    exact: bool = False
     seed: int | None = None
+    checkpoint: Path | None = None
+    checkpoint_every: int | None = None
+    resume: bool = False
+    metrics: Path | None = None
+    tensorboard: Path | None = None
     json: bool = False
 
 
@@ -58,6 +68,7 @@ def run(request: Request) -> None:
     request = _with_defaults(request)
     check_writable(request.out)
     pair = _pair(request)
+    keeping = _keeping(pair, request)
     console = Console(quiet=request.json, highlight=False)
     edge = None
     if request.before is None:
@@ -65,16 +76,21 @@ def run(request: Request) -> None:
         report.print_edge(console, edge)
     report.print_task(console, pair)
     began = time.perf_counter()
-    fits = _fit(pair, request)
+    with metrics(request.metrics, request.tensorboard) as files:
+        fits = _fit(pair, request, keeping, files)
     seconds = time.perf_counter() - began
     _refuse_divergence(fits, pair, request)
     prediction = _prediction(pair, fits)
     files = write_results(request.out, report.writers(pair, fits, prediction))
-    for remark in [*pair.remarks, *_unseen(pair)]:
+    found = exact.distances(pair, fits) if request.exact else []
+    outside = exact.window_remarks(pair, fits, thorough=request.exact)
+    for remark in [*pair.remarks, *_unseen(pair), *outside]:
         print(f"jaxconv learn: {remark}", file=sys.stderr)
     report.print_fits(console, pair, fits, seconds, files)
+    exact.print_distances(console, pair, found)
     if request.json:
-        print(json.dumps(report.as_json(pair, fits, seconds, files, edge)))
+        told = report.as_json(pair, fits, seconds, files, edge)
+        print(json.dumps({**told, "exact": exact.as_json(pair, found)} if found else told))
 
 
 def edge_detection() -> Fit:
@@ -140,45 +156,66 @@ def _optimizer(request: Request) -> optax.GradientTransformation:
     return optax.sgd(request.learning_rate)
 
 
-def _fit(pair: Pair, request: Request) -> list[Fit]:
+def _keeping(pair: Pair, request: Request) -> Keeping:
+    if request.before is None:
+        images = {"--photo": request.photo or "camera", "--target": pair.target}
+    else:
+        images = {"BEFORE": digest(pair.before), "AFTER": digest(pair.after)}
+    keeping = Keeping(
+        folder=request.checkpoint,
+        every=request.checkpoint_every,
+        resume=request.resume,
+        settings={
+            **images,
+            "--kernel": "x".join(map(str, pair.kernel_size)),
+            "--optimizer": request.optimizer,
+            "--learning-rate": request.learning_rate,
+            "--one-kernel": request.one_kernel,
+            "--bias": request.bias,
+            "--seed": request.seed,
+        },
+    )
+    keeping.check(_planes(pair, request))
+    return keeping
+
+
+def _planes(pair: Pair, request: Request) -> list[str]:
+    return colours(pair, 3 if pair.before.ndim == 3 and not request.one_kernel else 1)
+
+
+def _fit(pair: Pair, request: Request, keeping: Keeping, files: Metrics) -> list[Fit]:
     # (H, W, 3) -> (3, H, W): planes lead; one kernel for all takes them as a batch
     x, y = (np.moveaxis(a, -1, 0) if a.ndim == 3 else a[None] for a in (pair.before, pair.after))
     parts = [(x, y)] if request.one_kernel else list(zip(x, y, strict=True))
-    optimizer, steps = _optimizer(request), request.steps
-    assert steps is not None
-    key = None if request.seed is None else jax.random.key(request.seed)
-    console = Console(stderr=True)
+    assert request.steps is not None
     fits = []
-    with Progress(
-        TextColumn("learning"),
-        BarColumn(),
-        TextColumn("step {task.completed} of {task.total}  loss {task.fields[loss]}"),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-    ) as progress:
-        bar = progress.add_task("learning", total=steps * len(parts), loss="")
-        for number, (x_part, y_part) in enumerate(parts):
-
-            def show(done: int, loss: float, before: int = number * steps) -> None:
-                progress.update(bar, completed=before + done, loss=f"{loss:.3g}")
-
-            with told_as_problem():
-                fits.append(
-                    recover_kernel(
-                        jnp.asarray(x_part),
-                        jnp.asarray(y_part),
-                        pair.kernel_size,
-                        optimizer=optimizer,
-                        whitened=request.optimizer == "sgd",
-                        steps=steps,
-                        key=key,
-                        bias=request.bias,
-                        on_progress=show if console.is_terminal else None,
-                    )
+    with watching(request.steps * len(parts)) as watch, told_as_problem():
+        for plane, (x_part, y_part) in zip(_planes(pair, request), parts, strict=True):
+            fits.append(
+                recover_kernel(
+                    jnp.asarray(x_part),
+                    jnp.asarray(y_part),
+                    pair.kernel_size,
+                    optimizer=_optimizer(request),
+                    whitened=request.optimizer == "sgd",
+                    steps=request.steps,
+                    key=None if request.seed is None else jax.random.key(request.seed),
+                    bias=request.bias,
+                    on_losses=_on_losses(plane, watch, files, keeping.restored(plane)),
+                    checkpoints=keeping.of(plane),
                 )
+            )
     return [jax.tree.map(np.asarray, fit) for fit in fits]
+
+
+def _on_losses(
+    plane: str, watch: Watch, files: Metrics, restored: int
+) -> Callable[[int, np.ndarray], None]:
+    def on_losses(before: int, losses: np.ndarray) -> None:
+        watch.add(len(losses), losses[-1], restored=before < restored)
+        files.add(plane, before, losses)
+
+    return on_losses
 
 
 def _refuse_divergence(fits: list[Fit], pair: Pair, request: Request) -> None:

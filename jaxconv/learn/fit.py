@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from numbers import Integral
 from typing import Any
 
@@ -12,7 +13,9 @@ import optax
 from jax import lax
 
 from jaxconv.dtypes import as_array
+from jaxconv.learn.checkpoints import Checkpoints, digest
 from jaxconv.learn.losses import sum_squared_error
+from jaxconv.learn.segments import run_segments
 from jaxconv.learn.state import LearnState, Loss, predict, pure_state, step
 from jaxconv.learn.state import init as begin
 
@@ -166,6 +169,8 @@ def fit_kernel(
     bias: bool = False,
     loss: Loss = sum_squared_error,
     on_progress: Callable[[int, float], None] | None = None,
+    on_losses: Callable[[int, np.ndarray], None] | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Fit:
     """Learn the kernel that turns x into y.
 
@@ -187,13 +192,19 @@ def fit_kernel(
         loss: `(prediction, target) -> scalar`.
         on_progress: called on the host as `on_progress(steps_done, last_loss)` between the scans;
             leave it out under jit or vmap.
+        on_losses: called on the host as `on_losses(steps_before, losses)` with the losses of all
+            steps in turn, every half second or as often as a step ends.
+        checkpoints: where to keep a long run, so that it can be resumed to the same kernel, bit
+            for bit; see `jaxconv.learn.Checkpoints`. Not with on_progress.
 
     Returns:
         A `Fit`; ask its `diverged_at` whether to believe it.
 
     Raises:
         TypeError: x or y is not floating point.
-        ValueError: shapes do not fit, the kernel is larger than x, or steps is below 1.
+        ValueError: shapes do not fit, the kernel is larger than x, steps is below 1, or the
+            checkpoints are another run's.
+        OSError: a checkpoint cannot be written.
 
     Example:
         >>> import jax.numpy as jnp
@@ -215,6 +226,30 @@ def fit_kernel(
     dtype = jnp.result_type(x, y)
     x, y = x.astype(dtype), y.astype(dtype)
     start = _start(init, key, shape, dtype)
+    if checkpoints is not None or on_losses is not None:
+        if on_progress is not None:
+            raise ValueError(
+                "fit_kernel: on_progress is for runs in one piece; on_losses and checkpoints say "
+                "more, give those alone"
+            )
+        if checkpoints is not None:
+            own = {
+                "kernel_size": list(shape),
+                "x": digest(x),
+                "y": digest(y),
+                "start": digest(start),
+            }
+            checkpoints = replace(checkpoints, settings=own | dict(checkpoints.settings))
+        state, losses = run_segments(
+            functools.partial(step, optimizer=optimizer, loss=loss),
+            _begin(start, optimizer=optimizer, bias=bias),
+            x,
+            y,
+            steps=steps,
+            checkpoints=checkpoints,
+            on_losses=on_losses,
+        )
+        return _finish(state, losses, x, y, loss=loss)
     if on_progress is None:
         return _whole(start, x, y, optimizer=optimizer, loss=loss, length=steps, bias=bias)
     state = _begin(start, optimizer=optimizer, bias=bias)

@@ -1,10 +1,12 @@
 """How far a prediction is from its target: functions `(prediction, target) -> scalar`.
 
-Any function of this signature is a loss for `fit_kernel`; these two are the usual ones.
+Any function of this signature is a loss for `fit_kernel` and `fit_conv`; these are the usual ones.
+The last two are robust: a few wild pixels move what is learned little.
 """
 
 import jax
 import jax.numpy as jnp
+import optax
 
 
 def sum_squared_error(prediction: jax.Array, target: jax.Array) -> jax.Array:
@@ -51,3 +53,53 @@ def mean_squared_error(prediction: jax.Array, target: jax.Array) -> jax.Array:
     Source: Dive into Deep Learning, section 3.1.1.2 (Loss Function).
     """
     return jnp.mean(jnp.square(prediction - target))
+
+
+def mean_absolute_error(prediction: jax.Array, target: jax.Array) -> jax.Array:
+    """Average the absolute differences: each pixel pulls with the same force, however far off.
+
+    `mean over t of abs(prediction[t] - target[t])`
+
+    Args:
+        prediction: any shape, in the target's units.
+        target: the same shape.
+
+    Returns:
+        A scalar, in units of the target. Its slope does not shrink near the minimum: let the
+        learning rate do so.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxconv.learn import losses
+        >>> print(losses.mean_absolute_error(jnp.array([1.0, 2.0]), jnp.array([0.0, 4.0])))
+        1.5
+
+    Source: Laplace, least absolute deviations, 1793.
+    """
+    return jnp.mean(jnp.abs(prediction - target))
+
+
+def mean_huber_error(prediction: jax.Array, target: jax.Array, *, delta: float = 1.0) -> jax.Array:
+    """Average Huber's loss: squared near the target, absolute beyond delta.
+
+    `mean over t of e ** 2 / 2 where e = abs(prediction[t] - target[t]) <= delta, else
+    delta (e - delta / 2)`
+
+    Args:
+        prediction: any shape, in the target's units.
+        target: the same shape.
+        delta: where an error begins to count as wild, in units of the target. For another delta
+            make one function, `functools.partial(mean_huber_error, delta=...)`, and reuse it.
+
+    Returns:
+        A scalar, in squared units of the target.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxconv.learn import losses
+        >>> print(losses.mean_huber_error(jnp.array([1.0, 2.0]), jnp.array([0.0, 4.0])))
+        1.0
+
+    Source: Huber, Robust Estimation of a Location Parameter, 1964.
+    """
+    return jnp.mean(optax.losses.huber_loss(prediction, target, delta=delta))

@@ -22,12 +22,15 @@ after 40, each of one gradient where a line search takes several.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxconv.dtypes import as_array
+from jaxconv.learn.checkpoints import Checkpoints, digest
 from jaxconv.learn.fit import Fit, fit_kernel, kernel_shape
 from jaxconv.learn.losses import mean_squared_error
 from jaxconv.learn.whitening import whiten, window_covariance
@@ -95,6 +98,8 @@ def recover_kernel(
     key: jax.Array | None = None,
     bias: bool = True,
     on_progress: Callable[[int, float], None] | None = None,
+    on_losses: Callable[[int, np.ndarray], None] | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Fit:
     """Learn the kernel that turned one photograph into another.
 
@@ -116,6 +121,8 @@ def recover_kernel(
             the image does not show of the kernel stays where it started.
         bias: whether y may be shifted by a constant, as by a saved image's offset.
         on_progress: as in `fit_kernel`; losses in squared units of y.
+        on_losses: likewise.
+        checkpoints: as in `fit_kernel`.
 
     Returns:
         A `Fit` in the units of x and y; losses are mean squared errors in squared units of y.
@@ -161,10 +168,18 @@ def recover_kernel(
         assert on_progress is not None
         on_progress(done, loss * float(y_scale) ** 2)
 
+    def report_losses(before: int, losses: np.ndarray) -> None:
+        assert on_losses is not None
+        on_losses(before, losses * np.asarray(y_scale) ** 2)  # to the bit what Fit.losses holds
+
     shape = kernel_shape(kernel_size, function="recover_kernel")
     x_unit, y_unit = (x - x_mean) / x_scale, (y - y_mean) / y_scale
     if whitened:
         optimizer = optax.chain(whiten(window_covariance(x_unit, shape)), optimizer)
+    if checkpoints is not None:
+        # the images as given: how they are converted may round otherwise on another machine
+        own = {"x": digest(x), "y": digest(y), "whitened": whitened, "bias": bias}
+        checkpoints = replace(checkpoints, settings=own | dict(checkpoints.settings))
     fit = fit_kernel(
         x_unit,
         y_unit,
@@ -176,6 +191,8 @@ def recover_kernel(
         bias=bias,
         loss=mean_squared_error,
         on_progress=None if on_progress is None else report,
+        on_losses=None if on_losses is None else report_losses,
+        checkpoints=checkpoints,
     )
     kernel = fit.kernel * y_scale / x_scale
     offset = None

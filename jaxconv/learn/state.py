@@ -132,11 +132,21 @@ def step(
 
     Source: Dive into Deep Learning, section 7.2.4 (Learning a Kernel).
     """
-    parameters: Any = (state.kernel, state.bias)  # any pytree, as optax sees it
 
     def value(parameters: Any) -> jax.Array:
         return loss(predict(x, *parameters), y)
 
+    return descend(state, value, optimizer=optimizer)
+
+
+def descend(
+    state: LearnState,
+    value: Callable[[Any], jax.Array],
+    *,
+    optimizer: optax.GradientTransformation,
+) -> tuple[LearnState, jax.Array]:
+    """Take one step down any function of `(kernel, bias)`; return its value before, too."""
+    parameters: Any = (state.kernel, state.bias)  # any pytree, as optax sees it
     before, gradient = jax.value_and_grad(value)(parameters)
     updates, optimizer_state = optax.with_extra_args_support(optimizer).update(
         gradient,

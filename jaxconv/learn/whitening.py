@@ -6,7 +6,9 @@ one, and plain gradient descent, which must not overstep the steepest, stands st
 Multiplied by the inverse covariance every direction shrinks by the same factor a step.
 """
 
-from typing import Any
+import functools
+import math
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,17 +16,14 @@ import numpy as np
 import optax
 
 from jaxconv.learn.fit import kernel_shape
-
-WINDOWS = 2**16  # a hundred and more for each weight of the largest kernels learned this way
-CHUNK = 2**22  # numbers at once
+from jaxconv.learn.gram import embedded, gram
+from jaxconv.spec import ConvSpec, normalise
 
 
 def window_covariance(x: jax.Array, kernel_size: int | tuple[int, int]) -> np.ndarray:
     """Average the products of every two pixels in a window of the kernel's size.
 
     `C[(a, b), (c, d)] = mean over i, j of x[..., i + a, j + b] * x[..., i + c, j + d]`
-
-    Images of twice 2 ** 16 windows and more are sampled, every n-th row of windows.
 
     Args:
         x: planes (*batch, H, W), as a rule with their mean subtracted.
@@ -45,21 +44,17 @@ def window_covariance(x: jax.Array, kernel_size: int | tuple[int, int]) -> np.nd
 
     Source: Wiener, Extrapolation, Interpolation, and Smoothing of Stationary Time Series, 1949.
     """
-    h, w = kernel_shape(kernel_size, function="window_covariance")
-    planes = np.asarray(x)
-    planes = planes.reshape(-1, *planes.shape[-2:])
-    # (N, H, W) -> (N, rows, columns, h, w), a view
-    windows = np.lib.stride_tricks.sliding_window_view(planes, (h, w), axis=(1, 2))  # pyright: ignore
-    every = max(1, windows[..., 0, 0].size // WINDOWS)
-    windows = windows[:, ::every]
-    rows = max(1, CHUNK // (windows.shape[2] * h * w))
-    total = np.zeros((h * w, h * w))
-    for plane in windows:
-        for row in range(0, len(plane), rows):
-            # (rows, columns, h, w) -> (rows * columns, h * w)
-            part = plane[row : row + rows].reshape(-1, h * w).astype(np.float64)
-            total += part.T @ part
-    return total / windows[..., 0, 0].size
+    shape = kernel_shape(kernel_size, function="window_covariance")
+    with jax.enable_x64(True):  # a float64 array keeps its digits
+        planes = jnp.asarray(np.asarray(x), jnp.float64)[..., None]
+        spec = normalise("window_covariance", planes.shape, (*shape, 1, 1))
+        windows = math.prod(planes.shape[:-3]) * math.prod(spec.output_size)
+        return np.asarray(_gram(planes, spec=spec)) / windows
+
+
+@functools.partial(jax.jit, static_argnames="spec")
+def _gram(planes: jax.Array, *, spec: ConvSpec) -> jax.Array:
+    return gram(*embedded(planes, spec, "zeros"))[0]
 
 
 def seen_directions(covariance: np.ndarray) -> int:
@@ -90,6 +85,12 @@ def _seen(values: np.ndarray) -> np.ndarray:
     return values > 1e-6 * max(values[-1], 0.0)
 
 
+class WhitenState(NamedTuple):
+    """What `whiten` keeps: a checkpoint has to hold the very numbers that a run began with."""
+
+    inverse: jax.Array
+
+
 def whiten(covariance: np.ndarray) -> optax.GradientTransformation:
     """Multiply the kernel's gradient by the inverse covariance of the image's windows.
 
@@ -117,17 +118,15 @@ def whiten(covariance: np.ndarray) -> optax.GradientTransformation:
     seen = _seen(values)
     inverse = (vectors[:, seen] / values[seen]) @ vectors[:, seen].T
 
-    def init(params: Any) -> optax.OptState:
-        del params
-        return optax.EmptyState()
+    def init(params: Any) -> WhitenState:
+        kernel, _ = params
+        return WhitenState(jnp.asarray(inverse, kernel.dtype))
 
-    def update(
-        updates: Any, state: optax.OptState, params: Any = None
-    ) -> tuple[Any, optax.OptState]:
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         del params
         kernel, bias = updates
         # (h, w) -> (h * w,), the covariance's order
-        whitened = jnp.asarray(inverse, kernel.dtype) @ kernel.reshape(-1)
+        whitened = state.inverse @ kernel.reshape(-1)
         return (whitened.reshape(kernel.shape), bias), state
 
     return optax.GradientTransformation(init, update)

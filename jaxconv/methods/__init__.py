@@ -13,15 +13,26 @@ from collections.abc import Callable, Mapping
 import jax
 import jax.numpy as jnp
 
-from jaxconv.methods import fft, lax, loops, taps
+from jaxconv.methods import columns, fft, lax, loops, onednn, phases, products, slabs, taps
 from jaxconv.spec import Contraction, ConvSpec
 
 METHODS: Mapping[str, Mapping[str, Callable[..., jax.Array]]] = {
     "lax": lax.CONTRACTIONS,
     "loops": loops.CONTRACTIONS,
+    "onednn": onednn.CONTRACTIONS,
     "taps": taps.CONTRACTIONS,
     "fft": fft.CONTRACTIONS,
+    "columns": columns.CONTRACTIONS,
+    "phases": phases.CONTRACTIONS,
+    "products": products.CONTRACTIONS,
+    "slabs": slabs.CONTRACTIONS,
 }
 REFUSES: Mapping[str, Callable[[Contraction, ConvSpec, jnp.dtype], str | None]] = {
-    "fft": fft.refuses
+    "fft": fft.refuses,
+    "columns": columns.refuses,
+    "onednn": onednn.refuses,
 }
+
+# Methods whose compiled programs call into a library of this process: they are for CPUs, no such
+# program can be exported, and XLA cannot partition it.
+CALLS_OUT = frozenset({"onednn"})

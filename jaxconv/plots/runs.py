@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ticker import MaxNLocator
 
 SIGNED = "PuOr"
@@ -68,6 +69,15 @@ def draw_kernel(
             fontsize=size,
             color="white" if abs(value) > 0.6 * bound else "black",
         )
+
+
+def in_font(text: str) -> str:
+    """Escape what the figures' font cannot draw, as in u65e5: file names hold anything."""
+    glyphs = get_font(findfont(FontProperties())).get_charmap()
+    return "".join(
+        c if c.isprintable() and ord(c) in glyphs else c.encode("unicode_escape").decode()
+        for c in text
+    )
 
 
 def _number(value: float) -> str:
@@ -145,7 +155,7 @@ def learning(
     Source: colours of Okabe and Ito, Color Universal Design, 2008.
     """
     figure = Figure(figsize=(13, 8.4), dpi=120, layout="constrained")
-    figure.suptitle(title, fontsize=13)
+    figure.suptitle(in_font(title), fontsize=13, parse_math=False)
     # Rows of three pictures; several kernels share the middle of the second row
     grid = figure.add_gridspec(2, 1)
     upper = grid[0].subgridspec(1, 3)

@@ -1,0 +1,194 @@
+"""Turns, medians, compile time and memory.
+
+Contestants run in one process, block by block in turn. A block begins with a pause and with calls
+that are not timed: the threads of the contestant before spin for a while before they sleep, and its
+data is in the caches.
+"""
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxconv.bench import exact
+from jaxconv.bench.peers import Program
+
+ROUNDS = 5
+LONGEST_BLOCK = 200
+# Seconds of sleep, then of calls that are not timed, before a block's timed ones.
+PAUSE, SETTLE = 0.005, 0.01
+# A call this long has no use for them.
+LONG_CALL = 0.2
+# The slower of a peer's layouts is out after its first call if that took so much longer.
+OUT_OF_THE_RACE = 2.0
+
+
+@dataclass(kw_only=True)
+class Measured:
+    """What is known of one contestant after one case.
+
+    Attributes:
+        seconds: median of the timed calls, None if it was not timed.
+        calls: how many were timed.
+        error: largest error beside float64, as a share of the largest exact magnitude.
+        compile_seconds: tracing, lowering and compiling, the faster of the attempts.
+        temporary_bytes: XLA's temporary buffers.
+        left_out: why it was not timed.
+    """
+
+    peer: str
+    seconds: float | None = None
+    calls: int = 0
+    error: float | None = None
+    compile_seconds: float | None = None
+    temporary_bytes: int | None = None
+    left_out: str | None = None
+
+
+def contest(
+    programs: Sequence[Program],
+    expected: Mapping[str, np.ndarray],
+    *,
+    budget: float,
+    compiles: int = 2,
+    tolerance: float = exact.TOLERANCE,
+) -> dict[str, Measured]:
+    """Compile, check and time every program of one case.
+
+    Args:
+        programs: one a contestant.
+        expected: float64 arrays by name; those that a program returns must agree.
+        budget: seconds to spend on timing, all contestants together, one call each at least.
+        compiles: how often to compile; the fastest counts.
+        tolerance: largest error as a share of the largest expected magnitude.
+
+    Returns:
+        What was measured, by label. A contestant whose values are wrong, or that raised, is not
+        timed and says so in `left_out`.
+    """
+    measured = {program.label: Measured(peer=program.peer) for program in programs}
+    calls: dict[str, Callable[[], Any]] = {}
+    for program in programs:
+        record = measured[program.label]
+        try:
+            call = _ready(program, record, compiles)
+            errors = exact.errors(program.values(call()), expected)
+        except Exception as error:  # another contestant's failure must not end the run
+            record.left_out = f"failed: {type(error).__name__}: {_first_line(error)}"
+            continue
+        name, record.error = max(errors.items(), key=lambda item: np.nan_to_num(item[1], nan=9e99))
+        if record.error <= tolerance:
+            calls[program.label] = call
+        else:
+            record.left_out = f"wrong: {name} is off by {record.error:.1e} of its largest value"
+    for label, times in race(
+        calls, {label: measured[label].peer for label in calls}, budget=budget
+    ).items():
+        if times:
+            measured[label].seconds = statistics.median(times)
+            measured[label].calls = len(times)
+        else:
+            measured[label].left_out = "slower than the peer's other way at its first call"
+    return measured
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "")
+
+
+def _ready(program: Program, record: Measured, compiles: int) -> Callable[[], Any]:
+    if not program.compiled:
+        return lambda: program.function(*program.arguments)
+    compiled, record.compile_seconds = compile_apart(program.function, program.arguments, compiles)
+    record.temporary_bytes = temporary_bytes(compiled)
+    return lambda: jax.block_until_ready(compiled(*program.arguments))
+
+
+def compile_apart(
+    function: Callable[..., Any], arguments: Sequence[Any], attempts: int = 1, *, fresh: bool = True
+) -> tuple[Any, float]:
+    """Trace, lower and compile; return the program and the fastest attempt's time.
+
+    Args:
+        function: what `jax.jit` takes.
+        arguments: its arguments.
+        attempts: how often.
+        fresh: whether JAX is to forget before each all that it has traced and compiled.
+    """
+    compiled, times = None, []
+    for _ in range(attempts):
+        if fresh:
+            jax.clear_caches()
+        began = time.perf_counter()
+        # a new function object each time: what is traced before must not be found again
+        compiled = jax.jit(lambda *a: function(*a)).lower(*arguments).compile()
+        times.append(time.perf_counter() - began)
+    return compiled, min(times)
+
+
+def temporary_bytes(compiled: Any) -> int | None:
+    """XLA's temporary buffers, or None where the platform does not say."""
+    analysis = compiled.memory_analysis()
+    return None if analysis is None else int(analysis.temp_size_in_bytes)
+
+
+def race(
+    calls: Mapping[str, Callable[[], Any]],
+    peers: Mapping[str, str],
+    *,
+    budget: float,
+    rounds: int = ROUNDS,
+    settle: float = SETTLE,
+) -> dict[str, list[float]]:
+    """Time calls turn by turn; a label without times lost to its own peer at the first call.
+
+    Args:
+        calls: by label; each waits for its results.
+        peers: whose each is: of one peer's several only the best counts.
+        budget: seconds for all together.
+        rounds: how many turns.
+        settle: seconds of calls that are not timed at the start of a block.
+    """
+    once = {label: estimate(call) for label, call in calls.items()}
+    best: dict[str, float] = {}
+    for label, seconds in once.items():
+        best[peers[label]] = min(seconds, best.get(peers[label], math.inf))
+    times: dict[str, list[float]] = {label: [] for label in calls}
+    running = [label for label in calls if once[label] <= OUT_OF_THE_RACE * best[peers[label]]]
+    share = budget / max(len(running), 1)
+    for turn in range(rounds):
+        for label in running:
+            if turn * once[label] > share:
+                continue
+            block = min(max(int(share / rounds / once[label]), 1), LONGEST_BLOCK)
+            if once[label] < LONG_CALL:
+                _settle(calls[label], settle)
+            times[label] += [seconds_of(calls[label]) for _ in range(block)]
+    return times
+
+
+def _settle(call: Callable[[], Any], seconds: float) -> None:
+    time.sleep(PAUSE)
+    until = time.perf_counter() + seconds
+    call()
+    while time.perf_counter() < until:
+        call()
+
+
+def seconds_of(call: Callable[[], Any]) -> float:
+    """Wall-clock seconds of one call, which must wait for its results."""
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def estimate(call: Callable[[], Any]) -> float:
+    """Seconds of a call, roughly: the fastest of three unless it is long."""
+    # the first call may still place buffers and start threads
+    first = seconds_of(call)
+    return first if first > LONG_CALL else min(first, seconds_of(call), seconds_of(call))

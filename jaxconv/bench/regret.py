@@ -1,0 +1,274 @@
+"""What the chooser's answer costs beside the best method, on random shapes.
+
+    regret = time of the method that "auto" takes / time of the fastest method
+
+A table of every shape's features and every method's time is what rules are fitted to; another seed
+is what they are judged by.
+"""
+
+import json
+import math
+import os
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxconv.bench import exact
+from jaxconv.bench.measure import compile_apart, estimate, race
+from jaxconv.choose import refusal, select
+from jaxconv.methods import METHODS
+from jaxconv.policy import Problem
+from jaxconv.spec import Contraction, normalise
+from jaxconv.trilinear import OPERANDS, contract
+
+Row = dict[str, Any]
+
+# Multiply-adds of one contraction: the least; the most; the most with few channels in a group,
+# where XLA's scalar loops take up to ten nanoseconds each.
+LEAST, MOST, MOST_NARROW, NARROW = 1e4, 2e8, 3e7, 8
+# Elements of the largest array.
+LARGEST = 2**22
+# rank -> the largest size and kernel along a dimension
+RANGES = {1: (65536, 64), 2: (1024, 64), 3: (96, 9)}
+HOPELESS = 20.0
+BUDGET = 0.1
+# Explicit loops are the definition made runnable: never what "auto" takes.
+CANDIDATES = tuple(name for name in METHODS if name != "loops")
+
+
+def shape(seed: int, index: int) -> dict[str, Any]:
+    """Draw one shape: x, w and the arguments of `conv`. The same seed and index, the same shape."""
+    draw = np.random.default_rng((seed, index))
+    while True:
+        found = _drawn(draw)
+        if found is not None:
+            return found
+
+
+def _drawn(draw: np.random.Generator) -> dict[str, Any] | None:
+    rank = int(draw.choice([1, 2, 3], p=[0.25, 0.6, 0.15]))
+    largest, widest = RANGES[rank]
+    kernel = _tuple(draw, rank, 1, widest)
+    size = _tuple(draw, rank, 4, largest)
+    groups, inputs, outputs = _channels(draw)
+    stride = int(draw.choice([1, 2, 3, 4], p=[0.7, 0.2, 0.05, 0.05]))
+    dilation = int(draw.choice([1, 2, 4], p=[0.8, 0.1, 0.1]))
+    span = [(k - 1) * dilation for k in kernel]
+    pads = {
+        "none": [(0, 0) for _ in span],
+        "half": [(s // 2, s - s // 2) for s in span],
+        "causal": [(s, 0) for s in span],
+    }[str(draw.choice(["none", "half", "causal"], p=[0.25, 0.65, 0.1]))]
+    batch = _log_uniform(draw, 1, 32)
+    x, w = (batch, *size, groups * inputs), (*kernel, inputs, groups * outputs)
+    if any(n + sum(p) <= s for n, p, s in zip(size, pads, span, strict=True)):
+        return None
+    arguments = {"stride": stride, "padding": pads, "dilation": dilation, "groups": groups}
+    spec = normalise("regret", x, w, **arguments)
+    y = (batch, *spec.output_size, groups * outputs)
+    work = math.prod(y) * math.prod(kernel) * inputs
+    most = MOST if min(inputs, outputs) >= NARROW else MOST_NARROW
+    if not LEAST <= work <= most or max(map(math.prod, (x, w, y))) > LARGEST:
+        return None
+    return {"x": x, "w": w, "y": y, "arguments": arguments, "work": work}
+
+
+def _channels(draw: np.random.Generator) -> tuple[int, int, int]:
+    """Groups, and input and output channels of one."""
+    kind = str(draw.choice(["dense", "grouped", "depthwise", "plane"], p=[0.4, 0.2, 0.3, 0.1]))
+    match kind:
+        case "plane":
+            return 1, 1, 1
+        case "depthwise":
+            return _log_uniform(draw, 2, 1024), 1, int(draw.choice([1, 2], p=[0.9, 0.1]))
+        case "grouped":
+            return _log_uniform(draw, 2, 64), _log_uniform(draw, 1, 64), _log_uniform(draw, 1, 64)
+        case _:
+            return 1, _log_uniform(draw, 1, 1024), _log_uniform(draw, 1, 1024)
+
+
+def _log_uniform(draw: np.random.Generator, low: int, high: int) -> int:
+    return round(math.exp(draw.uniform(math.log(low), math.log(high))))
+
+
+def _tuple(draw: np.random.Generator, rank: int, low: int, high: int) -> tuple[int, ...]:
+    """Mostly the same along all dimensions, as real kernels and images are."""
+    if draw.random() < 0.7:
+        return (_log_uniform(draw, low, high),) * rank
+    return tuple(_log_uniform(draw, low, high) for _ in range(rank))
+
+
+def problem(seed: int, index: int) -> tuple[Problem, dict[str, np.ndarray]]:
+    """Return one contraction of one shape, the next one at each index, and its float32 arrays."""
+    drawn = shape(seed, index)
+    draw = np.random.default_rng(index)
+    arrays = {name: draw.standard_normal(drawn[name], np.float32) for name in "xwy"}
+    spec = normalise("regret", drawn["x"], drawn["w"], **drawn["arguments"])
+    contractions: tuple[Contraction, ...] = ("output", "input", "kernel")
+    contraction = contractions[index % 3]
+    a, b = (arrays[name] for name in OPERANDS[contraction])
+    found = Problem.of(contraction, a, b, spec, dtype=jnp.float32, platform=jax.default_backend())
+    return found, {name: arrays[name] for name in OPERANDS[contraction]}
+
+
+def measure(problem: Problem, arrays: Mapping[str, np.ndarray]) -> Row:
+    """Time every method that serves a problem, and say which one "auto" takes."""
+    operands = [jnp.asarray(a) for a in arrays.values()]
+    expected = {"result": _exact(problem, *arrays.values())}
+    calls: dict[str, Callable[[], Any]] = {}
+    skipped: dict[str, str] = {}
+    compiling: dict[str, float] = {}
+    for method in CANDIDATES:
+        reason = refusal(problem, method)
+        if reason is not None:
+            skipped[method] = reason
+            continue
+        try:
+            compiled, compiling[method] = compile_apart(
+                _call(problem, method), operands, fresh=False
+            )
+            call = _waiting(compiled, operands)
+            (error,) = exact.errors({"result": np.asarray(call())}, expected).values()
+        except Exception as failure:  # one method's failure must not end the run
+            skipped[method] = f"failed: {type(failure).__name__}: {str(failure)[:200]}"
+            continue
+        if not error <= exact.TOLERANCE:
+            skipped[method] = f"wrong: off by {error:.1e} of the largest value"
+            continue
+        calls[method] = call
+    # one peer: what takes far longer than the best at its first call keeps that one time
+    times, once = _times(calls)
+    return _features(problem) | {
+        "times": times,
+        "once": once,
+        "compile": compiling,
+        "skipped": skipped,
+        "chosen": select(problem).method,
+    }
+
+
+def _times(calls: Mapping[str, Callable[[], Any]]) -> tuple[dict[str, float], dict[str, float]]:
+    once = {method: estimate(call) for method, call in calls.items()}
+    best = min(once.values(), default=0.0)
+    near = {method: call for method, call in calls.items() if once[method] <= HOPELESS * best}
+    peers = {method: method for method in near}
+    raced = race(near, peers, budget=BUDGET * max(len(near), 1), rounds=3, settle=0.002)
+    far = {method: seconds for method, seconds in once.items() if method not in near}
+    return {method: statistics.median(taken) for method, taken in raced.items()}, far
+
+
+def _call(problem: Problem, method: str) -> Callable[..., jax.Array]:
+    def run(a: jax.Array, b: jax.Array) -> jax.Array:
+        return contract(problem.contraction, a, b, problem.spec, dtype=problem.dtype, method=method)
+
+    return run
+
+
+def _waiting(compiled: Any, operands: Sequence[jax.Array]) -> Callable[[], Any]:
+    return lambda: jax.block_until_ready(compiled(*operands))
+
+
+def _exact(problem: Problem, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    make = {"output": exact.make_y, "input": exact.make_x, "kernel": exact.make_w}
+    return make[problem.contraction](a.astype(np.float64), b.astype(np.float64), problem.spec)
+
+
+def _features(problem: Problem) -> Row:
+    spec = problem.spec
+    return {
+        "contraction": problem.contraction,
+        "rank": spec.rank,
+        "batch": problem.batch,
+        "groups": spec.groups,
+        "inputs": problem.inputs,
+        "outputs": problem.outputs,
+        "input_size": list(spec.input_size),
+        "output_size": list(spec.output_size),
+        "kernel_size": list(spec.kernel_size),
+        "stride": list(spec.stride),
+        "dilation": list(spec.dilation),
+        "padding": [list(pair) for pair in spec.padding],
+        "dtype": problem.dtype,
+        "platform": problem.platform,
+    }
+
+
+def rows(
+    seed: int, count: int, before: Sequence[Row] = (), *, save: Callable[[list[Row]], None]
+) -> list[Row]:
+    """Measure shapes 0 to count - 1 of a seed; those that `before` has are not measured again."""
+    found = list(before)
+    there = {row["index"] for row in found}
+    for index in range(count):
+        if index in there:
+            continue
+        found.append({"seed": seed, "index": index} | measure(*problem(seed, index)))
+        save(found)
+    return [row for row in found if row["index"] < count]
+
+
+def load(path: Path, seed: int) -> list[Row]:
+    """Read what an earlier run of the same seed measured; nothing if there is no file."""
+    if not path.exists():
+        return []
+    return [row for row in json.loads(path.read_text())["rows"] if row["seed"] == seed]
+
+
+def save(path: Path, facts: Mapping[str, Any], found: Sequence[Row]) -> None:
+    """Write all rows, whole or not at all."""
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(json.dumps({"machine": facts, "rows": list(found)}) + "\n")
+    os.replace(temporary, path)
+
+
+def regret(row: Row) -> float | None:
+    """Time of the chosen method beside the best; None where fewer than two methods served."""
+    every = row["once"] | row["times"]
+    if len(every) < 2:
+        return None
+    return every[row["chosen"]] / min(every.values()) if row["chosen"] in every else math.inf
+
+
+def summary(found: Sequence[Row]) -> dict[str, Any]:
+    """Median, 95th percentile and largest regret, in all and by contraction."""
+    groups: dict[str, list[Row]] = {"all": list(found)}
+    for row in found:
+        groups.setdefault(row["contraction"], []).append(row)
+    return {
+        name: _quantiles(sorted(r for row in of if (r := regret(row)) is not None))
+        for name, of in groups.items()
+    }
+
+
+def _quantiles(ordered: Sequence[float]) -> dict[str, float]:
+    if not ordered:
+        return {"problems": 0}
+    return {
+        "problems": len(ordered),
+        "median": statistics.median(ordered),
+        # nearest rank
+        "95th percentile": ordered[math.ceil(0.95 * len(ordered)) - 1],
+        "max": ordered[-1],
+    }
+
+
+def worst(found: Sequence[Row], number: int = 10) -> list[Row]:
+    """Return the rows of largest regret, the largest first."""
+    return sorted(found, key=lambda row: -(regret(row) or 0.0))[:number]
+
+
+def described(row: Row) -> str:
+    """One row in one line."""
+    every = row["once"] | row["times"]
+    times = ", ".join(f"{m} {1e3 * t:.3g}" for m, t in sorted(every.items(), key=lambda i: i[1]))
+    return (
+        f"{regret(row) or math.nan:.2f}  {row['contraction']:6} n={row['batch']} "
+        f"x={row['input_size']} k={row['kernel_size']} stride={row['stride'][0]} "
+        f"dilation={row['dilation'][0]} {row['inputs']}->{row['outputs']} in {row['groups']} "
+        f"groups: took {row['chosen']}; ms: {times}"
+    )

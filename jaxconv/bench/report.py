@@ -1,0 +1,276 @@
+"""What a run says: the machine, a table, the limits and how many cases exceed them, JSON."""
+
+import datetime
+import importlib.metadata
+import json
+import math
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from jaxconv.bench.peers import OURS, PEERS, cores
+
+_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "asimd")
+_PACKAGES = (
+    *("jaxconv", "jaxconv-onednn", "jax", "jaxlib", "flax", "numpy", "torch", "scipy"),
+    "opencv-python-headless",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """A goal: the largest ratio of our time to a peer's, case by case or as a geometric mean.
+
+    Attributes:
+        peer: whose time.
+        with_plugin: with the oneDNN plugin, None if there is no goal.
+        without: without it.
+        mean: whether the geometric mean is meant, not every case.
+        suite: the suite it is about, all if None.
+        mode: the mode, both if None.
+        case: the cases whose name starts so, all if empty.
+    """
+
+    peer: str
+    with_plugin: float | None
+    without: float | None
+    mean: bool = False
+    suite: str | None = None
+    mode: str | None = None
+    case: tuple[str, ...] = ("",)
+
+    def holds_for(self, record: Mapping[str, Any]) -> bool:
+        """Whether a case is one of those it is about, and was measured beside the peer."""
+        return (
+            self.peer in record["ratios"]
+            and self.suite in (None, record["suite"])
+            and self.mode in (None, record["mode"])
+            and record["case"].startswith(self.case)
+        )
+
+    @property
+    def name(self) -> str:
+        """What it is about, in words."""
+        about = [self.suite or "all suites", *([self.mode] if self.mode else [])]
+        about += [f"{' '.join(self.case)} only"] if self.case != ("",) else []
+        of = "geometric mean" if self.mean else "every case"
+        return f"{', '.join(about)}: {of} beside {self.peer}"
+
+
+LIMITS = (
+    Limit(peer="lax", with_plugin=1.05, without=1.05),
+    Limit(
+        peer="lax",
+        with_plugin=0.12,
+        without=0.3,
+        mean=True,
+        suite="networks",
+        mode="forward+backward",
+    ),
+    Limit(peer="torch", with_plugin=1.15, without=None),
+    Limit(peer="torch", with_plugin=0.7, without=1.5, mean=True),
+    Limit(peer="opencv", with_plugin=1.2, without=1.2, suite="filters"),
+    Limit(peer="opencv", with_plugin=1.0, without=1.0, suite="filters", case=("31x31", "64x64")),
+    Limit(
+        peer="torch", with_plugin=1 / 30, without=1 / 30, suite="learn", case=("ten steps, one",)
+    ),
+)
+COMPILE_FACTOR, COMPILE_SECONDS = 1.5, 0.05
+MEMORY = 2.0
+
+
+def geometric_mean(ratios: Iterable[float]) -> float:
+    """Return exp of the mean logarithm; nan of nothing."""
+    logarithms = [math.log(ratio) for ratio in ratios]
+    return math.exp(sum(logarithms) / len(logarithms)) if logarithms else math.nan
+
+
+def machine(threads: Mapping[str, int]) -> dict[str, Any]:
+    """Say where and with what: versions, cores, CPU flags, device, date."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+        "python": platform.python_version(),
+        "versions": versions,
+        "architecture": platform.machine(),
+        "cpu_flags": _cpu_flags(),
+        "cores": cores(),
+        "threads": dict(threads),
+        "platform": jax.default_backend(),
+        "device_kind": jax.devices()[0].device_kind,
+        "devices": jax.device_count(),
+    }
+
+
+def _cpu_flags() -> list[str]:
+    try:
+        words = set(Path("/proc/cpuinfo").read_text().split())
+    except OSError:  # no Linux
+        return []
+    return [flag for flag in _FLAGS if flag in words]
+
+
+def has_plugin() -> bool:
+    """Whether the oneDNN plugin's distribution is installed, so that its column of limits holds."""
+    try:
+        importlib.metadata.version("jaxconv-onednn")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def summary(records: Sequence[Mapping[str, Any]], *, plugin: bool) -> dict[str, Any]:
+    """Geometric means, the worst case beside each peer, and each limit with what exceeds it."""
+    groups = {}
+    for suite, mode in dict.fromkeys((r["suite"], r["mode"]) for r in records):
+        of = [r["ratios"] for r in records if (r["suite"], r["mode"]) == (suite, mode)]
+        groups[f"{suite}, {mode}"] = _means(of)
+    worst = {}
+    for peer in PEERS:
+        beside = [r for r in records if peer in r["ratios"]]
+        if beside:
+            case = max(beside, key=lambda r: r["ratios"][peer])
+            worst[peer] = {"case": title(case), "ratio": case["ratios"][peer]}
+    return {
+        "cases": len(records),
+        "geometric_means": groups | {"all": _means([r["ratios"] for r in records])},
+        "worst": worst,
+        "limits": [*_time_limits(records, plugin), *_other_limits(records)],
+        "not_right": {
+            title(r): found["left_out"]
+            for r in records
+            for label, found in r["contestants"].items()
+            if label == OURS and found["left_out"]
+        },
+    }
+
+
+def _means(ratios: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    return {
+        peer: {"ratio": geometric_mean(of), "cases": len(of)}
+        for peer in PEERS
+        if (of := [case[peer] for case in ratios if peer in case])
+    }
+
+
+def _time_limits(records: Sequence[Mapping[str, Any]], plugin: bool) -> list[dict[str, Any]]:
+    found = []
+    for limit in LIMITS:
+        bound = limit.with_plugin if plugin else limit.without
+        ratios = [r["ratios"][limit.peer] for r in records if limit.holds_for(r)]
+        if bound is None or not ratios:
+            continue
+        values = [geometric_mean(ratios)] if limit.mean else ratios
+        found.append(_limit(limit.name, bound, values))
+    return found
+
+
+def _other_limits(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    found = []
+    excess = [
+        (r["compile"]["ours"] - COMPILE_SECONDS) / r["compile"]["lax"]
+        for r in records
+        if r["compile"]["ours"] is not None and r["compile"]["lax"]
+    ]
+    if excess:
+        found.append(_limit("compile time less 50 ms beside lax", COMPILE_FACTOR, excess))
+    shares = [
+        r["memory"]
+        for r in records
+        if r["memory"] is not None and "fft" not in " ".join(r["methods"].values())
+    ]
+    if shares:
+        name = "temporary memory, shares of the larger of input and output, FFT apart"
+        found.append(_limit(name, MEMORY, shares))
+    return found
+
+
+def _limit(name: str, bound: float, values: Sequence[float]) -> dict[str, Any]:
+    return {
+        "limit": name,
+        "at_most": bound,
+        "worst": max(values),
+        "of": len(values),
+        "exceeded": sum(value > bound for value in values),
+    }
+
+
+def title(record: Mapping[str, Any]) -> str:
+    """Case and mode."""
+    return f"{record['case']}, {record['mode']}"
+
+
+def line(record: Mapping[str, Any]) -> str:
+    """Case, our milliseconds and the ratios, in one line."""
+    ours = record["contestants"][OURS]
+    ratios = ", ".join(f"{ratio:.3f} of {peer}" for peer, ratio in record["ratios"].items())
+    time = ours["left_out"] or f"{milliseconds(ours['seconds'])} ms"
+    return f"{title(record)}: {time}{', ' * bool(ratios)}{ratios}"
+
+
+def print_machine(console: Console, facts: Mapping[str, Any]) -> None:
+    """Print where the numbers are from."""
+    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    console.print(
+        f"{facts['date']}, {facts['platform']} ({facts['device_kind']}), {facts['cores']} cores "
+        f"[{' '.join(facts['cpu_flags'])}], threads {facts['threads']}\n{versions}\n",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def table(records: Sequence[Mapping[str, Any]]) -> Table:
+    """Milliseconds of ours, then ours as a share of each peer's best; compile times; memory."""
+    peers = [peer for peer in PEERS if any(peer in r["best"] for r in records)]
+    made = Table("case", "methods", box=box.SIMPLE_HEAD)
+    for column in ("ms", *(f"/ {peer}" for peer in peers), "compile", "lax's", "memory"):
+        made.add_column(column, justify="right")
+    for r in records:
+        ours = r["contestants"][OURS]
+        row = [title(r), " ".join(dict.fromkeys(" ".join(r["methods"].values()).split()))]
+        row.append(ours["left_out"] or milliseconds(ours["seconds"]))
+        row += [f"{r['ratios'][p]:.3f}" if p in r["ratios"] else "-" for p in peers]
+        row += [milliseconds(r["compile"][whose]) for whose in ("ours", "lax")]
+        made.add_row(*row, "-" if r["memory"] is None else f"{r['memory']:.2f}")
+    return made
+
+
+def milliseconds(seconds: float | None) -> str:
+    """Three digits, or a dash."""
+    return "-" if seconds is None else f"{1e3 * seconds:#.3g}".rstrip(".")
+
+
+def print_summary(console: Console, found: Mapping[str, Any]) -> None:
+    """Print means, worst cases and limits as lines."""
+    for group, peers in found["geometric_means"].items():
+        means = ", ".join(f"{m['ratio']:.3f} of {p} ({m['cases']})" for p, m in peers.items())
+        console.print(f"geometric mean, {group}: {means or '-'}", soft_wrap=True)
+    for peer, case in found["worst"].items():
+        console.print(f"worst beside {peer}: {case['ratio']:.3f}, {case['case']}", soft_wrap=True)
+    for limit in found["limits"]:
+        console.print(
+            f"limit {limit['at_most']:.3g} ({limit['limit']}): {limit['exceeded']} of "
+            f"{limit['of']} above it, the worst {limit['worst']:.3g}",
+            soft_wrap=True,
+        )
+    for case, reason in found["not_right"].items():
+        console.print(f"NOT RIGHT: {case}: {reason}", markup=False, soft_wrap=True)
+
+
+def as_json(
+    facts: Mapping[str, Any], records: Sequence[Mapping[str, Any]], found: Mapping[str, Any]
+) -> str:
+    """One object: where, every case, the summary."""
+    return json.dumps({"machine": facts, "summary": found, "records": records}, indent=1) + "\n"

@@ -1,0 +1,189 @@
+"""`jaxconv apply`: an image and a kernel to the filtered image, in the image's own type."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxconv import correlate, filters, images, stored
+from jaxconv.cli.problem import Problem, told_as_problem
+from jaxconv.cli.results import write_results
+
+SCALES = ("clip", "signed", "stretch", "none")
+MODES = ("symmetric", "reflect", "replicate", "circular", "zeros")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kernel:
+    """What to filter with.
+
+    Attributes:
+        planes: (1, h, w), one for all colours, or (3, h, w).
+        bias: (1,) or (3,), added to the intensities.
+        name: for the message and the output's name.
+        named: whether it is one of `jaxconv.filters`, not from a file.
+    """
+
+    planes: np.ndarray
+    bias: np.ndarray
+    name: str
+    named: bool
+
+
+def run(
+    image: Path, output: Path | None, *, kernel: str, scale: str | None, mode: str, cut: bool
+) -> str:
+    """Filter an image file; return the line that says what was done."""
+    for option, value, known in (("--scale", scale, SCALES), ("--padding-mode", mode, MODES)):
+        if value is not None and value not in known:
+            raise Problem(f"{option} must be one of {', '.join(known)}; got {value!r}")
+    with told_as_problem():
+        weights = read_kernel(kernel)
+        source = stored.load(image)
+        if output is None:
+            output = image.with_name(f"{image.stem}-{weights.name}{image.suffix}")
+        stored.check_holds(output, source)
+        if output.exists() and output.samefile(image):
+            raise Problem(f"{output} is the image itself; name another file")
+        x = images.as_float(source.colours, image)
+        y = filtered(x, weights, mode=mode, cut=cut)
+        floating = source.colours.dtype.kind == "f"
+        if scale is None:
+            negative = weights.named and bool((weights.planes < 0).any())
+            scale = "none" if floating else "signed" if negative else "clip"
+        if scale == "none" and not floating:
+            raise Problem("--scale none is for floating-point images; clip is the nearest to it")
+        y, told = scaled(y, weights, scale)
+        alpha = source.alpha
+        if alpha is not None and cut:
+            top, left = ((n - 1) // 2 for n in weights.planes.shape[1:])
+            alpha = alpha[top : top + y.shape[0], left : left + y.shape[1]]
+        colours = images.as_stored(y, source.colours.dtype)
+        result = replace(source, colours=colours, alpha=alpha)
+        # the suffix decides the format, so that the file's name has to be the last one already
+        write_results(output.parent, {output.name: lambda path: stored.save(path, result)})
+    h, w = weights.planes.shape[1:]
+    parts = [
+        f"{'x'.join(map(str, y.shape[:2]))} {'colour' if y.ndim == 3 else 'grey'} {colours.dtype}",
+        f"{weights.name} ({h}x{w}), {'cut' if cut else mode}",
+        told,
+        *_kept(source),
+        *source.remarks,
+    ]
+    return f"wrote {output}: {'; '.join(parts)}"
+
+
+def read_kernel(kernel: str) -> Kernel:
+    """Read a kernel by name, or from what `jaxconv learn` wrote.
+
+    Args:
+        kernel: one of `filters.NAMES`, a .npy file, a .csv file with its biases, or the folder of
+            the results, whose kernel.csv is read.
+
+    Raises:
+        ValueError: neither, or a file of another content.
+    """
+    path = Path(kernel)
+    if kernel in filters.NAMES:
+        return Kernel(
+            planes=filters.by_name(kernel)[None], bias=np.zeros(1), name=kernel, named=True
+        )
+    if not path.exists():
+        raise ValueError(
+            f"no kernel is called {kernel!r}, and no such file is there; known: "
+            f"{', '.join(filters.NAMES)}; or a .npy or .csv file that jaxconv learn wrote"
+        )
+    if path.is_dir():
+        path = path / "kernel.csv"
+    bias: list[float] = []
+    try:
+        if path.suffix == ".npy":
+            planes = np.load(path, allow_pickle=False)
+        else:
+            planes, bias = _read_csv(path.read_text(encoding="utf-8"))
+        planes = np.asarray(planes, np.float32)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path}: cannot be read as a kernel ({error})") from error
+    planes = planes[None] if planes.ndim == 2 else planes
+    if planes.ndim != 3 or len(planes) not in (1, 3) or not planes.size:
+        raise ValueError(
+            f"{path}: holds an array of shape {planes.shape}; expected (h, w) or (3, h, w)"
+        )
+    if not np.isfinite(planes).all():
+        raise ValueError(f"{path}: has weights that are NaN or infinite")
+    return Kernel(
+        planes=planes,
+        bias=np.asarray(bias or np.zeros(len(planes)), np.float32),
+        name=path.parent.name if Path(kernel).is_dir() else path.stem,
+        named=False,
+    )
+
+
+def _read_csv(text: str) -> tuple[np.ndarray, list[float]]:
+    # as report.py writes it: "# colour, bias b", then the rows, once or three times
+    blocks: list[list[list[float]]] = []
+    bias: list[float] = []
+    for line in filter(None, map(str.strip, text.splitlines())):
+        if line.startswith("#"):
+            blocks.append([])
+            bias.append(float(line.rpartition(", bias ")[2]) if ", bias " in line else 0.0)
+        else:
+            if not blocks:
+                blocks.append([])
+                bias.append(0.0)
+            blocks[-1].append([float(number) for number in line.split(",")])
+    return np.array(blocks, np.float32), bias
+
+
+def filtered(x: np.ndarray, kernel: Kernel, *, mode: str, cut: bool) -> np.ndarray:
+    """Correlate each colour with its kernel and add the bias, in float32.
+
+    Args:
+        x: (H, W) or (H, W, 3), intensities.
+        kernel: three kernels want three colours.
+        mode: how the image goes on outside, so that its size stays.
+        cut: keep only where the kernel lies inside, (H - h + 1, W - w + 1).
+
+    Raises:
+        ValueError: three kernels for a grey image, or a kernel larger than the image.
+    """
+    if x.ndim == 2 and len(kernel.planes) == 3:
+        raise ValueError(f"{kernel.name} has a kernel for each colour, but the image is grey")
+    h, w = kernel.planes.shape[1:]
+    if h > x.shape[0] or w > x.shape[1]:
+        raise ValueError(f"a {h}x{w} kernel is larger than the {x.shape[0]}x{x.shape[1]} image")
+    planes = [x] if x.ndim == 2 else [x[..., n] for n in range(3)]
+    done = []
+    for n, plane in enumerate(planes):
+        own = n if len(kernel.planes) == 3 else 0
+        size = {"mode": "valid"} if cut else {"mode": "same", "boundary": mode}
+        y = correlate(jnp.asarray(plane), jnp.asarray(kernel.planes[own], jnp.float32), **size)
+        done.append(np.asarray(y) + np.float32(kernel.bias[own]))
+    return done[0] if x.ndim == 2 else np.stack(done, axis=-1)
+
+
+def scaled(y: np.ndarray, kernel: Kernel, scale: str) -> tuple[np.ndarray, str]:
+    """Bring a response into the range 0 to 1 that integers can hold, and say how."""
+    if scale == "none":
+        return y, "values kept"
+    if scale == "clip":
+        outside = float(np.mean((y < 0) | (y > 1)))
+        return np.clip(y, 0, 1), f"{outside:.1%} of the values clipped to 0..1"
+    if scale == "signed":
+        # the largest response that intensities from 0 to 1 can have
+        positive, negative = (np.maximum(s * kernel.planes, 0).sum((1, 2)) for s in (1, -1))
+        bound = float(np.max(np.maximum(positive, negative) + np.abs(kernel.bias))) or 1.0
+        return 0.5 + y / np.float32(2 * bound), f"intensity = 0.5 + response / {2 * bound:g}"
+    low, high = float(y.min()), float(y.max())
+    span = high - low or 1.0
+    return (y - low) / span, f"intensity = (response - {low:g}) / {span:g}"
+
+
+def _kept(source: stored.Stored) -> list[str]:
+    told = []
+    if source.profile is not None:
+        told.append("colour profile kept")
+    if source.alpha is not None:
+        told.append("alpha kept as it was")
+    return told

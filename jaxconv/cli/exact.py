@@ -1,0 +1,99 @@
+"""`jaxconv learn --exact`: the least-squares answer beside what descent found."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from jaxconv.cli.pairs import Pair, colours
+from jaxconv.cli.problem import told_as_problem
+from jaxconv.learn import (
+    Distance,
+    Fit,
+    distance_to_optimum,
+    examine_window,
+    find_shift,
+)
+
+
+def planes(pair: Pair, kernels: int) -> list[tuple[Any, Any]]:
+    """The images of each kernel: one plane, or all colours as a batch."""
+    # (H, W, 3) -> (3, H, W)
+    x, y = (np.moveaxis(a, -1, 0) if a.ndim == 3 else a[None] for a in (pair.before, pair.after))
+    return [(x, y)] if kernels == 1 else list(zip(x, y, strict=True))
+
+
+def distances(pair: Pair, fits: Sequence[Fit]) -> list[Distance]:
+    """Solve for each kernel exactly."""
+    with told_as_problem():
+        return [
+            distance_to_optimum(fit, jnp.asarray(x), jnp.asarray(y))
+            for fit, (x, y) in zip(fits, planes(pair, len(fits)), strict=True)
+        ]
+
+
+def window_remarks(pair: Pair, fits: Sequence[Fit], *, thorough: bool) -> list[str]:
+    """Say where a kernel does not lie inside its window; thorough ones try a larger window."""
+    remarks = []
+    for fit, colour, (x, y) in zip(
+        fits, colours(pair, len(fits)), planes(pair, len(fits)), strict=True
+    ):
+        _, message = find_shift(fit.kernel, x, y)
+        if thorough and not message:
+            x, y = jnp.asarray(x), jnp.asarray(y)
+            message = examine_window(x, y, pair.kernel_size, bias=fit.bias is not None).message
+        if message:
+            remarks.append(message if len(fits) == 1 else f"{colour}: {message}")
+    return remarks
+
+
+def print_distances(console: Console, pair: Pair, found: Sequence[Distance]) -> None:
+    """Print each exact kernel, and how far descent stopped from it."""
+    names = colours(pair, len(found)) if found else []
+    for distance, colour in zip(found, names, strict=True):
+        exact = jax.tree.map(np.asarray, distance.solution)
+        title = "exact" if len(found) == 1 else f"exact, {colour}"
+        table = Table(title, "standard error", box=box.SIMPLE_HEAD)
+        for row, errors in zip(exact.kernel, exact.std_error, strict=True):
+            table.add_row(*(" ".join(f"{v:8.4f}" for v in values) for values in (row, errors)))
+        console.print(table)
+        weights = exact.kernel.size
+        console.print(
+            f"descent stopped {float(distance.kernel):.1e} from it, its error "
+            f"{float(distance.excess) / pair_positions(pair, len(found)):.1e} above the least; "
+            f"rank {int(exact.rank)} of {weights}, condition {float(exact.condition):.3g}",
+            soft_wrap=True,
+        )
+
+
+def pair_positions(pair: Pair, kernels: int) -> int:
+    """How many pixels each kernel was learned from."""
+    return pair.after.size // kernels
+
+
+def as_json(pair: Pair, found: Sequence[Distance]) -> list[dict[str, Any]]:
+    """The exact answers in plain numbers; errors are means over the pixels."""
+    pixels = pair_positions(pair, len(found))
+    return [
+        {
+            "kernel": np.asarray(d.solution.kernel).tolist(),
+            "bias": None if d.solution.bias is None else float(d.solution.bias),
+            # JSON has no infinity
+            "std_error": [
+                [float(v) if np.isfinite(v) else None for v in row] for row in d.solution.std_error
+            ],
+            "rank": int(d.solution.rank),
+            "condition": (
+                float(d.solution.condition) if np.isfinite(d.solution.condition) else None
+            ),
+            "loss": float(d.solution.residual) / pixels,
+            "distance": float(d.kernel),
+            "excess": float(d.excess) / pixels,
+        }
+        for d in found
+    ]

@@ -1,0 +1,63 @@
+"""`jaxconv info`: versions, devices, and which methods are at hand on this machine."""
+
+import json
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from jaxconv.methods import METHODS, REFUSES, onednn
+from jaxconv.spec import ConvSpec
+
+PACKAGES = ("jaxconv", "jaxconv-onednn", "jax", "jaxlib", "flax", "numpy")
+# a convolution that every method serves which is there at all
+_PLAIN = ConvSpec((1, 1), (1, 1), ((0, 0), (0, 0)), 1, (8, 8), (3, 3))
+
+
+def gather() -> dict[str, Any]:
+    """Return what the command tells, ready for JSON."""
+    return {
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
+        "methods": {name: _method(name) for name in METHODS},
+    }
+
+
+def run(*, as_json: bool) -> None:
+    """Print it, as tables or as one JSON object."""
+    found = gather()
+    if as_json:
+        print(json.dumps(found))
+        return
+    console = Console(highlight=False)
+    console.print(f"Python {found['python']}")
+    for name, installed in found["packages"].items():
+        console.print(f"{name} {installed or 'not installed'}")
+    for device in found["devices"]:
+        console.print(f"device {device}")
+    table = Table("method", "contractions", "at hand", box=box.SIMPLE_HEAD)
+    for name, method in found["methods"].items():
+        answer = "yes" if method["at_hand"] else "no"
+        reason = f": {method['note']}" if method["note"] else ""
+        table.add_row(name, ", ".join(method["contractions"]), answer + reason)
+    console.print(table)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _method(name: str) -> dict[str, Any]:
+    refuses = REFUSES.get(name)
+    why_not = refuses("output", _PLAIN, jnp.dtype(jnp.float32)) if refuses else None
+    note = why_not or (onednn.describe() if name == "onednn" else None)
+    return {"contractions": list(METHODS[name]), "at_hand": why_not is None, "note": note}

@@ -1,0 +1,73 @@
+"""Where `jaxconv learn --checkpoint` keeps its runs, one folder a plane, and what it refuses."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jaxconv.cli.problem import Problem, told_as_problem
+from jaxconv.learn import Checkpoints
+from jaxconv.learn.checkpoints import kept_steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keeping:
+    """The options about checkpoints, as they were given.
+
+    Attributes:
+        folder: None for keeping nothing.
+        every: steps, None for the library's default.
+        resume: whether to go on with what is there.
+    """
+
+    folder: Path | None = None
+    every: int | None = None
+    resume: bool = False
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def check(self, planes: list[str]) -> None:
+        """Refuse what cannot be meant, before any work is done.
+
+        Raises:
+            Problem: an option without its other, or a folder with another run's checkpoints.
+        """
+        if self.folder is None:
+            for name, given in (("--resume", self.resume), ("--checkpoint-every", self.every)):
+                if given:
+                    raise Problem(f"{name} needs --checkpoint FOLDER")
+            return
+        if self.every is not None and self.every < 1:
+            raise Problem(f"--checkpoint-every must be 1 or more, got {self.every}")
+        with told_as_problem():
+            found = [p.name for p in self.folder.glob("*") if p.is_dir() and kept_steps(p)]
+        if not self.resume and found:
+            last = max(kept_steps(self.folder / name)[-1] for name in found)
+            raise Problem(
+                f"{self.folder} holds checkpoints up to step {last}: add --resume to go on from "
+                f"there, or name another folder"
+            )
+        if others := sorted(set(found) - {_folder(plane) for plane in planes}):
+            raise Problem(
+                f"{self.folder} holds a run on the planes {', '.join(others)}, this one is on "
+                f"{', '.join(planes)}: repeat that one's settings, or name another folder"
+            )
+
+    def restored(self, plane: str) -> int:
+        """How many steps of a plane's run are there already."""
+        if self.folder is None:
+            return 0
+        return max(kept_steps(self.folder / _folder(plane)), default=0)
+
+    def of(self, plane: str) -> Checkpoints | None:
+        """The checkpoints of one plane's run."""
+        if self.folder is None:
+            return None
+        return Checkpoints(
+            directory=self.folder / _folder(plane),
+            every=self.every,
+            resume=self.resume,
+            settings=self.settings,
+        )
+
+
+def _folder(plane: str) -> str:
+    return plane.replace(" ", "_")

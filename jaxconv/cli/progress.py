@@ -1,0 +1,63 @@
+"""How far a run is, how fast it goes and how long it will take."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+INTERVAL = 30.0  # seconds between plain lines
+
+
+class Watch:
+    """Tells the steps as they are done: a bar on a terminal, else now and then a line."""
+
+    def __init__(self, total: int, bar: Progress | None, console: Console) -> None:
+        """Watch over so many steps, those that earlier sessions did included."""
+        self._total, self._done, self._here = total, 0, 0
+        self._bar, self._console = bar, console
+        self._task = None if bar is None else bar.add_task("learning", total=total, told="")
+        self._began = self._told = time.monotonic()
+
+    def add(self, steps: int, loss: float, *, restored: bool = False) -> None:
+        """Count steps done now, or restored from a checkpoint, the last of which saw this loss."""
+        self._done += steps
+        self._here += 0 if restored else steps
+        now = time.monotonic()
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=self._done, told=self._line(loss, now))
+        elif now - self._told >= INTERVAL:
+            self._told = now
+            self._console.print(f"jaxconv learn: {self._line(loss, now)}", soft_wrap=True)
+
+    def _line(self, loss: float, now: float) -> str:
+        line = f"step {self._done} of {self._total}, loss {loss:.3g}"
+        seconds = now - self._began
+        if not self._here or seconds <= 0:
+            return line
+        rate = self._here / seconds
+        left = (self._total - self._done) / rate
+        return f"{line}, {rate:.3g} steps/s, {duration(left)} left"
+
+
+def duration(seconds: float) -> str:
+    """Say a time in its two largest units."""
+    whole = round(seconds)
+    for unit, below, size in (("d", "h", 86400), ("h", "min", 3600), ("min", "s", 60)):
+        if whole >= size:
+            rest = whole % size // {"h": 3600, "min": 60, "s": 1}[below]
+            return f"{whole // size} {unit} {rest} {below}"
+    return f"{whole} s"
+
+
+@contextmanager
+def watching(total: int) -> Iterator[Watch]:
+    """Watch over so many steps, on standard error."""
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield Watch(total, None, console)
+        return
+    columns = (TextColumn("learning"), BarColumn(), TextColumn("{task.fields[told]}"))
+    with Progress(*columns, console=console, transient=True) as bar:
+        yield Watch(total, bar, console)

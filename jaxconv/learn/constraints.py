@@ -1,0 +1,123 @@
+"""Kernels that must be non-negative, sum to one, be symmetric or separable: projected descent.
+
+A projection maps a kernel (*kernel) to the nearest one that obeys; `projected` makes an optax
+transformation of it, which ends a chain. After every step the kernel obeys, to rounding.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+Projection = Callable[[jax.Array], jax.Array]
+
+
+def projected(*projections: Projection, channels: bool = False) -> optax.GradientTransformation:
+    """End an optimiser's chain with projections of the kernel.
+
+    `kernel <- projection(kernel + update)`, one projection after another; the bias is left alone.
+
+    Several obey all at once where each keeps what those before it made: `symmetric` before
+    `simplex` does; `non_negative` after `sum_to_one` does not: use `simplex`.
+
+    Args:
+        projections: each maps (*kernel) to the same shape.
+        channels: whether the kernel is (*kernel, in // groups, out), each of them projected by
+            itself.
+
+    Returns:
+        A transformation for `optax.chain(optax.adam(...), projected(...))`. Line searches
+        (`optax.lbfgs`) see nothing of it: leave those unconstrained.
+
+    Raises:
+        ValueError: no projection is given; when used, params are missing.
+
+    Example:
+        >>> import jax.numpy as jnp, optax
+        >>> from jaxconv import corr2d, learn
+        >>> from jaxconv.learn import constraints
+        >>> x = jnp.ones((6, 8)).at[:, 2:6].set(0.0)
+        >>> y = corr2d(x, jnp.array([[1.0, -1.0]]))
+        >>> descent = optax.chain(optax.sgd(1e-2), constraints.projected(constraints.simplex))
+        >>> print(learn.fit_kernel(x, y, (1, 2), optimizer=descent, steps=200).kernel.round(3))
+        [[1. 0.]]
+
+    Source: Parikh and Boyd, Proximal Algorithms, 2014, section 4.2 (projected gradient).
+    """
+    if not projections:
+        raise ValueError("projected: give at least one projection, as in projected(non_negative)")
+
+    def init(params: Any) -> optax.OptState:
+        del params
+        return optax.EmptyState()
+
+    def project(kernel: jax.Array) -> jax.Array:
+        for projection in projections:
+            if channels:
+                projection = jax.vmap(jax.vmap(projection, -1, -1), -1, -1)
+            kernel = projection(kernel)
+        return kernel
+
+    def update(
+        updates: Any, state: optax.OptState, params: Any = None
+    ) -> tuple[Any, optax.OptState]:
+        if params is None:
+            raise ValueError("projected: optimizer.update needs params, the kernel to project")
+        (step, bias_step), (kernel, _) = updates, params
+        return (project(kernel + step) - kernel, bias_step), state
+
+    return optax.GradientTransformation(init, update)
+
+
+def non_negative(kernel: jax.Array) -> jax.Array:
+    """Cut negative weights to 0."""
+    return optax.projections.projection_non_negative(kernel)
+
+
+def sum_to_one(kernel: jax.Array) -> jax.Array:
+    """Take the same amount off every weight, so that they sum to 1."""
+    return kernel - (jnp.sum(kernel) - 1) / kernel.size
+
+
+def simplex(kernel: jax.Array) -> jax.Array:
+    """Make the weights non-negative and sum to 1, as those of a blur: the nearest such kernel."""
+    return optax.projections.projection_simplex(kernel)
+
+
+def symmetric(kernel: jax.Array) -> jax.Array:
+    """Average the kernel with its mirror image along every axis."""
+    for axis in range(kernel.ndim):
+        kernel = (kernel + jnp.flip(kernel, axis)) / 2
+    return kernel
+
+
+def separable(rank: int = 1) -> Projection:
+    """Return the projection of (h, w) onto sums of so many products of a column and a row.
+
+    Args:
+        rank: terms of the sum, 1 or more.
+
+    Raises:
+        ValueError: rank is below 1; when used, the kernel is not (h, w).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxconv.learn import constraints
+        >>> print(constraints.separable(1)(jnp.diag(jnp.array([3.0, 1.0]))).round().astype(int))
+        [[3 0]
+         [0 0]]
+
+    Source: Eckart and Young, The approximation of one matrix by another of lower rank, 1936.
+    """
+    if rank < 1:
+        raise ValueError(f"separable: rank={rank} must be 1 or more")
+
+    def project(kernel: jax.Array) -> jax.Array:
+        if kernel.ndim != 2:
+            raise ValueError(f"separable: the kernel must be (h, w), got shape {kernel.shape}")
+        columns, weights, rows = jnp.linalg.svd(kernel, full_matrices=False)
+        return (columns[:, :rank] * weights[:rank]) @ rows[:rank]
+
+    return project

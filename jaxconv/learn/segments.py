@@ -1,0 +1,116 @@
+"""The steps of a run, in segments of one compiled program that end where somebody looks."""
+
+import hashlib
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxconv.learn.checkpoints import Checkpoints, Store
+
+CAPACITY = 1024  # the longest segment, and the size of the buffer of its losses
+LOOK = 0.5  # seconds after which to look up, if a segment can be as short
+
+S = TypeVar("S")
+
+
+def run_segments(
+    step: Callable[..., tuple[S, jax.Array]],
+    state: S,
+    *data: jax.Array,
+    steps: int,
+    checkpoints: Checkpoints | None = None,
+    on_losses: Callable[[int, np.ndarray], None] | None = None,
+) -> tuple[S, jax.Array]:
+    """Take many steps, looking up now and then, with the same bits wherever it looks up.
+
+    `state, losses[i] = step(state, *data)`, for i = 0 to steps - 1
+
+    Args:
+        step: pure, `(state, *data) -> (state, loss)`, the state's shapes and dtypes kept.
+        state: any pytree of arrays, keys of `jax.random` included.
+        data: arrays that every step sees.
+        steps: how many steps to take in all, those before a resumption included.
+        checkpoints: where to keep the run, None for nowhere. A run that was killed goes on to
+            the same final state, bit for bit. Their `settings` have to tell the data and the
+            start apart; the program, the device and jax's version are told apart here.
+        on_losses: called on the host after each segment as `on_losses(before, losses)`, with the
+            number of steps before it and the losses of its steps; on resumption first with
+            `(0, losses restored)`.
+
+    Returns:
+        The state after the last step and the losses (steps,).
+
+    Raises:
+        ValueError: the directory holds the checkpoints of another run, by the name of what
+            differs; or of this one, without `resume`.
+        OSError: a checkpoint could not be written; those before it are as they were.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxconv.learn.segments import run_segments
+        >>> halve = lambda state, target: (state + 0.5 * (target - state), (target - state) ** 2)
+        >>> state, losses = run_segments(halve, jnp.float32(0), jnp.float32(8), steps=3)
+        >>> print(state, losses)
+        7.0 [64. 16.  4.]
+
+    Source: a while loop with an operand for its bound (`jax.lax.fori_loop`).
+    """
+    # dtypes only: weakly typed numbers would come back from disk as another type of operand
+    state = jax.tree.map(_strong, state)
+    seen = jax.eval_shape(step, state, *data)[1]
+
+    def segment(state: S, length: jax.Array, *data: jax.Array) -> tuple[S, jax.Array]:
+        def body(i: jax.Array, carry: tuple[S, jax.Array]) -> tuple[S, jax.Array]:
+            after, loss = step(carry[0], *data)
+            return jax.tree.map(_strong, after), carry[1].at[i].set(loss)
+
+        return lax.fori_loop(0, length, body, (state, jnp.zeros(CAPACITY, seen.dtype)))
+
+    lowered = jax.jit(segment).lower(state, jnp.int32(0), *data)
+    store = None if checkpoints is None else Store(checkpoints, steps)
+    settings = {} if checkpoints is None else _settings(checkpoints, lowered)
+    try:
+        done, parts = 0, []
+        if store is not None and store.kept:
+            done, state, restored = store.restore(state, settings)
+            parts.append(restored)
+            if on_losses is not None:
+                on_losses(0, restored)
+        program, pace = lowered.compile(), 1
+        while done < steps:
+            stop = steps if store is None else min(steps, (done // store.every + 1) * store.every)
+            length = min(stop - done, pace if on_losses is not None else CAPACITY, CAPACITY)
+            began = time.perf_counter()
+            state, losses = program(state, jnp.int32(length), *data)
+            parts.append(np.asarray(losses)[:length])
+            done += length
+            if length == pace and time.perf_counter() - began < LOOK / 2:
+                pace *= 2
+            if store is not None and done == stop:
+                store.save(done, state, parts, settings)
+            if on_losses is not None:
+                on_losses(done - length, parts[-1])
+    finally:
+        if store is not None:
+            store.close()
+    return state, jnp.asarray(np.concatenate(parts))
+
+
+def _strong(leaf: Any) -> jax.Array:
+    leaf = jnp.asarray(leaf)
+    return leaf if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf.astype(leaf.dtype)
+
+
+def _settings(checkpoints: Checkpoints, lowered: jax.stages.Lowered) -> dict[str, Any]:
+    return {
+        **checkpoints.settings,
+        "jax": jax.__version__,
+        "platform": jax.default_backend(),
+        # its text holds every shape and every constant of the optimizer and the loss
+        "optimizer or loss (as a program)": hashlib.sha256(lowered.as_text().encode()).hexdigest(),
+    }

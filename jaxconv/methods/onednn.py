@@ -1,0 +1,191 @@
+"""oneDNN's convolutions, through the plugin of the distribution `jaxconv-onednn` (CPU only).
+
+The plugin is found by its entry point when the first convolution asks for it, never at import.
+oneDNN sums in float32, whatever `precision` says: float32 in full, half precision rounded once.
+"""
+
+import functools
+import math
+from importlib.metadata import entry_points
+from types import ModuleType
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxconv.dtypes import operand_dtype
+from jaxconv.shapes import extent
+from jaxconv.spec import Contraction, ConvSpec
+
+
+def refuses(contraction: Contraction, spec: ConvSpec, dtype: jnp.dtype) -> str | None:
+    """Return why oneDNN does not serve a contraction, in one clause, or None if it does.
+
+    Args:
+        contraction: the array that is left out of the form.
+        spec: the geometry.
+        dtype: what `jaxconv.dtypes.working_dtype` says the method would work in.
+    """
+    del contraction  # all three are offered
+    plugin = _plugin()
+    if isinstance(plugin, str):
+        return plugin
+    if spec.rank > 3:
+        return f"oneDNN has no convolution of rank {spec.rank}"
+    if jnp.dtype(dtype).name not in plugin.dtypes():
+        return f"oneDNN does not compute in {jnp.dtype(dtype).name} on this CPU"
+    return None
+
+
+def describe() -> str | None:
+    """Return which oneDNN is at hand and the dtypes it computes in, or None if there is none."""
+    plugin = _plugin()
+    if isinstance(plugin, str):
+        return None
+    return f"oneDNN {plugin.version()}, {', '.join(plugin.dtypes())}"
+
+
+def output(
+    x: jax.Array, w: jax.Array, spec: ConvSpec, *, precision=None, dtype: jnp.dtype
+) -> jax.Array:
+    """Forward convolution."""
+    del precision
+    spec, outside = _within_onednn(spec)
+    shape = (x.shape[0], *spec.output_size, w.shape[-1])
+    return _call("output", _embed(x, outside), w, spec, shape, dtype)
+
+
+def input(
+    y: jax.Array, w: jax.Array, spec: ConvSpec, *, precision=None, dtype: jnp.dtype
+) -> jax.Array:
+    """Backward by data."""
+    del precision
+    spec, outside = _within_onednn(spec)
+    shape = (y.shape[0], *spec.input_size, w.shape[-2] * spec.groups)
+    x = _call("input", y, w, spec, shape, dtype)
+    return _embed(x, [(-lo, -hi) for lo, hi in outside])
+
+
+def kernel(
+    x: jax.Array, y: jax.Array, spec: ConvSpec, *, precision=None, dtype: jnp.dtype
+) -> jax.Array:
+    """Backward by weights."""
+    del precision
+    if _has_blind_taps(spec):
+        # oneDNN 3.2 leaves those entries unwritten in bfloat16, and zero in float32
+        x, y = x.astype(jnp.float32), y.astype(jnp.float32)
+    spec, outside = _within_onednn(spec, gradient_of_kernel=True)
+    shape = (*spec.kernel_size, x.shape[-1] // spec.groups, y.shape[-1])
+    return _call("kernel", _embed(x, outside), y, spec, shape, dtype)
+
+
+CONTRACTIONS = {"output": output, "input": input, "kernel": kernel}
+
+
+@functools.cache
+def _plugin() -> ModuleType | str:
+    """The plugin with its handlers registered, or why there is none."""
+    found = entry_points(group="jaxconv.methods", name="onednn")
+    if not found:
+        return "the plugin jaxconv-onednn is not installed"
+    try:
+        plugin = next(iter(found)).load()
+        for contraction, capsule in plugin.capsules().items():
+            jax.ffi.register_ffi_target(_target(contraction), capsule, platform="cpu")
+    except (ImportError, OSError, AttributeError) as error:
+        return f"the plugin jaxconv-onednn does not load ({error})"
+    return plugin
+
+
+def _target(contraction: str) -> str:
+    return f"jaxconv_onednn_{contraction}"
+
+
+def _has_blind_taps(spec: ConvSpec) -> bool:
+    """Whether some entry of the kernel sees nothing but padding."""
+    return any(
+        not any(0 <= t * s + tap * d - lo < n for t in range(m))
+        for n, m, k, s, d, (lo, _) in zip(
+            spec.input_size,
+            spec.output_size,
+            spec.kernel_size,
+            spec.stride,
+            spec.dilation,
+            spec.padding,
+            strict=True,
+        )
+        for tap in range(k)
+    )
+
+
+def _within_onednn(
+    spec: ConvSpec, *, gradient_of_kernel: bool = False
+) -> tuple[ConvSpec, list[tuple[int, int]]]:
+    """The spec with the padding that oneDNN takes, and what to pad (or cut) x by before it.
+
+    oneDNN takes no negative padding, and its kernels are made for padding below the kernel's
+    extent. Its gradient of the kernel is wrong for some padding where stride meets dilation.
+    """
+    pads, outside, sizes = [], [], []
+    for n, k, s, d, (lo, hi) in zip(
+        spec.input_size, spec.kernel_size, spec.stride, spec.dilation, spec.padding, strict=True
+    ):
+        most = extent(k, d) - 1
+        before, after = min(max(lo, 0), most), min(max(hi, 0), most)
+        wrong = gradient_of_kernel and s > 1 and d > 1
+        # the second: cut away beyond what is there
+        if wrong or n + lo + hi - before - after < 1:
+            before = after = 0
+        pads.append((before, after))
+        outside.append((lo - before, hi - after))
+        sizes.append(n + lo - before + hi - after)
+    inner = ConvSpec(
+        spec.stride, spec.dilation, tuple(pads), spec.groups, tuple(sizes), spec.kernel_size
+    )
+    return inner, outside
+
+
+def _embed(x: jax.Array, outside: list[tuple[int, int]]) -> jax.Array:
+    """Pad (or cut) the spatial dimensions of (n, *space, channels)."""
+    if not any(map(any, outside)):
+        return x
+    config = [(0, 0, 0), *((lo, hi, 0) for lo, hi in outside), (0, 0, 0)]
+    return lax.pad(x, jnp.zeros((), x.dtype), config)
+
+
+def _call(
+    contraction: str,
+    a: jax.Array,
+    b: jax.Array,
+    spec: ConvSpec,
+    shape: tuple[int, ...],
+    dtype: jnp.dtype,
+) -> jax.Array:
+    if not (math.prod(a.shape) and math.prod(b.shape) and math.prod(shape)):
+        return jnp.zeros(shape, dtype)
+    _plugin()  # registers its handlers
+    common = operand_dtype(a, b, jnp.dtype(jnp.float32))
+    if contraction == "kernel" and common == jnp.float16:
+        common = jnp.dtype(jnp.float32)  # in float16 oneDNN 3.2 has only its reference loops here
+    result = common if dtype == common else jnp.dtype(jnp.float32)
+    before, after = zip(*spec.padding, strict=True)
+    call = jax.ffi.ffi_call(
+        _target(contraction), jax.ShapeDtypeStruct(shape, result), vmap_method="sequential"
+    )
+    computed = call(
+        a.astype(common),
+        b.astype(common),
+        stride=_integers(spec.stride),
+        dilation=_integers(spec.dilation),
+        before=_integers(before),
+        after=_integers(after),
+        groups=np.int64(spec.groups),
+        # inside `shard_map` the devices of the mesh share the threads
+        devices=np.int64(max(1, jax.typeof(a).sharding.mesh.size)),
+    )
+    return computed.astype(dtype)
+
+
+def _integers(values: tuple[int, ...]) -> np.ndarray:
+    return np.asarray(values, np.int64)

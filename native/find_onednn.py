@@ -1,0 +1,19 @@
+"""Print the folder of oneDNN's headers and the path of its library, for CMakeLists.txt.
+
+Both come from wheels, which put them beside the environment's packages; which environment that is
+(the build's own or the user's) only the wheels' records know.
+"""
+
+from importlib.metadata import distribution
+
+
+def located(wheel: str, ending: str) -> str:
+    """Return the path of the file in an installed wheel whose name ends so."""
+    files = distribution(wheel).files or []
+    path = next(file for file in files if str(file).endswith(ending))
+    return str(path.locate().resolve())
+
+
+header = located("onednn-devel-cpu-gomp", "include/dnnl.hpp")
+library = located("onednn-cpu-gomp", "libdnnl.so.3")
+print(f"{header.removesuffix('/dnnl.hpp')};{library}")

@@ -1,0 +1,150 @@
+"""oneDNN's CPU convolutions as XLA FFI handlers, for `jaxconv.methods.onednn`.
+
+Importing this loads the compiled plugin and oneDNN itself; it registers nothing with JAX.
+"""
+
+import ctypes
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, distribution
+from importlib.resources import as_file, files
+from typing import Any, NamedTuple
+
+import jax
+
+CONTRACTIONS = ("output", "input", "kernel")
+DTYPES = ("float32", "bfloat16", "float16")
+# the numbers oneDNN gives the instruction sets that its half precision needs (dnnl_cpu_isa_t)
+_AVX512_CORE, _AVX512_CORE_FP16 = 0x27, 0x1EF
+
+
+class CacheInfo(NamedTuple):
+    """How many plans are cached, how many may be, and how often one was there or had to be made."""
+
+    size: int
+    capacity: int
+    hits: int
+    misses: int
+
+
+def _oneDNN() -> None:  # noqa: N802 - its name
+    """Load oneDNN from its wheel, wherever that is; the plugin then finds it loaded."""
+    try:
+        wheel = distribution("onednn-cpu-gomp").files or []
+    except PackageNotFoundError:
+        return  # a oneDNN from elsewhere: the loader's own search finds it or says what is missing
+    for file in wheel:
+        if file.name == "libdnnl.so.3":
+            ctypes.CDLL(str(file.locate()))
+            return
+
+
+def _plugin() -> ctypes.CDLL:
+    _oneDNN()
+    for place in files(__name__).joinpath("_plugin.so"), *_installed():
+        with as_file(place) as path:
+            if path.exists():
+                return ctypes.CDLL(str(path))
+    raise ImportError("jaxconv_onednn: _plugin.so is missing: pip install ./native builds it")
+
+
+def _installed() -> list[Any]:
+    """Where an editable install keeps the plugin: beside the packages, not in the sources."""
+    try:
+        wheel = distribution("jaxconv-onednn").files or []
+    except PackageNotFoundError:
+        return []
+    return [file.locate() for file in wheel if file.name == "_plugin.so"]
+
+
+_LIBRARY = _plugin()
+
+
+def capsules() -> dict[str, Any]:
+    """Return the FFI handler of each contraction, for `jax.ffi.register_ffi_target`."""
+    return {
+        name: jax.ffi.pycapsule(getattr(_LIBRARY, f"jaxconv_onednn_{name}"))
+        for name in CONTRACTIONS
+    }
+
+
+def cache_info() -> CacheInfo:
+    """Return the state of the cache of plans."""
+    values = (ctypes.c_int64 * 4)()
+    _LIBRARY.jaxconv_onednn_cache_info(values)
+    return CacheInfo(*values)
+
+
+def cache_resize(capacity: int) -> None:
+    """Set how many plans may be cached, at least 1, and drop those used longest ago."""
+    _LIBRARY.jaxconv_onednn_cache_resize(ctypes.c_int64(capacity))
+
+
+def version() -> str:
+    """Return oneDNN's version."""
+    return ".".join(map(str, _version()[:3]))
+
+
+def dtypes() -> tuple[str, ...]:
+    """Return the dtypes that oneDNN computes in on this CPU."""
+    isa = _version()[3]
+    has_bfloat16 = isa & _AVX512_CORE == _AVX512_CORE
+    has_float16 = isa & _AVX512_CORE_FP16 == _AVX512_CORE_FP16
+    return ("float32", *["bfloat16"] * has_bfloat16, *["float16"] * has_float16)
+
+
+def implementation(
+    contraction: str,
+    x: Sequence[int],
+    w: Sequence[int],
+    *,
+    y: Sequence[int],
+    stride: Sequence[int],
+    before: Sequence[int],
+    after: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    dtype: str = "float32",
+    result: str | None = None,
+) -> str:
+    """Return oneDNN's name for how it would compute one contraction.
+
+    Args:
+        contraction: "output", "input" or "kernel".
+        x: (n, *space, in).
+        w: (*kernel, in // groups, out).
+        y: (n, *space', out).
+        stride: one a spatial dimension.
+        before: zeros before, one a spatial dimension.
+        after: zeros after, one a spatial dimension.
+        dilation: one a spatial dimension.
+        groups: parts the channels fall into.
+        dtype: the operands'.
+        result: the result's, the operands' if None.
+
+    Raises:
+        ValueError: the shapes make no convolution, or oneDNN has none.
+    """
+    rank = len(w) - 2
+    shapes = (ctypes.c_int64 * (3 * rank + 6))(*x, *w, *y)
+    geometry = (ctypes.c_int64 * (4 * rank + 1))(*stride, *dilation, *before, *after, groups)
+    answer = ctypes.create_string_buffer(512)
+    failed = _LIBRARY.jaxconv_onednn_implementation(
+        ctypes.c_int64(CONTRACTIONS.index(contraction)),
+        ctypes.c_int64(rank),
+        shapes,
+        geometry,
+        ctypes.c_int64(DTYPES.index(dtype)),
+        ctypes.c_int64(DTYPES.index(result or dtype)),
+        answer,
+        ctypes.c_int64(len(answer)),
+    )
+    text = answer.value.decode()
+    if failed:
+        raise ValueError(text)
+    return text
+
+
+def _version() -> tuple[int, ...]:
+    values = (ctypes.c_int64 * 4)()
+    _LIBRARY.jaxconv_onednn_version(values)
+    return tuple(values)

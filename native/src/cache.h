@@ -1,0 +1,26 @@
+// Plans by problem: the ones used last, up to a bound.
+#ifndef JAXCONV_CACHE_H_
+#define JAXCONV_CACHE_H_
+
+#include <cstdint>
+#include <memory>
+
+#include "plan.h"
+
+namespace jaxconv {
+
+struct CacheInfo {
+  int64_t size, capacity, hits, misses;
+};
+
+// The problem's plan, from the cache or built now. Call it with the problem's `Cores` held.
+std::shared_ptr<const Plan> PlanFor(const Problem& problem);
+
+CacheInfo GetCacheInfo();
+
+// Sets the bound (at least 1) and drops what is beyond it.
+void ResizeCache(int64_t capacity);
+
+}  // namespace jaxconv
+
+#endif  // JAXCONV_CACHE_H_

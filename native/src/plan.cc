@@ -1,0 +1,196 @@
+#include "plan.h"
+
+#include <algorithm>
+#include <unordered_map>
+
+#include "workspace.h"
+
+namespace jaxconv {
+namespace {
+
+using dnnl::memory;
+
+constexpr size_t kAlignment = 64;
+constexpr int64_t kFewChannels = 4;
+
+size_t RoundUp(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
+dnnl::primitive_attr Attributes() {
+  dnnl::primitive_attr attributes;
+  // each run brings its own, so that one primitive can run in several threads at once
+  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  return attributes;
+}
+
+memory::desc AnyLayout(const memory::desc& desc) {
+  return memory::desc(desc.get_dims(), desc.get_data_type(), memory::format_tag::any);
+}
+
+// The same array in another dtype; its memory layout is of no account.
+memory::desc WithType(const memory::desc& desc, memory::data_type type) {
+  if (desc.get_data_type() == type) return desc;
+  return memory::desc(desc.get_dims(), type, memory::format_tag::any);
+}
+
+// What the three descriptions have in common.
+struct Described {
+  dnnl::primitive primitive;
+  memory::desc x, w, y, scratchpad;
+  std::string implementation;
+};
+
+Described Describe(const Problem& p, const memory::desc& x, const memory::desc& w,
+                   const memory::desc& y) {
+  const auto attributes = Attributes();
+  const auto algorithm = dnnl::algorithm::convolution_direct;
+  // the backward primitives want a forward one as a hint; float32 gradients of half precision
+  // arrays would be mixed operands there, so all of its arrays have the operands' dtype
+  const bool output = p.contraction == Contraction::kOutput;
+  const auto type = (p.contraction == Contraction::kInput ? y : x).get_data_type();
+  const dnnl::convolution_forward::primitive_desc forward(
+      Engine(), dnnl::prop_kind::forward_training, algorithm, WithType(x, type), WithType(w, type),
+      output ? y : WithType(y, type), p.stride, p.dilation, p.before, p.after, attributes);
+  if (output) {
+    return {dnnl::convolution_forward(forward), forward.src_desc(), forward.weights_desc(),
+            forward.dst_desc(), forward.scratchpad_desc(), forward.impl_info_str()};
+  }
+  if (p.contraction == Contraction::kInput) {
+    const dnnl::convolution_backward_data::primitive_desc backward(
+        Engine(), algorithm, x, w, y, p.stride, p.dilation, p.before, p.after, forward, attributes);
+    return {dnnl::convolution_backward_data(backward), backward.diff_src_desc(),
+            backward.weights_desc(), backward.diff_dst_desc(), backward.scratchpad_desc(),
+            backward.impl_info_str()};
+  }
+  const dnnl::convolution_backward_weights::primitive_desc backward(
+      Engine(), algorithm, x, w, y, p.stride, p.dilation, p.before, p.after, forward, attributes);
+  return {dnnl::convolution_backward_weights(backward), backward.src_desc(),
+          backward.diff_weights_desc(), backward.diff_dst_desc(), backward.scratchpad_desc(),
+          backward.impl_info_str()};
+}
+
+bool Is(const Described& described, const char* name) {
+  return described.implementation.rfind(name, 0) == 0;
+}
+
+Described Best(const Problem& p) {
+  const memory::desc w = AnyLayout(p.w);
+  Described best = Describe(p, p.x, w, p.y);
+  // Where oneDNN has only its reference loops for channels last, a blocked layout pays its way.
+  if (Is(best, "ref")) {
+    Described blocked = Describe(p, AnyLayout(p.x), w, AnyLayout(p.y));
+    if (!Is(blocked, "ref")) best = std::move(blocked);
+  }
+  // The strided gradient of an image's few channels leaves most of each vector empty; as a matrix
+  // product, which takes the weights as they are, it needs half the time (8x224x224x3, 11x11 by 4
+  // and 7x7 by 2; two cores of AVX-512, oneDNN 3.2, 2026-11).
+  if (Is(best, "brgconv_strided") && p.x.get_dims()[1] <= kFewChannels) {
+    Described product = Describe(p, p.x, p.w, p.y);
+    if (Is(product, "x64:gemm")) best = std::move(product);
+  }
+  return best;
+}
+
+// The problem as our own kernel has it, if it is one that the kernel is for.
+std::optional<Depthwise> OwnKernel(const Problem& p) {
+  if (p.contraction != Contraction::kKernel) return std::nullopt;
+  const bool depthwise = p.w.get_ndims() == p.rank + 3 && p.w.get_dims()[1] == 1 &&
+                         p.w.get_dims()[2] == 1;
+  const auto f32 = memory::data_type::f32;
+  if (!depthwise || p.x.get_data_type() != f32 || p.w.get_data_type() != f32 ||
+      p.y.get_data_type() != f32) {
+    return std::nullopt;
+  }
+  Depthwise d{p.x.get_dims()[0], p.x.get_dims()[1], {1, 1, 1}, {1, 1, 1}, {1, 1, 1},
+              {1, 1, 1}, {1, 1, 1}, {0, 0, 0}};
+  for (int64_t from = 0, to = 3 - p.rank; from < p.rank; ++from, ++to) {
+    d.in[to] = p.x.get_dims()[from + 2];
+    d.kernel[to] = p.w.get_dims()[from + 3];
+    d.out[to] = p.y.get_dims()[from + 2];
+    d.stride[to] = p.stride[from];
+    d.dilation[to] = p.dilation[from] + 1;
+    d.before[to] = p.before[from];
+  }
+  return DepthwiseServes(d) ? std::optional<Depthwise>(d) : std::nullopt;
+}
+
+}  // namespace
+
+const dnnl::engine& Engine() {
+  // never destroyed: XLA's threads may outlive this library's static objects
+  static const dnnl::engine* engine = new dnnl::engine(dnnl::engine::kind::cpu, 0);
+  return *engine;
+}
+
+Plan::Plan(const Problem& problem) : threads_(problem.threads) {
+  Described best = Best(problem);
+  // oneDNN has a depthwise kernel for the gradient of small weights; beyond it, ours needs a
+  // seventh to a fortieth of the time of the one it falls to
+  if (!Is(best, "jit_dw")) depthwise_ = OwnKernel(problem);
+  if (depthwise_) {
+    implementation_ = "jaxconv_depthwise:avx512f";
+    workspace_ = DepthwiseParts(*depthwise_, threads_) * depthwise_->taps() * depthwise_->c *
+                 sizeof(float);
+    return;
+  }
+  primitive_ = std::move(best.primitive);
+  scratchpad_ = best.scratchpad;
+  implementation_ = std::move(best.implementation);
+  workspace_ = RoundUp(scratchpad_.get_size());
+  const auto missing = problem.contraction;
+  const bool forward = missing == Contraction::kOutput;
+  AddSide(0, missing == Contraction::kInput ? DNNL_ARG_DIFF_SRC : DNNL_ARG_SRC, problem.x, best.x,
+          missing == Contraction::kInput);
+  AddSide(1, missing == Contraction::kKernel ? DNNL_ARG_DIFF_WEIGHTS : DNNL_ARG_WEIGHTS, problem.w,
+          best.w, missing == Contraction::kKernel);
+  AddSide(2, forward ? DNNL_ARG_DST : DNNL_ARG_DIFF_DST, problem.y, best.y, forward);
+}
+
+void Plan::AddSide(int place, int argument, const memory::desc& user, const memory::desc& inner,
+                   bool result) {
+  Side& side = sides_[place];
+  side.argument = argument;
+  side.user = user;
+  side.inner = inner;
+  side.result = result;
+  if (user == inner) return;
+  const memory::desc& from = result ? inner : user;
+  const memory::desc& to = result ? user : inner;
+  const dnnl::reorder::primitive_desc description(Engine(), from, Engine(), to);
+  side.reorder = dnnl::reorder(description);
+  side.offset = workspace_;
+  workspace_ += RoundUp(inner.get_size());
+}
+
+void Plan::Run(void* x, void* w, void* y) const {
+  const Workspace workspace(workspace_);
+  if (depthwise_) {
+    DepthwiseKernel(*depthwise_, static_cast<const float*>(x), static_cast<float*>(w),
+                    static_cast<const float*>(y), static_cast<float*>(workspace.at(0)), threads_);
+    return;
+  }
+  void* const data[3] = {x, w, y};
+  dnnl::stream stream(Engine());
+  std::unordered_map<int, memory> arguments;
+  arguments.emplace(DNNL_ARG_SCRATCHPAD, memory(scratchpad_, Engine(), workspace.at(0)));
+  for (int s = 0; s < 3; ++s) {
+    const Side& side = sides_[s];
+    void* inner = side.reordered() ? workspace.at(side.offset) : data[s];
+    memory inside(side.inner, Engine(), inner);
+    if (side.reordered() && !side.result) {
+      memory outside(side.user, Engine(), data[s]);
+      side.reorder.execute(stream, outside, inside);
+    }
+    arguments.emplace(side.argument, std::move(inside));
+  }
+  primitive_.execute(stream, arguments);
+  for (int s = 0; s < 3; ++s) {
+    const Side& side = sides_[s];
+    if (side.reordered() && side.result) {
+      memory outside(side.user, Engine(), data[s]);
+      side.reorder.execute(stream, arguments.at(side.argument), outside);
+    }
+  }
+  stream.wait();
+}
+
+}  // namespace jaxconv

@@ -1,0 +1,54 @@
+// How oneDNN computes a problem: its primitive, and the reorders around it.
+#ifndef JAXCONV_PLAN_H_
+#define JAXCONV_PLAN_H_
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "depthwise.h"
+#include "problem.h"
+
+namespace jaxconv {
+
+const dnnl::engine& Engine();
+
+// Immutable once built, so any number of threads may run it at once.
+class Plan {
+ public:
+  // To be built and run with omp_set_num_threads(problem.threads) in force.
+  explicit Plan(const Problem& problem);
+
+  // Computes the missing one of the three arrays.
+  void Run(void* x, void* w, void* y) const;
+
+  // oneDNN's name of the implementation, such as "jit:avx512_core", or ours.
+  const std::string& implementation() const { return implementation_; }
+
+ private:
+  // One of the three arrays: as XLA has it and as the primitive wants it.
+  struct Side {
+    int argument = 0;
+    dnnl::memory::desc user, inner;
+    dnnl::reorder reorder;  // empty if the two are one
+    bool result = false;
+    size_t offset = 0;  // of the inner array in the workspace
+    bool reordered() const { return static_cast<bool>(reorder); }
+  };
+
+  void AddSide(int place, int argument, const dnnl::memory::desc& user, const dnnl::memory::desc& inner,
+               bool result);
+
+  // set where this library's own kernel serves, and oneDNN is not asked
+  std::optional<Depthwise> depthwise_;
+  int64_t threads_;
+  dnnl::primitive primitive_;
+  dnnl::memory::desc scratchpad_;
+  std::string implementation_;
+  Side sides_[3];  // x, w, y
+  size_t workspace_ = 0;
+};
+
+}  // namespace jaxconv
+
+#endif  // JAXCONV_PLAN_H_

@@ -1,0 +1,52 @@
+// One convolution as oneDNN sees it, checked: dimensions, dtypes, geometry, threads.
+#ifndef JAXCONV_PROBLEM_H_
+#define JAXCONV_PROBLEM_H_
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "oneapi/dnnl/dnnl.hpp"
+
+namespace jaxconv {
+
+// The array that is left out of the trilinear form, hence computed.
+enum class Contraction : int64_t { kOutput = 0, kInput = 1, kKernel = 2 };
+
+// What the caller got wrong; it becomes INVALID_ARGUMENT.
+struct BadProblem : std::invalid_argument {
+  using std::invalid_argument::invalid_argument;
+};
+
+using Dims = std::vector<int64_t>;
+
+// An array as it comes from XLA: row-major, channels last.
+struct Array {
+  Dims shape;
+  dnnl::memory::data_type dtype;
+};
+
+struct Geometry {
+  Dims stride, dilation, before, after;
+  int64_t groups;
+};
+
+struct Problem {
+  Contraction contraction;
+  int64_t threads;
+  int64_t rank;
+  // in oneDNN's order: x (n, in, *space), w (g, o, i, *kernel), y (n, out, *space')
+  dnnl::memory::desc x, w, y;
+  dnnl::memory::dims stride, dilation, before, after;
+  // everything above as integers: equal keys are equal problems
+  std::vector<int64_t> key;
+};
+
+// Throws BadProblem if the three arrays and the geometry make no convolution.
+Problem MakeProblem(Contraction contraction, const Array& x, const Array& w, const Array& y,
+                    const Geometry& geometry, int64_t threads);
+
+}  // namespace jaxconv
+
+#endif  // JAXCONV_PROBLEM_H_

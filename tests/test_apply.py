@@ -1,0 +1,198 @@
+"""The apply command: every kind of image comes out as it went in, and learn's kernels compose."""
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image, ImageCms
+from scipy import ndimage
+from typer.testing import CliRunner
+
+from jaxconv import cli, filters, images, stored
+from jaxconv.cli.app import app
+
+RNG = np.random.default_rng(0)
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def _run(*arguments):
+    return CliRunner().invoke(app, [*map(str, arguments)])
+
+
+def _values(dtype, *shape):
+    values = RNG.uniform(size=shape)
+    return images.as_stored(values, np.dtype(dtype))
+
+
+@pytest.fixture
+def identity(tmp_path):
+    np.save(tmp_path / "identity.npy", np.pad([[1.0]], 1))
+    return tmp_path / "identity.npy"
+
+
+@pytest.mark.parametrize(
+    ("suffix", "dtype", "shape", "alpha"),
+    [
+        (".png", "uint8", (6, 7), False),
+        (".png", "uint8", (6, 7), True),
+        (".png", "uint8", (6, 7, 3), False),
+        (".png", "uint8", (6, 7, 3), True),
+        (".png", "uint16", (6, 7), False),
+        (".tif", "uint16", (6, 7, 3), True),
+        (".tiff", "float32", (6, 7, 3), False),
+        (".tif", "float16", (6, 7), False),
+    ],
+)
+def test_the_identity_changes_nothing(tmp_path, identity, suffix, dtype, shape, alpha):
+    before, after = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
+    cover = _values(dtype, *shape[:2]) if alpha else None
+    image = stored.Stored(colours=_values(dtype, *shape), alpha=cover, profile=PROFILE)
+    stored.save(before, image)
+    result = _run("apply", before, after, "--kernel", identity)
+    assert result.exit_code == 0, result.stderr
+    assert "; colour profile kept" in result.stdout
+    found = stored.load(after)
+    assert found.colours.dtype == dtype
+    np.testing.assert_array_equal(found.colours, image.colours)
+    assert found.profile == PROFILE
+    assert (found.alpha is not None) == alpha
+    if alpha:
+        np.testing.assert_array_equal(found.alpha, cover)
+
+
+def test_what_else_says_how_to_show_a_file_is_kept(tmp_path, identity):
+    image = Image.fromarray(_values("uint8", 6, 7))
+    exif = Image.Exif()
+    exif[0x010E], exif[0x0112] = "words", 6  # a description, and: turn it by a quarter
+    image.save(tmp_path / "a.jpg", exif=exif, icc_profile=PROFILE, quality=100)
+    assert (
+        _run("apply", tmp_path / "a.jpg", tmp_path / "b.jpg", "--kernel", identity).exit_code == 0
+    )
+    with Image.open(tmp_path / "b.jpg") as found:
+        assert (found.size, found.info["icc_profile"]) == ((6, 7), PROFILE)
+        assert dict(found.getexif()) == {0x010E: "words"}  # turned once, not twice
+    extra = {"gamma": 0.45455, "chromaticity": (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)}
+    source = stored.Stored(colours=_values("uint8", 3, 3), extra={**extra, "srgb": 1})
+    stored.save(tmp_path / "a.png", source)
+    assert stored.load(tmp_path / "a.png").extra == pytest.approx({**extra, "srgb": 1})
+
+
+def test_palettes_and_bits_become_what_a_filtered_image_needs(tmp_path):
+    Image.fromarray(_values("uint8", 8, 8) // 64, mode=None).convert("P").save(tmp_path / "p.png")
+    Image.fromarray(RNG.uniform(size=(8, 8)) > 0.5).save(tmp_path / "bits.png")
+    result = _run("apply", tmp_path / "p.png", "--kernel", "box")
+    assert result.stdout.endswith(f"; {tmp_path / 'p.png'}: its palette was looked up\n")
+    assert stored.load(tmp_path / "p-box.png").colours.shape == (8, 8, 3)
+    assert (
+        " grey uint8; box (3x3)" in _run("apply", tmp_path / "bits.png", "--kernel", "box").stdout
+    )
+
+
+def test_scales_and_edges(tmp_path):
+    x = images.as_float(_values("uint8", 9, 8), tmp_path)
+    images.write(tmp_path / "a.png", x)
+    kernel = filters.by_name("sobel_x")
+    right = ndimage.correlate(x, kernel, mode="reflect")
+    for scale, told, expected in (
+        (None, "intensity = 0.5 + response / 8", 0.5 + right / 8),
+        ("clip", "of the values clipped to 0..1", np.clip(right, 0, 1)),
+        ("stretch", "intensity = (response - ", (right - right.min()) / np.ptp(right)),
+    ):
+        options = [] if scale is None else ["--scale", scale]
+        result = _run("apply", tmp_path / "a.png", "--kernel", "sobel_x", *options)
+        assert told in result.stdout
+        found = images.read(tmp_path / "a-sobel_x.png")[0]
+        np.testing.assert_allclose(found, expected, atol=0.51 / 255)
+    tifffile.imwrite(tmp_path / "a.tif", x)
+    result = _run("apply", tmp_path / "a.tif", "--kernel", "sobel_x", "--cut")
+    assert "7x6 grey float32; sobel_x (3x3), cut; values kept" in result.stdout
+    np.testing.assert_allclose(
+        tifffile.imread(tmp_path / "a-sobel_x.tif"), right[1:-1, 1:-1], atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("form", ["", "kernel.csv"])
+def test_learn_and_apply_compose(tmp_path, form):
+    """What a kernel and a shift did to a photograph, learned and done again, to one level."""
+    x = images.sample("coffee")[100:148, 200:260]
+    kernels = [filters.by_name(name) / 9 for name in ("sobel_x", "prewitt_y", "laplacian")]
+    planes = [ndimage.correlate(x[..., n], kernels[n], mode="reflect") for n in range(3)]
+    images.write(tmp_path / "x.png", x)
+    images.write(tmp_path / "y.png", 0.5 + np.stack(planes, axis=-1))
+    files = (tmp_path / "x.png", tmp_path / "y.png")
+    assert _run("learn", *files, "--kernel", 3, "--out", tmp_path / "out").exit_code == 0
+    result = _run("apply", files[0], tmp_path / "z.png", "--kernel", tmp_path / "out" / form)
+    assert result.exit_code == 0
+    assert "clipped to 0..1" in result.stdout
+    y, z = (stored.load(tmp_path / name).colours.astype(int) for name in ("y.png", "z.png"))
+    assert np.abs(y - z).max() <= 1
+    assert np.mean(y == z) > 0.9
+
+
+REFUSALS = {
+    "grey.png --kernel best": "no kernel is called 'best', and no such file is there; known: "
+    "sobel_x, sobel_y, prewitt_x, prewitt_y, scharr_x, scharr_y, laplacian, gaussian, box, gabor; "
+    "or a .npy or .csv file that jaxconv learn wrote",
+    "grey.png grey.png --kernel box": "grey.png is the image itself; name another file",
+    "deep.png a.jpg --kernel box": "a.jpg: jpeg cannot hold uint16 values; name a tiff or png file",
+    "float.tif a.png --kernel box": "a.png: png cannot hold float32 values; name a tiff file",
+    "clear.png a.jpg --kernel box": "a.jpg: jpeg cannot hold alpha; name a png or tiff file",
+    "grey.png a.gif --kernel box": "a.gif: not an image suffix this writes (.png, .jpg, .jpeg, "
+    ".tif, .tiff)",
+    "inks.jpg --kernel box": "inks.jpg: its colours are stored as CMYK; save it as grey or RGB",
+    "white.tif --kernel box": "white.tif: its colours are stored as MINISWHITE; save it as grey or "
+    "RGB",
+    "premultiplied.tif --kernel box": "premultiplied.tif: its colours are premultiplied by alpha; "
+    "save it with straight alpha",
+    "film.png --kernel box": "film.png: holds 2 images; expected one",
+    "grey.png --kernel gaussian": "a 9x9 kernel is larger than the 4x5 image",
+    "grey.png --kernel three.npy": "three has a kernel for each colour, but the image is grey",
+    "grey.png --kernel flat.npy": "flat.npy: holds an array of shape (4,); expected (h, w) or "
+    "(3, h, w)",
+    "grey.png --kernel nan.npy": "nan.npy: has weights that are NaN or infinite",
+    "grey.png --kernel box --scale best": "--scale must be one of clip, signed, stretch, none; got "
+    "'best'",
+    "grey.png --kernel box --scale none": "--scale none is for floating-point images; clip is the "
+    "nearest to it",
+    "grey.png --kernel box --padding-mode odd": "--padding-mode must be one of symmetric, reflect, "
+    "replicate, circular, zeros; got 'odd'",
+    "grey.png /proc/a.png --kernel box": "cannot write results to /proc: No such file or directory",
+}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    grey = Image.fromarray(_values("uint8", 4, 5))
+    grey.save("grey.png")
+    Image.fromarray(_values("uint16", 4, 5)).save("deep.png")
+    Image.fromarray(_values("uint8", 4, 5, 4)).save("clear.png")
+    Image.new("CMYK", (5, 4)).save("inks.jpg")
+    grey.save("film.png", save_all=True, append_images=[Image.fromarray(_values("uint8", 4, 5))])
+    tifffile.imwrite("float.tif", np.ones((4, 5), np.float32))
+    tifffile.imwrite("white.tif", np.ones((4, 5), np.uint8), photometric="miniswhite")
+    rgba = _values("uint8", 4, 5, 4)
+    tifffile.imwrite("premultiplied.tif", rgba, photometric="rgb", extrasamples=["assocalpha"])
+    for name, kernel in (
+        ("three", np.ones((3, 1, 1))),
+        ("flat", np.ones(4)),
+        ("nan", np.full((1, 1), np.nan)),
+    ):
+        np.save(f"{name}.npy", kernel)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("arguments", "message"), REFUSALS.items())
+def test_refusals_are_one_line_and_leave_nothing(folder, arguments, message):
+    there = sorted(folder.iterdir())
+    result = _run("apply", *arguments.split())
+    assert (result.exit_code, result.stderr) == (2, f"jaxconv apply: {message}\n")
+    assert sorted(folder.iterdir()) == there
+
+
+def test_a_full_output_is_told_in_one_line(capsys, monkeypatch, folder):
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr("sys.stdout", full)
+        code = cli.main(["apply", "grey.png", "--kernel", "box"])
+    assert code == 2
+    told = "jaxconv: cannot write the output: No space left on device\n"
+    assert capsys.readouterr().err == told

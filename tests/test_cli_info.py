@@ -1,0 +1,39 @@
+"""The info command, with the plugin and without."""
+
+import json
+
+import jax
+from typer.testing import CliRunner
+
+import jaxconv
+from jaxconv.cli.app import app
+from jaxconv.methods import METHODS, onednn
+
+
+def _info(*arguments):
+    result = CliRunner().invoke(app, ["info", *arguments])
+    assert (result.exit_code, result.stderr) == (0, "")
+    return result.stdout
+
+
+def test_json_names_versions_devices_and_methods():
+    found = json.loads(_info("--json"))
+    assert found["packages"]["jaxconv"] == jaxconv.__version__
+    assert found["packages"]["jax"] == jax.__version__
+    assert len(found["devices"]) == len(jax.devices())
+    assert list(found["methods"]) == list(METHODS)
+    assert found["methods"]["lax"] == {
+        "contractions": ["output", "input", "kernel"],
+        "at_hand": True,
+        "note": None,
+    }
+
+
+def test_why_a_method_is_not_at_hand(monkeypatch):
+    monkeypatch.setattr(onednn, "_plugin", lambda: "the plugin jaxconv-onednn is not installed")
+    assert json.loads(_info("--json"))["methods"]["onednn"] == {
+        "contractions": ["output", "input", "kernel"],
+        "at_hand": False,
+        "note": "the plugin jaxconv-onednn is not installed",
+    }
+    assert "no: the plugin jaxconv-onednn" in " ".join(_info().split())

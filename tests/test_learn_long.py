@@ -1,0 +1,153 @@
+"""Long runs: killed and resumed to the same bits, refused where they are another's, disks full."""
+
+import random
+import re
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from jaxconv.learn import Checkpoints, checkpoints, fit_kernel, recover_kernel
+from jaxconv.learn.segments import run_segments
+
+X = np.random.default_rng(0).normal(size=(9, 10)).astype(np.float32)
+Y = X[:-1, :-1] - X[1:, 1:]
+ADAM = optax.adam(0.1)
+
+
+def _same(a, b):
+    for one, other in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_killed_at_random_moments_a_run_ends_where_one_left_alone_does():
+    seed = random.randrange(2**32)
+    here = Path(__file__).parent
+    done = subprocess.run(
+        [sys.executable, str(here / "killing.py"), str(seed), "20"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": str(here.parent), "PATH": ""},
+    )
+    assert done.returncode == 0, f"seed {seed}: {done.stdout} {done.stderr}"
+    print(f"seed {seed}: {done.stdout}")
+    kills, moments = re.fullmatch(r"(\d+) kills, .*, steps \[(.*)\]\n", done.stdout).groups()
+    assert int(kills) >= 20
+    assert len(set(moments.split(", "))) > 1  # not all before the first checkpoint
+
+
+def test_where_a_run_is_cut_changes_no_bit(tmp_path):
+    """Extended thrice, with checkpoints at other steps each time, whitened and in other units."""
+    seen = []
+    whole = recover_kernel(X, 5 * Y, 2, steps=11, on_losses=lambda n, losses: None)
+    for steps, every in ((3, 2), (4, 1), (11, 4)):
+        kept = Checkpoints(directory=tmp_path, every=every, resume=True)
+        fit = recover_kernel(
+            X, 5 * Y, 2, steps=steps, checkpoints=kept, on_losses=lambda *part: seen.append(part)
+        )
+    _same(fit, whole)
+    assert checkpoints.kept_steps(tmp_path) == [4, 8, 11]  # the last three
+    assert [before for before, _ in seen if before == 0] == [0, 0, 0]
+    third = max(n for n, (before, _) in enumerate(seen) if before == 0)
+    np.testing.assert_array_equal(np.concatenate([part for _, part in seen[third:]]), fit.losses)
+    again = recover_kernel(
+        X, 5 * Y, 2, steps=11, checkpoints=Checkpoints(directory=tmp_path, resume=True)
+    )
+    _same(again, whole)  # of a run that is done, without a step
+
+
+def test_keys_and_narrow_numbers_come_back(tmp_path):
+    def step(state, scale):
+        key, sub = jax.random.split(state["key"])
+        walk = state["walk"] + scale * jax.random.normal(sub, (3,), state["walk"].dtype)
+        return {"key": key, "walk": walk, "none": None}, walk.sum()
+
+    start = {"key": jax.random.key(7), "walk": jax.numpy.zeros(3, "bfloat16"), "none": None}
+    scale = jax.numpy.ones((), "bfloat16")
+    whole = run_segments(step, start, scale, steps=6)
+    for steps in (4, 6):
+        kept = Checkpoints(directory=tmp_path, resume=True)
+        state, losses = run_segments(step, start, scale, steps=steps, checkpoints=kept)
+    np.testing.assert_array_equal(state["walk"], whole[0]["walk"])
+    np.testing.assert_array_equal(losses, whole[1])
+    assert (jax.random.key_data(state["key"]) == jax.random.key_data(whole[0]["key"])).all()
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("kept")
+    checkpoints = Checkpoints(directory=folder, settings={"--rate": 0.1})
+    fit_kernel(X, Y, 2, optimizer=ADAM, steps=2, checkpoints=checkpoints)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kernel_size": (1, 2), "y": X[:, 1:]}, r"holds a run with kernel_size \[2, 2\], this"),
+        ({"x": X + 1}, r"holds a run with x float32 \(9, 10\) [0-9a-f]{16}, this one has float32 "),
+        ({"y": Y + 1}, r"holds a run with y float32 \(8, 9\) [0-9a-f]{16}, this one has float32 "),
+        ({"init": np.ones((2, 2))}, "holds a run with start float32"),
+        ({"optimizer": optax.adam(0.2)}, r"holds a run with optimizer or loss \(as a program\) "),
+        ({"settings": {"--rate": 0.2}}, "holds a run with --rate 0.1, this one has 0.2: repeat "),
+        ({"steps": 1}, "holds checkpoints up to step 2, beyond the 1 steps asked for$"),
+        ({"resume": False}, "holds checkpoints up to step 2: resume from there, or name another "),
+        ({"every": 0}, "^Checkpoints: every must be 1 or more, got 0$"),
+        ({"keep": 0}, "^Checkpoints: keep must be 1 or more, got 0$"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_another_run_is_refused_by_name(kept, change, message):
+    ours = {"every", "keep", "resume", "settings"} & set(change)
+    where = {"directory": kept, "resume": True, "settings": {"--rate": 0.1}}
+    call = {"x": X, "y": Y, "kernel_size": 2, "optimizer": ADAM, "steps": 4} | change
+    where |= {name: call.pop(name) for name in ours}
+    with pytest.raises(ValueError, match=message):
+        fit_kernel(**call, checkpoints=Checkpoints(**where))
+    assert checkpoints.kept_steps(kept) == [1, 2]
+
+
+def test_a_broken_checkpoint_is_named(tmp_path):
+    kept = Checkpoints(directory=tmp_path, resume=True)
+    fit_kernel(X, Y, 2, optimizer=ADAM, steps=2, checkpoints=kept)
+    for path in (tmp_path / "2").rglob("*"):
+        if path.is_file() and path.name != "_CHECKPOINT_METADATA":
+            path.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"/2 cannot be read as a checkpoint \(.*\); delete it"):
+        fit_kernel(X, Y, 2, optimizer=ADAM, steps=4, checkpoints=kept)
+
+
+def test_a_full_disk_is_told_and_costs_no_earlier_checkpoint(tmp_path, caplog):
+    kept = Checkpoints(directory=tmp_path, every=2, resume=True)
+    call = {"optimizer": ADAM, "steps": 4}
+    fit_kernel(X, Y, 2, **call | {"steps": 2}, checkpoints=kept)
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, old[1]))  # no file longer than 100 bytes
+    try:
+        with pytest.raises(OSError, match=r"^cannot write the checkpoint of step 4 to ") as error:
+            fit_kernel(X, Y, 2, **call, checkpoints=kept)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    assert str(error.value).endswith(": File too large; those up to step 2 are kept")
+    assert caplog.text == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["2"]
+    _same(
+        fit_kernel(X, Y, 2, **call, checkpoints=kept),
+        fit_kernel(X, Y, 2, **call, on_losses=lambda n, losses: None),
+    )
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_any_step():
+    with pytest.raises(OSError, match=r"^cannot write checkpoints to /proc/kept: No such file"):
+        fit_kernel(X, Y, 2, checkpoints=Checkpoints(directory="/proc/kept"))
+
+
+def test_progress_in_pieces_and_checkpoints_do_not_mix(tmp_path):
+    with pytest.raises(ValueError, match=r"^fit_kernel: on_progress is for runs in one piece; "):
+        fit_kernel(X, Y, 2, on_progress=print, checkpoints=Checkpoints(directory=tmp_path / "none"))

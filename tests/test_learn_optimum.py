@@ -1,0 +1,230 @@
+"""Distance to the optimum, windows that miss the kernel, many fits at once, the stability bound."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from typer.testing import CliRunner
+
+from jaxconv import corr2d, filters, images, learn
+from jaxconv.cli.app import app
+from jaxconv.learn import (
+    border_side,
+    distance_to_optimum,
+    estimate_shift,
+    examine_window,
+    fit_conv,
+    fit_kernel,
+    losses,
+    solve_kernel,
+)
+
+START = jnp.array([[0.0166553, 0.6072187]])
+
+
+@pytest.fixture(scope="module")
+def edge():
+    x = jnp.ones((6, 8)).at[:, 2:6].set(0.0)
+    return x, corr2d(x, jnp.array([[1.0, -1.0]]))
+
+
+def _normal(seed, *shape):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_the_distance_is_the_difference_of_the_errors(bias):
+    x = 3 + _normal(0, 12, 13)
+    y = _normal(1, 11, 11)
+    options = {"loss": losses.mean_squared_error, "optimizer": optax.sgd(1e-3), "bias": bias}
+    fit = fit_kernel(x, y, (2, 3), steps=3, **options)
+    found = jax.jit(distance_to_optimum)(fit, x, y)
+    least = found.solution.residual
+    np.testing.assert_allclose(found.excess, fit.final_loss * y.size - least, rtol=1e-4)
+    np.testing.assert_allclose(
+        found.kernel, jnp.abs(fit.kernel - found.solution.kernel).max(), rtol=1e-4
+    )
+
+
+def test_the_distance_of_a_grouped_layer():
+    x, y = _normal(0, 2, 20, 4), _normal(1, 2, 9, 6)
+    geometry = {"groups": 2, "stride": 2}
+    fit = fit_conv(x, y, (3,), steps=2, bias=True, **geometry)
+    found = distance_to_optimum(fit, x, y, channels=True, **geometry)
+    least = found.solution.residual.sum()
+    np.testing.assert_allclose(found.excess, fit.final_loss * y.size - least, rtol=1e-4)
+
+
+def test_free_directions_are_no_distance(edge):
+    x, _ = edge
+    free = jnp.asarray([[5.0], [-5.0]])  # rows are alike
+    fit = fit_kernel(x, jnp.zeros((5, 8)), (2, 1), init=free, steps=1)
+    found = distance_to_optimum(fit, x, jnp.zeros((5, 8)))
+    assert found.kernel < 1e-6
+    assert found.excess < 1e-6
+
+
+def test_descent_arrives_where_the_solve_is(edge):
+    found = [
+        distance_to_optimum(fit_kernel(*edge, (1, 2), init=START, steps=n), *edge) for n in (10, 60)
+    ]
+    np.testing.assert_allclose(found[0].kernel, 0.04843, atol=1e-4)
+    assert found[1].kernel < 1e-5
+
+
+def test_the_stability_bound_is_met_where_it_is_predicted(edge):
+    curvature = 2 * solve_kernel(*edge, (1, 2)).energies  # the Hessian's eigenvalues
+    np.testing.assert_allclose(
+        curvature,
+        jnp.linalg.eigvalsh(
+            jax.hessian(
+                lambda k: losses.sum_squared_error(corr2d(edge[0], k.reshape(1, 2)), edge[1])
+            )(START.ravel())
+        ),
+        rtol=1e-5,
+    )
+    bound = 2 / curvature.max()
+    np.testing.assert_allclose(bound, 1 / 30, rtol=1e-5)
+
+    def end(rate):
+        return fit_kernel(*edge, (1, 2), init=START, optimizer=optax.sgd(rate), steps=400)
+
+    fits = [end(float(bound) * part) for part in (0.99, 1.01)]
+    assert fits[0].final_loss < 1e-4 < fits[0].losses[0] < 1e3 < fits[1].final_loss
+    assert fits[0].diverged_at is None
+    assert fits[1].diverged_at is not None
+
+
+def test_a_thousand_edge_kernels_in_one_call(edge):
+    x, _ = edge
+    truths = _normal(0, 1000, 1, 2)
+    starts = _normal(1, 1000, 1, 2)
+    rates = jnp.linspace(0.01, 0.03, 1000)
+
+    @jax.jit
+    @jax.vmap
+    def learn_one(truth, start, rate):
+        y = corr2d(x, truth)
+        optimizer = optax.sgd(rate)  # of this run: the rate is data
+
+        def step(state, _):
+            return learn.step(state, x, y, optimizer=optimizer)
+
+        state, seen = jax.lax.scan(step, learn.init(start, optimizer=optimizer), None, length=100)
+        return state.kernel, seen
+
+    kernels, seen = learn_one(truths, starts, rates)
+    assert (kernels.shape, seen.shape) == ((1000, 1, 2), (1000, 100))
+    np.testing.assert_allclose(kernels, truths, atol=1e-3)
+    exact = jax.vmap(lambda truth: solve_kernel(x, corr2d(x, truth), (1, 2)).kernel)(truths)
+    np.testing.assert_allclose(exact, truths, atol=1e-6)
+    fits = jax.vmap(lambda start: fit_kernel(x, corr2d(x, truths[0]), (1, 2), init=start))(starts)
+    one = fit_kernel(x, corr2d(x, truths[0]), (1, 2), init=starts[7])
+    np.testing.assert_allclose(fits.losses[7], one.losses, rtol=1e-4)
+
+
+# Windows
+
+
+def _shifted(shift):
+    """A photograph-like x, and its blur with content moved by (down, right)."""
+    smooth = corr2d(_normal(0, 62, 72), jnp.ones((3, 3)) / 9)  # (60, 70)
+    blurred = corr2d(smooth, jnp.asarray(filters.gaussian(0.5, size=3), jnp.float32))
+    moved = jnp.roll(blurred, shift, (0, 1))[10:-10, 10:-10]
+    return smooth[10:-10, 10:-10], moved + 1e-3 * _normal(5, *moved.shape)
+
+
+@pytest.mark.parametrize("shift", [(-3, 5), (2, -2)])
+def test_a_shift_beyond_the_window_is_told(shift):
+    x, y = _shifted(shift)
+    report = examine_window(x, y, 3)
+    assert report.shift == shift
+    # content moved down is content that the kernel finds further up, while the image is smooth
+    assert shift != (2, -2) or report.side == (-1, 1)
+    wanted = tuple(3 + 2 * abs(s) for s in shift)
+    assert report.message.endswith(
+        f"shifted against each other by about {shift}; align them, or increase kernel_size to "
+        f"{wanted}"
+    )
+
+
+def test_a_window_that_is_too_small_is_told_and_one_that_is_not_is_not():
+    x = _normal(0, 40, 44)
+    y = corr2d(x, jnp.asarray(filters.gaussian(1.0, size=5), jnp.float32))
+    y = y + 1e-3 * _normal(1, *y.shape)
+    report = examine_window(x[1:-1, 1:-1], y, 3, bias=True)
+    assert report.gain > 0.5
+    assert report.message == (
+        f"a kernel of (5, 5) takes away {report.gain:.0%} of the error that one of (3, 3) leaves: "
+        f"increase kernel_size"
+    )
+    fine = examine_window(x, y, 5, bias=True)
+    assert (fine.message, fine.shift, fine.gain) == (None, None, 0.0)
+
+
+def test_no_named_filter_is_taken_for_a_shift():
+    for name in filters.NAMES:
+        kernel = np.asarray(filters.by_name(name))
+        assert border_side(kernel) == (0,) * kernel.ndim, name
+
+
+def test_shifts_of_a_batch_are_estimated_together():
+    x = np.random.default_rng(0).normal(size=(3, 40, 44))
+    y = np.roll(x, (-6, 7), (1, 2))[:, 2:-2, 1:-1]
+    assert estimate_shift(x, y + 0.5 * np.random.default_rng(1).normal(size=y.shape)) == (-6, 7)
+    with pytest.raises(
+        ValueError, match=r"^estimate_shift: y\.shape=\(5,\) must be x\.shape=\(4,\) or"
+    ):
+        estimate_shift(x[0, 0, :4], x[0, 0, :5])
+
+
+# The command
+
+
+def _learn(*arguments):
+    return CliRunner().invoke(app, ["learn", *map(str, arguments)])
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "photo.png"
+    images.write(path, images.sample("page")[:48, :64])
+    return path
+
+
+def test_exact_prints_both_answers(photo, tmp_path):
+    result = _learn("--photo", photo, "--target", "prewitt_y", "--out", tmp_path, "--exact")
+    assert (result.exit_code, result.stderr) == (0, "")
+    rows = [line.split() for line in result.stdout.splitlines()]
+    start = next(n for n, row in enumerate(rows) if row == ["exact", "standard", "error"])
+    printed = np.array([[float(v) for v in row] for row in rows[start + 2 : start + 5]])
+    np.testing.assert_allclose(printed[:, :3], np.load(tmp_path / "kernel.npy"), atol=2e-4)
+    assert (printed[:, 3:] > 0).all()
+    assert "rank 9 of 9, condition " in result.stdout
+    assert "descent stopped " in result.stdout
+
+
+def test_exact_in_json_and_a_shift_on_standard_error(tmp_path):
+    x = np.asarray(images.sample("page")[:60, :80])
+    images.write(tmp_path / "x.png", x[10:50, 10:70])
+    images.write(tmp_path / "y.png", x[6:46, 10:70])  # content four rows further down
+    result = _learn(
+        tmp_path / "x.png",
+        tmp_path / "y.png",
+        "--kernel",
+        3,
+        "--out",
+        tmp_path / "o",
+        "--exact",
+        "--json",
+    )
+    assert result.exit_code == 0
+    assert "the kernel's weight sits at the border of its window (first row" in result.stderr
+    assert "shifted against each other by about (4, 0)" in result.stderr
+    found = json.loads(result.stdout)
+    (exact,), (learned,) = found["exact"], found["learned"]
+    np.testing.assert_allclose(learned["final_loss"], exact["loss"] + exact["excess"], rtol=1e-3)
+    assert exact["rank"] == 9

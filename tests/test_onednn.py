@@ -1,0 +1,401 @@
+"""The plugin over oneDNN: every case, dtype and transform; where it steps aside; how it fails."""
+
+import subprocess
+import sys
+import threading
+from functools import partial
+
+import cases
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cases import CASES, CONTRACTIONS, OPERANDS
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+import jaxconv
+from jaxconv.choose import select
+from jaxconv.methods import onednn
+from jaxconv.policy import Problem
+from jaxconv.trilinear import contract
+
+plugin = pytest.importorskip(
+    "jaxconv_onednn", reason="the plugin jaxconv-onednn is not installed: pip install ./native"
+)
+
+P = PartitionSpec
+CALL = "@jaxconv_onednn_"
+NETWORK = cases.Case("network", (8, 7, 6, 4), (3, 2, 4, 8), {"padding": 1})
+
+
+def calls(lowered):
+    return lowered.as_text().count(CALL)
+
+
+def three(arrays, spec, **numerics):
+    """All three contractions, and each again under vmap over both operands."""
+    found = {}
+    for contraction in CONTRACTIONS:
+        a, b = (arrays[name] for name in OPERANDS[contraction])
+        f = partial(contract, contraction, spec=spec, method="onednn", **numerics)
+        mapped = jax.vmap(f)(jnp.stack([a, -a]), jnp.stack([b, 2 * b]))
+        found[contraction] = (f(a, b), mapped[0], mapped[1])
+    return found
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_matches_the_reference(case):
+    arrays = case.arrays()
+    compiled = jax.jit(partial(three, spec=case.spec, dtype="float32"))
+    lowered = compiled.lower(arrays)
+    served = case.spec.rank <= 3 and arrays["x"].size > 0
+    assert calls(lowered) == (6 if served else 0)
+    for contraction, (value, first, second) in lowered.compile()(arrays).items():
+        a, b = (arrays[name] for name in OPERANDS[contraction])
+        cases.assert_matches(value, contraction, a, b, case.spec)
+        cases.assert_matches(first, contraction, a, b, case.spec)
+        cases.assert_matches(second, contraction, -a, 2 * b, case.spec)
+
+
+@pytest.mark.parametrize("name", ["1d causal depthwise", "2d everything", "3d"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision(name, dtype):
+    if dtype not in plugin.dtypes():
+        pytest.skip(f"oneDNN does not compute in {dtype} on this CPU")
+    case = cases.by_name(name)
+    arrays = case.arrays(dtype)
+    for result in (dtype, "float32"):
+        compiled = jax.jit(partial(three, spec=case.spec, dtype=result))
+        assert calls(compiled.lower(arrays)) == 6
+        for contraction, (value, *_) in compiled(arrays).items():
+            assert value.dtype == result
+            cases.assert_matches(
+                value, contraction, *(arrays[n] for n in OPERANDS[contraction]), case.spec
+            )
+
+
+LARGE_DEPTHWISE = (
+    cases.Case("7x7, 64 wide", (2, 9, 8, 64), (7, 7, 1, 64), {"groups": 64, "padding": "same"}),
+    cases.Case("4 causal, 32 wide", (3, 11, 32), (4, 1, 32), {"groups": 32, "padding": "causal"}),
+    cases.Case(
+        "3x10, 16 wide",
+        (1, 7, 23, 16),
+        (3, 10, 1, 16),
+        {"groups": 16, "stride": (2, 1), "dilation": (1, 2), "padding": ((3, 1), (12, 5))},
+    ),
+    cases.Case("wider than x", (2, 3, 2, 48), (3, 9, 1, 48), {"groups": 48, "padding": (1, 5)}),
+    cases.Case("volume", (1, 4, 5, 6, 16), (5, 4, 3, 1, 16), {"groups": 16, "padding": 2}),
+)
+
+
+@pytest.mark.parametrize("case", LARGE_DEPTHWISE, ids=str)
+def test_the_gradient_of_a_large_depthwise_kernel(case):
+    """What oneDNN has no fast kernel for is the plugin's own."""
+    x, y = case.operands("kernel")
+    spec = case.spec
+    name = plugin.implementation(
+        "kernel",
+        case.x,
+        case.w,
+        y=case.y,
+        stride=spec.stride,
+        before=[lo for lo, _ in spec.padding],
+        after=[hi for _, hi in spec.padding],
+        dilation=spec.dilation,
+        groups=spec.groups,
+    )
+    if "avx512" in plugin.implementation(
+        "output", (1, 8, 16), (3, 16, 16), y=(1, 6, 16), stride=[1], before=[0], after=[0],
+        dilation=[1], groups=1,
+    ):  # fmt: skip
+        assert name == "jaxconv_depthwise:avx512f"
+    w = jax.jit(partial(contract, "kernel", spec=spec, dtype="float32", method="onednn"))(x, y)
+    cases.assert_matches(w, "kernel", x, y, spec)
+
+
+WRONG_IN_ONEDNN = (
+    ("float32", (1, 54, 4), (7, 2, 16), {"groups": 2, "stride": 2, "dilation": 3, "padding": 18}),
+    ("bfloat16", (1, 8, 3, 2, 4), (2, 1, 3, 4, 4), {"stride": 3, "padding": (0, 0, 1)}),
+    ("bfloat16", (3, 19, 1, 32), (5, 3, 32, 16), {"stride": (3, 2), "padding": (2, 1)}),
+)
+
+
+@pytest.mark.parametrize(("dtype", "x", "w", "arguments"), WRONG_IN_ONEDNN)
+def test_what_onednn_itself_computes_wrongly(dtype, x, w, arguments):
+    """Padding where stride meets dilation; entries of the kernel that see nothing but padding."""
+    if dtype not in plugin.dtypes():
+        pytest.skip(f"oneDNN does not compute in {dtype} on this CPU")
+    case = cases.Case("", x, w, arguments)
+    x, y = case.operands("kernel", dtype)
+    f = partial(contract, "kernel", spec=case.spec, dtype="float32", method="onednn")
+    cases.assert_matches(jax.jit(f)(x, y), "kernel", x, y, case.spec)
+
+
+def test_bfloat16_sums_are_rounded_once():
+    x = np.concatenate([np.ones(256), np.full(256, 1 / 256)]).astype(jnp.bfloat16)[:, None]
+    w = np.ones((512, 1, 1)).astype(jnp.bfloat16)
+    spec = cases.normalise("conv", x.shape, w.shape)
+    result = contract("output", x, w, spec, dtype="bfloat16", method="onednn")
+    assert float(result[0, 0]) == float(jnp.bfloat16(257.0))
+
+
+@pytest.mark.parametrize("contraction", CONTRACTIONS)
+def test_mixed_operands_sum_in_the_wider_dtype(contraction):
+    case = cases.by_name("2d grouped")
+    a, b = case.operands(contraction)
+    a = a.astype(jnp.bfloat16)
+    f = jax.jit(partial(contract, contraction, spec=case.spec, dtype="float32", method="onednn"))
+    assert calls(f.lower(a, b)) == 1
+    cases.assert_matches(f(a, b), contraction, a, b, case.spec)
+
+
+def test_sums_beyond_float32_are_left_to_lax():
+    case = cases.by_name("2d")
+    x, w = case.operands("output")
+    with jax.enable_x64(True):
+        f = jax.jit(partial(contract, "output", spec=case.spec, dtype="float64", method="onednn"))
+        assert calls(f.lower(x, w)) == 0
+        cases.assert_matches(f(x, w), "output", x, w, case.spec)
+
+
+def apply(x, w):
+    return jaxconv.conv(x, w, **NETWORK.arguments, method="onednn")
+
+
+def loss(x, w):
+    return (apply(x, w) ** 2).sum()
+
+
+@pytest.fixture(scope="module")
+def network():
+    """Arrays, and both gradients as lax has them."""
+    arrays = NETWORK.arrays()
+    x, w = jnp.asarray(arrays["x"]), jnp.asarray(arrays["w"])
+
+    def plain(x, w):
+        return (
+            jaxconv.conv(x, w, **NETWORK.arguments, method="lax", precision="highest") ** 2
+        ).sum()
+
+    return x, w, jax.jit(jax.grad(plain, (0, 1)))(x, w)
+
+
+def assert_close(actual, want):
+    for a, b in zip(actual, want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5 * np.abs(b).max())
+
+
+def test_gradients_under_scan_and_remat(network):
+    x, w, want = network
+
+    def step(total, scale):
+        gradients = jax.grad(jax.checkpoint(loss), (0, 1))(x, scale * w)
+        return jax.tree.map(jnp.add, total, gradients), None
+
+    zeros = jax.tree.map(jnp.zeros_like, (x, w))
+    # the loss is a square: gradients in x grow as scale ** 2, those in w as scale
+    summed, _ = jax.jit(lambda: jax.lax.scan(step, zeros, jnp.array([1.0, 2.0])))()
+    assert_close((summed[0] / 5, summed[1] / 3), want)
+
+
+def test_an_exported_program_has_no_call(network):
+    x, w, want = network
+    compiled = jax.jit(jax.grad(loss, (0, 1)))
+    assert calls(compiled.lower(x, w)) == 3
+    for platforms in (["cpu"], ["cpu", "tpu"]):
+        exported = jax.export.export(compiled, platforms=platforms)(x, w)
+        assert CALL not in str(exported.mlir_module())
+    assert_close(jax.export.export(compiled)(x, w).call(x, w), want)
+
+
+def test_sharded_arrays_are_left_to_lax_and_never_gathered(network):
+    x, w, want = network
+    mesh = jax.make_mesh((4, 2), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
+    sharded = jax.device_put(x, NamedSharding(mesh, P("data")))
+    whole = jax.device_put(w, NamedSharding(mesh, P()))
+    compiled = jax.jit(jax.grad(loss, (0, 1)))
+    lowered = compiled.lower(sharded, whole)
+    assert calls(lowered) == 0
+    text = jax.jit(jax.grad(loss)).lower(sharded, whole).compile().as_text()
+    assert not [name for name in ("all-gather", "all-to-all", "collective-permute") if name in text]
+    assert_close(compiled(sharded, whole), want)
+
+
+def test_each_device_of_shard_map_makes_its_own_call(network):
+    x, w, want = network
+    mesh = jax.make_mesh((4, 2), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
+    mapped = jax.jit(
+        jax.shard_map(
+            jax.grad(lambda x, w: jax.lax.psum(loss(x, w), "data"), (0, 1)),
+            mesh=mesh,
+            in_specs=(P("data"), P()),
+            out_specs=(P("data"), P()),
+        )
+    )
+    lowered = mapped.lower(x, w)
+    assert calls(lowered) == 3
+    assert "devices = 8 : i64" in lowered.as_text()  # they share the machine's threads
+    assert_close(mapped(x, w), want)
+
+
+def test_one_program_may_do_both(network):
+    """Inside `shard_map` and outside it, the same shapes: only the inner ones call the plugin."""
+    x, w, _ = network
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+
+    def both(x, w):
+        inner = jax.shard_map(apply, mesh=mesh, in_specs=(P(), P()), out_specs=P())(x, w)
+        return inner + apply(x, w)
+
+    compiled = jax.jit(both)
+    assert calls(compiled.lower(x, w)) == 1
+    assert_close([compiled(x, w)], [2 * apply(x, w)])
+
+
+def test_where_only_some_axes_are_manual_xla_still_partitions(network):
+    x, w, _ = network
+    mesh = jax.make_mesh((4, 2), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
+    mapped = jax.shard_map(
+        apply, mesh=mesh, axis_names={"data"}, in_specs=(P("data"), P()), out_specs=P("data")
+    )
+    assert calls(jax.jit(mapped).lower(x, w)) == 0
+
+
+def test_several_devices_and_threads_at_once(network):
+    """Two Python threads, each with programs in flight on four devices, over one plan."""
+    x, w, want = network
+    compiled = jax.jit(jax.grad(loss, (0, 1)))
+    results = {}
+
+    def work(name, devices):
+        placed = [jax.device_put((x, w), device) for device in devices]
+        for _ in range(5):
+            results[name] = [compiled(*arrays) for arrays in placed]
+
+    devices = jax.devices()
+    threads = [threading.Thread(target=work, args=(n, devices[n::2])) for n in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results[0] + results[1]) == len(devices)
+    for gradients in results[0] + results[1]:
+        assert_close(gradients, want)
+
+
+def test_the_cache_is_bounded():
+    def run(size):
+        x = jnp.ones((1, size, 1))
+        return contract(
+            "output", x, jnp.ones((2, 1, 1)), spec_of(size), dtype="float32", method="onednn"
+        )
+
+    def spec_of(size):
+        return cases.normalise("conv", (1, size, 1), (2, 1, 1))
+
+    before = plugin.cache_info()
+    try:
+        plugin.cache_resize(2)
+        for size in (90, 91, 92, 92):
+            np.testing.assert_array_equal(run(size), np.full((1, size - 1, 1), 2.0))
+        info = plugin.cache_info()
+        assert (info.size, info.capacity) == (2, 2)
+        assert (info.hits, info.misses) == (before.hits + 1, before.misses + 3)
+        run(90)  # was dropped
+        assert plugin.cache_info().misses == info.misses + 1
+    finally:
+        plugin.cache_resize(before.capacity)
+
+
+GEOMETRY = {name: np.ones(1, np.int64) for name in ("stride", "dilation")} | {
+    name: np.zeros(1, np.int64) for name in ("before", "after")
+}
+
+
+@pytest.mark.parametrize(
+    ("x", "w", "y", "dtype", "message"),
+    [
+        ((1, 8, 2), (3, 2, 4), (1, 7, 4), "float32",
+         "y(1, 7, 4) is not what x(1, 8, 2) and w(3, 2, 4) give in dimension 0"),
+        ((1, 8, 2), (3, 3, 4), (1, 6, 4), "float32",
+         "x(1, 8, 2) has not the channels of w(3, 3, 4) in 1 groups"),
+        ((1, 8, 2), (3, 2, 4), (2, 6, 4), "float32", "x(1, 8, 2) and y(2, 6, 4) differ in batch"),
+        ((1, 8), (3, 2, 4), (1, 6, 4), "float32",
+         "x(1, 8), w(3, 2, 4) and y(1, 6, 4) differ in rank"),
+        ((1, 8), (3, 2), (1, 6), "float32", "w has shape (3, 2); ranks 1 to 3 are served"),
+        ((1, 8, 2), (3, 2, 4), (1, 6, 4), "int32",
+         "arrays must be float32, bfloat16 or float16"),
+    ],
+)  # fmt: skip
+def test_a_handler_called_wrongly_raises(x, w, y, dtype, message):
+    assert onednn.refuses("output", NETWORK.spec, jnp.dtype("float32")) is None  # registers it
+    call = jax.ffi.ffi_call("jaxconv_onednn_output", jax.ShapeDtypeStruct(y, dtype))
+    with pytest.raises(jax.errors.JaxRuntimeError) as error:
+        jax.block_until_ready(
+            call(
+                jnp.zeros(x, dtype), jnp.zeros(w, dtype),
+                groups=np.int64(1), devices=np.int64(1), **GEOMETRY,
+            )
+        )  # fmt: skip
+    assert str(error.value) == f"INVALID_ARGUMENT: jaxconv_onednn: {message}"
+
+
+def choice(spec, dtype="float32", platform="cpu", **alone):
+    return select(Problem("output", spec, 1, 1, 1, dtype, platform), "onednn", **alone)
+
+
+def test_it_says_why_it_steps_aside():
+    spec = NETWORK.spec
+    assert choice(spec) == ("onednn", "asked for")
+    assert choice(spec, platform="tpu") == ("lax", "onednn is for CPUs")
+    assert choice(spec, dtype="int8") == ("lax", "oneDNN does not compute in int8 on this CPU")
+    assert choice(cases.by_name("4d").spec) == ("lax", "oneDNN has no convolution of rank 4")
+    assert choice(spec, alone="because") == ("lax", "because")
+
+
+def test_without_the_plugin_lax_serves(monkeypatch, network):
+    x, w, want = network
+    monkeypatch.setattr(onednn, "entry_points", lambda **_: ())
+    missing = onednn._plugin.__wrapped__()
+    assert missing == "the plugin jaxconv-onednn is not installed"
+    monkeypatch.setattr(onednn, "_plugin", lambda: missing)
+    assert choice(NETWORK.spec) == ("lax", missing)
+    compiled = jax.jit(lambda x, w: jax.grad(loss, (0, 1))(x, w))
+    assert calls(compiled.lower(x, w)) == 0
+    assert_close(compiled(x, w), want)
+
+
+def test_a_plugin_that_does_not_load_is_told():
+    class Broken:
+        def load(self):
+            raise OSError("libdnnl.so.3: no such file")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onednn, "entry_points", lambda **_: (Broken(),))
+        assert onednn._plugin.__wrapped__() == (
+            "the plugin jaxconv-onednn does not load (libdnnl.so.3: no such file)"
+        )
+
+
+def test_importing_jaxconv_does_not_load_it():
+    code = "import sys, jaxconv; print('jaxconv_onednn' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_the_implementation_can_be_asked_for():
+    spec = NETWORK.spec
+    ask = partial(
+        plugin.implementation,
+        "output",
+        NETWORK.x,
+        NETWORK.w,
+        stride=spec.stride,
+        before=[lo for lo, _ in spec.padding],
+        after=[hi for _, hi in spec.padding],
+        dilation=spec.dilation,
+        groups=spec.groups,
+    )
+    assert ":" in ask(y=NETWORK.y)
+    with pytest.raises(ValueError, match=r"^jaxconv_onednn: y\(8, 1, 1, 8\) is not what x"):
+        ask(y=(8, 1, 1, 8))
