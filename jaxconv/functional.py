@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType
 from jax.typing import ArrayLike
 
 from jaxconv import dtypes
@@ -84,6 +85,7 @@ def conv(
     numeric = numerics("conv", method, policy, precision)
     b = dtypes.check_bias("conv", b, w.shape[-1], x.dtype, dtype)
     check_padding_mode("conv", x.shape, spec, padding_mode)
+    _check_whole_space("conv", "x", x, spec)
     if padding_mode != "zeros":
         x = extension.pad(x, spec.padding, axes=spatial_axes(spec), mode=padding_mode)
         spec = without_padding(spec)
@@ -165,6 +167,7 @@ def conv_transpose(
     b = dtypes.check_bias(caller, b, w.shape[-2] * spec.groups, y.dtype, dtype)
     x_shape = (*y.shape[: -spec.rank - 1], *spec.input_size, w.shape[-2] * spec.groups)
     check_padding_mode(caller, x_shape, spec, padding_mode)
+    _check_whole_space(caller, "y", y, spec)
     whole = spec if padding_mode == "zeros" else without_padding(spec)
     x = contract("input", y, flipped(caller, w, flip), whole, dtype=dtype, **numeric)
     if padding_mode != "zeros":
@@ -189,6 +192,19 @@ def check_padding_mode(
         mode=padding_mode,
         argument="padding_mode",
     )
+
+
+def _check_whole_space(caller: str, name: str, array: jax.Array, spec: ConvSpec) -> None:
+    """Raise ValueError if space is sharded over explicit axes, before any operation refuses it."""
+    sharding = jax.typeof(array).sharding
+    if AxisType.Explicit in sharding.mesh.axis_types and any(
+        entry is not None for entry in sharding.spec[-spec.rank - 1 : -1]
+    ):
+        raise ValueError(
+            f"{caller}: {name} is sharded along a spatial dimension ({sharding.spec}) on a mesh "
+            f"with explicit axes; use jaxconv.parallel.{caller}, which exchanges halos, or make "
+            "those dimensions whole with jax.sharding.reshard"
+        )
 
 
 def numerics(caller: str, method: str, policy: Policy | None, precision: Any) -> dict[str, Any]:

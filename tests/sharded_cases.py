@@ -1,7 +1,7 @@
 """Convolutions on meshes: the table that values, gradients and traffic are tested on."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -26,8 +26,8 @@ class Sharded:
     x: tuple[int, ...]
     w: tuple[int, ...]
     x_spec: PartitionSpec
-    w_spec: PartitionSpec = P()
-    arguments: dict[str, Any] = field(default_factory=dict)
+    w_spec: PartitionSpec
+    arguments: dict[str, Any]
 
     def __str__(self):
         return self.name
@@ -45,7 +45,10 @@ class Sharded:
         return [jnp.asarray(rng.integers(-4, 5, shape), "float32") for shape in shapes]
 
 
-def case(name, x, w, x_spec, w_spec=P(), /, **arguments):
+WHOLE = P()
+
+
+def case(name, x, w, x_spec, w_spec=WHOLE, /, **arguments):
     return Sharded(name, x, w, x_spec, w_spec, arguments)
 
 

@@ -110,9 +110,9 @@ def sources(line: Line) -> np.ndarray:
     """
     place = _places(line)
     row = _EXTENSIONS[line.mode](place, line.size)
-    read = place < shapes.input_size(line.outputs, line.kernel, line.stride, line.dilation, 0, 0) - (
-        line.lo
-    )
+    read = place < shapes.input_size(
+        line.outputs, line.kernel, line.stride, line.dilation, 0, 0
+    ) - (line.lo)
     return np.where(read, row, ZERO)
 
 
@@ -204,7 +204,9 @@ def _run(rows: np.ndarray, zeros: np.ndarray) -> Run:
     starts = np.where(reads, starts, starts[reads][0])  # who reads only zeros looks where others do
     if starts.min() < 0 or starts.max() + length > have:
         return Run(rows, None, True)
-    known = np.stack([line[start : start + length] for line, start in zip(zeros, starts, strict=True)])
+    known = np.stack(
+        [line[start : start + length] for line, start in zip(zeros, starts, strict=True)]
+    )
     return Run(rows, tuple(map(int, starts)), bool(np.any(~real & ~known)))
 
 

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 
@@ -63,6 +62,7 @@ def halo_bytes(
 
     Example:
         >>> mesh = AbstractMesh((8,), ("rows",))
+        >>> import jax
         >>> x = jax.ShapeDtypeStruct((1, 1024, 512, 16), "float32")
         >>> w = jax.ShapeDtypeStruct((5, 5, 16, 16), "float32")
         >>> halo_bytes(x, w, padding=2, mesh=mesh, x_spec=PartitionSpec(None, "rows"))
