@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -87,7 +87,8 @@ class Metrics:
     def close(self) -> None:
         """Let go of the files."""
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # told already, where it was written
+                self._file.close()
         if self._events is not None:
             self._events.close()
 
