@@ -12,6 +12,7 @@ from sharded_cases import CASES, P, case, mesh_of, value_and_gradients
 
 import jaxconv
 from jaxconv import parallel, shapes
+from jaxconv.methods import METHODS
 
 MESH = mesh_of()
 EXACT = ("1d stride drifts", "2d strided and dilated", "2d grouped everything", "3d")
@@ -43,6 +44,23 @@ def test_bit_for_bit(name):
     conv = functools.partial(parallel.conv, **case.arguments, method="taps", **layout_of(case))
     want = jaxconv.conv(x, w, **case.arguments, method="taps")
     np.testing.assert_array_equal(conv(x, w), want)
+
+
+@pytest.fixture(scope="module")
+def grouped():
+    case = by_name("2d grouped everything")
+    arrays = case.arrays()
+    return case, arrays, value_and_gradients(jaxconv.conv, **case.arguments)(*arrays)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method(grouped, method):
+    """Each serves a device's part, loops inside it and all."""
+    case, arrays, want = grouped
+    arguments = case.arguments | layout_of(case)
+    got = value_and_gradients(parallel.conv, method=method, **arguments)(*arrays)
+    for actual, right in zip(got, want, strict=True):
+        np.testing.assert_allclose(actual, right, rtol=0, atol=1e-3 if method == "fft" else 0)
 
 
 def test_rounded_sums_are_within_tolerance():

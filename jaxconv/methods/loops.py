@@ -30,7 +30,7 @@ def output(
         return lax.dynamic_update_index_in_dim(y, value, p, axis=1)
 
     positions = math.prod(spec.output_size)
-    y = _carried((x.shape[0], positions, spec.groups, w.shape[-1]), x)
+    y = jnp.zeros((x.shape[0], positions, spec.groups, w.shape[-1]), sums)
     y = lax.fori_loop(0, positions, position, y)
     y = _join(y).reshape(x.shape[0], *spec.output_size, spec.groups * w.shape[-1])
     return y.astype(dtype)
@@ -51,7 +51,7 @@ def input(
         return _add_window(x, p, values, spec)
 
     n, channels = y.shape[0], w.shape[-3]
-    x = _carried((n, *_embedded_size(spec), spec.groups, channels), y)
+    x = jnp.zeros((n, *_embedded_size(spec), spec.groups, channels), sums)
     x = lax.fori_loop(0, math.prod(spec.output_size), position, x)
     return _join(_extract(x, spec)).astype(dtype)
 
@@ -70,19 +70,12 @@ def kernel(
         window = _window(x, p, spec)
         return w + jnp.einsum(f"N{axes}gi,Ngo->{axes}igo", window, at, precision=precision)
 
-    w = _carried((*spec.kernel_size, x.shape[-1], spec.groups, y.shape[-1]), x)
+    w = jnp.zeros((*spec.kernel_size, x.shape[-1], spec.groups, y.shape[-1]), sums)
     w = lax.fori_loop(0, math.prod(spec.output_size), position, w)
     return _join(w).astype(dtype)
 
 
 CONTRACTIONS = {"output": output, "input": input, "kernel": kernel}
-
-
-def _carried(shape: tuple[int, ...], like: jax.Array) -> jax.Array:
-    """Zeros for a loop to carry: inside `shard_map` they vary over the mesh as the operands do."""
-    zeros = jnp.zeros(shape, like.dtype)
-    axes = tuple(sorted(jax.typeof(like).manual_axis_type.varying))
-    return lax.pcast(zeros, axes, to="varying") if axes else zeros
 
 
 def _kernel_axes(spec: ConvSpec) -> str:
