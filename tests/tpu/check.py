@@ -26,7 +26,8 @@ import jaxconv
 from jaxconv import parallel
 
 P = PartitionSpec
-COLLECTIVE = r" ((?:collective-permute|all-reduce|all-gather|all-to-all|reduce-scatter)(?:-start)?)\("
+KINDS = "collective-permute|all-reduce|all-gather|all-to-all|reduce-scatter"
+COLLECTIVE = rf" ((?:{KINDS})(?:-start)?)\("
 X, W = (4, 64, 64, 16), (5, 5, 16, 32)
 
 
