@@ -51,6 +51,7 @@ FLOORS = {
     "learn": 8,
     "stored": 7,
     "images": 8,
+    "parallel": 8,
     "plots": 9,
     "bench": 9,
     "cli": 10,
