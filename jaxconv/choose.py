@@ -110,9 +110,10 @@ def _by_rule(problem: Problem, alone: str | None) -> Choice:
     if problem.platform != "cpu":
         return Choice("lax", "XLA's own convolution")
     if alone == PARTITIONED:
-        # loops over images or rows would have XLA gather what is sharded
-        if problem.contraction == "kernel" and problem.spec.groups > 1:
-            return Choice("products", f"{PARTITIONED}, and lax would take a scalar loop")
+        # loops over images would have XLA gather what is sharded; so does lax where it is grouped
+        if problem.spec.groups > 1:
+            method = "products" if problem.contraction == "kernel" else "taps"
+            return Choice(method, f"{PARTITIONED}, and lax's grouped ones gather the batch")
         return Choice("lax", PARTITIONED)
     small = math.prod(problem.spec.kernel_size) < ENTRIES_FOR_FFT
     expected = {

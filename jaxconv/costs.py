@@ -69,7 +69,7 @@ def _lax(problem: Problem) -> dict[str, float]:
     depth = {"output": problem.inputs, "input": problem.outputs, "kernel": 1}[problem.contraction]
     width = {"output": problem.outputs, "input": problem.inputs, "kernel": problem.outputs}
     made = width[problem.contraction]
-    regular = spec.rank < 3
+    regular, thin = spec.rank < 3, problem.inputs * problem.outputs == 1
     return {
         "dense work": work * spread if dense and regular else 0.0,
         "dense work a channel read": work * spread / depth if dense and regular else 0.0,
@@ -77,6 +77,8 @@ def _lax(problem: Problem) -> dict[str, float]:
         "volume work": work * spread if dense and not regular else 0.0,
         "volume work a channel read": work * spread / depth if dense and not regular else 0.0,
         "volume work a channel made": work * spread / made if dense and not regular else 0.0,
+        "plane": common["x"] + common["y"] if dense and thin else 0.0,
+        "plane work": work * spread if dense and thin else 0.0,
         "grouped work": 0.0 if dense else work * spread,
         "grouped work a channel read": 0.0 if dense else work * spread / depth,
     }
@@ -172,6 +174,8 @@ def _onednn(problem: Problem) -> dict[str, float]:
         "grouped work": work / min(i, 16) + work / min(o, 16) if g > 1 and not depthwise else 0.0,
         "depthwise work": work if depthwise else 0.0,
         "ragged work": work if depthwise and g % 16 else 0.0,
+        "plane": common["x"] + common["y"] if g * i * o == 1 else 0.0,
+        "plane work": work if g * i * o == 1 else 0.0,
         "strided": work if strides > 1 and problem.contraction == "input" else 0.0,
     }
 
