@@ -87,7 +87,8 @@ def test_the_residual_of_colours_is_the_largest_at_each_pixel():
 
 
 @pytest.mark.parametrize("kernel", [np.zeros((3, 3)), np.ones((1, 1))])
-def test_figures_are_written_without_pyplot(tmp_path, kernel):
+def test_figures_are_written_without_pyplot(tmp_path, kernel, monkeypatch):
+    monkeypatch.delitem(sys.modules, "matplotlib.pyplot", raising=False)
     figure = _figure((9, 12), [kernel])
     figure.savefig(tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > 10_000

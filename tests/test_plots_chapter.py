@@ -105,7 +105,8 @@ def test_parameter_counts():
     assert texts == ["4,096", "1.00e+12", "225", "4.00e+06", "9", "9"]
 
 
-def test_written_without_pyplot(tmp_path):
+def test_written_without_pyplot(tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, "matplotlib.pyplot", raising=False)
     plots.feature_maps(np.zeros((3, 3, 2)), title="nothing").savefig(tmp_path / "a.png")
     plots.errors([np.zeros((3, 3))], labels=[""], title="nothing").savefig(tmp_path / "b.png")
     assert "matplotlib.pyplot" not in sys.modules

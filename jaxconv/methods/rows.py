@@ -161,7 +161,8 @@ def _block_sums(taps: Sequence[Tap], lead: tuple[int, ...], block: _Block) -> li
 
     zero = jnp.zeros((y.shape[0], width, y.shape[-1]), y.dtype)
     sums = lax.fori_loop(0, math.prod(lead) * count, step, (zero,) * len(taps))
-    return [jnp.sum(total, axis=(0, 1)) for total in sums]
+    # NumPy would widen sums of integers
+    return [jnp.sum(total, axis=(0, 1), dtype=total.dtype) for total in sums]
 
 
 def _neighbourhood(array: jax.Array, y: jax.Array, index: Sequence[Any], height: int) -> jax.Array:
