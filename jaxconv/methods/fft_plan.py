@@ -25,7 +25,8 @@ from jaxconv.spec import ConvSpec
 
 # Nanoseconds for a unit of each of `features`, one after another. Measured on 2 cores of x86 with
 # AVX-512, jax 0.10.2, 2026-11-22, float32, by `python -m jaxconv.bench.fft_constants`: rounded
-# between two runs of it, which differed by 4 to 30%, the cost of an element by a factor of 4.
+# between two runs of it. Three runs differ by up to 30% in the transforms, but by factors of 2 to 8
+# in the last three, which are small beside them: an element moved, a turn of the loop, a call.
 CONSTANTS = (0.85, 1.05, 0.55, 0.6, 1.6, 0.4, 3e3, 1.3e5)
 LARGE = 1 << 21  # points of a plane beyond the outer cache
 INNER = 24_000  # points of a complex block that the inner cache holds
