@@ -24,8 +24,9 @@ from jaxconv.shapes import extent, fast_length
 from jaxconv.spec import ConvSpec
 
 # Nanoseconds for a unit of each of `features`, one after another. Measured on 2 cores of x86 with
-# AVX-512, jax 0.10.2, 2026-11-22, float32, by `python -m jaxconv.bench.fft_constants`, which prints
-# them and how well they predict shapes that they were not fitted to.
+# AVX-512, jax 0.10.2, 2026-11-22, float32, by `python -m jaxconv.bench.fft_constants`: rounded
+# between two runs of it. Three runs differ by up to 30% in the transforms, but by factors of 2 to 8
+# in the last three, which are small beside them: an element moved, a turn of the loop, a call.
 CONSTANTS = (0.85, 1.05, 0.55, 0.6, 1.6, 0.4, 3e3, 1.3e5)
 LARGE = 1 << 21  # points of a plane beyond the outer cache
 INNER = 24_000  # points of a complex block that the inner cache holds
