@@ -47,6 +47,7 @@ FLOORS = {
     "linen": 7,
     "nnx": 7,
     "learn": 7,
+    "tiles": 7,
     "stored": 6,
     "images": 7,
     "plots": 8,
