@@ -2,7 +2,8 @@
 
 | file | what it holds |
 |---|---|
-| `filtering.py` | `apply_tiled`: reading, computing and writing at the same time |
+| `filtering.py` | `apply_tiled`: the checks; reading, computing and writing at the same time |
+| `steps.py` | where the tiles lie, and the three steps of each |
 | `windows.py` | which elements of the image a tile reads, for every padding mode |
 | `program.py` | the one compiled program that all tiles go through |
 | `journal.py` | the record of finished tiles that a killed run resumes from |

@@ -28,7 +28,7 @@ class TiffSource:
             with tifffile.TiffFile(path) as file:
                 count, page = len(file.pages), file.pages[0]
                 assert isinstance(page, tifffile.TiffPage)
-                self._order = file.byteorder
+                self._order: Any = file.byteorder
         except tifffile.TiffFileError as error:
             raise ValueError(f"apply_tiled: {path}: cannot be read as TIFF ({error})") from error
         if count != 1:
