@@ -18,6 +18,7 @@ from jaxconv.tiles.rasters import stamp_of
 EDGE = 256  # of the tiles in a target
 # A compressed piece is decoded whole; one above this would break the bound on memory.
 MOST = 256 * 2**20
+_ALPHA = (tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA)
 
 
 class TiffSource:
@@ -37,6 +38,13 @@ class TiffSource:
             raise ValueError(
                 f"apply_tiled: {path}: its axes are {page.axes}; expected YX or YXS (channels last)"
             )
+        if page.photometric not in (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB):
+            raise ValueError(
+                f"apply_tiled: {path}: its colours are stored as "
+                f"{tifffile.PHOTOMETRIC(page.photometric).name}; save it as grey or RGB"
+            )
+        if any(extra in _ALPHA for extra in page.extrasamples):
+            raise ValueError(f"apply_tiled: {path}: has alpha, which is no colour; save it without")
         self._page: Any = page
         self.shape = tuple(page.shape)
         self.dtype = str(np.dtype(page.dtype).name)
