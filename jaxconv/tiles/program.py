@@ -102,10 +102,10 @@ def run(
     """
     unit, offset, divisor, full = numbers
     x = x.astype(jnp.float32)
-    x = lax.optimization_barrier(x / unit)
+    x = lax.optimization_barrier(_divided(x, unit))
     y = lax.optimization_barrier(_filtered(x, w, rule)) + b
     if rule.shifted:
-        y = offset + y / divisor
+        y = offset + _divided(y, divisor)
     if rule.dtype not in ("uint8", "uint16"):
         return y, jnp.zeros((), jnp.int32)
     outside = (y < 0) | (y > 1)
@@ -113,6 +113,11 @@ def run(
         outside &= lax.broadcasted_iota(jnp.int32, y.shape, axis) < valid[axis]
     stored = jnp.rint(jnp.clip(y, 0, 1) * full).astype(rule.dtype)
     return stored, jnp.sum(outside, dtype=jnp.int32)
+
+
+def _divided(x: jax.Array, by: jax.Array) -> jax.Array:
+    # by a scalar, XLA would multiply with its reciprocal, which rounds twice
+    return x / lax.optimization_barrier(jnp.broadcast_to(by, x.shape))
 
 
 def _filtered(x: jax.Array, w: jax.Array, rule: Rule) -> jax.Array:

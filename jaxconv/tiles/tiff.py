@@ -26,12 +26,13 @@ class TiffSource:
 
     def __init__(self, path: Path) -> None:
         try:
-            with tifffile.TiffFile(path) as file:
-                count, page = len(file.pages), file.pages[0]
-                assert isinstance(page, tifffile.TiffPage)
-                self._order: Any = file.byteorder
+            # open as long as this lives: it reads what its tags say when it is asked
+            self._tiff = tifffile.TiffFile(path)
         except tifffile.TiffFileError as error:
             raise ValueError(f"apply_tiled: {path}: cannot be read as TIFF ({error})") from error
+        count, page = len(self._tiff.pages), self._tiff.pages[0]
+        assert isinstance(page, tifffile.TiffPage)
+        self._order: Any = self._tiff.byteorder
         if count != 1:
             raise ValueError(f"apply_tiled: {path}: holds {count} pages; expected one")
         if page.axes not in ("YX", "YXS"):
@@ -103,8 +104,9 @@ class TiffSource:
             return self._file.read(count)
 
     def __del__(self) -> None:
-        if hasattr(self, "_file"):
-            self._file.close()
+        for file in ("_file", "_tiff"):
+            if hasattr(self, file):
+                getattr(self, file).close()
 
 
 class TiffTarget:
