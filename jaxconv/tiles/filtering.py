@@ -228,7 +228,7 @@ def _kernel(kernel: ArrayLike, shape: tuple[int, ...]) -> tuple[np.ndarray, bool
         return w[..., None, None], False
     if w.ndim != len(shape) + 1:
         raise ValueError(
-            f"apply_tiled: kernel.shape={w.shape} has {w.ndim} dimensions; the source {shape} "
+            f"apply_tiled: kernel.shape={w.shape} has rank {w.ndim}; the source {shape} "
             f"takes {len(shape)} without channels, or {len(shape) + 1}: (*kernel, in // groups, "
             "out) for a source (*space, in)"
         )
