@@ -8,6 +8,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxconv
+from jaxconv import parallel
 
 P = PartitionSpec
 CASE = cases.Case("sharded", (8, 7, 6, 4), (3, 2, 2, 8), {"groups": 2, "padding": 1, "stride": 2})
@@ -94,16 +95,23 @@ def test_batch_sharding_needs_no_collective(groups):
     assert not [name for name in ("all-gather", "all-to-all", "collective-permute") if name in text]
 
 
-def test_spatial_sharding_is_refused_by_name(single):
-    x, w, _, _ = single
+@pytest.mark.parametrize("mode", ["zeros", "reflect", "replicate", "circular", "symmetric"])
+@pytest.mark.parametrize(
+    ("function", "name"), [(jaxconv.conv, "x"), (jaxconv.conv_transpose, "y")], ids=["x", "y"]
+)
+def test_spatial_sharding_is_refused_by_name(function, name, mode):
     mesh = mesh_of(AxisType.Explicit)
     with jax.set_mesh(mesh):
-        x = jax.device_put(x, NamedSharding(mesh, P(None, None, "model")))
-        with pytest.raises(ValueError, match=r"^conv: x is sharded") as error:
-            apply(x, w)
+        array = jax.device_put(jnp.ones((2, 4, 6, 3)), NamedSharding(mesh, P(None, None, "model")))
+        with pytest.raises(ValueError, match=rf"{name} is sharded") as error:
+            function(array, jnp.ones((3, 3, 3, 3)), padding=1, padding_mode=mode)
+        called = getattr(parallel, function.__name__)
+        assert called(array, jnp.ones((3, 3, 3, 3)), padding=1, padding_mode=mode).shape
     assert str(error.value) == (
-        "conv: x is sharded along a spatial dimension (P(None, None, 'model', None)) "
-        "on a mesh with explicit axes; use jax.sharding.reshard to make those dimensions whole"
+        f"{function.__name__}: {name} is sharded along a spatial dimension "
+        "(P(None, None, 'model', None)) on a mesh with explicit axes; use jaxconv.parallel."
+        f"{function.__name__}, which exchanges halos, or make those dimensions whole with "
+        "jax.sharding.reshard"
     )
 
 
