@@ -95,7 +95,7 @@ def apply_tiled(
         groups: parts of the channels. One kernel a channel is computed plane by plane.
         padding_mode: what lies outside the whole image.
         flip: reverse the kernel.
-        method: "auto", or a method's name. "fft" leaves rounding at the seams.
+        method: as in `jaxconv.conv`. "fft" leaves rounding at the seams; "auto" may choose by size.
         policy: what `jaxconv.tune` measured.
         precision: of the device's products.
         dtype: of the target: by default the source's, and uint8 for bool.
