@@ -49,6 +49,7 @@ FLOORS = {
     "linen": 8,
     "nnx": 8,
     "learn": 8,
+    "tiles": 8,
     "stored": 7,
     "images": 8,
     "parallel": 8,

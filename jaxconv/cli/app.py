@@ -191,7 +191,9 @@ def bench(
 
 @app.command()
 def apply(
-    image: Annotated[Path, typer.Argument(help="The image to filter: png, jpeg or tiff.")],
+    image: Annotated[
+        Path, typer.Argument(help="The image: png, jpeg or tiff; with --tile tiff or zarr.")
+    ],
     output: Annotated[
         Path | None, typer.Argument(help="The file to write (default: IMAGE-KERNEL beside it).")
     ] = None,
@@ -215,17 +217,28 @@ def apply(
     cut: Annotated[
         bool, typer.Option("--cut", help="Keep only where the kernel lies inside the image.")
     ] = False,
+    tile: Annotated[
+        int | None,
+        typer.Option(help="Filter in squares of so many pixels, from file to file (tiff or zarr)."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a run with --tile that was cut off.")
+    ] = False,
 ) -> None:
     """Filter an image with a kernel, correlated with the stored values of each colour.
 
     Depth, colour profile and alpha come out as they went in, or the file is refused.
     """
-    from jaxconv.cli import apply as command
-
+    options = {"kernel": kernel, "scale": scale, "mode": padding_mode, "cut": cut}
     try:
-        typer.echo(
-            command.run(image, output, kernel=kernel, scale=scale, mode=padding_mode, cut=cut)
-        )
+        if tile is not None or resume:
+            from jaxconv.cli import tiled
+
+            typer.echo(tiled.run(image, output, tile=tile, resume=resume, **options))
+        else:
+            from jaxconv.cli import apply as command
+
+            typer.echo(command.run(image, output, **options))
     except Problem as problem:
         typer.echo(f"jaxconv apply: {problem}", err=True)
         raise typer.Exit(2) from None

@@ -36,9 +36,7 @@ def run(
     image: Path, output: Path | None, *, kernel: str, scale: str | None, mode: str, cut: bool
 ) -> str:
     """Filter an image file; return the line that says what was done."""
-    for option, value, known in (("--scale", scale, SCALES), ("--padding-mode", mode, MODES)):
-        if value is not None and value not in known:
-            raise Problem(f"{option} must be one of {', '.join(known)}; got {value!r}")
+    check_options(scale, mode)
     with told_as_problem():
         weights = read_kernel(kernel)
         source = stored.load(image)
@@ -49,12 +47,7 @@ def run(
             raise Problem(f"{output} is the image itself; name another file")
         x = images.as_float(source.colours, image)
         y = filtered(x, weights, mode=mode, cut=cut)
-        floating = source.colours.dtype.kind == "f"
-        if scale is None:
-            negative = weights.named and bool((weights.planes < 0).any())
-            scale = "none" if floating else "signed" if negative else "clip"
-        if scale == "none" and not floating:
-            raise Problem("--scale none is for floating-point images; clip is the nearest to it")
+        scale = chosen_scale(scale, weights, floating=source.colours.dtype.kind == "f")
         y, told = scaled(y, weights, scale)
         alpha = source.alpha
         if alpha is not None and cut:
@@ -73,6 +66,23 @@ def run(
         *source.remarks,
     ]
     return f"wrote {output}: {'; '.join(parts)}"
+
+
+def check_options(scale: str | None, mode: str) -> None:
+    """Refuse a scale or a padding mode that there is none of."""
+    for option, value, known in (("--scale", scale, SCALES), ("--padding-mode", mode, MODES)):
+        if value is not None and value not in known:
+            raise Problem(f"{option} must be one of {', '.join(known)}; got {value!r}")
+
+
+def chosen_scale(scale: str | None, kernel: Kernel, *, floating: bool) -> str:
+    """The scale asked for, or the one that fits the image and the kernel."""
+    if scale is None:
+        negative = kernel.named and bool((kernel.planes < 0).any())
+        scale = "none" if floating else "signed" if negative else "clip"
+    if scale == "none" and not floating:
+        raise Problem("--scale none is for floating-point images; clip is the nearest to it")
+    return scale
 
 
 def read_kernel(kernel: str) -> Kernel:
@@ -177,13 +187,17 @@ def scaled(y: np.ndarray, kernel: Kernel, scale: str) -> tuple[np.ndarray, str]:
         outside = float(np.mean((y < 0) | (y > 1)))
         return np.clip(y, 0, 1), f"{outside:.1%} of the values clipped to 0..1"
     if scale == "signed":
-        # the largest response that intensities from 0 to 1 can have
-        positive, negative = (np.maximum(s * kernel.planes, 0).sum((1, 2)) for s in (1, -1))
-        bound = float(np.max(np.maximum(positive, negative) + np.abs(kernel.bias))) or 1.0
+        bound = largest_response(kernel)
         return 0.5 + y / np.float32(2 * bound), f"intensity = 0.5 + response / {2 * bound:g}"
     low, high = float(y.min()), float(y.max())
     span = high - low or 1.0
     return (y - low) / span, f"intensity = (response - {low:g}) / {span:g}"
+
+
+def largest_response(kernel: Kernel) -> float:
+    """The largest response that intensities from 0 to 1 can have, 1 where there is none."""
+    positive, negative = (np.maximum(s * kernel.planes, 0).sum((1, 2)) for s in (1, -1))
+    return float(np.max(np.maximum(positive, negative) + np.abs(kernel.bias))) or 1.0
 
 
 def _kept(source: stored.Stored) -> list[str]:

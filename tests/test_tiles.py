@@ -1,0 +1,216 @@
+"""Filtering tile by tile is filtering the whole, bit for bit, from and to every format."""
+
+import itertools
+import threading
+
+import numpy as np
+import pytest
+import tensorstore as ts
+import tifffile
+from typer.testing import CliRunner
+
+from jaxconv import conv, filters, padding
+from jaxconv.cli.app import app
+from jaxconv.tiles import apply_tiled, filtering, steps, windows
+from jaxconv.tiles.rasters import open_source
+
+RNG = np.random.default_rng(0)
+MODES = ("zeros", "reflect", "symmetric", "replicate", "circular")
+X = RNG.normal(size=(19, 26, 3)).astype(np.float32)
+W = RNG.normal(size=(4, 5, 3, 2)).astype(np.float32)
+
+
+def zarr(path, values, driver="zarr3", chunk=7):
+    spec = {"driver": driver, "kvstore": {"driver": "file", "path": f"{path}/"}}
+    chunks = ts.ChunkLayout(chunk_shape=[min(chunk, n) for n in values.shape])
+    store = ts.open(
+        spec, create=True, dtype=values.dtype.name, shape=values.shape, chunk_layout=chunks
+    ).result()
+    store[...] = values
+    return path
+
+
+def read(path):
+    if path.suffix == ".zarr":
+        spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": f"{path}/"}}
+        return ts.open(spec).result().read().result()
+    return tifffile.imread(path)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_tiles_make_the_whole(tmp_path, mode):
+    """Tiles smaller than the halo, tiles that do not divide the image, one tile."""
+    source = zarr(tmp_path / "x.zarr", X)
+    whole = np.asarray(conv(X, W, padding="same", padding_mode=mode, method="taps"))
+    for tile, suffix in (((2, 26), "zarr"), ((8, 11), "tif"), (100, "zarr")):
+        target = tmp_path / f"{tile}.{suffix}"
+        done = apply_tiled(source, W, target, tile=tile, padding_mode=mode, method="taps")
+        assert done[:2] == ((19, 26, 2), "float32")
+        np.testing.assert_array_equal(read(target), whole)
+
+
+@pytest.mark.parametrize(
+    ("mode", "pads"),
+    [(m, p) for m in MODES for p in (((18, 3), (0, 25)), ((-3, 4), (1, -2)))],
+    ids=str,
+)
+def test_any_padding_reads_what_pad_reads(mode, pads):
+    """Far beyond the image and inside it, where padding is negative; one position at a time."""
+    whole = np.asarray(padding.pad(X, (*pads, (0, 0)), mode=mode))
+    axes = [
+        windows.sources(-lo, n + hi, n, mode) for n, (lo, hi) in zip(X.shape, pads, strict=False)
+    ]
+    cuts = [slice(0, 2), slice(2, 5), slice(5, None)]
+    for rows, columns in itertools.product(cuts, cuts):
+        found = windows.gather(lambda box: X[box].copy(), [axes[0][rows], axes[1][columns]])
+        np.testing.assert_array_equal(found, whole[rows, columns])
+
+
+@pytest.mark.parametrize("method", ["lax", "auto"])
+def test_other_methods_and_geometries(tmp_path, method):
+    """Stride, dilation, groups, bias, flip and padding a side, all at once."""
+    x, w = X[..., :2].copy(), RNG.normal(size=(2, 3, 1, 4)).astype(np.float32)
+    b = np.arange(4, dtype=np.float32)
+    geometry = {
+        "stride": (2, 1),
+        "padding": ((3, 1), (-1, 4)),
+        "dilation": (1, 2),
+        "groups": 2,
+        "padding_mode": "reflect",
+        "flip": True,
+        "method": method,
+    }
+    tifffile.imwrite(tmp_path / "x.tif", x, photometric="minisblack", planarconfig="contig")
+    apply_tiled(tmp_path / "x.tif", w, tmp_path / "y.tif", tile=(5, 7), bias=b, **geometry)
+    whole = np.asarray(conv(x, w, b, **geometry))
+    np.testing.assert_array_equal(read(tmp_path / "y.tif"), whole)
+
+
+def test_one_kernel_a_channel_is_the_grouped_convolution(tmp_path):
+    x, w = np.rint(9 * X), np.rint(9 * W[..., :1, :1] * np.ones(3, np.float32))  # exact sums
+    apply_tiled(zarr(tmp_path / "x.zarr", x), w, tmp_path / "y.zarr", tile=9, groups=3)
+    whole = np.asarray(conv(x, w, padding="same", groups=3))
+    np.testing.assert_array_equal(read(tmp_path / "y.zarr"), whole)
+
+
+@pytest.mark.parametrize("shape", [(50,), (7, 6, 8)], ids=str)
+def test_lines_and_volumes_from_zarr_2(tmp_path, shape):
+    x = RNG.normal(size=shape)  # float64, which comes back as such, computed in float32
+    k = RNG.normal(size=(3, 2, 4)[: len(shape)]).astype(np.float32)
+    source = zarr(tmp_path / "x.zarr", x, "zarr")
+    done = apply_tiled(source, k, tmp_path / "y.zarr", tile=4, padding_mode="circular")
+    whole = conv(
+        x.astype(np.float32)[..., None],
+        k[..., None, None],
+        padding="same",
+        padding_mode="circular",
+    )
+    assert done.dtype == "float64"
+    np.testing.assert_array_equal(read(tmp_path / "y.zarr"), np.asarray(whole)[..., 0])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "colour", "kernel", "options"),
+    [
+        ("uint8", False, "sobel_x", ()),  # signed: ties of the rounding everywhere
+        ("uint16", True, "box", ("--padding-mode", "circular")),
+        ("uint8", True, "laplacian", ("--scale", "clip", "--cut")),
+        ("bool", False, "box", ()),
+        ("float16", False, "sobel_y", ()),
+    ],
+)
+def test_the_command_with_tiles_is_the_command(tmp_path, dtype, colour, kernel, options):
+    shape = (31, 45, 3) if colour else (31, 45)
+    values = RNG.uniform(size=shape)
+    if dtype != "float16":
+        values = np.rint(values * (1 if dtype == "bool" else np.iinfo(dtype).max))
+    photometric = "rgb" if colour else "minisblack"
+    image = tmp_path / "x.tif"
+    tifffile.imwrite(image, values.astype(dtype), photometric=photometric, iccprofile=b"profile")
+    told = []
+    for name, tile in (("whole.tif", ()), ("tiles.tif", ("--tile", "16"))):
+        arguments = [image, tmp_path / name, "--kernel", kernel, *options, *tile]
+        result = CliRunner().invoke(app, ["apply", *map(str, arguments)])
+        assert result.exit_code == 0, result.stderr
+        told.append(result.stdout.split("; "))
+    np.testing.assert_array_equal(read(tmp_path / "tiles.tif"), read(tmp_path / "whole.tif"))
+    assert told[0][1:3] == told[1][1:3]  # kernel and padding, scale and how much was clipped
+    with tifffile.TiffFile(tmp_path / "tiles.tif") as file:
+        assert file.pages[0].iccprofile == b"profile"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"compression": "zlib", "rowsperstrip": 4, "byteorder": ">"},
+        {"compression": "zlib", "tile": (16, 16), "predictor": True},
+        {"tile": (32, 16)},
+        {"rowsperstrip": 5, "byteorder": ">"},
+        {"compression": "zlib", "rowsperstrip": 1, "planarconfig": "contig"},
+    ],
+    ids=str,
+)
+def test_any_box_of_any_tiff(tmp_path, options):
+    x = RNG.integers(0, 65536, (41, 53, 3), np.uint16)
+    x[:16, :16] = 0
+    tifffile.imwrite(tmp_path / "x.tif", x, photometric="rgb", metadata=None, **options)
+    source = open_source(tmp_path / "x.tif")
+    assert (source.shape, source.dtype) == (x.shape, "uint16")
+    for _ in range(20):
+        (a, b), (c, d) = (sorted(RNG.choice(n + 1, 2, replace=False)) for n in x.shape[:2])
+        box = slice(int(a), int(b)), slice(int(c), int(d))
+        found = source.read(box)
+        assert found.dtype == x.dtype
+        np.testing.assert_array_equal(found, x[box])
+
+
+def test_integers_of_a_wider_result(tmp_path):
+    """The response of an 8-bit image kept as floats, neither rounded nor clipped."""
+    x = RNG.integers(0, 256, (20, 20), np.uint8)
+    k = filters.by_name("sobel_x").astype(np.float32)
+    source = zarr(tmp_path / "x.zarr", x)
+    done = apply_tiled(source, k, tmp_path / "y.zarr", tile=8, dtype="float32")
+    whole = conv((x / 255).astype(np.float32)[..., None], k[..., None, None], padding="same")
+    np.testing.assert_array_equal(read(tmp_path / "y.zarr"), np.asarray(whole)[..., 0])
+    rounded = apply_tiled(source, k, tmp_path / "z.zarr", tile=8)
+    outside = (np.asarray(whole) < 0) | (np.asarray(whole) > 1)
+    assert done.clipped == 0
+    assert rounded.clipped == outside.mean()
+
+
+def test_memory_is_bounded_and_one_program_compiled(tmp_path, monkeypatch):
+    """Never more than 2 `ahead` tiles between the first read and the end of the write."""
+    lock, alive, most, reading, shapes_seen = threading.Lock(), set(), [0], [], set()
+    read_one, write_one = steps.Work.read, steps.Work.write
+    run = steps.program.run
+
+    def reads(work, number):
+        with lock:
+            alive.add(number)
+            most[0] = max(most[0], len(alive))
+        reading.append(threading.current_thread().name)
+        return read_one(work, number)
+
+    def writes(work, number, result):
+        done = write_one(work, number, result)
+        with lock:
+            alive.remove(number)
+        return done
+
+    def runs(x, *rest, rule):
+        shapes_seen.add((x.shape, rule))
+        return run(x, *rest, rule=rule)
+
+    monkeypatch.setattr(steps.Work, "read", reads)
+    monkeypatch.setattr(steps.Work, "write", writes)
+    monkeypatch.setattr(steps.program, "run", runs)
+    source, seen = zarr(tmp_path / "x.zarr", X), []
+    done = apply_tiled(
+        source, W, tmp_path / "y.zarr", tile=5, ahead=3, on_tile=lambda *a: seen.append(a)
+    )
+    assert done.tiles == len(reading) == 24
+    assert seen == [(n + 1, 24) for n in range(24)]
+    assert 1 < most[0] <= 6
+    assert len(shapes_seen) == 1  # edges too
+    assert threading.main_thread().name not in reading
+    assert filtering.Work is steps.Work

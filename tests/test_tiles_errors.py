@@ -1,0 +1,219 @@
+"""What `apply_tiled` and `jaxconv apply --tile` say about a bad call: whole messages."""
+
+import re
+
+import numpy as np
+import pytest
+import tifffile
+from typer.testing import CliRunner
+
+from jaxconv.cli.app import app
+from jaxconv.tiles import apply_tiled
+from jaxconv.tiles.zarr import ZarrTarget
+
+X = np.arange(60, dtype=np.uint8).reshape(6, 10)
+K = np.ones((3, 3), np.float32)
+STORED = "uint8, uint16, float16, float32, float64"
+
+
+@pytest.fixture
+def good(tmp_path):
+    tifffile.imwrite(tmp_path / "x.tif", X)
+    return {
+        "source": tmp_path / "x.tif",
+        "kernel": K,
+        "target": tmp_path / "y.tif",
+        "tile": 4,
+    }
+
+
+def refused(error, message, arguments):
+    with pytest.raises(error) as caught:
+        apply_tiled(**arguments)
+    assert type(caught.value) is error
+    assert str(caught.value) == f"apply_tiled: {message}"
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"tile": 0}, ValueError, "tile=0 must be at least 1"),
+        ({"tile": 2.5}, TypeError, "tile=2.5 must be an integer, not float"),
+        (
+            {"tile": (4, 4, 4)},
+            ValueError,
+            "tile=(4, 4, 4) has 3 entries for 2 spatial dimensions; give one integer, or 2",
+        ),
+        ({"ahead": 0}, ValueError, "ahead=0 must be at least 1"),
+        ({"divisor": 0}, ValueError, "divisor=0 must be finite and not 0"),
+        ({"offset": float("nan")}, ValueError, "offset=nan must be finite"),
+        ({"offset": "half"}, TypeError, "offset='half' must be a number"),
+        ({"flip": 1}, TypeError, "flip=1 must be True or False"),
+        (
+            {"bias": np.zeros(2)},
+            ValueError,
+            "bias.shape=(2,) must be (1,), one a channel of the result",
+        ),
+        ({"bias": 1j}, TypeError, "bias is complex64; images here are real"),
+        ({"kernel": K * 1j}, TypeError, "kernel is complex64; images here are real"),
+        ({"kernel": "box"}, TypeError, "kernel must be an array of numbers, not str"),
+        (
+            {"kernel": np.ones(3)},
+            ValueError,
+            "kernel.shape=(3,) has rank 1; the source (6, 10) takes 2 without channels, or 3: "
+            "(*kernel, in // groups, out) for a source (*space, in)",
+        ),
+        (
+            {"padding_mode": "mirror"},
+            ValueError,
+            "padding_mode='mirror' is none of 'zeros', 'reflect', 'replicate', 'circular', "
+            "'symmetric'",
+        ),
+        (
+            {"padding": 7, "padding_mode": "symmetric"},
+            ValueError,
+            "padding_mode='symmetric' needs widths of at most the size, got widths (7, 7) for "
+            "axis 0 of size 6 (shape (6, 10, 1))",
+        ),
+        (
+            {"dtype": "int32"},
+            ValueError,
+            f"dtype=int32 is none of {STORED}",
+        ),
+        ({"dtype": "greyish"}, ValueError, f"dtype='greyish' is none of {STORED}"),
+        (
+            {"policy": {}},
+            TypeError,
+            "policy must be a jaxconv.policy.Policy or None, not dict; jaxconv.tune makes one",
+        ),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_arguments(good, tmp_path, change, error, message):
+    refused(error, message, good | change)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.tif"]  # nothing was begun
+
+
+def test_targets(good, tmp_path):
+    for name, message in (
+        ("y.png", "{}: a target ends in .zarr or .tif or .tiff"),
+        ("none/y.tif", None),
+    ):
+        path = tmp_path / name
+        if message is None:
+            refused(FileNotFoundError, f"{path.parent}: no such folder", good | {"target": path})
+        else:
+            refused(ValueError, message.format(path), good | {"target": path})
+    ZarrTarget(tmp_path / "x.zarr", (9,), "uint8", (3,)).write((slice(0, 9),), X.ravel()[:9])
+    line = good | {"source": tmp_path / "x.zarr", "kernel": np.ones(3)}
+    refused(ValueError, f"{good['target']}: TIFF holds planes, not rank 1; use .zarr", line)
+    refused(
+        ValueError,
+        f"{good['source']} is there already; resume=True goes on with a run that was cut off, else "
+        "name another target",
+        good | {"target": good["source"]},
+    )
+
+
+def write(path, values, **options):
+    tifffile.imwrite(path, values, metadata=None, **options)
+
+
+def test_sources(good, tmp_path):
+    def says(name, error, message):
+        path = tmp_path / name
+        refused(error, f"{path}: {message}", good | {"source": path})
+
+    says("none.tif", FileNotFoundError, "no such file or folder")
+    (tmp_path / "x.png").touch()
+    says("x.png", ValueError, "neither a zarr folder nor a TIFF file (.tif, .tiff)")
+    (tmp_path / "text.tif").write_text("text, and more of it")
+    with pytest.raises(ValueError, match=re.escape("text.tif: cannot be read as TIFF (not a TIFF")):
+        apply_tiled(**good | {"source": tmp_path / "text.tif"})
+    write(tmp_path / "two.tif", np.stack([X, X]), photometric="minisblack")
+    says("two.tif", ValueError, "holds 2 pages; expected one")
+    write(tmp_path / "planes.tif", np.stack([X] * 3), photometric="rgb", planarconfig="separate")
+    says("planes.tif", ValueError, "its axes are SYX; expected YX or YXS (channels last)")
+    write(
+        tmp_path / "alpha.tif",
+        np.stack([X] * 4, -1),
+        photometric="rgb",
+        extrasamples=["unassalpha"],
+    )
+    says("alpha.tif", ValueError, "has alpha, which is no colour; save it without")
+    write(tmp_path / "white.tif", X, photometric="miniswhite")
+    says("white.tif", ValueError, "its colours are stored as MINISWHITE; save it as grey or RGB")
+    write(tmp_path / "deep.tif", X.astype(np.int32))
+    says(
+        "deep.tif",
+        ValueError,
+        f"values of type int32; expected bool, {STORED}",
+    )
+    (tmp_path / "group.zarr").mkdir()
+    says(
+        "group.zarr",
+        ValueError,
+        "is no zarr array (zarr.json or .zarray is missing); where it is a group, name one of its "
+        "arrays",
+    )
+    (tmp_path / "group.zarr" / "zarr.json").write_text('{"zarr_format": 3, "node_type": "group"}')
+    with pytest.raises(ValueError, match=re.escape("group.zarr: cannot be opened as zarr (")):
+        apply_tiled(**good | {"source": tmp_path / "group.zarr"})
+    write(tmp_path / "floats.tif", X.astype(np.float32))
+    refused(
+        ValueError,
+        "dtype=uint8 cannot hold the values of a float32 image; use one of float16, float32, "
+        "float64",
+        good | {"source": tmp_path / "floats.tif", "dtype": "uint8"},
+    )
+
+
+def test_compressed_pieces_that_are_too_large(good, monkeypatch):
+    monkeypatch.setattr("jaxconv.tiles.tiff.MOST", 50)
+    write(good["source"], X, compression="zlib")
+    refused(
+        ValueError,
+        f"{good['source']}: is compressed in pieces of 60 bytes, which are decoded whole; at most "
+        "50 here: save it in tiles",
+        good,
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--resume"], "--resume needs --tile N, as the run that was cut off had it"),
+        (["--tile", "0"], "--tile must be 1 or more, got 0"),
+        (
+            ["--tile", "4", "--scale", "stretch"],
+            "--scale stretch needs all values at once, --tile has a few; use signed",
+        ),
+        (
+            ["--tile", "4", "--scale", "none"],
+            "--scale none is for floating-point images; clip is the nearest to it",
+        ),
+        (
+            ["--tile", "4", "--padding-mode", "mirror"],
+            "--padding-mode must be one of symmetric, reflect, replicate, circular, zeros; got "
+            "'mirror'",
+        ),
+    ],
+    ids=str,
+)
+def test_the_command(good, options, message):
+    arguments = ["apply", str(good["source"]), "--kernel", "box", *options]
+    result = CliRunner().invoke(app, arguments)
+    assert (result.exit_code, result.stderr) == (2, f"jaxconv apply: {message}\n")
+
+
+def test_the_commands_kernels(good, tmp_path):
+    def says(kernel, message):
+        np.save(tmp_path / "k.npy", kernel)
+        path = str(tmp_path / "k.npy")
+        result = CliRunner().invoke(
+            app, ["apply", str(good["source"]), "--kernel", path, "--tile", "4"]
+        )
+        assert (result.exit_code, result.stderr) == (2, f"jaxconv apply: {message}\n")
+
+    says(np.ones((3, 2, 2)), "k has a kernel for each colour, but the image is grey")
+    says(np.ones((7, 3)), "a 7x3 kernel is larger than the 6x10 image")
