@@ -25,6 +25,7 @@ FLOORS = {
     "trilinear": 4,
     "padding": 4,
     "filters": 4,
+    "psf": 4,
     "functional": 5,
     "planes": 5,
     "windows": 5,
