@@ -17,6 +17,7 @@ Channels last: x (*batch, *space, in), w (*kernel, in // groups, out), y (*batch
 | `jaxconv.learn` | kernels from input and output |
 | `accelerate`, `explain` | any function's convolutions onto this core, what becomes of each |
 | `tune`, `Policy` | which method is fastest for each of them on this device |
+| `jaxconv.parallel`: `conv`, `conv_transpose` | arrays sharded over a mesh of devices |
 | `jaxconv.compat`: `lax`, `torch`, `scipy` | other libraries' signatures |
 """
 

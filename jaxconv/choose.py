@@ -1,12 +1,25 @@
 """Which method computes a contraction, decided from static facts only, with the reason."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from jaxconv.costs import seconds
 from jaxconv.methods import CALLS_OUT, METHODS, REFUSES
 from jaxconv.policy import Policy, Problem
+
+# Why a program can call no library of this process.
+EXPORTED = "the program is for other processes too"
+PARTITIONED = "XLA partitions the program over several devices"
+# Explicit loops are the definition made runnable: never what the rules take.
+CANDIDATES = tuple(name for name in METHODS if name != "loops")
+# Another method must be expected to take less than this part of lax's time.
+CLEARLY = 0.9
+# Entries of the kernel from which spectra are taken: below it they could gain little, and their
+# errors are on the scale of whole arrays, where sums have exact zeros.
+ENTRIES_FOR_FFT = 64
 
 
 class Choice(NamedTuple):
@@ -84,7 +97,7 @@ def select(
     wanted, reason = method, "asked for"
     if method == "auto":
         if policy is None or problem not in policy:
-            return _by_rule(problem)
+            return _by_rule(problem, alone)
         wanted, reason = policy[problem], "the policy's"
     if wanted in METHODS:
         why_not = refusal(problem, wanted, alone)
@@ -93,7 +106,22 @@ def select(
     return Choice("lax", why_not) if why_not else Choice(wanted, reason)
 
 
-def _by_rule(problem: Problem) -> Choice:
-    if problem.platform == "cpu" and problem.contraction == "kernel" and problem.spec.groups > 1:
-        return Choice("taps", "XLA's CPU convolution takes a scalar loop for batch_group_count")
-    return Choice("lax", "XLA's own convolution")
+def _by_rule(problem: Problem, alone: str | None) -> Choice:
+    if problem.platform != "cpu":
+        return Choice("lax", "XLA's own convolution")
+    if alone == PARTITIONED:
+        # loops over images would have XLA gather what is sharded; so does lax where it is grouped
+        if problem.spec.groups > 1:
+            method = "products" if problem.contraction == "kernel" else "taps"
+            return Choice(method, f"{PARTITIONED}, and lax's grouped ones gather the batch")
+        return Choice("lax", PARTITIONED)
+    small = math.prod(problem.spec.kernel_size) < ENTRIES_FOR_FFT
+    expected = {
+        method: seconds(method, problem)
+        for method in CANDIDATES
+        if refusal(problem, method, alone) is None and not (method == "fft" and small)
+    }
+    fastest = min(expected, key=lambda method: expected[method])
+    if expected[fastest] < CLEARLY * expected["lax"]:
+        return Choice(fastest, "expected to be the fastest on a CPU")
+    return Choice("lax", "nothing is expected to be clearly faster on a CPU")

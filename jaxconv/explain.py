@@ -82,7 +82,7 @@ def explain(
         >>> def f(x, w):
         ...     return jax.lax.conv(x, w, (2, 2), "SAME").sum()
         >>> x, w = jnp.ones((1, 3, 8, 8)), jnp.ones((4, 3, 3, 3))
-        >>> for row in explain(jax.grad(f, (0, 1)), x, w, platform="cpu"):
+        >>> for row in explain(jax.grad(f, (0, 1)), x, w, platform="tpu"):
         ...     print(row.contraction, row.shapes, row.method)
         output float32[1,3,8,8] * float32[4,3,3,3] -> float32[1,4,4,4] lax
         kernel float32[1,3,8,8] * float32[1,4,4,4] -> float32[4,3,3,3] lax

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType
 from jax.typing import ArrayLike
 
 from jaxconv import dtypes
@@ -81,13 +82,14 @@ def conv(
     spec = normalise(
         "conv", x.shape, w.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
-    numerics = _numerics("conv", method, policy, precision)
+    numeric = numerics("conv", method, policy, precision)
     b = dtypes.check_bias("conv", b, w.shape[-1], x.dtype, dtype)
     check_padding_mode("conv", x.shape, spec, padding_mode)
+    _check_whole_space("conv", "x", x, spec)
     if padding_mode != "zeros":
-        x = extension.pad(x, spec.padding, axes=_spatial_axes(spec), mode=padding_mode)
-        spec = _without_padding(spec)
-    y = contract("output", x, _flipped("conv", w, flip), spec, dtype=dtype, **numerics)
+        x = extension.pad(x, spec.padding, axes=spatial_axes(spec), mode=padding_mode)
+        spec = without_padding(spec)
+    y = contract("output", x, flipped("conv", w, flip), spec, dtype=dtype, **numeric)
     return y if b is None else y + b.astype(dtype)
 
 
@@ -161,14 +163,15 @@ def conv_transpose(
         dilation=dilation,
         groups=groups,
     )
-    numerics = _numerics(caller, method, policy, precision)
+    numeric = numerics(caller, method, policy, precision)
     b = dtypes.check_bias(caller, b, w.shape[-2] * spec.groups, y.dtype, dtype)
     x_shape = (*y.shape[: -spec.rank - 1], *spec.input_size, w.shape[-2] * spec.groups)
     check_padding_mode(caller, x_shape, spec, padding_mode)
-    whole = spec if padding_mode == "zeros" else _without_padding(spec)
-    x = contract("input", y, _flipped(caller, w, flip), whole, dtype=dtype, **numerics)
+    _check_whole_space(caller, "y", y, spec)
+    whole = spec if padding_mode == "zeros" else without_padding(spec)
+    x = contract("input", y, flipped(caller, w, flip), whole, dtype=dtype, **numeric)
     if padding_mode != "zeros":
-        x = extension.unpad(x, spec.padding, axes=_spatial_axes(spec), mode=padding_mode)
+        x = extension.unpad(x, spec.padding, axes=spatial_axes(spec), mode=padding_mode)
     return x if b is None else x + b.astype(dtype)
 
 
@@ -185,13 +188,27 @@ def check_padding_mode(
         caller,
         x_shape,
         spec.padding,
-        axes=_spatial_axes(spec),
+        axes=spatial_axes(spec),
         mode=padding_mode,
         argument="padding_mode",
     )
 
 
-def _numerics(caller: str, method: str, policy: Policy | None, precision: Any) -> dict[str, Any]:
+def _check_whole_space(caller: str, name: str, array: jax.Array, spec: ConvSpec) -> None:
+    """Raise ValueError if space is sharded over explicit axes, before any operation refuses it."""
+    sharding = jax.typeof(array).sharding
+    if AxisType.Explicit in sharding.mesh.axis_types and any(
+        entry is not None for entry in sharding.spec[-spec.rank - 1 : -1]
+    ):
+        raise ValueError(
+            f"{caller}: {name} is sharded along a spatial dimension ({sharding.spec}) on a mesh "
+            f"with explicit axes; use jaxconv.parallel.{caller}, which exchanges halos, or make "
+            "those dimensions whole with jax.sharding.reshard"
+        )
+
+
+def numerics(caller: str, method: str, policy: Policy | None, precision: Any) -> dict[str, Any]:
+    """Check how the sums are to be done, and return it by name."""
     return {
         "method": check_method(caller, method),
         "policy": check_policy(caller, policy),
@@ -199,17 +216,19 @@ def _numerics(caller: str, method: str, policy: Policy | None, precision: Any) -
     }
 
 
-def _flipped(caller: str, w: jax.Array, flip: Any) -> jax.Array:
+def flipped(caller: str, w: jax.Array, flip: Any) -> jax.Array:
+    """Return w, reversed in every spatial dimension if `flip` is True."""
     if not isinstance(flip, bool | np.bool):
         raise TypeError(f"{caller}: flip={flip!r} must be True or False")
     return jnp.flip(w, tuple(range(w.ndim - 2))) if flip else w
 
 
-def _spatial_axes(spec: ConvSpec) -> tuple[int, ...]:
+def spatial_axes(spec: ConvSpec) -> tuple[int, ...]:
+    """Return the axes of x and y that are spatial, counted from the end."""
     return tuple(range(-spec.rank - 1, -1))
 
 
-def _without_padding(spec: ConvSpec) -> ConvSpec:
+def without_padding(spec: ConvSpec) -> ConvSpec:
     """The spec of the same convolution on an input that is already padded."""
     sizes = (n + lo + hi for n, (lo, hi) in zip(spec.input_size, spec.padding, strict=True))
     none = ((0, 0),) * spec.rank

@@ -20,7 +20,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from jaxconv.choose import select
+from jaxconv.choose import EXPORTED, PARTITIONED, select
 from jaxconv.methods import METHODS
 from jaxconv.policy import Policy, Problem
 from jaxconv.spec import Contraction, ConvSpec
@@ -33,6 +33,8 @@ OPERANDS: dict[Contraction, tuple[str, str]] = {
 }
 _MAKES: dict[Contraction, str] = {"output": "y", "input": "x", "kernel": "w"}
 _CONTRACTION: dict[str, Contraction] = {array: contraction for contraction, array in _MAKES.items()}
+
+_VARIES_OVER_NOTHING = jax.typeof(0.0).manual_axis_type
 
 conv_p = Primitive("conv")
 
@@ -278,26 +280,30 @@ def _one_batch_axis(array, rank: int):
     return array.reshape(math.prod(batch), *rest)
 
 
-def _lowering(platform: str):
-    return mlir.lower_fun(partial(_compute, platform=platform), multiple_results=False)
+def _lowering(ctx, a, b, *, platform, alone=None, **params):
+    compute = partial(_compute, platform=platform, alone=alone)
+    # methods are written for one device: inside `shard_map` what they compute varies over the
+    # mesh as a whole, and what their loops start from need not say so
+    alike = [aval.update(manual_axis_type=_VARIES_OVER_NOTHING) for aval in ctx.avals_in]
+    lower = mlir.lower_fun(compute, multiple_results=False)
+    return lower(ctx.replace(avals_in=alike), a, b, **params)
 
 
 def _cpu_lowering(ctx, a, b, **params):
-    compute = partial(_compute, platform="cpu", alone=_alone(ctx.module_context))
-    return mlir.lower_fun(compute, multiple_results=False)(ctx, a, b, **params)
+    return _lowering(ctx, a, b, platform="cpu", alone=_alone(ctx.module_context), **params)
 
 
 def _alone(module) -> str | None:
     """Why the program being lowered can call no library of this process, or None if it can."""
     if module.lowering_parameters.for_export or len(module.platforms) > 1:
-        return "the program is for other processes too"
+        return EXPORTED
     axes = module.axis_context
     if hasattr(axes, "mesh"):  # inside `shard_map`, each device runs its own call
         shared = [size for axis, size in axes.mesh.shape.items() if axis not in axes.manual_axes]
         devices = math.prod(shared)
     else:
         devices = getattr(axes, "num_devices", 0)
-    return None if devices == 1 else "XLA partitions the program over several devices"
+    return None if devices == 1 else PARTITIONED
 
 
 @partial(jax.jit, static_argnames=("contraction", "spec", "dtype", "method", "policy", "precision"))
@@ -316,5 +322,5 @@ conv_p.def_abstract_eval(_abstract)
 ad.primitive_jvps[conv_p] = _jvp
 ad.primitive_transposes[conv_p] = _transpose
 batching.primitive_batchers[conv_p] = _batch
-mlir.register_lowering(conv_p, _lowering("other"))
+mlir.register_lowering(conv_p, partial(_lowering, platform="other"))
 mlir.register_lowering(conv_p, _cpu_lowering, platform="cpu")

@@ -11,15 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Jaxpr, jaxprs_in_params, primitives
 
-from jaxconv.choose import refusal, select
-from jaxconv.methods import METHODS
+from jaxconv.choose import CANDIDATES, refusal, select
 from jaxconv.policy import Policy, Problem
 from jaxconv.reading import problem_of
 from jaxconv.tracing import trace
 from jaxconv.trilinear import OPERANDS, contract, conv_p
-
-# explicit loops are the definition made runnable: never a candidate
-_CANDIDATES = tuple(name for name in METHODS if name != "loops")
 
 
 def tune(f: Callable[..., Any], /, *args: Any, seconds: float = 0.2, **kwargs: Any) -> Policy:
@@ -81,7 +77,7 @@ def _fastest(problem: Problem, seconds: float) -> str:
     usual = select(problem).method
     operands = _operands(problem)
     calls = {
-        method: _call(problem, method) for method in _CANDIDATES if refusal(problem, method) is None
+        method: _call(problem, method) for method in CANDIDATES if refusal(problem, method) is None
     }
     for call in calls.values():
         jax.block_until_ready(call(*operands))

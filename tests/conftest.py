@@ -11,7 +11,7 @@ CHECKED = tuple(f"jaxconv.{m}" for m in ("shapes", "spec", "reference", "methods
 install_import_hook(CHECKED, "beartype.beartype")
 
 # Everything runs under strict dtype promotion but what calls optax, which itself mixes dtypes.
-CALLS_OPTAX = ("test_cli", "test_plots")
+CALLS_OPTAX = ("test_cli", "test_cli_long", "test_plots")
 
 
 @pytest.fixture(autouse=True)

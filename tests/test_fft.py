@@ -12,7 +12,7 @@ from scipy.fft import next_fast_len
 import jaxconv
 from jaxconv.choose import select
 from jaxconv.methods import fft
-from jaxconv.methods.fft_plan import Line, Plan, Planes, cost, plan
+from jaxconv.methods.fft_plan import Line, Plan, Planes, cost, halves, plan
 from jaxconv.policy import Problem
 from jaxconv.shapes import fast_length
 from jaxconv.spec import normalise
@@ -69,15 +69,17 @@ def test_blocks_make_the_same_sums(x, w, arguments, contraction, dtype, monkeypa
     a, b = case.operands(contraction, dtype)
 
     def cut(lines, planes, *, real):
-        del planes, real
-        steps = tuple(min(5 + axis, line.outputs) for axis, line in enumerate(lines))
-        counts = tuple(-(-line.outputs // s) for line, s in zip(lines, steps, strict=True))
+        del planes
+        halved, half = halves(lines) if real else (None, 0)
+        outputs = [half if axis == halved else line.outputs for axis, line in enumerate(lines)]
+        steps = tuple(min(3 + axis, m) for axis, m in enumerate(outputs))
+        counts = tuple(-(-m // s) for m, s in zip(outputs, steps, strict=True))
         assert max(counts) > 1
         lengths = tuple(
-            fast_length(line.circle if c == 1 else s + line.kernel - 1)
-            for line, s, c in zip(lines, steps, counts, strict=True)
+            fast_length(line.circle if c == 1 and axis != halved else s + line.kernel - 1)
+            for axis, (line, s, c) in enumerate(zip(lines, steps, counts, strict=True))
         )
-        return Plan(lengths, steps, counts)
+        return Plan(lengths, steps, counts, halved, half)
 
     monkeypatch.setattr(fft, "plan", cut)
     f = jax.jit(lambda a, b: fft.CONTRACTIONS[contraction](a, b, case.spec, dtype=a.dtype))

@@ -285,13 +285,9 @@ def test_several_devices_and_threads_at_once(network):
 
 def test_the_cache_is_bounded():
     def run(size):
-        x = jnp.ones((1, size, 1))
-        return contract(
-            "output", x, jnp.ones((2, 1, 1)), spec_of(size), dtype="float32", method="onednn"
-        )
-
-    def spec_of(size):
-        return cases.normalise("conv", (1, size, 1), (2, 1, 1))
+        x, w = jnp.ones((1, size, 1)), jnp.ones((2, 1, 1))
+        spec = cases.normalise("conv", x.shape, w.shape)
+        return contract("output", x, w, spec, dtype="float32", method="onednn")
 
     before = plugin.cache_info()
     try:

@@ -8,6 +8,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxconv
+from jaxconv import parallel
 
 P = PartitionSpec
 CASE = cases.Case("sharded", (8, 7, 6, 4), (3, 2, 2, 8), {"groups": 2, "padding": 1, "stride": 2})
@@ -79,9 +80,9 @@ def test_meshes_with_axis_types(single, kind, channels):
         assert_close(many, np.full(2, (np.asarray(value) ** 2).sum()))
 
 
-@pytest.mark.parametrize("groups", [1, 8])
-def test_batch_sharding_needs_no_collective(groups):
-    """Under jit a batch-sharded layer stays where it is, forward and in x."""
+@pytest.mark.parametrize("groups", [1, 2, 8])
+def test_batch_sharding_gathers_nothing(groups):
+    """Under jit a batch-sharded layer stays where it is; w's gradient is summed, no more."""
     mesh = mesh_of(AxisType.Auto)
     x = jax.device_put(jnp.ones((8, 7, 6, 8)), NamedSharding(mesh, P("data")))
     w = jax.device_put(jnp.ones((3, 3, 8 // groups, 8)), NamedSharding(mesh, P()))
@@ -89,21 +90,31 @@ def test_batch_sharding_needs_no_collective(groups):
     def energy(x, w):
         return (jaxconv.conv(x, w, groups=groups) ** 2).sum()
 
+    gathers = ("all-gather", "all-to-all", "collective-permute")
     text = jax.jit(jax.grad(energy)).lower(x, w).compile().as_text()
-    assert "convolution" in text
-    assert not [name for name in ("all-gather", "all-to-all", "collective-permute") if name in text]
+    assert not [name for name in (*gathers, "all-reduce") if name in text]
+    text = jax.jit(jax.grad(energy, 1)).lower(x, w).compile().as_text()
+    assert text.count(" all-reduce(") == 1
+    assert not [name for name in gathers if name in text]
 
 
-def test_spatial_sharding_is_refused_by_name(single):
-    x, w, _, _ = single
+@pytest.mark.parametrize("mode", ["zeros", "reflect", "replicate", "circular", "symmetric"])
+@pytest.mark.parametrize(
+    ("function", "name"), [(jaxconv.conv, "x"), (jaxconv.conv_transpose, "y")], ids=["x", "y"]
+)
+def test_spatial_sharding_is_refused_by_name(function, name, mode):
     mesh = mesh_of(AxisType.Explicit)
     with jax.set_mesh(mesh):
-        x = jax.device_put(x, NamedSharding(mesh, P(None, None, "model")))
-        with pytest.raises(ValueError, match=r"^conv: x is sharded") as error:
-            apply(x, w)
+        array = jax.device_put(jnp.ones((2, 4, 6, 3)), NamedSharding(mesh, P(None, None, "model")))
+        with pytest.raises(ValueError, match=rf"{name} is sharded") as error:
+            function(array, jnp.ones((3, 3, 3, 3)), padding=1, padding_mode=mode)
+        called = getattr(parallel, function.__name__)
+        assert called(array, jnp.ones((3, 3, 3, 3)), padding=1, padding_mode=mode).shape
     assert str(error.value) == (
-        "conv: x is sharded along a spatial dimension (P(None, None, 'model', None)) "
-        "on a mesh with explicit axes; use jax.sharding.reshard to make those dimensions whole"
+        f"{function.__name__}: {name} is sharded along a spatial dimension "
+        "(P(None, None, 'model', None)) on a mesh with explicit axes; use jaxconv.parallel."
+        f"{function.__name__}, which exchanges halos, or make those dimensions whole with "
+        "jax.sharding.reshard"
     )
 
 

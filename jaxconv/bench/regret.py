@@ -20,8 +20,7 @@ import numpy as np
 
 from jaxconv.bench import exact
 from jaxconv.bench.measure import compile_apart, estimate, race
-from jaxconv.choose import refusal, select
-from jaxconv.methods import METHODS
+from jaxconv.choose import CANDIDATES, refusal, select
 from jaxconv.policy import Problem
 from jaxconv.spec import Contraction, normalise
 from jaxconv.trilinear import OPERANDS, contract
@@ -37,8 +36,6 @@ LARGEST = 2**22
 RANGES = {1: (65536, 64), 2: (1024, 64), 3: (96, 9)}
 HOPELESS = 20.0
 BUDGET = 0.1
-# Explicit loops are the definition made runnable: never what "auto" takes.
-CANDIDATES = tuple(name for name in METHODS if name != "loops")
 
 
 def shape(seed: int, index: int) -> dict[str, Any]:

@@ -6,9 +6,10 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from jaxconv import correlate, filters, images, stored
+from jaxconv import filters, images, stored
 from jaxconv.cli.problem import Problem, told_as_problem
 from jaxconv.cli.results import write_results
+from jaxconv.planes import correlate
 
 SCALES = ("clip", "signed", "stretch", "none")
 MODES = ("symmetric", "reflect", "replicate", "circular", "zeros")
@@ -157,8 +158,13 @@ def filtered(x: np.ndarray, kernel: Kernel, *, mode: str, cut: bool) -> np.ndarr
     done = []
     for n, plane in enumerate(planes):
         own = n if len(kernel.planes) == 3 else 0
-        size = {"mode": "valid"} if cut else {"mode": "same", "boundary": mode}
-        y = correlate(jnp.asarray(plane), jnp.asarray(kernel.planes[own], jnp.float32), **size)
+        size = "valid" if cut else "same"
+        y = correlate(
+            jnp.asarray(plane),
+            jnp.asarray(kernel.planes[own], jnp.float32),
+            mode=size,
+            boundary=mode,
+        )
         done.append(np.asarray(y) + np.float32(kernel.bias[own]))
     return done[0] if x.ndim == 2 else np.stack(done, axis=-1)
 

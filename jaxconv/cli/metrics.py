@@ -1,10 +1,11 @@
 """The losses of a run, step by step, for other programs: CSV, JSON lines, TensorBoard."""
 
+import importlib
 import json
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -37,14 +38,16 @@ class Metrics:
         if tensorboard is not None:
             try:
                 # as torch does: `tensorboard.summary.Writer` cannot name its files
-                from tensorboard.compat.proto import event_pb2, summary_pb2  # pyright: ignore
                 from tensorboard.summary.writer import event_file_writer  # pyright: ignore
             except ModuleNotFoundError as error:
                 raise Problem(
                     f"--tensorboard needs {error.name}: pip install tensorboard"
                 ) from error
             self._writer = event_file_writer.EventFileWriter
-            self._event, self._summary = event_pb2.Event, summary_pb2.Summary
+            # made by protoc at run time: no type checker knows their names
+            proto = "tensorboard.compat.proto"
+            self._event = importlib.import_module(f"{proto}.event_pb2").Event
+            self._summary = importlib.import_module(f"{proto}.summary_pb2").Summary
 
     def add(self, plane: str, before: int, losses: np.ndarray) -> None:
         """Write the losses of the steps after so many, and hand them to the system."""
@@ -87,7 +90,8 @@ class Metrics:
     def close(self) -> None:
         """Let go of the files."""
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # told already, where it was written
+                self._file.close()
         if self._events is not None:
             self._events.close()
 

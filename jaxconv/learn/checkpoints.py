@@ -70,6 +70,11 @@ def digest(array: Any) -> str:
     return f"{values.dtype} {np.shape(array)} {hashlib.sha256(values.tobytes()).hexdigest()[:16]}"
 
 
+def named_first(checkpoints: Checkpoints, own: Mapping[str, Any]) -> dict[str, Any]:
+    """Add a function's own settings after its caller's, whose names and values count first."""
+    return {**checkpoints.settings, **own, **checkpoints.settings}
+
+
 def kept_steps(directory: str | Path) -> list[int]:
     """List the steps whose checkpoints are in a directory.
 
@@ -216,7 +221,7 @@ def _told(value: Any) -> str:
 
 
 def _plain(leaf: Any) -> np.ndarray:
-    if jnp.issubdtype(getattr(leaf, "dtype", None), jax.dtypes.prng_key):
+    if hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         leaf = jax.random.key_data(leaf)
     return np.asarray(leaf)
 

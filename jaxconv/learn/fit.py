@@ -13,7 +13,7 @@ import optax
 from jax import lax
 
 from jaxconv.dtypes import as_array
-from jaxconv.learn.checkpoints import Checkpoints, digest
+from jaxconv.learn.checkpoints import Checkpoints, digest, named_first
 from jaxconv.learn.losses import sum_squared_error
 from jaxconv.learn.segments import run_segments
 from jaxconv.learn.state import LearnState, Loss, predict, pure_state, step
@@ -239,7 +239,7 @@ def fit_kernel(
                 "y": digest(y),
                 "start": digest(start),
             }
-            checkpoints = replace(checkpoints, settings=own | dict(checkpoints.settings))
+            checkpoints = replace(checkpoints, settings=named_first(checkpoints, own))
         state, losses = run_segments(
             functools.partial(step, optimizer=optimizer, loss=loss),
             _begin(start, optimizer=optimizer, bias=bias),

@@ -30,7 +30,7 @@ import numpy as np
 import optax
 
 from jaxconv.dtypes import as_array
-from jaxconv.learn.checkpoints import Checkpoints, digest
+from jaxconv.learn.checkpoints import Checkpoints, digest, named_first
 from jaxconv.learn.fit import Fit, fit_kernel, kernel_shape
 from jaxconv.learn.losses import mean_squared_error
 from jaxconv.learn.whitening import whiten, window_covariance
@@ -179,7 +179,7 @@ def recover_kernel(
     if checkpoints is not None:
         # the images as given: how they are converted may round otherwise on another machine
         own = {"x": digest(x), "y": digest(y), "whitened": whitened, "bias": bias}
-        checkpoints = replace(checkpoints, settings=own | dict(checkpoints.settings))
+        checkpoints = replace(checkpoints, settings=named_first(checkpoints, own))
     fit = fit_kernel(
         x_unit,
         y_unit,

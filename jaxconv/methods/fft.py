@@ -12,20 +12,20 @@ What differs from the other methods:
 
 - Rounding errors are relative to the largest elements, not to those that an output sees: with
   u = eps of the dtype summed in, |error| <= 4 u log2(N) |a| |b| in Euclidean norms over each plane
-  (measured: below 0.5 u log2(N) |a| |b|). Where the input varies over many orders of magnitude,
-  outputs in its dark parts lose digits, and exact zeros become small numbers.
-- NaN and infinity in one element spread over everything that shares a transform with it: the whole
-  plane or block of one channel, and its partner where two are transformed as one complex array.
-- Temporaries may be more than twice the input and output: spectra of x, w and y.
+  is what the tests hold it to. Where the input varies over many orders of magnitude, outputs in
+  its dark parts lose digits, and exact zeros become small numbers.
+- NaN and infinity spread over what shares a transform with them: a channel of an image, or blocks
+  of it and those at the same place in the other half of a cut axis; in `kernel`, all taps.
+- Temporaries: cut into blocks, copies of input and result and a block of every channel; uncut,
+  spectra on the circle of x, w and y: several times the arguments where kernels are large.
 
 float16 and bfloat16 are computed in float32. Integers are refused: a rounded spectrum does not
 wrap around.
 """
 
 import functools
-import itertools
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -34,12 +34,13 @@ import numpy as np
 from jax import lax
 
 from jaxconv.dtypes import accumulation_dtype
-from jaxconv.methods.fft_plan import Line, Plan, Planes, plan
-from jaxconv.shapes import extent
+from jaxconv.methods.fft_plan import Line, Plan, Planes, axes_of, corners, plan
 from jaxconv.spec import Contraction, ConvSpec
 
 # Channels that are summed one by one, fused with the product; more go to a matrix product.
 UNROLLED = 8
+
+FORWARD, BACKWARD = lax.FftType.FFT, lax.FftType.IFFT
 
 
 def refuses(contraction: Contraction, spec: ConvSpec, dtype: Any) -> str | None:
@@ -61,7 +62,7 @@ def output(
     sums = accumulation_dtype(x, w, dtype)
     x = _planes(x.astype(sums), spec)
     w = _kernels(w.astype(sums), spec)
-    y = _correlate(x, w, _lines(spec), precision)
+    y = _correlate(x, w, axes_of(spec), precision)
     y = y[..., *(slice(None, None, s) for s in spec.stride)]
     return _channels_last(y).astype(dtype)
 
@@ -91,7 +92,7 @@ def kernel(
     sums = accumulation_dtype(x, y, dtype)
     x = _planes(x.astype(sums), spec)
     y = _spread(_planes(y.astype(sums), spec), spec.stride)
-    w = _correlate_sum(x, y, _lines(spec))
+    w = _correlate_sum(x, y, axes_of(spec))
     w = w[..., *(slice(None, None, d) for d in spec.dilation)]
     # (g, i, o, *kernel) -> (*kernel, i, g, o) -> (*kernel, i, g * o)
     w = jnp.moveaxis(w, (1, 0, 2), (-3, -2, -1))
@@ -108,35 +109,35 @@ def _correlate(x: jax.Array, w: jax.Array, lines: tuple[Line, ...], precision: A
     if not x.size:
         return jnp.zeros((n, g, o, *sizes), x.dtype)
     real = not jnp.iscomplexobj(x)
-    cut = plan(lines, Planes(n * g * i, n * g * o, g * i * o), real=real)
+    cut = plan(lines, Planes.of(n, g, i, o), real=real)
+    los = [line.lo for line in lines]
     if cut.whole:
-        x = _placed(x, cut.lengths, [line.lo for line in lines])
-        spectrum = _multiply(_forward(x), _reflected(w, cut.lengths), precision)
+        x = _forward(_placed(x, cut.lengths, los))
+        spectrum = _multiply(x, _reflected(w, cut.lengths), precision)
         return _leading(_backward(spectrum, cut.lengths, real=real), sizes)
 
-    windows = _windows(cut, lines)
-    spans = [line.outputs + line.kernel - 1 for line in lines]
-    x = _placed(x, spans, [line.lo for line in lines])
-    kernels = _reflected(_complex([w]), cut.lengths)
+    # outputs of a half
+    parts = [cut.half if axis == cut.halved else m for axis, m in enumerate(sizes)]
+    windows = cut.windows(lines)
+    x = _parts(x, [m + line.kernel - 1 for m, line in zip(parts, lines, strict=True)], los, cut)
+    kernels = _complex(_placed(w, cut.lengths), FORWARD)
     # the last blocks start early rather than reach beyond the array
-    corners = _corners(
+    starts = corners(
         [min(c * step, m - step) for c in range(count)]
-        for step, count, m in zip(cut.steps, cut.counts, sizes, strict=True)
+        for step, count, m in zip(cut.steps, cut.counts, parts, strict=True)
     )
-    together = 2 if real else 1
-    corners = np.concatenate([corners, corners[: -len(corners) % together]])
-    corners = jnp.asarray(corners.reshape(-1, together, len(lines)))
 
     def turn(p, y):
-        blocks = [_window(x, corner, windows) for corner in corners[p]]
-        z = _forward(_placed(_complex(blocks), cut.lengths))
-        z = _backward(_multiply(z, kernels, precision), cut.lengths, real=False)
-        z = _leading(z, cut.steps)
-        for part, corner in zip((z.real, z.imag) if real else (z,), corners[p], strict=True):
-            y = lax.dynamic_update_slice(y, part, _start(corner))
-        return y
+        corner = _corner(starts, p)
+        # the transforms trade directions: so the product needs no conjugate
+        z = _complex(_placed(_window(x, corner, windows), cut.lengths), BACKWARD)
+        z = _leading(_complex(_multiply(z, kernels, precision), FORWARD), cut.steps)
+        return lax.dynamic_update_slice(y, z, _start(corner), allow_negative_indices=False)
 
-    return lax.fori_loop(0, len(corners), turn, _carried((n, g, o, *sizes), x.dtype, x))
+    y = lax.fori_loop(0, len(starts), turn, _carried((n, g, o, *parts), x))
+    if cut.halved is not None:
+        y = jnp.concatenate([y.real, y.imag], 3 + cut.halved)
+    return _leading(y, sizes)
 
 
 def _correlate_sum(x: jax.Array, y: jax.Array, lines: tuple[Line, ...]) -> jax.Array:
@@ -146,57 +147,35 @@ def _correlate_sum(x: jax.Array, y: jax.Array, lines: tuple[Line, ...]) -> jax.A
     if not x.size:
         return jnp.zeros((g, i, o, *sizes), x.dtype)
     real = not jnp.iscomplexobj(x)
-    cut = plan(lines, Planes(n * g * i, n * g * o, g * i * o), real=real)
-    lengths, windows = cut.lengths, _windows(cut, lines)
-    covered = [s * c for s, c in zip(cut.steps, cut.counts, strict=True)]
-    spans = [c + v - s for c, v, s in zip(covered, windows, cut.steps, strict=True)]
-    x = _placed(x, spans, [line.lo for line in lines])
-    y = _placed(y, covered)
-    if real and n == 1 and cut.whole:
-        a, b = _forward(_placed(x, lengths)), _reflected(_placed(y, lengths), lengths)
-        return _leading(_backward(_pairs(a, b)[0], lengths, real=True), sizes)
+    cut = plan(lines, Planes.of(n, g, i, o), real=real)
+    lengths, los = cut.lengths, [line.lo for line in lines]
+    if cut.whole:
+        x, y = _forward(_placed(x, lengths, los)), _reflected(y, lengths)
+        total = jnp.sum(x[:, :, :, None] * y[:, :, None], 0)  # fused with the product
+        return _leading(_backward(total, lengths, real=real), sizes)
 
+    windows = cut.windows(lines)
+    covered = [s * c for s, c in zip(cut.steps, cut.counts, strict=True)]
+    x = _parts(
+        x, [c + v - s for c, v, s in zip(covered, windows, cut.steps, strict=True)], los, cut
+    )
+    own = [cut.half if axis == cut.halved else line.outputs for axis, line in enumerate(lines)]
+    # (a + ia') (b - ib') has ab + a'b' as its real part
+    y = _placed(_parts(y, own, [0] * len(lines), cut, sign=-1), covered)
     # an image and a block of it each
-    places = _corners(
+    places = corners(
         [range(n), *([s * c for c in range(m)] for s, m in zip(cut.steps, cut.counts, strict=True))]
     )
 
-    def product(at):
-        a, b = (
-            _complex([_window(lax.dynamic_slice_in_dim(v, p[0], 1), p[1:], size) for p in at])
-            for v, size in ((x, windows), (y, cut.steps))
-        )
-        # (a + ia') times the conjugate of (b + ib') has ab + a'b' as its real part
-        b = _forward(_placed(b, lengths)).conj() if real else _reflected(b, lengths)
-        return _pairs(_forward(_placed(a, lengths)), b)[0]
+    def turn(p, total):
+        image, *corner = _corner(places, p)
+        a = _complex(_placed(_window(x, corner, windows, image), lengths), BACKWARD)
+        b = _complex(_placed(_window(y, corner, cut.steps, image), lengths), FORWARD)
+        return total + a[0, :, :, None] * b[0, :, None]
 
-    together = 2 if real else 1
-    rest = len(places) % together
-    pairs = jnp.asarray(places[rest:].reshape(-1, together, places.shape[1]))
-    if rest:
-        total = product(jnp.asarray(places[:1]))
-    else:
-        total = _carried((g, i, o, *lengths), np.result_type(x.dtype, np.complex64), x)
-    total = lax.fori_loop(0, len(pairs), lambda p, s: s + product(pairs[p]), total)
-    w = _leading(_backward(total, lengths, real=False), sizes)
+    total = lax.fori_loop(0, len(places), turn, _carried((g, i, o, *lengths), x))
+    w = _leading(_complex(total, FORWARD), sizes)
     return w.real if real else w
-
-
-def _lines(spec: ConvSpec) -> tuple[Line, ...]:
-    """The axes of the correlation without stride or dilation; what no window reaches is cut."""
-    lines = []
-    for n, m, k, s, d, (lo, _) in zip(
-        spec.input_size,
-        spec.output_size,
-        spec.kernel_size,
-        spec.stride,
-        spec.dilation,
-        spec.padding,
-        strict=True,
-    ):
-        taps = extent(k, d)
-        lines.append(Line(n, lo, (m - 1) * s + taps - n - lo, taps))
-    return tuple(lines)
 
 
 def _planes(a: jax.Array, spec: ConvSpec) -> jax.Array:
@@ -230,52 +209,59 @@ def _placed(a: jax.Array, sizes: Sequence[int], los: Sequence[int] = ()) -> jax.
     return lax.pad(a, jnp.zeros((), a.dtype), [(0, 0, 0)] * 3 + ends)
 
 
+def _parts(
+    a: jax.Array, sizes: Sequence[int], los: Sequence[int], cut: Plan, *, sign: int = 1
+) -> jax.Array:
+    """Place an array; of a halved one the second half as the imaginary part."""
+    first = _placed(a, sizes, los)
+    if cut.halved is None:
+        return first
+    los = [lo - cut.half * (axis == cut.halved) for axis, lo in enumerate(los)]
+    return lax.complex(first, sign * _placed(a, sizes, los))
+
+
 def _leading(a: jax.Array, sizes: Sequence[int]) -> jax.Array:
     """The first elements of the spatial axes."""
-    return a[..., *(slice(size) for size in sizes)]
+    return lax.slice(a, [0] * a.ndim, (*a.shape[:3], *sizes))
 
 
-def _windows(cut: Plan, lines: tuple[Line, ...]) -> list[int]:
-    """Elements that a block of outputs sees; on a circle, no more than there are."""
-    return [
-        min(step + line.kernel - 1, length)
-        for step, line, length in zip(cut.steps, lines, cut.lengths, strict=True)
-    ]
+def _corner(starts: np.ndarray, p: jax.Array) -> list[jax.Array]:
+    """One row, as scalars."""
+    row = lax.dynamic_index_in_dim(starts, p, keepdims=False, allow_negative_indices=False)
+    return [lax.index_in_dim(row, axis, keepdims=False) for axis in range(starts.shape[1])]
 
 
-def _corners(axes: Iterable[Iterable[int]]) -> np.ndarray:
-    """(count, rank): every combination of one start an axis."""
-    return np.array(list(itertools.product(*axes)), np.int32)
+def _start(corner: Sequence[jax.Array], image: jax.Array | None = None) -> list[jax.Array]:
+    zero = jnp.zeros((), np.int32)  # literals would be int64 where 64-bit types are on
+    return [zero if image is None else image, zero, zero, *corner]
 
 
-def _start(corner: jax.Array) -> list[jax.Array]:
-    zero = jnp.zeros((), corner.dtype)  # literals would be int64 where 64-bit types are on
-    return [zero] * 3 + list(corner)
+def _window(
+    a: jax.Array, corner: Sequence[jax.Array], sizes: Sequence[int], image: jax.Array | None = None
+) -> jax.Array:
+    shape = (a.shape[0] if image is None else 1, *a.shape[1:3], *sizes)
+    return lax.dynamic_slice(a, _start(corner, image), shape, allow_negative_indices=False)
 
 
-def _window(a: jax.Array, corner: jax.Array, sizes: Sequence[int]) -> jax.Array:
-    return lax.dynamic_slice(a, _start(corner), (*a.shape[:3], *sizes))
-
-
-def _complex(parts: Sequence[jax.Array]) -> jax.Array:
-    """One complex array of one complex or up to two real ones."""
-    if jnp.iscomplexobj(parts[0]):
-        return parts[0]
-    return lax.complex(parts[0], parts[1] if len(parts) > 1 else jnp.zeros_like(parts[0]))
+def _complex(a: jax.Array, kind: lax.FftType) -> jax.Array:
+    """Transform the spatial axes, to as many frequencies."""
+    a = a if jnp.iscomplexobj(a) else lax.complex(a, jnp.zeros_like(a))
+    return _beyond_three(lax.fft(a, kind, a.shape[3:][-3:]), kind, a.shape[3:])
 
 
 def _forward(a: jax.Array) -> jax.Array:
     """Transform the spatial axes; of a real array the last one to its first half."""
+    if jnp.iscomplexobj(a):
+        return _complex(a, FORWARD)
     lengths = a.shape[3:]
-    kind = lax.FftType.FFT if jnp.iscomplexobj(a) else lax.FftType.RFFT
-    a = lax.fft(a, kind, lengths[-3:])
-    return _beyond_three(a, lax.FftType.FFT, lengths)
+    return _beyond_three(lax.fft(a, lax.FftType.RFFT, lengths[-3:]), FORWARD, lengths)
 
 
 def _backward(a: jax.Array, lengths: tuple[int, ...], *, real: bool) -> jax.Array:
     """Undo `_forward`."""
-    a = _beyond_three(a, lax.FftType.IFFT, lengths)
-    return lax.fft(a, lax.FftType.IRFFT if real else lax.FftType.IFFT, lengths[-3:])
+    if not real:
+        return _complex(a, BACKWARD)
+    return lax.fft(_beyond_three(a, BACKWARD, lengths), lax.FftType.IRFFT, lengths[-3:])
 
 
 def _beyond_three(a: jax.Array, kind: lax.FftType, lengths: tuple[int, ...]) -> jax.Array:
@@ -295,7 +281,10 @@ def _multiply(x: jax.Array, w: jax.Array, precision: Any) -> jax.Array:
     """Sum over i of x[n, g, i, f] w[g, i, o, f]."""
     i = x.shape[2]
     if i <= UNROLLED:
-        terms = [x[:, :, c, None] * w[None, :, c] for c in range(i)]
+        # (n, g, 1, f) by (g, o, f)
+        terms = (
+            lax.index_in_dim(x, c, 2) * lax.index_in_dim(w, c, 1, keepdims=False) for c in range(i)
+        )
         return functools.reduce(operator.add, terms)
     (n, g, _), o, frequencies = x.shape[:3], w.shape[2], x.shape[3:]
     x, w = x.reshape(n, g, i, -1), w.reshape(g, i, o, -1)
@@ -303,13 +292,8 @@ def _multiply(x: jax.Array, w: jax.Array, precision: Any) -> jax.Array:
     return y.reshape(n, g, o, *frequencies)
 
 
-def _carried(shape: tuple[int, ...], dtype: Any, like: jax.Array) -> jax.Array:
+def _carried(shape: tuple[int, ...], like: jax.Array) -> jax.Array:
     """Zeros for a loop to carry; inside `shard_map` they vary over the mesh as `like` does."""
     axes = tuple(sorted(jax.typeof(like).manual_axis_type.varying))
-    zeros = jnp.zeros(shape, dtype)
+    zeros = jnp.zeros(shape, like.dtype)
     return lax.pcast(zeros, axes, to="varying") if axes else zeros
-
-
-def _pairs(x: jax.Array, y: jax.Array) -> jax.Array:
-    """x[n, g, i, f] y[n, g, o, f] as (n, g, i, o, f)."""
-    return x[:, :, :, None] * y[:, :, None]

@@ -14,20 +14,21 @@ section 8.7.3).
 import functools
 import itertools
 import math
+import operator
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from jaxconv.shapes import fast_length
+import numpy as np
 
-# Nanoseconds a point and a factor of two of the length for a transform there, the product and the
-# transform back, on one thread (XLA's CPU FFT takes one). Fitted to planes of 512^2 to 4096^2 with
-# kernels of 15^2 to 64^2; 2 cores of AVX-512 x86, jax 0.10.2, 2026-11. Only ratios matter here.
-REAL = 0.48  # a whole array
-REAL_LARGE = 0.63  # one beyond the outer cache: 2160^2 where 1080^2 takes 0.48
-LARGE = 1 << 21
-COMPLEX = 0.85  # a block, its copying included: 128^2; 96^2 and 144^2 are within 5%
-COMPLEX_LARGE = 1.02  # one beyond the inner cache: 160^2 to 512^2
-INNER = 24_000
-TURN = 1e4  # nanoseconds for a turn of the loop over blocks
+from jaxconv.shapes import extent, fast_length
+from jaxconv.spec import ConvSpec
+
+# Nanoseconds for a unit of each of `features`, one after another. Measured on 2 cores of x86 with
+# AVX-512, jax 0.10.2, 2026-11-22, float32, by `python -m jaxconv.bench.fft_constants`, which prints
+# them and how well they predict shapes that they were not fitted to.
+CONSTANTS = (0.85, 1.05, 0.55, 0.6, 1.6, 0.4, 3e3, 1.3e5)
+LARGE = 1 << 21  # points of a plane beyond the outer cache
+INNER = 24_000  # points of a complex block that the inner cache holds
 
 
 class Line(NamedTuple):
@@ -51,16 +52,29 @@ class Line(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Transform lengths, outputs a block and blocks, an entry an axis."""
+    """Transform lengths, outputs a block and blocks, an entry an axis.
+
+    Of a real array that is cut, the outputs of one axis are halved first: `half` outputs along
+    `halved` are real parts, as many after them imaginary parts, and steps and counts are a half's.
+    """
 
     lengths: tuple[int, ...]
     steps: tuple[int, ...]
     counts: tuple[int, ...]
+    halved: int | None = None
+    half: int = 0
 
     @property
     def whole(self) -> bool:
         """Whether everything is one block."""
-        return max(self.counts) == 1
+        return self.halved is None and max(self.counts) == 1
+
+    def windows(self, lines: tuple[Line, ...]) -> list[int]:
+        """Elements that a block of outputs sees; on a circle, no more than there are."""
+        return [
+            min(step + line.kernel - 1, length)
+            for step, line, length in zip(self.steps, lines, self.lengths, strict=True)
+        ]
 
 
 class Planes(NamedTuple):
@@ -69,6 +83,13 @@ class Planes(NamedTuple):
     cut: int
     result: int
     kernels: int
+    products: int = 1  # of two spectra
+
+    @classmethod
+    def of(cls, images: int, groups: int, inputs: int, outputs: int) -> "Planes":
+        """Count them for a layer with so many channels in a group."""
+        one = images * groups
+        return cls(one * inputs, one * outputs, groups * inputs * outputs, one * inputs * outputs)
 
 
 @functools.cache
@@ -81,43 +102,92 @@ def plan(lines: tuple[Line, ...], planes: Planes, *, real: bool) -> Plan:
         >>> plan((Line(176400, 0, 0, 4096),), Planes(1, 1, 1), real=True).counts[0] > 1
         True
     """
+    found = plans(lines, real=real)
+    return min(found, key=lambda p: cost(p, planes, real=real))
+
+
+def plans(lines: tuple[Line, ...], *, real: bool) -> list[Plan]:
+    """Every way that is considered, the one without blocks first."""
     most = 64 if len(lines) < 3 else 8
-    cuts = [_cuts(line, most) for line in lines]
-    plans = (Plan(*zip(*axes, strict=True)) for axes in itertools.product(*cuts))
-    return min(plans, key=lambda p: cost(p, planes, real=real))
+    lengths, steps = zip(*((fast_length(line.circle), line.outputs) for line in lines), strict=True)
+    halved, half = halves(lines) if real else (None, 0)
+    cuts = [
+        _cuts(line, half, line.size + line.lo + line.hi, most)
+        if axis == halved
+        else _cuts(line, line.outputs, line.circle, most)
+        for axis, line in enumerate(lines)
+    ]
+    found = [Plan(lengths, steps, (1,) * len(lines))]
+    for axes in itertools.product(*cuts):
+        lengths, steps, counts = zip(*axes, strict=True)
+        found.append(Plan(lengths, steps, counts, halved, half))
+    return found
+
+
+def halves(lines: tuple[Line, ...]) -> tuple[int, int]:
+    """Return the axis with most outputs, and half of them."""
+    axis = max(range(len(lines)), key=lambda axis: lines[axis].outputs)
+    return axis, -(-lines[axis].outputs // 2)
 
 
 def cost(plan: Plan, planes: Planes, *, real: bool) -> float:
-    """Nanoseconds on the machine of the constants above.
+    """Nanoseconds on the machine of the constants above: linear in the features."""
+    return sum(map(operator.mul, CONSTANTS, features(plan, planes, real=real)))
 
-    A transform of V points takes V log2 V operations. Blocks of a real array go two by two, one as
-    the real and one as the imaginary part of a complex transform.
+
+def features(plan: Plan, planes: Planes, *, real: bool) -> tuple[float, ...]:
+    """Work of transforms in and beyond the caches, blocks and wholes; products; elements; turns; 1.
+
+    A transform of V points takes V log2 V operations. A block of a cut real array is transformed
+    with its other half's as one complex array, a whole one by itself.
     """
     points = math.prod(plan.lengths)
-    work = points * math.log2(max(points, 2))
     through = (planes.cut + planes.result) / 2
-    cached = points < INNER
-    block = work * (COMPLEX if cached else COMPLEX_LARGE)
-    if not plan.whole:
-        turns = math.prod(plan.counts)
-        turns = -(-turns // 2) if real else turns
-        return turns * (block * through + TURN) + block * planes.kernels / 2
-    if real:
-        block = work * (REAL if points < LARGE else REAL_LARGE)
-    return block * (through + planes.kernels / 2)
+    turns = math.prod(plan.counts)
+    work = points * math.log2(max(points, 2)) * (turns * through + planes.kernels / 2)
+    if plan.whole and not real:
+        work *= 2  # as much as two real ones
+    where = 2 * plan.whole + (points >= (LARGE if plan.whole else INNER))
+    works = [work if place == where else 0.0 for place in range(4)]
+    covered = math.prod(map(operator.mul, plan.steps, plan.counts))
+    moved = covered * (planes.cut + planes.result)
+    rest = (turns * points * planes.products, moved, 0 if plan.whole else turns, 1)
+    return (*works, *map(float, rest))
 
 
-def _cuts(line: Line, most: int) -> list[tuple[int, int, int]]:
-    """(length, step, count) of an axis: whole, then into more and more blocks."""
-    cuts = [(fast_length(line.circle), line.outputs, 1)]
+def _cuts(line: Line, outputs: int, circle: int, most: int) -> list[tuple[int, int, int]]:
+    """(length, step, count) of an axis: uncut, then in more and more blocks."""
+    cuts = [(fast_length(min(circle, outputs + line.kernel - 1)), outputs, 1)]
     count = 2
-    while count <= min(most, line.outputs):
-        step = -(-line.outputs // count)
+    while count <= min(most, outputs):
+        step = -(-outputs // count)
         length = fast_length(step + line.kernel - 1)
         if length >= cuts[-1][0]:
             break
         # what rounding to a fast length adds is room for more outputs
-        step = length - line.kernel + 1
-        cuts.append((length, step, -(-line.outputs // step)))
+        step = min(length - line.kernel + 1, outputs)
+        cuts.append((length, step, -(-outputs // step)))
         count += -(-count // 4)
     return cuts
+
+
+def axes_of(spec: ConvSpec) -> tuple[Line, ...]:
+    """The axes of the correlation without stride or dilation; what no window reaches is cut."""
+    lines = []
+    for n, m, k, s, d, (lo, _) in zip(
+        spec.input_size,
+        spec.output_size,
+        spec.kernel_size,
+        spec.stride,
+        spec.dilation,
+        spec.padding,
+        strict=True,
+    ):
+        taps = extent(k, d)
+        lines.append(Line(n, lo, (m - 1) * s + taps - n - lo, taps))
+    return tuple(lines)
+
+
+def corners(axes: Iterable[Iterable[int]]) -> np.ndarray:
+    """(count, rank): every combination of one start an axis."""
+    return np.array(list(itertools.product(*axes)), np.int32)

@@ -33,10 +33,9 @@ Array Describe(ffi::AnyBuffer buffer) {
 
 void Compute(Contraction contraction, int64_t pool, ffi::AnyBuffer x, ffi::AnyBuffer w,
              ffi::AnyBuffer y, const Geometry& geometry, int64_t devices) {
-  const int64_t threads = ThreadsFor(pool, devices);
-  const Problem problem =
-      MakeProblem(contraction, Describe(x), Describe(w), Describe(y), geometry, threads);
-  const Cores cores(threads);
+  const Problem problem = MakeProblem(contraction, Describe(x), Describe(w), Describe(y), geometry,
+                                      ThreadsFor(pool, devices));
+  const Cores cores(problem.threads);
   PlanFor(problem)->Run(x.untyped_data(), w.untyped_data(), y.untyped_data());
 }
 

@@ -1,7 +1,6 @@
 #include "problem.h"
 
-#include <functional>
-#include <numeric>
+#include <algorithm>
 
 namespace jaxconv {
 namespace {
@@ -110,6 +109,18 @@ void CheckDtypes(Contraction contraction, const Array& x, const Array& w, const 
           "the result must have the operands' dtype or float32");
 }
 
+// Waking a thread costs as much as this many products: below, more threads only cost.
+constexpr int64_t kProductsPerThread = int64_t{1} << 20;
+
+int64_t WorthwhileThreads(const Array& w, const Array& y, int64_t threads) {
+  double products = 1;
+  for (int64_t size : y.shape) products *= static_cast<double>(size);
+  for (size_t d = 0; d + 1 < w.shape.size(); ++d) products *= static_cast<double>(w.shape[d]);
+  const double worth = products / static_cast<double>(kProductsPerThread);
+  return worth >= static_cast<double>(threads) ? threads
+                                               : std::max<int64_t>(1, static_cast<int64_t>(worth));
+}
+
 void Append(std::vector<int64_t>& key, const Dims& values) {
   key.push_back(static_cast<int64_t>(values.size()));
   key.insert(key.end(), values.begin(), values.end());
@@ -127,6 +138,7 @@ Problem MakeProblem(Contraction contraction, const Array& x, const Array& w, con
     return MakeProblem(contraction, AsPlane(x, 1), AsPlane(w, 0), AsPlane(y, 1),
                        AsPlane(geometry), threads);
   }
+  threads = WorthwhileThreads(w, y, threads);
   Problem problem;
   problem.contraction = contraction;
   problem.threads = threads;

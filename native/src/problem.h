@@ -43,7 +43,8 @@ struct Problem {
   std::vector<int64_t> key;
 };
 
-// Throws BadProblem if the three arrays and the geometry make no convolution.
+// Throws BadProblem if the three arrays and the geometry make no convolution. It runs on at most
+// `threads`, on fewer if it is small.
 Problem MakeProblem(Contraction contraction, const Array& x, const Array& w, const Array& y,
                     const Geometry& geometry, int64_t threads);
 

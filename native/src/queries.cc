@@ -62,11 +62,10 @@ JAXCONV_EXPORT int jaxconv_onednn_implementation(int64_t contraction, int64_t ra
     const jaxconv::Geometry described{
         dims(geometry, rank), dims(geometry + rank, rank), dims(geometry + 2 * rank, rank),
         dims(geometry + 3 * rank, rank), geometry[4 * rank]};
-    const int64_t threads = jaxconv::ThreadsFor(0, 1);
     const auto problem =
         jaxconv::MakeProblem(static_cast<jaxconv::Contraction>(contraction), arrays[0], arrays[1],
-                             arrays[2], described, threads);
-    const jaxconv::Cores cores(threads);
+                             arrays[2], described, jaxconv::ThreadsFor(0, 1));
+    const jaxconv::Cores cores(problem.threads);
     Answer(jaxconv::PlanFor(problem)->implementation(), answer, room);
     return 0;
   } catch (const std::exception& error) {

@@ -1,0 +1,286 @@
+"""How the arrays of one convolution lie on a mesh: every check of it, and every message.
+
+Each index class of the trilinear form (`jaxconv.trilinear`) lives on two of the arrays, so what x
+says of batch, space and channels and w of channels determines the layout of the whole:
+
+| class | on | sharded as | costs |
+|---|---|---|---|
+| batch | x, y | x says | nothing |
+| space | x, y | x says | a halo |
+| channels summed over | x, w | x says, else w | a sum of partial results |
+| channels kept | w, y | w says | nothing |
+| groups | x, w, y | x says, else w | nothing |
+
+A mesh axis serves one class: x's say goes before w's.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+from jax.core import Tracer
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
+
+from jaxconv.parallel.halos import Line
+from jaxconv.spec import ConvSpec
+
+Axes = tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Mesh axes of every dimension of the operands and the result.
+
+    Attributes:
+        mesh: the mesh.
+        batch: of each batch dimension.
+        space: of each spatial dimension.
+        groups: of the groups, none where there is one group.
+        summed: of the channels summed over.
+        kept: of the channels that the kernel makes.
+        scattered: whether the sum over `summed` leaves each device its part of the channels made.
+    """
+
+    mesh: Mesh | AbstractMesh
+    batch: tuple[Axes, ...]
+    space: tuple[Axes, ...]
+    groups: Axes
+    summed: Axes
+    kept: Axes
+    scattered: bool
+
+    def parts(self, axes: Axes) -> int:
+        """Parts that a dimension sharded over these mesh axes falls into."""
+        return parts(self.mesh, axes)
+
+    @property
+    def devices(self) -> int:
+        """Devices of the mesh."""
+        return parts(self.mesh, self.mesh.axis_names)
+
+    def lines(self, spec: ConvSpec, mode: str) -> dict[int, Line]:
+        """Return the spatial dimensions that are sharded, by number."""
+        return {
+            n: Line(
+                spec.input_size[n],
+                self.parts(axes),
+                spec.kernel_size[n],
+                spec.stride[n],
+                spec.dilation[n],
+                *spec.padding[n],
+                mode,
+            )
+            for n, axes in enumerate(self.space)
+            if self.parts(axes) > 1
+        }
+
+    def ring(self, axes: Axes) -> tuple[int, ...]:
+        """For each part of such a dimension, its device's number in the mesh's order of axes."""
+        ordered = [axis for axis in self.mesh.axis_names if axis in axes]
+        numbers = np.arange(self.parts(axes)).reshape([self.mesh.shape[a] for a in ordered])
+        return tuple(map(int, numbers.transpose([ordered.index(a) for a in axes]).flat))
+
+    @property
+    def operand(self) -> PartitionSpec:
+        """Of the array with space that is given."""
+        return _spec((*self.batch, *self.space, self.groups + self.summed))
+
+    @property
+    def result(self) -> PartitionSpec:
+        """Of the array with space that is made."""
+        made = self.summed if self.scattered else self.kept
+        return _spec((*self.batch, *self.space, self.groups + made))
+
+    def kernel(self, *, transposed: bool) -> PartitionSpec:
+        """Of w; for the transposed convolution the roles of its two channel axes are swapped."""
+        rank = len(self.space)
+        if self.groups:
+            return _spec((*[()] * (rank + 1), self.groups))
+        channels = (self.kept, self.summed) if transposed else (self.summed, self.kept)
+        return _spec((*[()] * rank, *channels))
+
+    @property
+    def bias(self) -> PartitionSpec:
+        """Of b."""
+        return _spec((self.groups + (self.summed if self.scattered else self.kept),))
+
+
+def parts(mesh: Mesh | AbstractMesh, axes: Axes) -> int:
+    """Product of the sizes of some mesh axes."""
+    return int(np.prod([mesh.shape[axis] for axis in axes], dtype=int))
+
+
+def find_mesh(caller: str, mesh: Any, **arrays: jax.Array) -> Mesh | AbstractMesh:
+    """Return the mesh that is given, or that of the first array that knows its own.
+
+    Raises:
+        TypeError: what is given is no mesh.
+        ValueError: there is none, or its axes are inside `shard_map`.
+    """
+    if mesh is None:
+        known = [s.mesh for array in arrays.values() if (s := sharding(array)) is not None]
+        context = jax.sharding.get_abstract_mesh()
+        if known:
+            mesh = known[0]
+        elif not context.empty:
+            mesh = context
+        else:
+            names = " nor ".join(arrays)
+            raise ValueError(
+                f"{caller}: mesh is not given, and neither {names} knows its own: give mesh=, or "
+                "arrays that jax.device_put has put on one"
+            )
+    if not isinstance(mesh, Mesh | AbstractMesh):
+        raise TypeError(
+            f"{caller}: mesh={mesh!r} must be a jax.sharding.Mesh, not {type(mesh).__name__}"
+        )
+    manual = jax.sharding.get_abstract_mesh().manual_axes
+    if manual:
+        raise ValueError(
+            f"{caller}: called inside shard_map over {manual}; call it outside, or "
+            "jaxconv.conv on what each device has"
+        )
+    return mesh
+
+
+def sharding(array: jax.Array) -> NamedSharding | None:
+    """Return an array's sharding if it is known here: that of a tracer only on explicit axes."""
+    if isinstance(array, Tracer):
+        found = jax.typeof(array).sharding
+        return found if AxisType.Explicit in found.mesh.axis_types else None
+    found = array.sharding
+    return found if isinstance(found, NamedSharding) else None
+
+
+def find_spec(
+    caller: str, name: str, given: Any, array: jax.Array, mesh: Mesh | AbstractMesh
+) -> tuple[Axes, ...]:
+    """Return the mesh axes of each dimension, from what is given or from the array itself.
+
+    Raises:
+        TypeError: what is given is no PartitionSpec.
+        ValueError: it does not fit the array or the mesh, or is not given where it must be.
+    """
+    if given is None:
+        found = sharding(array)
+        if found is not None and found.mesh.shape == mesh.shape:
+            given = found.spec
+        elif name == "w":
+            given = PartitionSpec()
+        else:
+            why = (
+                "is traced, and jit does not say how it lies on a mesh with auto axes"
+                if isinstance(array, Tracer)
+                else f"is not on the mesh {dict(mesh.shape)}"
+            )
+            raise ValueError(
+                f"{caller}: {name} {why}; give {name}_spec=, for instance "
+                f"PartitionSpec({', '.join(map(repr, mesh.axis_names[:1]))})"
+            )
+    if not isinstance(given, PartitionSpec):
+        raise TypeError(
+            f"{caller}: {name}_spec={given!r} must be a jax.sharding.PartitionSpec, not "
+            f"{type(given).__name__}"
+        )
+    if given.unreduced:
+        raise ValueError(
+            f"{caller}: {name} is an unreduced sum over {sorted(given.unreduced)}; use "
+            "jax.sharding.reshard to sum it"
+        )
+    if len(given) > array.ndim:
+        raise ValueError(
+            f"{caller}: {name}_spec={given} has {len(given)} entries for the {array.ndim} "
+            f"dimensions of {name} ({name}.shape={array.shape})"
+        )
+    entries = tuple(_axes(entry) for entry in (*given, *[None] * (array.ndim - len(given))))
+    used: list[str] = [axis for axes in entries for axis in axes]
+    for axis in used:
+        if axis not in mesh.shape:
+            raise ValueError(
+                f"{caller}: {name}_spec={given} names the mesh axis {axis!r}; the mesh has "
+                f"{', '.join(map(repr, mesh.axis_names))}"
+            )
+        if used.count(axis) > 1:
+            raise ValueError(f"{caller}: {name}_spec={given} names the mesh axis {axis!r} twice")
+    return entries
+
+
+def lay_out(
+    caller: str,
+    spec: ConvSpec,
+    mesh: Mesh | AbstractMesh,
+    x: tuple[Axes, ...],
+    w: tuple[Axes, ...],
+    *,
+    x_name: str,
+    channels: tuple[int, int],
+) -> Layout:
+    """Settle the layout of a convolution from what its operands say.
+
+    Args:
+        caller: the public function's name, for the messages.
+        spec: the geometry.
+        mesh: the mesh.
+        x: mesh axes of each dimension of x, or of y in a transposed convolution.
+        w: mesh axes of each dimension of w.
+        x_name: "x" or "y".
+        channels: how many are summed over, how many are made; of all groups together.
+
+    Raises:
+        ValueError: w is sharded in space, or the channels do not fall into such parts.
+    """
+    rank = spec.rank
+    if any(w[:rank]):
+        raise ValueError(
+            f"{caller}: w is sharded along a kernel dimension ({_spec(w)}); every device needs the "
+            "whole window, so use jax.sharding.reshard, or w_spec=, to make those dimensions whole"
+        )
+    *lead, own = x
+    batch, space = tuple(lead[: len(lead) - rank]), tuple(lead[len(lead) - rank :])
+    taken = {axis for axes in lead for axis in axes}
+    other, made = (w[-1], w[-2]) if x_name == "y" else (w[-2], w[-1])
+    count = spec.groups
+    if count > 1:
+        if count % parts(mesh, own):
+            raise ValueError(
+                f"{caller}: {x_name}'s channels are sharded over {own}, in {parts(mesh, own)} "
+                f"parts, which do not divide groups={count}; use jax.sharding.reshard, or "
+                f"{x_name}_spec=, to shard them so that every part holds whole groups"
+            )
+        # w's last axis holds the groups, in x and in y alike; more of them cost nothing
+        more = tuple(axis for axis in w[-1] if axis not in taken and axis not in own)
+        groups = own + more if count % parts(mesh, own + more) == 0 else own
+        return Layout(mesh, batch, space, groups, (), (), False)
+    summed = own or tuple(axis for axis in other if axis not in taken)
+    _check_divides(caller, mesh, summed, channels[0], x_name)
+    kept = tuple(axis for axis in made if axis not in taken)
+    # jax.lax.psum_scatter counts devices in the mesh's order of axes
+    ordered = tuple(axis for axis in mesh.axis_names if axis in summed)
+    scattered = bool(summed) and kept == summed == ordered
+    scattered = scattered and channels[1] % parts(mesh, kept) == 0
+    kept = tuple(axis for axis in kept if axis not in summed)
+    if channels[1] % parts(mesh, kept):
+        kept = ()
+    return Layout(mesh, batch, space, (), summed, kept, scattered)
+
+
+def _check_divides(caller: str, mesh: Any, axes: Axes, channels: int, name: str) -> None:
+    if channels % parts(mesh, axes):
+        raise ValueError(
+            f"{caller}: {name} has {channels} channels, which {parts(mesh, axes)} devices (mesh "
+            f"axes {axes}) do not share evenly"
+        )
+
+
+def _axes(entry: Any) -> Axes:
+    if entry is None:
+        return ()
+    return entry if isinstance(entry, tuple) else (entry,)
+
+
+def _spec(entries: tuple[Axes, ...]) -> PartitionSpec:
+    """Trailing dimensions that are whole are named too: explicit meshes compare them."""
+    return PartitionSpec(
+        *(axes[0] if len(axes) == 1 else axes if axes else None for axes in entries)
+    )

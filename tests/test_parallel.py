@@ -1,0 +1,187 @@
+"""Sharded convolutions are those of one device: values, gradients, adjoints, transforms."""
+
+import functools
+
+import cases
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AbstractMesh, AxisType, NamedSharding
+from sharded_cases import CASES, P, case, mesh_of, value_and_gradients
+
+import jaxconv
+from jaxconv import parallel, shapes
+from jaxconv.methods import METHODS
+
+MESH = mesh_of()
+EXACT = ("1d stride drifts", "2d strided and dilated", "2d grouped everything", "3d")
+
+
+def by_name(name):
+    return next(case for case in CASES if case.name == name)
+
+
+def layout_of(case, operand="x"):
+    return {"mesh": MESH, f"{operand}_spec": case.x_spec, "w_spec": case.w_spec}
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_values_and_gradients(case):
+    arrays = case.arrays()
+    want = value_and_gradients(jaxconv.conv, **case.arguments)(*arrays)
+    got = value_and_gradients(parallel.conv, **case.arguments, **layout_of(case))(*arrays)
+    for actual, right in zip(got, want, strict=True):
+        np.testing.assert_array_equal(actual, right)
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_bit_for_bit(name):
+    """Where no channels are summed across devices, every output is one device's same sum."""
+    case = by_name(name)
+    rng = np.random.default_rng(1)
+    x, w = (jnp.asarray(cases.random(rng, shape, "float32")) for shape in (case.x, case.w))
+    conv = functools.partial(parallel.conv, **case.arguments, method="taps", **layout_of(case))
+    want = jaxconv.conv(x, w, **case.arguments, method="taps")
+    np.testing.assert_array_equal(conv(x, w), want)
+
+
+@pytest.fixture(scope="module")
+def grouped():
+    case = by_name("2d grouped everything")
+    arrays = case.arrays()
+    return case, arrays, value_and_gradients(jaxconv.conv, **case.arguments)(*arrays)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method(grouped, method):
+    """Each serves a device's part, loops inside it and all."""
+    case, arrays, want = grouped
+    arguments = case.arguments | layout_of(case)
+    got = value_and_gradients(parallel.conv, method=method, **arguments)(*arrays)
+    for actual, right in zip(got, want, strict=True):
+        np.testing.assert_allclose(actual, right, rtol=0, atol=1e-3 if method == "fft" else 0)
+
+
+def test_rounded_sums_are_within_tolerance():
+    """Normal numbers, channels summed across devices: the table's tolerance."""
+    case = by_name("input channels")
+    rng = np.random.default_rng(1)
+    x, w = (cases.random(rng, shape, "float32") for shape in (case.x, case.w))
+    y = parallel.conv(x, w, **case.arguments, **layout_of(case))
+    cases.assert_matches(y, "output", x, w, case.spec)
+
+
+def adjoint_arguments(case):
+    spec = case.spec
+    smallest = (
+        shapes.input_size(m, k, s, d, lo, hi)
+        for m, k, s, d, (lo, hi) in zip(
+            spec.output_size,
+            spec.kernel_size,
+            spec.stride,
+            spec.dilation,
+            spec.padding,
+            strict=True,
+        )
+    )
+    extra = tuple(n - m for n, m in zip(spec.input_size, smallest, strict=True))
+    return case.arguments | {"padding": spec.padding, "output_padding": extra}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("1d several hops", "1d uneven", "2d grouped everything", "groups of w", "reflect 2d"),
+        *("input channels of w", "channels to channels", "circular hops"),
+    ],
+)
+def test_transposed(name):
+    """Values and gradients of conv_transpose, whose arrays are conv's with x and y swapped."""
+    case = by_name(name)
+    x, w, _, y = case.arrays()
+    b = jnp.arange(float(x.shape[-1]))
+    arguments = adjoint_arguments(case)
+    layout = layout_of(case, "y")
+    want = value_and_gradients(jaxconv.conv_transpose, **arguments)(y, w, b, x)
+    got = value_and_gradients(parallel.conv_transpose, **arguments, **layout)(y, w, b, x)
+    for actual, right in zip(got, want, strict=True):
+        np.testing.assert_array_equal(actual, right)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "complex64", "bfloat16"])
+def test_dtypes(dtype):
+    case = by_name("2d both")
+    x, w, _, y = (array.astype(dtype) for array in case.arrays())
+    for call, arrays, name in (("conv", (x, w), "x"), ("conv_transpose", (y, w), "y")):
+        sharded = getattr(parallel, call)(*arrays, **case.arguments, **layout_of(case, name))
+        assert sharded.dtype == dtype
+        np.testing.assert_array_equal(sharded, getattr(jaxconv, call)(*arrays, **case.arguments))
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=str)
+def test_layouts_are_read_from_the_arrays(kind):
+    """Eagerly on any mesh, and under jit on explicit axes, nothing but the arrays is given."""
+    case = by_name("output channels")
+    mesh = mesh_of(kind)
+    x, w, b, cotangent = case.arrays()
+    want = value_and_gradients(jaxconv.conv, **case.arguments)(x, w, b, cotangent)
+    x, w = (
+        jax.device_put(array, NamedSharding(mesh, spec))
+        for array, spec in ((x, case.x_spec), (w, case.w_spec))
+    )
+    y = parallel.conv(x, w, b, **case.arguments)
+    np.testing.assert_array_equal(y, want[0])
+    assert y.sharding.is_equivalent_to(NamedSharding(mesh, P(None, "b", "a")), 3)
+    if kind == AxisType.Explicit:
+        cotangent = jax.device_put(cotangent, y.sharding)
+        got = value_and_gradients(parallel.conv, **case.arguments)(x, w, b, cotangent)
+        for actual, right in zip(got, want, strict=True):
+            np.testing.assert_array_equal(actual, right)
+        assert got[1].sharding.spec == P(None, "b", None)
+        # a size that the mesh does not divide: the result is whole along it
+        odd = parallel.conv(x, w, padding=((0, 1),))
+        assert odd.sharding.spec == P(None, None, "a")
+        np.testing.assert_array_equal(odd, jaxconv.conv(*case.arrays()[:2], padding=((0, 1),)))
+
+
+def test_transforms():
+    """jit, vmap (one more batch axis), scan, and derivatives of derivatives."""
+    case = by_name("2d both")
+    x, w = case.arrays()[0], case.arrays()[1][..., :3]
+    sharded = functools.partial(parallel.conv, **case.arguments, **layout_of(case))
+    single = functools.partial(jaxconv.conv, **case.arguments)
+
+    def results(conv):
+        def loss(x, w):
+            final, _ = jax.lax.scan(lambda x, _: (jnp.tanh(conv(x, w)), None), x, None, length=3)
+            return (final * x).sum()
+
+        many = jax.vmap(conv, (0, None))(jnp.stack([x, 2 * x]), w)
+        kernels = jax.vmap(conv, (None, 0))(x, jnp.stack([w, -w]))
+        tangents = jax.jvp(jax.grad(loss, (0, 1)), (x / 9, w / 9), (x, w))
+        return many, kernels, tangents
+
+    got, want = (jax.jit(functools.partial(results, conv))() for conv in (sharded, single))
+    for actual, right in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        np.testing.assert_allclose(actual, right, rtol=0, atol=2e-5 * np.abs(right).max())
+
+
+def test_abstract_meshes_compile_for_devices_that_are_not_here():
+    """A mesh without devices serves tracing, shapes and layouts; 64 devices are none of ours."""
+    mesh = AbstractMesh((64,), ("rows",))
+    x = jax.ShapeDtypeStruct((1, 128, 6, 2), "float32")
+    w = jax.ShapeDtypeStruct((5, 3, 2, 4), "float32")
+    conv = functools.partial(parallel.conv, padding="same", mesh=mesh, x_spec=P(None, "rows"))
+    assert jax.eval_shape(conv, x, w).shape == (1, 128, 6, 4)
+
+
+def test_the_table_can_fail(monkeypatch):
+    """A halo that arrives from the wrong side is seen."""
+    right = jax.lax.ppermute
+    monkeypatch.setattr(
+        jax.lax, "ppermute", lambda x, names, pairs: right(x, names, [(b, a) for a, b in pairs])
+    )
+    broken = case("2d both", (2, 8, 6, 3), (3, 3, 3, 4), P(None, "b", "a"), padding=(2, 1))
+    with pytest.raises(AssertionError, match="Arrays are not equal"):
+        test_values_and_gradients(broken)

@@ -1,0 +1,138 @@
+"""What sharded convolutions refuse, by whole messages."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import AxisType, NamedSharding
+from sharded_cases import P, mesh_of
+
+from jaxconv import parallel
+
+MESH = mesh_of()
+X, W = jnp.ones((2, 8, 8, 4)), jnp.ones((3, 3, 4, 8))
+
+BAD = {
+    "no mesh": (
+        {"mesh": None},
+        ValueError,
+        "mesh is not given, and neither x nor w knows its own: give mesh=, or arrays that "
+        "jax.device_put has put on one",
+    ),
+    "not a mesh": (
+        {"mesh": 4},
+        TypeError,
+        "mesh=4 must be a jax.sharding.Mesh, not int",
+    ),
+    "layout not known": (
+        {"x_spec": None},
+        ValueError,
+        "x is not on the mesh {'a': 4, 'b': 2}; give x_spec=, for instance PartitionSpec('a')",
+    ),
+    "not a spec": (
+        {"x_spec": ("a",)},
+        TypeError,
+        "x_spec=('a',) must be a jax.sharding.PartitionSpec, not tuple",
+    ),
+    "axis not in the mesh": (
+        {"x_spec": P(None, ("a", "rows"))},
+        ValueError,
+        "x_spec=P(None, ('a', 'rows')) names the mesh axis 'rows'; the mesh has 'a', 'b'",
+    ),
+    "too many entries": (
+        {"w_spec": P(None, None, None, None, "a")},
+        ValueError,
+        "w_spec=P(None, None, None, None, 'a') has 5 entries for the 4 dimensions of w "
+        "(w.shape=(3, 3, 4, 8))",
+    ),
+    "axis twice": (
+        {"x_spec": P("a", "a")},
+        ValueError,
+        "x_spec=P('a', 'a') names the mesh axis 'a' twice",
+    ),
+    "kernel sharded in space": (
+        {"w_spec": P("b")},
+        ValueError,
+        "w is sharded along a kernel dimension (P('b', None, None, None)); every device needs the "
+        "whole window, so use jax.sharding.reshard, or w_spec=, to make those dimensions whole",
+    ),
+    "groups cut apart": (
+        {"w": jnp.ones((3, 3, 2, 8)), "groups": 2, "x_spec": P(None, None, None, "a")},
+        ValueError,
+        "x's channels are sharded over ('a',), in 4 parts, which do not divide groups=2; use "
+        "jax.sharding.reshard, or x_spec=, to shard them so that every part holds whole groups",
+    ),
+    "channels not shared evenly": (
+        {"x_spec": P(None, None, None, ("a", "b"))},
+        ValueError,
+        "x has 4 channels, which 8 devices (mesh axes ('a', 'b')) do not share evenly",
+    ),
+    # what one device refuses too is refused in the same words
+    "one device's rule": ({"stride": 0}, ValueError, "stride=0 must be at least 1"),
+    "padding mode": (
+        {"padding_mode": "mirror"},
+        ValueError,
+        "padding_mode='mirror' is none of 'zeros', 'reflect', 'replicate', 'circular', 'symmetric'",
+    ),
+    "bias": (
+        {"b": jnp.ones(3)},
+        ValueError,
+        "b.shape=(3,) must be (8,), one a channel of the result",
+    ),
+    "method": ({"flip": 1}, TypeError, "flip=1 must be True or False"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_says_what_is_wrong(name):
+    change, error, message = BAD[name]
+    with pytest.raises(error) as caught:
+        parallel.conv(**{"x": X, "w": W, "mesh": MESH, "x_spec": P("a")} | change)
+    assert str(caught.value) == f"parallel.conv: {message}"
+
+
+def test_tracers_do_not_say_how_they_lie():
+    x = jax.device_put(X, NamedSharding(MESH, P("b")))
+    with pytest.raises(ValueError, match="is traced") as caught:
+        jax.jit(lambda x: parallel.conv(x, W, mesh=MESH))(x)
+    assert str(caught.value) == (
+        "parallel.conv: x is traced, and jit does not say how it lies on a mesh with auto axes; "
+        "give x_spec=, for instance PartitionSpec('a')"
+    )
+
+
+def test_inside_shard_map():
+    def local(x):
+        return parallel.conv(x, W, x_spec=P("b"))
+
+    with pytest.raises(ValueError, match="inside shard_map") as caught:
+        jax.shard_map(local, mesh=MESH, in_specs=P("b"), out_specs=P("b"))(X)
+    assert str(caught.value) == (
+        "parallel.conv: called inside shard_map over ('a', 'b'); call it outside, or jaxconv.conv "
+        "on what each device has"
+    )
+
+
+def test_unreduced_sums():
+    mesh = mesh_of(AxisType.Explicit)
+    with jax.set_mesh(mesh):
+        spec = P(None, None, None, None, unreduced={"a"})
+        with pytest.raises(ValueError, match="unreduced") as caught:
+            parallel.conv(X, W, x_spec=spec)
+    assert str(caught.value) == (
+        "parallel.conv: x is an unreduced sum over ['a']; use jax.sharding.reshard to sum it"
+    )
+
+
+def test_the_other_functions_name_themselves_and_their_array():
+    with pytest.raises(ValueError, match="y is not on the mesh") as caught:
+        parallel.conv_transpose(X, jnp.ones((3, 3, 2, 4)), mesh=MESH)
+    assert str(caught.value) == (
+        "parallel.conv_transpose: y is not on the mesh {'a': 4, 'b': 2}; give y_spec=, for "
+        "instance PartitionSpec('a')"
+    )
+    with pytest.raises(ValueError, match="mesh is not given") as caught:
+        parallel.halo_bytes(X, W)
+    assert str(caught.value) == (
+        "halo_bytes: mesh is not given, and neither x nor w knows its own: give mesh=, or arrays "
+        "that jax.device_put has put on one"
+    )

@@ -1,0 +1,118 @@
+"""Compiled programs communicate halos and one sum, nothing else, and as much as is worked out."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import NamedSharding
+from sharded_cases import (
+    CASES,
+    P,
+    case,
+    collectives,
+    mesh_of,
+    permuted_bytes,
+    value_and_gradients,
+)
+
+from jaxconv import parallel
+
+MESH = mesh_of()
+EVEN = (
+    *("1d causal", "1d several hops", "1d another order of axes", "2d both", "3d", "groups"),
+    *("output channels", "reflect 2d", "circular 2d"),
+)
+
+
+def compiled(function, *arrays):
+    return function.lower(*arrays).compile().as_text()
+
+
+def sharded(case):
+    """The call, and the arrays on their mesh with the cotangent as the call lays its result out."""
+    call = functools.partial(
+        parallel.conv, **case.arguments, mesh=MESH, x_spec=case.x_spec, w_spec=case.w_spec
+    )
+    x, w, b, y = case.arrays()
+    x = jax.device_put(x, NamedSharding(MESH, case.x_spec))
+    w = jax.device_put(w, NamedSharding(MESH, case.w_spec))
+    y = jax.device_put(y, call(x, w, b).sharding)
+    return call, (x, w, b, y)
+
+
+@pytest.mark.parametrize("name", EVEN)
+def test_a_step_permutes_halos_and_sums_once(name):
+    """Forward the halo, in x's gradient the halo back; w's and b's gradients are one reduction."""
+    case = next(case for case in CASES if case.name == name)
+    call, arrays = sharded(case)
+    text = compiled(value_and_gradients(call), *arrays)
+    bytes_each_way = parallel.halo_bytes(
+        *arrays[:2], **case.arguments, mesh=MESH, x_spec=case.x_spec, w_spec=case.w_spec
+    )
+    found = collectives(text)
+    assert permuted_bytes(text) == 2 * bytes_each_way
+    sums = [kind for kind in found if kind != "collective-permute"]
+    # with w's outputs sharded, x's gradient is a second sum
+    assert sums == ["all-reduce"] * (2 if case.w_spec != P() else 1)
+    forward = compiled(jax.jit(call), *arrays[:3])
+    assert set(collectives(forward)) == {"collective-permute"}
+    assert permuted_bytes(forward) == bytes_each_way
+
+
+@pytest.mark.parametrize("name", ["batch", "batch axes", "groups of w"])
+def test_batch_and_groups_are_free(name):
+    """Forward nothing is communicated; a step sums w's gradient, and x's where w is sharded."""
+    case = next(case for case in CASES if case.name == name)
+    call, arrays = sharded(case)
+    assert collectives(compiled(jax.jit(call), *arrays[:3])) == []
+    assert collectives(compiled(value_and_gradients(call), *arrays)) == ["all-reduce"]
+
+
+def test_batch_sharded_groups_do_not_gather_the_batch():
+    """1 < groups < channels, which XLA's partitioner gathers (openxla/xla#47945)."""
+    grouped = case("grouped", (8, 6, 5, 8), (3, 3, 4, 8), P("a"), groups=2, padding=1)
+    call, arrays = sharded(grouped)
+    assert collectives(compiled(value_and_gradients(call), *arrays)) == ["all-reduce"]
+
+
+def test_channels_are_summed_once():
+    """Sharded input channels cost a sum of y; onto sharded outputs, each device gets its part."""
+    arrays = jnp.ones((2, 8, 8)), jnp.ones((3, 8, 8))
+    call = functools.partial(parallel.conv, mesh=MESH, x_spec=P(None, None, "a"))
+    placed = [jax.device_put(a, NamedSharding(MESH, P(None, None, "a"))) for a in arrays]
+    scattered = jax.jit(functools.partial(call, w_spec=P(None, None, "a")))
+    # w's input channels must be where x's are: w, which is small, is moved
+    assert collectives(compiled(scattered, *placed))[-1] == "reduce-scatter"
+    assert collectives(compiled(jax.jit(call), *arrays)) == ["all-reduce"]
+
+
+def test_drifting_windows_send_little_more():
+    """Where the stride does not divide a block each hop sends its longest need's length."""
+    sent = {}
+    for name in ("1d stride drifts", "1d cut", "1d uneven", "2d grouped everything"):
+        drifting = next(case for case in CASES if case.name == name)
+        layout = {"mesh": MESH, "x_spec": drifting.x_spec}
+        arrays = drifting.arrays()[:2]
+        call = jax.jit(functools.partial(parallel.conv, **drifting.arguments, **layout))
+        needed = parallel.halo_bytes(*arrays, **drifting.arguments, **layout)
+        sent[name] = permuted_bytes(compiled(call, *arrays)), needed
+    assert sent == {
+        "1d stride drifts": (192, 144),
+        "1d cut": (304, 240),
+        "1d uneven": (192, 192),
+        "2d grouped everything": (1728, 1152),
+    }
+
+
+def test_uneven_sizes_stay_sharded_inside_a_program():
+    """Between two layers nothing is gathered, though an array at a program's end would be."""
+
+    def network(x, w):
+        for _ in range(2):
+            x = parallel.conv(x, w, mesh=MESH, x_spec=P(None, "a"))
+        return (x**2).sum()
+
+    x = jax.device_put(jnp.ones((2, 32, 8, 4)), NamedSharding(MESH, P(None, "a")))
+    found = collectives(compiled(jax.jit(network), x, jnp.ones((3, 3, 4, 4))))
+    assert set(found) == {"collective-permute", "all-reduce"}
