@@ -27,6 +27,7 @@ FLOORS = {
     "trilinear": 5,
     "padding": 5,
     "filters": 5,
+    "psf": 5,
     "functional": 6,
     "planes": 6,
     "windows": 6,

@@ -1,0 +1,266 @@
+"""Train LeNet on real handwritten digits here and in torch, from the same weights, side by side.
+
+    python examples/lenet_beside_torch.py [folder for the figures]
+
+The digits are scikit-learn's (1,797 of 8x8 pixels, scanned; no download), the network is that of
+LeCun et al., 1998, with its tanh and its averages: two convolutions with biases (6 and 16 maps) and
+three dense layers (120, 84, 10). Here it is a Flax module over `jaxconv.linen`, an epoch is one
+compiled scan with optax inside; in torch it is the usual loop. Both see the same batches in the
+same order. Printed: the losses and how far apart they are, the accuracies on digits that neither
+has seen, and the time of an epoch as a part of torch's.
+
+The digits are shown at 16x16, a pixel as 2x2, and to learn from also moved by half a pixel each
+way: 1,437 digits are few.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import torch
+from _figures import save
+from flax import linen as nn
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+from jaxconv import linen, plots
+from jaxconv.compat.torch import from_torch, to_torch
+
+RATE, MOMENTUM = 0.05, 0.9
+BATCH, EPOCHS = 32, 12
+COMPARED = 100  # steps whose losses are held against each other
+# the dense layer that reads a flattened image: its (channels, *space)
+FLATTENED = {"dense1": (16, 4, 4)}
+
+
+class LeNet(nn.Module):
+    """(batch, 16, 16, 1) -> (batch, 10)."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = jnp.tanh(linen.Conv(6, (5, 5), padding=2, name="conv1")(x))
+        x = nn.avg_pool(x, (2, 2), (2, 2))
+        x = jnp.tanh(linen.Conv(16, (5, 5), padding=2, name="conv2")(x))
+        x = nn.avg_pool(x, (2, 2), (2, 2))
+        x = x.reshape(len(x), -1)  # (batch, 4, 4, 16) -> (batch, 256)
+        x = jnp.tanh(nn.Dense(120, name="dense1")(x))
+        x = jnp.tanh(nn.Dense(84, name="dense2")(x))
+        return nn.Dense(10, name="dense3")(x)
+
+
+class TorchLeNet(torch.nn.Module):
+    """(batch, 1, 16, 16) -> (batch, 10)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = torch.nn.Conv2d(1, 6, 5, padding=2)
+        self.conv2 = torch.nn.Conv2d(6, 16, 5, padding=2)
+        self.dense1 = torch.nn.Linear(256, 120)
+        self.dense2 = torch.nn.Linear(120, 84)
+        self.dense3 = torch.nn.Linear(84, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.nn.functional.avg_pool2d(torch.tanh(self.conv1(x)), 2)
+        x = torch.nn.functional.avg_pool2d(torch.tanh(self.conv2(x)), 2)
+        x = torch.tanh(self.dense1(x.flatten(1)))
+        return self.dense3(torch.tanh(self.dense2(x)))
+
+
+def digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Images (n, 16, 16, 1) from 0 to 1 and labels: 1,437 to learn from, then 360 to be asked.
+
+    Of those to learn from the nine shifts by -1, 0 or 1 follow each other, each of all digits.
+    """
+    found: Any = load_digits()
+    images = (found.images / 16).astype(np.float32).repeat(2, axis=1).repeat(2, axis=2)
+    x, x_test, y, y_test = train_test_split(
+        images,
+        found.target.astype(np.int32),
+        test_size=360,
+        random_state=0,
+        stratify=found.target,
+    )
+    framed = np.pad(x, ((0, 0), (1, 1), (1, 1)))
+    moved = [framed[:, i : i + 16, j : j + 16] for i in range(3) for j in range(3)]
+    return np.concatenate(moved)[..., None], np.tile(y, 9), x_test[..., None], y_test
+
+
+def batches(count: int, epochs: int) -> np.ndarray:
+    """Which images each step sees, (epochs, steps, BATCH): every digit once an epoch, moved anyhow.
+
+    What does not fill a batch waits for another epoch.
+    """
+    rng = np.random.default_rng(0)
+    own = count // 9
+    seen = own // BATCH * BATCH
+    order = [rng.permutation(own)[:seen] + own * rng.integers(0, 9, seen) for _ in range(epochs)]
+    return np.stack(order).reshape(epochs, -1, BATCH)
+
+
+def epoch_here() -> tuple[optax.GradientTransformation, Callable[..., Any]]:
+    """The optimiser, and an epoch as one compiled scan: its carry is (params, state)."""
+    model, optimizer = LeNet(), optax.sgd(RATE, momentum=MOMENTUM)
+
+    def loss_of(params: Any, x: jax.Array, y: jax.Array) -> jax.Array:
+        logits: Any = model.apply({"params": params}, x)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+
+    @jax.jit
+    def epoch(carry: Any, x: jax.Array, y: jax.Array, order: jax.Array) -> Any:
+        def step(carry: Any, batch: jax.Array) -> Any:
+            params, state = carry
+            loss, gradient = jax.value_and_grad(loss_of)(params, x[batch], y[batch])
+            updates, state = optimizer.update(gradient, state, params)
+            return (optax.apply_updates(params, updates), state), loss
+
+        return jax.lax.scan(step, carry, order)
+
+    return optimizer, epoch
+
+
+def epoch_in_torch(
+    model: TorchLeNet, optimizer: torch.optim.Optimizer, x: Any, y: Any, order: Any
+) -> list[torch.Tensor]:
+    losses = []
+    for batch in order:
+        loss = torch.nn.functional.cross_entropy(model(x[batch]), y[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+    return losses
+
+
+def train_here(start: Any, x: np.ndarray, y: np.ndarray, order: np.ndarray) -> tuple[Any, Any]:
+    """The trained parameters and the loss of every step."""
+    optimizer, epoch = epoch_here()
+    params = jax.tree.map(jnp.asarray, start)
+    carry, losses = (params, optimizer.init(params)), []
+    for each in order:
+        carry, found = epoch(carry, jnp.asarray(x), jnp.asarray(y), jnp.asarray(each))
+        losses.append(found)
+    return carry[0], np.concatenate(losses)
+
+
+def train_in_torch(
+    start: Any, x: np.ndarray, y: np.ndarray, order: np.ndarray
+) -> tuple[TorchLeNet, np.ndarray]:
+    """The trained model and the loss of every step."""
+    model = TorchLeNet()
+    model.load_state_dict(to_torch(start, flattened=FLATTENED))
+    optimizer = torch.optim.SGD(model.parameters(), lr=RATE, momentum=MOMENTUM)
+    inputs = channels_first(x)
+    labels = torch.from_numpy(y.astype(np.int64))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # on images this small several only wait for each other
+    found = [
+        epoch_in_torch(model, optimizer, inputs, labels, torch.from_numpy(each)) for each in order
+    ]
+    torch.set_num_threads(threads)
+    return model, np.array([float(loss) for losses in found for loss in losses], np.float32)
+
+
+def channels_first(x: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(x, -1, 1)))
+
+
+def logits_here(params: Any, x: np.ndarray) -> np.ndarray:
+    return np.asarray(LeNet().apply({"params": params}, jnp.asarray(x)))
+
+
+def logits_in_torch(model: TorchLeNet, x: np.ndarray) -> np.ndarray:
+    with torch.no_grad():
+        return model(channels_first(x)).numpy()
+
+
+def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
+    return float((logits.argmax(axis=1) == labels).mean())
+
+
+def initial() -> Any:
+    """Torch's own random start, in our layout."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return from_torch(TorchLeNet(), flattened=FLATTENED)
+
+
+def part_of_torchs_time(start: Any, x: np.ndarray, y: np.ndarray, order: np.ndarray) -> float:
+    """An epoch here over an epoch in torch: in turns, medians; torch with the better of two ways.
+
+    On images this small torch's threads may only wait for each other, so it is asked with one
+    thread and with as many as it takes by itself.
+    """
+    optimizer, epoch = epoch_here()
+    params = jax.tree.map(jnp.asarray, start)
+    ours = (params, optimizer.init(params)), jnp.asarray(x), jnp.asarray(y)
+    model = TorchLeNet()
+    model.load_state_dict(to_torch(start, flattened=FLATTENED))
+    theirs = torch.optim.SGD(model.parameters(), lr=RATE, momentum=MOMENTUM)
+    inputs, labels = channels_first(x), torch.from_numpy(y.astype(np.int64))
+    threads = torch.get_num_threads()
+    calls: list[Callable[[np.ndarray], Any]] = [
+        lambda each: jax.block_until_ready(epoch(*ours, jnp.asarray(each))),
+        lambda each: epoch_in_torch(model, theirs, inputs, labels, torch.from_numpy(each)),
+        lambda each: epoch_in_torch(model, theirs, inputs, labels, torch.from_numpy(each)),
+    ]
+    times: list[list[float]] = [[], [], []]
+    for each in order:
+        for number, (call, count) in enumerate(zip(calls, (threads, threads, 1), strict=True)):
+            torch.set_num_threads(count)
+            began = time.perf_counter()
+            call(each)
+            times[number].append(time.perf_counter() - began)
+    torch.set_num_threads(threads)
+    # the first of each compiles, or warms up
+    here, *there = (statistics.median(column[1:]) for column in times)
+    return here / min(there)
+
+
+def draw(params: Any, x: np.ndarray, label: int) -> None:
+    """The first layer's kernels, and what they make of one digit."""
+    kernel = np.asarray(params["conv1"]["kernel"])  # (5, 5, 1, 6)
+    save(plots.kernels(kernel, title="LeNet's first layer, trained on digits"), "lenet_kernels")
+    _, seen = LeNet().apply({"params": params}, jnp.asarray(x), capture_intermediates=True)
+    maps = jnp.tanh(seen["intermediates"]["conv1"]["__call__"][0][0])  # (16, 16, 6)
+    shown = np.concatenate([2 * x[0] - 1, maps], axis=-1)
+    labels = [f"a {label}, from -1 to 1", *(f"map {n}" for n in range(maps.shape[-1]))]
+    title = "What the six kernels make of it"
+    save(plots.feature_maps(shown, title=title, labels=labels), "lenet_feature_maps")
+
+
+def main(*, rounds: int = 12) -> dict[str, Any]:
+    x, y, x_test, y_test = digits()
+    order = batches(len(x), EPOCHS)
+    start = initial()
+    params, ours = train_here(start, x, y, order)
+    model, theirs = train_in_torch(start, x, y, order)
+    print(f"{'step':>4}  {'torch':>9}  {'jaxconv':>9}  difference")
+    for step in (1, 2, 5, 10, 20, 50, COMPARED):
+        a, b = theirs[step - 1], ours[step - 1]
+        print(f"{step:4d}  {a:9.6f}  {b:9.6f}  {abs(a - b):.1e}")
+    apart = float(np.abs(ours - theirs)[:COMPARED].max())
+    print(f"furthest apart in {COMPARED} steps: {apart:.1e}")
+    scores = [
+        accuracy(logits, y_test)
+        for logits in (logits_in_torch(model, x_test), logits_here(params, x_test))
+    ]
+    print(f"{EPOCHS} epochs of {order.shape[1]} steps, last losses {theirs[-1]:.4f} {ours[-1]:.4f}")
+    for name, score in zip(("torch", "jaxconv"), scores, strict=True):
+        print(f"{name}: {score:.1%} of {len(y_test)} unseen digits")
+    model.load_state_dict(to_torch(params, flattened=FLATTENED))
+    carried = np.abs(logits_in_torch(model, x_test) - logits_here(params, x_test)).max()
+    print(f"our trained weights in torch's network: outputs {carried:.0e} apart")
+    if rounds:
+        part = part_of_torchs_time(start, x, y, order[:rounds])
+        print(f"an epoch takes {part:.2f} of torch's time")
+    draw(params, x_test[:1], int(y_test[0]))
+    return {"apart": apart, "accuracies": scores, "carried": float(carried)}
+
+
+if __name__ == "__main__":
+    main()
