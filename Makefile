@@ -6,7 +6,7 @@ WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: learn test native bench test-peers check format clean help
+.PHONY: learn test native bench test-large test-tpu test-peers check format clean help
 help:
 	@sed -n '1,3p' Makefile
 
@@ -23,6 +23,17 @@ native: | $(BIN)/python
 # Every number of the README's tables of speed.
 bench: $(VENV)/.bench native
 	$(BIN)/jaxconv bench --json bench.json --plot bench.png
+
+# An image of 40,000 x 40,000, tile by tile: needs 3.2 GB of disk.
+LARGE ?= /tmp/jaxconv-large
+test-large: $(VENV)/.test
+	$(BIN)/python tests/large/tiles.py $(LARGE)
+
+# Compiles for a TPU slice, with no TPU: libtpu needs an environment of its own.
+test-tpu:
+	$(PYTHON) -m venv .venv-tpu
+	.venv-tpu/bin/pip install --quiet --editable . libtpu
+	.venv-tpu/bin/python tests/tpu/check.py
 
 # Every case of SciPy's own tests against jaxconv.compat.scipy, about half an hour on two cores;
 # `make test` runs a sample.
@@ -48,4 +59,4 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 clean:
-	rm -rf $(VENV) build dist learned bench.json bench.png .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-tpu build dist learned bench.json bench.png .pytest_cache .ruff_cache

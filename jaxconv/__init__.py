@@ -9,7 +9,7 @@ Channels last: x (*batch, *space, in), w (*kernel, in // groups, out), y (*batch
 | `unfold`, `fold` | windows as columns, and back |
 | `causal_conv1d` | a sequence that arrives in pieces |
 | `pad`, `unpad` | boundary extension and its adjoint |
-| `jaxconv.filters` | Sobel, Gaussian, Gabor, ... |
+| `jaxconv.filters`, `jaxconv.psf` | Sobel, Gaussian, Gabor, ...; motion, defocus and Airy blurs |
 | `output_size`, `input_size`, `receptive_field` | sizes both ways, and what an output sees |
 | `jaxconv.dense`, `jaxconv.matrix` | from a dense layer to a kernel; any convolution as a matrix |
 | `jaxconv.influence`, `jaxconv.reach`, `jaxconv.equivariance` | of any JAX function |
