@@ -32,7 +32,35 @@ OFFERED = [
 ]
 
 
-@pytest.mark.parametrize(("method", "contraction"), OFFERED)
+# Those that serve alone in all contractions; the others have values and vmap of their own, and
+# their derivatives are these methods'.
+EVERYWHERE = ("lax", "loops", "taps", "fft")
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_methods_of_some_problems_match_the_reference(case):
+    """Values, and vmap over both operands, of each method and contraction: one program."""
+    others = [(m, c) for m, c in OFFERED if m not in EVERYWHERE]
+    arrays = case.arrays()
+
+    @jit
+    def everything(arrays):
+        found = []
+        for method, contraction in others:
+            a, b = (arrays[name] for name in OPERANDS[contraction])
+            numerics = {"dtype": "float32", "method": method, "precision": HIGHEST}
+            f = functools.partial(contract, contraction, spec=case.spec, **numerics)
+            found.append((f(a, b), jax.vmap(f)(jnp.stack([a, -a]), jnp.stack([b, 2 * b]))))
+        return found
+
+    for (_, contraction), (value, mapped) in zip(others, everything(arrays), strict=True):
+        a, b = (arrays[name] for name in OPERANDS[contraction])
+        cases.assert_matches(value, contraction, a, b, case.spec)
+        cases.assert_matches(mapped[0], contraction, a, b, case.spec)
+        cases.assert_matches(mapped[1], contraction, -a, 2 * b, case.spec)
+
+
+@pytest.mark.parametrize(("method", "contraction"), [(m, c) for m, c in OFFERED if m in EVERYWHERE])
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_matches_the_reference_under_every_transform(case, method, contraction):
     """Value, jvp, vjp, vmap over both operands, second order under remat and scan: one program."""
