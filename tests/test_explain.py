@@ -37,7 +37,7 @@ def test_rows_of_a_gradient():
     [_, kernel, _] = explain(jax.grad(loss, (0, 1)), X, W, platform="cpu")
     assert kernel[:5] == ("", "lax", "kernel", f"{x} * {y} -> {w}", cut)
     assert kernel.method != "lax"
-    assert kernel.reason == "expected to be the fastest on a CPU"
+    assert kernel.reason.endswith("on a CPU")
 
 
 TABLE = """

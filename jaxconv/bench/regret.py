@@ -113,14 +113,16 @@ def problem(seed: int, index: int) -> tuple[Problem, dict[str, np.ndarray]]:
     return found, {name: arrays[name] for name in OPERANDS[contraction]}
 
 
-def measure(problem: Problem, arrays: Mapping[str, np.ndarray]) -> Row:
+def measure(
+    problem: Problem, arrays: Mapping[str, np.ndarray], methods: Sequence[str] = CANDIDATES
+) -> Row:
     """Time every method that serves a problem, and say which one "auto" takes."""
     operands = [jnp.asarray(a) for a in arrays.values()]
     expected = {"result": _exact(problem, *arrays.values())}
     calls: dict[str, Callable[[], Any]] = {}
     skipped: dict[str, str] = {}
     compiling: dict[str, float] = {}
-    for method in CANDIDATES:
+    for method in methods:
         reason = refusal(problem, method)
         if reason is not None:
             skipped[method] = reason
