@@ -34,9 +34,8 @@ def main(path: Path) -> None:
         }
         for contraction, names in OPERANDS.items():
             operands = {name: arrays[name] for name in names}
-            problem = Problem.of(
-                contraction, *operands.values(), layer.spec, dtype=jnp.float32, platform="cpu"
-            )
+            a, b = operands.values()
+            problem = Problem.of(contraction, a, b, layer.spec, dtype=jnp.float32, platform="cpu")
             measured = regret.measure(problem, operands, METHODS)
             found.append({"seed": -1, "index": index, "layer": layer.name} | measured)
         regret.save(path, machine({"xla": peers.cores()}), found)
