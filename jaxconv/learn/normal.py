@@ -93,7 +93,10 @@ def _solve_in_double(geometry: Geometry, xs: Any, ys: Any, ridge: Any) -> Answer
         window, left = embedded(x.astype(jnp.float64), spec, geometry.padding_mode)
         windows.append(window)
         specs.append(left)
-    ys = [y.astype(jnp.float64).reshape(-1, *y.shape[-s.rank - 1 :]) for y, s in zip(ys, specs)]  # noqa: B905
+    ys = [
+        y.astype(jnp.float64).reshape(-1, *y.shape[-s.rank - 1 :])
+        for y, s in zip(ys, specs, strict=True)
+    ]
     x_mean, y_mean = jnp.zeros(windows[0].shape[-1]), jnp.zeros(ys[0].shape[-1])
     if geometry.bias:
         y_mean = _mean(ys)
