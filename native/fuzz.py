@@ -20,6 +20,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+# after the path that they are found on
 import cases  # noqa: E402
 import jaxconv_onednn  # noqa: E402
 

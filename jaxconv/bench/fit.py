@@ -98,7 +98,7 @@ def written(rows: Sequence[Row], machine: Mapping[str, Any]) -> str:
     lines = [
         '"""Constants of `jaxconv.costs`: seconds a unit of each term, by method and contraction.',
         "",
-        f"Fitted by `python -m jaxconv.bench.fit` to {len(rows)} random problems in float32",
+        f"Fitted by `python -m jaxconv.bench.fit` to {len(rows)} problems in float32",
         f"({machine['cores']} cores, {' '.join(machine['cpu_flags'])}, {machine['date']},",
         f"jax {versions['jax']}).",
         '"""',
