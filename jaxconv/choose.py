@@ -16,7 +16,7 @@ PARTITIONED = "XLA partitions the program over several devices"
 # Explicit loops are the definition made runnable: never what the rules take.
 CANDIDATES = tuple(name for name in METHODS if name != "loops")
 # What is taken unless another method is expected to take less than this part of its time: the first
-# that serves. Picked by hand among 0.5 to 0.9, by the regret on the very problems that the constants
+# that serves. Picked by hand among 0.5 to 0.9, by the regret on the very problems that the costs
 # were fitted to (2 cores of AVX-512 x86, jax 0.10.2, 2026-11): no script chooses them yet.
 DEFAULTS = {"onednn": 0.75, "lax": 0.9}
 # Entries of the kernel from which spectra are taken: below it they could gain little, and their
