@@ -46,7 +46,7 @@ def generate(path: Path, size: int) -> None:
 
 def in_memory(x: np.ndarray, method: str) -> tuple[np.ndarray, float]:
     """The same program on an extended plane, and the median of its seconds."""
-    rule = program.Rule(2, (1, 1), (1, 1), 1, False, method, None, None, False, "uint8")
+    rule = program.Rule(2, (1, 1), (1, 1), 1, False, method, None, False, "uint8")
     valid = np.array([n - k + 1 for n, k in zip(x.shape, KERNEL.shape, strict=True)], np.int32)
     numbers = np.array([255, 0, 1, 255], np.float32)
     operands = KERNEL[..., None, None], np.zeros(1, np.float32), numbers, valid
