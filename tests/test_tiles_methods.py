@@ -20,7 +20,7 @@ MODES = ("zeros", "reflect", "symmetric", "replicate", "circular")
 
 def problem(x, w, mode="zeros", **geometry):
     spec = normalise("test", x, w, **geometry)
-    return choice.problem_of(spec, mode, w[-2:])._replace(platform="cpu")
+    return choice.problem_of(spec, mode, w)._replace(platform="cpu")
 
 
 # x, w, geometry: last rows shorter than a vector and not; blocks of channels that are full and not;

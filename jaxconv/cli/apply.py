@@ -168,9 +168,10 @@ def filtered(x: np.ndarray, kernel: Kernel, *, mode: str, cut: bool) -> np.ndarr
         raise ValueError(f"a {h}x{w} kernel is larger than the {x.shape[0]}x{x.shape[1]} image")
     planes = [x] if x.ndim == 2 else [x[..., n] for n in range(3)]
     done, size = [], "valid" if cut else "same"
-    spec = normalise("apply", (*x.shape[:2], 1), (h, w, 1, 1), padding=size)
+    shape = (h, w, 1, 1)
+    spec = normalise("apply", (*x.shape[:2], 1), shape, padding=size)
     # the method of `--tile`, so that the file is the same with it and without
-    method = choose(problem_of(spec, mode, (1, 1))).method
+    method = choose(problem_of(spec, mode, shape)).method
     for n, plane in enumerate(planes):
         own = n if len(kernel.planes) == 3 else 0
         y = correlate(

@@ -9,6 +9,7 @@ on CPUs cuts its sums by the size of the array.
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -29,28 +30,28 @@ SEAMLESS = ("taps", "onednn")
 DIRECT = 21 * 21
 
 
-def problem_of(spec: ConvSpec, padding_mode: str, channels: tuple[int, int]) -> Problem:
+def problem_of(spec: ConvSpec, padding_mode: str, kernel: Sequence[int]) -> Problem:
     """Return the problem that filtering the whole in memory is, as `jaxconv.conv` meets it.
 
     Args:
         spec: the geometry of the whole.
         padding_mode: what lies outside; all but zeros is put around the image before.
-        channels: those of the kernel, in // groups and out.
+        kernel: the kernel's shape, (*kernel, in // groups, out).
     """
     if padding_mode != "zeros":
         sizes = tuple(n + sum(pads) for n, pads in zip(spec.input_size, spec.padding, strict=True))
         spec = dataclasses.replace(spec, input_size=sizes, padding=((0, 0),) * spec.rank)
-    inputs, outputs = channels
-    if one_a_channel(spec.groups, channels):
+    inputs, outputs = kernel[-2:]
+    if one_a_channel(spec.groups, kernel):
         spec, outputs = dataclasses.replace(spec, groups=1), 1
     x = jax.ShapeDtypeStruct((*spec.input_size, inputs * spec.groups), jnp.float32)
     w = jax.ShapeDtypeStruct((*spec.kernel_size, inputs, outputs), jnp.float32)
     return Problem.of("output", x, w, spec, dtype=jnp.float32, platform=jax.default_backend())
 
 
-def one_a_channel(groups: int, channels: tuple[int, int]) -> bool:
+def one_a_channel(groups: int, kernel: Sequence[int]) -> bool:
     """Whether every channel has one kernel of its own: those are filtered plane by plane."""
-    return channels[0] == 1 and groups == channels[1] > 1
+    return kernel[-2] == 1 and groups == kernel[-1] > 1
 
 
 def choose(problem: Problem, method: str = "auto", policy: Policy | None = None) -> Choice:
@@ -64,8 +65,9 @@ def choose(problem: Problem, method: str = "auto", policy: Policy | None = None)
     Example:
         >>> from jaxconv.spec import normalise
         >>> for size in (9, 51):
-        ...     spec = normalise("example", (4000, 4000, 1), (size, size, 1, 1))
-        ...     problem = problem_of(spec, "zeros", (1, 1))._replace(platform="cpu")
+        ...     kernel = (size, size, 1, 1)
+        ...     spec = normalise("example", (4000, 4000, 1), kernel)
+        ...     problem = problem_of(spec, "zeros", kernel)._replace(platform="cpu")
         ...     choose(problem).method
         'taps'
         'fft'

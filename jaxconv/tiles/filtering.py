@@ -165,7 +165,7 @@ def apply_tiled(
     tile = per_dimension("apply_tiled", "tile", tile, spec.rank, minimum=1)
     tile = tuple(map(min, tile, spec.output_size))
     rasters.check_target(target, spec.rank)
-    problem = choice.problem_of(spec, padding_mode, w.shape[-2:])
+    problem = choice.problem_of(spec, padding_mode, w.shape)
     method = check_method("apply_tiled", method)
     chosen = choice.choose(problem, method, check_policy("apply_tiled", policy))
     rule = program.Rule(

@@ -128,7 +128,7 @@ def _filtered(x: jax.Array, w: jax.Array, rule: Rule) -> jax.Array:
         method=rule.method,
         precision=rule.precision,
     )
-    if one_a_channel(rule.groups, w.shape[-2:]):
+    if one_a_channel(rule.groups, w.shape):
         # plane by plane, which every method is fast at
         return jnp.concatenate(
             [call(x[..., n : n + 1], w[..., n : n + 1]) for n in range(rule.groups)], axis=-1
