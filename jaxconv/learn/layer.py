@@ -191,17 +191,22 @@ def _crop_size(crop: Any, specs: tuple[ConvSpec, ...]) -> tuple[int, ...] | None
 def _settings(start: jax.Array, pairs: Pairs, key: jax.Array, task: _Task) -> dict[str, Any]:
     """What a checkpoint has to be resumed with, but for what its program tells."""
     spec = task.specs[0]
-    geometry = {
+    settings = {
         "kernel_size": spec.kernel_size,
         "stride": spec.stride,
         "padding": ", ".join(sorted({str(each.padding) for each in task.specs})),
         "dilation": spec.dilation,
         "groups": spec.groups,
         "padding_mode": task.padding_mode,
+        "crop": task.crop or "none",
+        "crops": task.crops,
+        "bias": task.bias,
+        "key": digest(key),
+        "x": _told(pairs.xs),
+        "y": _told(pairs.ys),
+        "start": digest(start),
     }
-    crops = {"crop": task.crop, "crops": task.crops, "key": digest(key)} if task.crop else {}
-    data = {"x": _told(pairs.xs), "y": _told(pairs.ys), "start": digest(start), "bias": task.bias}
-    return {name: str(value) for name, value in {**geometry, **crops, **data}.items()}
+    return {name: str(value) for name, value in settings.items()}
 
 
 def _told(images: tuple[jax.Array, ...]) -> str:
