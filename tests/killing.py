@@ -55,6 +55,7 @@ def fork(kind: str, folder: Path, checkpoints: Checkpoints | None) -> int:
     pid = os.fork()
     if pid == 0:
         code = 1
+        jax.config.update("jax_disable_most_optimizations", True)  # most of the time is LLVM's
         try:
             child(kind, folder, checkpoints)
             code = 0

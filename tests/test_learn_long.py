@@ -15,6 +15,7 @@ import pytest
 from jaxconv.learn import Checkpoints, checkpoints, fit_conv, fit_kernel, recover_kernel
 from jaxconv.learn.segments import run_segments
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 X = np.random.default_rng(0).normal(size=(9, 10)).astype(np.float32)
 Y = X[:-1, :-1] - X[1:, 1:]
 ADAM = optax.adam(0.1)
