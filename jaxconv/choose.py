@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from jaxconv.constants import MARGINS
 from jaxconv.costs import seconds
 from jaxconv.methods import CALLS_OUT, METHODS, REFUSES
 from jaxconv.policy import Policy, Problem
@@ -15,10 +16,6 @@ EXPORTED = "the program is for other processes too"
 PARTITIONED = "XLA partitions the program over several devices"
 # Explicit loops are the definition made runnable: never what the rules take.
 CANDIDATES = tuple(name for name in METHODS if name != "loops")
-# What is taken unless another method is expected to take less than this part of its time: the first
-# that serves. Picked by hand among 0.5 to 0.9, by the regret on the very problems that the costs
-# were fitted to (2 cores of AVX-512 x86, jax 0.10.2, 2026-11): no script chooses them yet.
-DEFAULTS = {"onednn": 0.75, "lax": 0.9}
 # Entries of the kernel from which spectra are taken: below it they could gain little, and their
 # errors are on the scale of whole arrays, where sums have exact zeros.
 ENTRIES_FOR_FFT = 64
@@ -117,14 +114,33 @@ def _by_rule(problem: Problem, alone: str | None) -> Choice:
             method = "products" if problem.contraction == "kernel" else "taps"
             return Choice(method, f"{PARTITIONED}, and lax's grouped ones gather the batch")
         return Choice("lax", PARTITIONED)
-    small = math.prod(problem.spec.kernel_size) < ENTRIES_FOR_FFT
     expected = {
         method: seconds(method, problem)
         for method in CANDIDATES
-        if refusal(problem, method, alone) is None and not (method == "fft" and small)
+        if refusal(problem, method, alone) is None and worth_expecting(method, problem)
     }
+    fastest, usual = decide(expected, MARGINS)
+    if fastest == usual:
+        return Choice(usual, "nothing is expected to be clearly faster on a CPU")
+    return Choice(fastest, "expected to be the fastest on a CPU")
+
+
+def worth_expecting(method: str, problem: Problem) -> bool:
+    """Whether a method's expected time counts: spectra are for large kernels."""
+    return method != "fft" or math.prod(problem.spec.kernel_size) >= ENTRIES_FOR_FFT
+
+
+def decide(expected: Mapping[str, float], margins: Mapping[str, float]) -> tuple[str, str]:
+    """Return the method to take, and the one that is usual.
+
+    The usual one is the first of `margins` that serves; another is taken if it is expected to need
+    less than that margin of its time.
+
+    Args:
+        expected: seconds by method.
+        margins: the usual methods.
+    """
     fastest = min(expected, key=lambda method: expected[method])
-    usual = next(method for method in DEFAULTS if method in expected)
-    if expected[fastest] < DEFAULTS[usual] * expected[usual]:
-        return Choice(fastest, "expected to be the fastest on a CPU")
-    return Choice(usual, "nothing is expected to be clearly faster on a CPU")
+    usual = next(method for method in margins if method in expected)
+    ahead = expected[fastest] < margins[usual] * expected[usual]
+    return (fastest if ahead else usual), usual

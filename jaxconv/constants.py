@@ -9,6 +9,8 @@ jax 0.10.2).
 
 from collections.abc import Mapping
 
+MARGINS: Mapping[str, float] = {"onednn": 0.75, "lax": 0.9}
+
 CONSTANTS: Mapping[tuple[str, str], Mapping[str, float]] = {
     ("fft", "output"): {
         "call": 5.5e-05,

@@ -177,6 +177,9 @@ def _onednn(problem: Problem) -> dict[str, float]:
         "plane": common["x"] + common["y"] if g * i * o == 1 else 0.0,
         "plane work": work if g * i * o == 1 else 0.0,
         "strided": work if strides > 1 and problem.contraction == "input" else 0.0,
+        "line work": work if spec.rank == 1 and g == 1 else 0.0,
+        "multiplied work": work if g > 1 and i == 1 < o else 0.0,
+        "rows": common["y"] / spec.output_size[-1],
     }
 
 

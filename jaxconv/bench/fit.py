@@ -3,9 +3,14 @@
     jaxconv bench --suite regret --count 300 --seed 1 --json train.json
     python -m jaxconv.bench.fit train.json > jaxconv/constants.py
 
-Each method's constants minimise sum of rho(log(predicted / measured)) over the measured problems,
-rho being the soft absolute value, which forgives the few times that other work on the machine
-disturbed. Constants are positive; a term that would not be missed is left out.
+Several files are put together. Each method's constants minimise the sum of
+rho(log(predicted / measured)) over the measured problems, rho being the soft absolute value, which
+forgives the few times that other work on the machine disturbed. Constants are positive; a term that
+would not be missed is left out.
+
+The margins of `jaxconv.choose.decide` are those of least mean log(regret), where every problem's
+times are predicted by constants fitted to other problems (five folds): lax's without the plugin,
+then oneDNN's with it.
 """
 
 import argparse
@@ -17,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxconv.choose import decide, worth_expecting
 from jaxconv.costs import terms
 from jaxconv.policy import Problem
 from jaxconv.spec import ConvSpec
@@ -24,6 +30,8 @@ from jaxconv.spec import ConvSpec
 Row = Mapping[str, Any]
 # A term stays if without it the mean error of the logarithms grows by more than this.
 MISSED = 0.004
+FOLDS = 5
+MARGINS_TRIED = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5)
 
 
 def problem(row: Row) -> Problem:
@@ -92,19 +100,78 @@ def constants(rows: Sequence[Row]) -> dict[tuple[str, str], dict[str, float]]:
     return found
 
 
+def predicted(rows: Sequence[Row]) -> list[dict[str, float]]:
+    """Return each row's expected times by method, from constants fitted to other rows."""
+    found: list[dict[str, float]] = [{} for _ in rows]
+    for fold in range(FOLDS):
+        fitted = constants([row for k, row in enumerate(rows) if k % FOLDS != fold])
+        for k in range(fold, len(rows), FOLDS):
+            row, at = rows[k], problem(rows[k])
+            found[k] = {
+                method: sum(value * terms(method, at)[name] for name, value in of.items())
+                for (method, contraction), of in fitted.items()
+                if contraction == row["contraction"] and _time(row, method) is not None
+            }
+    return found
+
+
+def regrets(
+    rows: Sequence[Row],
+    expected: Sequence[Mapping[str, float]],
+    margins: Mapping[str, float],
+    without: Sequence[str] = (),
+) -> list[float]:
+    """Return time of the method that is decided for over time of the fastest, row by row."""
+    found = []
+    for row, times in zip(rows, expected, strict=True):
+        serving = {method: t for method, t in times.items() if method not in without}
+        at = problem(row)
+        worth = {method: t for method, t in serving.items() if worth_expecting(method, at)}
+        taken, _ = decide(worth, margins)
+        measured = {method: (row["once"] | row["times"])[method] for method in serving}
+        found.append(measured[taken] / min(measured.values()))
+    return found
+
+
+def margins(rows: Sequence[Row], expected: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the usual methods with the margins of least mean log(regret)."""
+    best: dict[str, float] = {}
+    for usual, without in (("lax", ("onednn",)), ("onednn", ())):
+        tried = [{usual: margin} | best for margin in MARGINS_TRIED]
+        best = min(tried, key=lambda m: np.log(regrets(rows, expected, m, without)).mean())
+    return best
+
+
 def written(rows: Sequence[Row], machine: Mapping[str, Any]) -> str:
     """Return the text of `jaxconv/constants.py`."""
     versions = machine["versions"]
+    layers = sum("layer" in row for row in rows)
+    expected = predicted(rows)
+    chosen = margins(rows, expected)
+    quantiles = [
+        f"{np.median(of):.2f} and {np.quantile(of, 0.95):.2f} {which} the plugin"
+        for which, of in (
+            ("with", regrets(rows, expected, chosen)),
+            ("without", regrets(rows, expected, chosen, ("onednn",))),
+        )
+    ]
     lines = [
-        '"""Constants of `jaxconv.costs`: seconds a unit of each term, by method and contraction.',
+        '"""Constants of `jaxconv.costs` and margins of `jaxconv.choose`, fitted to measurements.',
         "",
-        f"Fitted by `python -m jaxconv.bench.fit` to {len(rows)} problems in float32",
+        f"Written by `python -m jaxconv.bench.fit` from {len(rows)} problems in float32,",
+        f"{layers} of them layers of networks, the others random",
         f"({machine['cores']} cores, {' '.join(machine['cpu_flags'])}, {machine['date']},",
-        f"jax {versions['jax']}).",
+        f"jax {versions['jax']}). Regret of problems that were left out of the fit in turn, median",
+        f"and 95th percentile: {' '.join(quantiles[:1])},",
+        f"{quantiles[1]}.",
         '"""',
         "",
         "from collections.abc import Mapping",
         "",
+        "# What is taken unless another is expected to need less than this part of its time.",
+        f"MARGINS: Mapping[str, float] = {json.dumps(chosen)}",
+        "",
+        "# Seconds a unit of each term, by method and contraction.",
         "CONSTANTS: Mapping[tuple[str, str], Mapping[str, float]] = {",
     ]
     for (method, contraction), values in constants(rows).items():

@@ -1,0 +1,59 @@
+"""The script that fits the costs to measured times."""
+
+import json
+
+import numpy as np
+import pytest
+
+from jaxconv.bench import fit, regret
+from jaxconv.costs import terms
+
+TRUE = {
+    "lax": {"call": 2e-5, "work": 3e-10},
+    "onednn": {"call": 8e-5, "dense work": 1e-11, "grouped work": 2e-10, "depthwise work": 5e-11},
+}
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """Problems whose times are known sums of terms, some of them disturbed."""
+    found, draw = [], np.random.default_rng(0)
+    for index in range(0, 90, 3):  # forward ones
+        problem, _ = regret.problem(5, index)
+        times = {
+            method: sum(c * terms(method, problem)[name] for name, c in of.items())
+            for method, of in TRUE.items()
+        }
+        times["lax"] *= 8.0 if index % 30 == 0 else 1.0 + 0.02 * draw.standard_normal()
+        found.append(regret._features(problem) | {"times": times, "once": {}})
+    return found
+
+
+def test_the_constants_behind_the_times_are_found(rows):
+    """What disturbed three of the times moves them little."""
+    found = fit.fit(rows, "lax")
+    for name, constant in TRUE["lax"].items():
+        assert abs(found[name] / constant - 1) < 0.1, name
+    for name, constant in fit.fit(rows, "onednn").items():
+        assert abs(constant / TRUE["onednn"][name] - 1) < 0.02, name
+
+
+def test_a_margin_is_as_wide_as_the_predictions_are_wrong(rows):
+    """Where lax is expected to be ahead by a fifth, and is behind by as much, it is not taken."""
+    measured = [row | {"times": {"lax": 1.25, "onednn": 1.0}} for row in rows]
+    wrong = [{"lax": 0.8, "onednn": 1.0} for _ in rows]
+    assert fit.margins(measured, wrong) == {"onednn": 0.8, "lax": 1.0}
+    assert set(fit.regrets(measured, wrong, {"onednn": 1.0, "lax": 1.0})) == {1.25}
+    assert set(fit.regrets(measured, wrong, {"lax": 1.0}, without=("onednn",))) == {1.0}
+
+
+def test_the_module_that_is_written_holds_constants_and_margins(rows, monkeypatch):
+    monkeypatch.setattr(fit, "FOLDS", 2)
+    machine = {"cores": 2, "cpu_flags": ["avx2"], "date": "2000-01-01", "versions": {"jax": "0"}}
+    text = fit.written(rows[:10], machine)
+    found: dict = {}
+    exec(compile(text, "constants.py", "exec"), found)
+    assert found["CONSTANTS"].keys() == {("lax", "output"), ("onednn", "output")}
+    assert list(found["MARGINS"]) == ["onednn", "lax"]
+    assert "from 10 problems in float32,\n0 of them layers of networks" in found["__doc__"]
+    assert json.dumps(found["MARGINS"]) in text
