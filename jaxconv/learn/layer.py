@@ -1,20 +1,25 @@
 """Learn the kernel of any convolution layer by descent: `fit_conv`."""
 
 import functools
+import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from numbers import Integral
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax
 
 from jaxconv.functional import conv
+from jaxconv.learn.checkpoints import Checkpoints, digest, named_first
 from jaxconv.learn.fit import Fit
 from jaxconv.learn.gram import embedded
 from jaxconv.learn.losses import mean_squared_error
-from jaxconv.learn.pairs import Images, read_pairs
+from jaxconv.learn.pairs import Images, Pairs, read_pairs
+from jaxconv.learn.segments import run_segments
 from jaxconv.learn.state import LearnState, Loss, descend
 from jaxconv.learn.state import init as begin
 from jaxconv.shapes import extent
@@ -33,6 +38,14 @@ class _Task(NamedTuple):
     steps: int
     crop: tuple[int, ...] | None
     crops: int
+    bias: bool
+
+
+class _State(NamedTuple):
+    """What a step hands to the next: the keys of the crops do not hang on how many steps follow."""
+
+    learned: LearnState
+    key: jax.Array
 
 
 def fit_conv(
@@ -53,6 +66,8 @@ def fit_conv(
     loss: Loss = mean_squared_error,
     crop: int | Sequence[int] | None = None,
     crops: int = 1,
+    on_losses: Callable[[int, np.ndarray], None] | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Fit:
     """Learn the kernel of a convolution layer, of any rank, with channels, stride and groups.
 
@@ -80,6 +95,9 @@ def fit_conv(
         crop: positions of y, one integer or one a dimension, in the pieces that a step looks at;
             None for the whole of all images. Memory and time of a step follow it.
         crops: how many pieces a step draws; all from one image, images taken by their size.
+        on_losses: as in `fit_kernel`; leave it and checkpoints out under jit or vmap.
+        checkpoints: as in `fit_kernel`: a run that was killed draws the same crops and ends at the
+            same kernel, bit for bit.
 
     Returns:
         A `Fit`: kernel (*kernel, in // groups, out), bias (out,) or None. With crops, losses are
@@ -87,8 +105,9 @@ def fit_conv(
 
     Raises:
         TypeError: x or y is not floating point, or a number is not an integer.
-        ValueError: shapes and numbers do not make a convolution from x to y, or a crop does not
-            fit into y.
+        ValueError: shapes and numbers do not make a convolution from x to y, a crop does not fit
+            into y, or the checkpoints are another run's.
+        OSError: a checkpoint cannot be written.
 
     Example:
         >>> import jax
@@ -134,8 +153,23 @@ def fit_conv(
         int(steps),
         _crop_size(crop, pairs.specs),
         int(crops),
+        bool(bias),
     )
-    return _whole(start, pairs.xs, pairs.ys, crop_key, task=task, bias=bool(bias))
+    if checkpoints is None and on_losses is None:
+        return _whole(start, pairs.xs, pairs.ys, crop_key, task=task)
+    if checkpoints is not None:
+        own = _settings(start, pairs, crop_key, task)
+        checkpoints = replace(checkpoints, settings=named_first(checkpoints, own))
+    batch = _laid_out(pairs.xs, pairs.ys, task=task)
+    state, losses = run_segments(
+        functools.partial(_step, task=task),
+        _begin(start, crop_key, task),
+        batch,
+        steps=task.steps,
+        checkpoints=checkpoints,
+        on_losses=on_losses,
+    )
+    return _finish(state, losses, batch, task=task)
 
 
 def _crop_size(crop: Any, specs: tuple[ConvSpec, ...]) -> tuple[int, ...] | None:
@@ -154,45 +188,94 @@ def _crop_size(crop: Any, specs: tuple[ConvSpec, ...]) -> tuple[int, ...] | None
     return tuple(size)
 
 
-@functools.partial(jax.jit, static_argnames=("task", "bias"))
-def _whole(start: jax.Array, xs: Any, ys: Any, key: jax.Array, *, task: _Task, bias: bool) -> Fit:
-    images, targets, specs = [], [], []
-    for x, y, spec in zip(xs, ys, task.specs, strict=True):
-        image, left = embedded(x, spec, task.padding_mode)
-        images.append(image)
-        targets.append(y.reshape(-1, *y.shape[-spec.rank - 1 :]))
-        specs.append(left)
+def _settings(start: jax.Array, pairs: Pairs, key: jax.Array, task: _Task) -> dict[str, Any]:
+    """What a checkpoint has to be resumed with, but for what its program tells."""
+    spec = task.specs[0]
+    settings = {
+        "kernel_size": spec.kernel_size,
+        "stride": spec.stride,
+        "padding": ", ".join(sorted({str(each.padding) for each in task.specs})),
+        "dilation": spec.dilation,
+        "groups": spec.groups,
+        "padding_mode": task.padding_mode,
+        "crop": task.crop or "none",
+        "crops": task.crops,
+        "bias": task.bias,
+        "key": digest(key),
+        "x": _told(pairs.xs),
+        "y": _told(pairs.ys),
+        "start": digest(start),
+    }
+    return {name: str(value) for name, value in settings.items()}
 
-    def value(parameters: Any, batch: Batch) -> jax.Array:
-        kernel, shift = parameters
-        geometry = {
-            "stride": specs[0].stride,
-            "dilation": specs[0].dilation,
-            "groups": specs[0].groups,
-        }
-        predictions = [conv(image, kernel, shift, **geometry) for image in batch[0]]
-        return task.loss(_one(predictions), _one(batch[1]))
 
-    def body(state: LearnState, key: jax.Array) -> tuple[LearnState, jax.Array]:
-        batch = (images, targets)
-        if task.crop is not None:
-            batch = _pieces(key, images, targets, specs, task)
-        return descend(state, lambda p: value(p, batch), optimizer=task.optimizer)
+def _told(images: tuple[jax.Array, ...]) -> str:
+    each = [digest(image) for image in images]
+    if len(each) == 1:
+        return each[0]
+    return f"{len(each)} images {hashlib.sha256(' '.join(each).encode()).hexdigest()[:16]}"
 
-    state = begin(
-        start,
-        jnp.zeros(start.shape[-1], start.dtype) if bias else None,
-        optimizer=task.optimizer,
+
+@functools.partial(jax.jit, static_argnames="task")
+def _laid_out(xs: Any, ys: Any, *, task: _Task) -> Batch:
+    """Every image with its margins, cut to what the windows reach, and its target."""
+    images = [
+        embedded(x, spec, task.padding_mode)[0] for x, spec in zip(xs, task.specs, strict=True)
+    ]
+    # (*batch, *space', out) -> (n, *space', out)
+    targets = [
+        y.reshape(-1, *y.shape[-spec.rank - 1 :]) for y, spec in zip(ys, task.specs, strict=True)
+    ]
+    return images, targets
+
+
+def _begin(start: jax.Array, key: jax.Array, task: _Task) -> _State:
+    bias = jnp.zeros(start.shape[-1], start.dtype) if task.bias else None
+    return _State(begin(start, bias, optimizer=task.optimizer), key)
+
+
+def _step(state: _State, batch: Batch, *, task: _Task) -> tuple[_State, jax.Array]:
+    key, own = jax.random.split(state.key)
+    if task.crop is not None:
+        batch = _pieces(own, *batch, task)
+    learned, loss = descend(
+        state.learned, lambda p: _value(p, batch, task), optimizer=task.optimizer
     )
-    state, losses = lax.scan(body, state, jax.random.split(key, task.steps))
-    every = _one(targets)
+    return _State(learned, key), loss
+
+
+def _value(parameters: Any, batch: Batch, task: _Task) -> jax.Array:
+    kernel, shift = parameters
+    spec = task.specs[0]
+    predictions = [
+        conv(image, kernel, shift, stride=spec.stride, dilation=spec.dilation, groups=spec.groups)
+        for image in batch[0]
+    ]
+    return task.loss(_one(predictions), _one(batch[1]))
+
+
+@functools.partial(jax.jit, static_argnames="task")
+def _finish(state: _State, losses: jax.Array, batch: Batch, *, task: _Task) -> Fit:
+    learned, every = state.learned, _one(batch[1])
     return Fit(
-        kernel=state.kernel,
-        bias=state.bias,
+        kernel=learned.kernel,
+        bias=learned.bias,
         losses=losses,
-        final_loss=value((state.kernel, state.bias), (images, targets)),
+        final_loss=_value((learned.kernel, learned.bias), batch, task),
         zero_loss=task.loss(jnp.zeros_like(every), every),
     )
+
+
+@functools.partial(jax.jit, static_argnames="task")
+def _whole(start: jax.Array, xs: Any, ys: Any, key: jax.Array, *, task: _Task) -> Fit:
+    batch = _laid_out(xs, ys, task=task)
+    state, losses = lax.scan(
+        lambda state, _: _step(state, batch, task=task),
+        _begin(start, key, task),
+        None,
+        length=task.steps,
+    )
+    return _finish(state, losses, batch, task=task)
 
 
 def _one(arrays: list[jax.Array]) -> jax.Array:
@@ -206,7 +289,6 @@ def _pieces(
     key: jax.Array,
     images: list[jax.Array],
     targets: list[jax.Array],
-    specs: list[ConvSpec],
     task: _Task,
 ) -> Batch:
     """Random crops of one image and what they reach in its input."""
@@ -215,7 +297,7 @@ def _pieces(
     number = jax.random.categorical(which, jnp.log(sizes))
     branches = [
         functools.partial(_crops, image=image, target=target, spec=spec, task=task)
-        for image, target, spec in zip(images, targets, specs, strict=True)
+        for image, target, spec in zip(images, targets, task.specs, strict=True)
     ]
     x, y = lax.switch(number, branches, where)
     return [x], [y]
