@@ -192,14 +192,8 @@ def _learn(*arguments):
 @pytest.fixture
 def photo(tmp_path):
     path = tmp_path / "photo.png"
-    images.write(path, images.sample("page")[:48, :64])
+    images.write(path, images.sample("page")[:40, :60])
     return path
-
-
-@pytest.fixture
-def undrawn(monkeypatch):
-    """The figures are drawn in test_cli.py."""
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda _, path: path.write_bytes(b""))
 
 
 @pytest.mark.usefixtures("undrawn")
