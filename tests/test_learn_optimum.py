@@ -210,6 +210,16 @@ def test_exact_prints_both_answers(photo, tmp_path):
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_large_kernels_are_no_tables(photo, tmp_path, monkeypatch):
+    monkeypatch.setattr("jaxconv.cli.report.LARGEST_SHOWN", 2)
+    result = _learn("--photo", photo, "--target", "prewitt_y", "--out", tmp_path, "--exact")
+    lines = result.stdout.splitlines()
+    assert "learned: the numbers are in kernel.csv, a picture is in learning.png" in lines
+    assert "exact: the numbers and their standard errors come with --json" in lines
+    assert not any(line.startswith("  ") and line.count(".") > 2 for line in lines[8:])
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_exact_in_json_and_a_shift_on_standard_error(tmp_path):
     x = np.asarray(images.sample("page")[:60, :80])
     images.write(tmp_path / "x.png", x[10:50, 10:70])
