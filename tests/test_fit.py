@@ -29,14 +29,16 @@ def rows():
     return found
 
 
-@pytest.mark.parametrize(("method", "within"), [("lax", 0.15), ("onednn", 0.02)])
+@pytest.mark.parametrize(("method", "within"), [("lax", 0.05), ("onednn", 0.01)])
 def test_the_times_are_predicted(rows, method, within):
-    """What disturbed three of lax's times moves the predictions little."""
+    """Three of lax's thirty times are eight times too long: that moves the predictions little."""
     found = fit.fit(rows, method)
+    errors = []
     for row in rows:
         of = terms(method, fit.problem(row))
         expected, true = (sum(c * of[k] for k, c in each.items()) for each in (found, TRUE[method]))
-        assert abs(expected / true - 1) < within, row
+        errors.append(abs(expected / true - 1))
+    assert np.median(errors) < within
 
 
 def test_a_margin_is_as_wide_as_the_predictions_are_wrong(rows):
