@@ -124,12 +124,13 @@ WRONG_IN_ONEDNN = (
     ("float32", (1, 54, 4), (7, 2, 16), {"groups": 2, "stride": 2, "dilation": 3, "padding": 18}),
     ("bfloat16", (1, 8, 3, 2, 4), (2, 1, 3, 4, 4), {"stride": 3, "padding": (0, 0, 1)}),
     ("bfloat16", (3, 19, 1, 32), (5, 3, 32, 16), {"stride": (3, 2), "padding": (2, 1)}),
+    ("bfloat16", (3, 2, 5, 4, 1), (3, 1, 1, 1, 4), {"padding": (1, 0, 0)}),
 )
 
 
 @pytest.mark.parametrize(("dtype", "x", "w", "arguments"), WRONG_IN_ONEDNN)
 def test_what_onednn_itself_computes_wrongly(dtype, x, w, arguments):
-    """Padding where stride meets dilation; entries of the kernel that see nothing but padding."""
+    """Padding with stride and dilation, or of flat volumes; entries that see only padding."""
     if dtype not in plugin.dtypes():
         pytest.skip(f"oneDNN does not compute in {dtype} on this CPU")
     case = cases.Case("", x, w, arguments)

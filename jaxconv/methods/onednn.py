@@ -125,15 +125,19 @@ def _within_onednn(
     """The spec with the padding that oneDNN takes, and what to pad (or cut) x by before it.
 
     oneDNN takes no negative padding, and its kernels are made for padding below the kernel's
-    extent. Its gradient of the kernel is wrong for some padding where stride meets dilation.
+    extent. Its gradient of the kernel is wrong for some padding where stride meets dilation, and in
+    bfloat16 where a kernel is deeper than its padded volume was.
     """
     pads, outside, sizes = [], [], []
-    for n, k, s, d, (lo, hi) in zip(
-        spec.input_size, spec.kernel_size, spec.stride, spec.dilation, spec.padding, strict=True
+    for dim, (n, k, s, d, (lo, hi)) in enumerate(
+        zip(
+            spec.input_size, spec.kernel_size, spec.stride, spec.dilation, spec.padding, strict=True
+        )
     ):
         most = extent(k, d) - 1
         before, after = min(max(lo, 0), most), min(max(hi, 0), most)
-        wrong = gradient_of_kernel and s > 1 and d > 1
+        deep = spec.rank == 3 and dim == 0 and extent(k, d) > n
+        wrong = gradient_of_kernel and (deep or (s > 1 and d > 1))
         # the second: cut away beyond what is there
         if wrong or n + lo + hi - before - after < 1:
             before = after = 0
