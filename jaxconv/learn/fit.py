@@ -11,10 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
+from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 
 from jaxconv.dtypes import as_array
 from jaxconv.learn.checkpoints import Checkpoints, digest, named_first
 from jaxconv.learn.losses import sum_squared_error
+from jaxconv.learn.places import Place, find_place
 from jaxconv.learn.segments import run_segments
 from jaxconv.learn.state import LearnState, Loss, predict, pure_state, step
 from jaxconv.learn.state import init as begin
@@ -57,7 +59,7 @@ class Fit:
         return int(np.flatnonzero(~astray).max(initial=-1)) + 2
 
 
-@functools.partial(jax.jit, static_argnames=("optimizer", "loss", "length"))
+@functools.partial(jax.jit, static_argnames=("optimizer", "loss", "place", "length"))
 def _run(
     state: LearnState,
     x: jax.Array,
@@ -65,30 +67,59 @@ def _run(
     *,
     optimizer: optax.GradientTransformation,
     loss: Loss,
+    place: Place,
     length: int,
 ) -> tuple[LearnState, jax.Array]:
     def body(state: LearnState, _: None) -> tuple[LearnState, jax.Array]:
-        return step(state, x, y, optimizer=optimizer, loss=loss)
+        return _step(state, x, y, optimizer=optimizer, loss=loss, place=place)
 
     return lax.scan(body, state, None, length=length)
+
+
+def _step(
+    state: LearnState,
+    x: jax.Array,
+    y: jax.Array,
+    *,
+    optimizer: optax.GradientTransformation,
+    loss: Loss,
+    place: Place,
+) -> tuple[LearnState, jax.Array]:
+    y = _cut(y, x, state.kernel)
+    return step(state, x, y, optimizer=optimizer, loss=loss, **place.arguments)
+
+
+def _cut(y: jax.Array, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Without what `Place.put_y` added."""
+    size = (*x.shape[:-2], x.shape[-2] - kernel.shape[0] + 1, x.shape[-1] - kernel.shape[1] + 1)
+    return y[tuple(map(slice, size))]
 
 
 def _begin(start: jax.Array, *, optimizer: optax.GradientTransformation, bias: bool) -> LearnState:
     return begin(start, jnp.zeros((), start.dtype) if bias else None, optimizer=optimizer)
 
 
-@functools.partial(jax.jit, static_argnames="loss")
-def _finish(state: LearnState, losses: jax.Array, x: jax.Array, y: jax.Array, *, loss: Loss) -> Fit:
+@functools.partial(jax.jit, static_argnames=("loss", "place"))
+def _finish(
+    state: LearnState,
+    losses: jax.Array,
+    x: jax.Array,
+    y: jax.Array,
+    *,
+    loss: Loss,
+    place: Place,
+) -> Fit:
+    y = _cut(y, x, state.kernel)
     return Fit(
         kernel=state.kernel,
         bias=state.bias,
         losses=losses,
-        final_loss=loss(predict(x, state.kernel, state.bias), y),
+        final_loss=loss(predict(x, state.kernel, state.bias, **place.arguments), y),
         zero_loss=loss(jnp.zeros_like(y), y),
     )
 
 
-@functools.partial(jax.jit, static_argnames=("optimizer", "loss", "length", "bias"))
+@functools.partial(jax.jit, static_argnames=("optimizer", "loss", "place", "length", "bias"))
 def _whole(
     start: jax.Array,
     x: jax.Array,
@@ -96,13 +127,16 @@ def _whole(
     *,
     optimizer: optax.GradientTransformation,
     loss: Loss,
+    place: Place,
     length: int,
     bias: bool,
 ) -> Fit:
     # one program: on small images calling several would cost more than the steps
     state = _begin(start, optimizer=optimizer, bias=bias)
-    state, losses = _run(state, x, y, optimizer=optimizer, loss=loss, length=length)
-    return _finish(state, losses, x, y, loss=loss)
+    state, losses = _run(
+        state, x, y, optimizer=optimizer, loss=loss, place=place, length=length
+    )
+    return _finish(state, losses, x, y, loss=loss, place=place)
 
 
 def kernel_shape(kernel_size: int | tuple[int, int], *, function: str) -> tuple[int, int]:
@@ -171,6 +205,8 @@ def fit_kernel(
     on_progress: Callable[[int, float], None] | None = None,
     on_losses: Callable[[int, np.ndarray], None] | None = None,
     checkpoints: Checkpoints | None = None,
+    mesh: Mesh | AbstractMesh | None = None,
+    x_spec: PartitionSpec | None = None,
 ) -> Fit:
     """Learn the kernel that turns x into y.
 
@@ -179,9 +215,15 @@ def fit_kernel(
     The run is one compiled scan. With on_progress it is cut into at most 20 equal scans and a
     rest, so that at most two programs are compiled.
 
+    Planes that are sharded over a mesh stay where they are: a step exchanges halos and sums the
+    kernel's gradient and the loss over the devices, nothing else, if the loss is a sum or a mean.
+    The sums are rounded in another order than on one device, and again in another on another
+    number of devices.
+
     Args:
-        x: planes (*batch, H, W), floating point.
-        y: planes (*batch, H - h + 1, W - w + 1), floating point; one kernel serves all planes.
+        x: planes (*batch, H, W), floating point; sharded in any of these dimensions or not.
+        y: planes (*batch, H - h + 1, W - w + 1), floating point; one kernel serves all planes. It
+            is sharded as x is.
         kernel_size: (h, w), or h for a square.
         optimizer: any optax gradient transformation, schedules and line searches included. Reuse
             one object over calls: a new one compiles anew.
@@ -201,9 +243,9 @@ def fit_kernel(
         A `Fit`; ask its `diverged_at` whether to believe it.
 
     Raises:
-        TypeError: x or y is not floating point.
-        ValueError: shapes do not fit, the kernel is larger than x, steps is below 1, or the
-            checkpoints are another run's.
+        TypeError: x or y is not floating point, or mesh or x_spec is none.
+        ValueError: shapes do not fit, the kernel is larger than x, steps is below 1, mesh and
+            x_spec do not fit x, or the checkpoints are another run's.
         OSError: a checkpoint cannot be written.
 
     Example:
@@ -226,38 +268,43 @@ def fit_kernel(
     dtype = jnp.result_type(x, y)
     x, y = x.astype(dtype), y.astype(dtype)
     start = _start(init, key, shape, dtype)
-    if checkpoints is not None or on_losses is not None:
-        if on_progress is not None:
-            raise ValueError(
-                "fit_kernel: on_progress is for runs in one piece; on_losses and checkpoints say "
-                "more, give those alone"
-            )
-        if checkpoints is not None:
-            own = {
-                "kernel_size": list(shape),
-                "x": digest(x),
-                "y": digest(y),
-                "start": digest(start),
-            }
-            checkpoints = replace(checkpoints, settings=named_first(checkpoints, own))
-        state, losses = run_segments(
-            functools.partial(step, optimizer=optimizer, loss=loss),
-            _begin(start, optimizer=optimizer, bias=bias),
-            x,
-            y,
-            steps=steps,
-            checkpoints=checkpoints,
-            on_losses=on_losses,
+    place = find_place("fit_kernel", x, y, mesh, x_spec)
+    if checkpoints is not None:
+        own = {
+            "kernel_size": list(shape),
+            "x": digest(x),
+            "y": digest(y),
+            "start": digest(start),
+        }
+        checkpoints = replace(checkpoints, settings=named_first(checkpoints, own))
+    if on_progress is not None and not (on_losses is None and checkpoints is None):
+        raise ValueError(
+            "fit_kernel: on_progress is for runs in one piece; on_losses and checkpoints say "
+            "more, give those alone"
         )
-        return _finish(state, losses, x, y, loss=loss)
-    if on_progress is None:
-        return _whole(start, x, y, optimizer=optimizer, loss=loss, length=steps, bias=bias)
-    state = _begin(start, optimizer=optimizer, bias=bias)
-    parts, size, done = [], -(-steps // REPORTS), 0
-    while done < steps:
-        length = min(size, steps - done)
-        state, part = _run(state, x, y, optimizer=optimizer, loss=loss, length=length)
-        parts.append(part)
-        done += length
-        on_progress(done, float(part[-1]))
-    return _finish(state, jnp.concatenate(parts), x, y, loss=loss)
+    with place.learning():
+        x, y, start = place.put_x(x), place.put_y(y), place.put_whole(start)
+        how: Any = {"optimizer": optimizer, "loss": loss, "place": place}
+        if on_progress is None and on_losses is None and checkpoints is None:
+            return place.put_back(_whole(start, x, y, length=steps, bias=bias, **how))
+        state = place.put_whole(_begin(start, optimizer=optimizer, bias=bias))
+        if on_progress is None:
+            state, losses = run_segments(
+                functools.partial(_step, **how),
+                state,
+                x,
+                y,
+                steps=steps,
+                checkpoints=checkpoints,
+                on_losses=on_losses,
+            )
+        else:
+            parts, size, done = [], -(-steps // REPORTS), 0
+            while done < steps:
+                length = min(size, steps - done)
+                state, part = _run(state, x, y, length=length, **how)
+                parts.append(part)
+                done += length
+                on_progress(done, float(part[-1]))
+            losses = jnp.concatenate(parts)
+        return place.put_back(_finish(state, losses, x, y, loss=loss, place=place))
