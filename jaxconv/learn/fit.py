@@ -16,8 +16,8 @@ from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 from jaxconv.dtypes import as_array
 from jaxconv.learn.checkpoints import Checkpoints, digest, named_first
 from jaxconv.learn.losses import sum_squared_error
-from jaxconv.learn.places import Place, find_place
-from jaxconv.learn.segments import run_segments
+from jaxconv.learn.places import Place, cut, find_place
+from jaxconv.learn.segments import describe, run_segments
 from jaxconv.learn.state import LearnState, Loss, predict, pure_state, step
 from jaxconv.learn.state import init as begin
 
@@ -85,14 +85,8 @@ def _step(
     loss: Loss,
     place: Place,
 ) -> tuple[LearnState, jax.Array]:
-    y = _cut(y, x, state.kernel)
+    y = cut(y, _output_shape(x, state.kernel.shape))
     return step(state, x, y, optimizer=optimizer, loss=loss, **place.arguments)
-
-
-def _cut(y: jax.Array, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Without what `Place.put_y` added."""
-    size = (*x.shape[:-2], x.shape[-2] - kernel.shape[0] + 1, x.shape[-1] - kernel.shape[1] + 1)
-    return y[tuple(map(slice, size))]
 
 
 def _begin(start: jax.Array, *, optimizer: optax.GradientTransformation, bias: bool) -> LearnState:
@@ -109,7 +103,7 @@ def _finish(
     loss: Loss,
     place: Place,
 ) -> Fit:
-    y = _cut(y, x, state.kernel)
+    y = cut(y, _output_shape(x, state.kernel.shape))
     return Fit(
         kernel=state.kernel,
         bias=state.bias,
@@ -133,9 +127,7 @@ def _whole(
 ) -> Fit:
     # one program: on small images calling several would cost more than the steps
     state = _begin(start, optimizer=optimizer, bias=bias)
-    state, losses = _run(
-        state, x, y, optimizer=optimizer, loss=loss, place=place, length=length
-    )
+    state, losses = _run(state, x, y, optimizer=optimizer, loss=loss, place=place, length=length)
     return _finish(state, losses, x, y, loss=loss, place=place)
 
 
@@ -154,6 +146,10 @@ def kernel_shape(kernel_size: int | tuple[int, int], *, function: str) -> tuple[
     return int(pair[0]), int(pair[1])
 
 
+def _output_shape(x: jax.Array, kernel: tuple[int, ...]) -> tuple[int, ...]:
+    return (*x.shape[:-2], x.shape[-2] - kernel[0] + 1, x.shape[-1] - kernel[1] + 1)
+
+
 def _check(x: jax.Array, y: jax.Array, shape: tuple[int, int], steps: int) -> None:
     for name, array in (("x", x), ("y", y)):
         if not jnp.issubdtype(array.dtype, jnp.floating):
@@ -169,7 +165,7 @@ def _check(x: jax.Array, y: jax.Array, shape: tuple[int, int], steps: int) -> No
         raise ValueError(
             f"fit_kernel: kernel_size {shape} is larger than the planes of x.shape={x.shape}"
         )
-    expected = (*x.shape[:-2], x.shape[-2] - shape[0] + 1, x.shape[-1] - shape[1] + 1)
+    expected = _output_shape(x, shape)
     if y.shape != expected:
         raise ValueError(
             f"fit_kernel: y.shape={y.shape}, but x.shape={x.shape} and kernel_size {shape} "
@@ -237,7 +233,10 @@ def fit_kernel(
         on_losses: called on the host as `on_losses(steps_before, losses)` with the losses of all
             steps in turn, every half second or as often as a step ends.
         checkpoints: where to keep a long run, so that it can be resumed to the same kernel, bit
-            for bit; see `jaxconv.learn.Checkpoints`. Not with on_progress.
+            for bit on as many devices; see `jaxconv.learn.Checkpoints`. Not with on_progress.
+        mesh: as in `jaxconv.parallel.conv`; by default that of x, else of y.
+        x_spec: how x is sharded; by default what x says, else y. It must be given under jit, which
+            does not say on auto axes, and for sizes that the mesh does not divide: those it pads.
 
     Returns:
         A `Fit`; ask its `diverged_at` whether to believe it.
@@ -268,7 +267,8 @@ def fit_kernel(
     dtype = jnp.result_type(x, y)
     x, y = x.astype(dtype), y.astype(dtype)
     start = _start(init, key, shape, dtype)
-    place = find_place("fit_kernel", x, y, mesh, x_spec)
+    place = find_place("fit_kernel", (x,), (y,), mesh, x_spec, channels=False)
+    program = None
     if checkpoints is not None:
         own = {
             "kernel_size": list(shape),
@@ -277,6 +277,8 @@ def fit_kernel(
             "start": digest(start),
         }
         checkpoints = replace(checkpoints, settings=named_first(checkpoints, own))
+        alone = functools.partial(_step, optimizer=optimizer, loss=loss, place=Place())
+        program = describe(alone, _begin(start, optimizer=optimizer, bias=bias), x, y)
     if on_progress is not None and not (on_losses is None and checkpoints is None):
         raise ValueError(
             "fit_kernel: on_progress is for runs in one piece; on_losses and checkpoints say "
@@ -297,6 +299,7 @@ def fit_kernel(
                 steps=steps,
                 checkpoints=checkpoints,
                 on_losses=on_losses,
+                program=program,
             )
         else:
             parts, size, done = [], -(-steps // REPORTS), 0
@@ -307,4 +310,5 @@ def fit_kernel(
                 done += length
                 on_progress(done, float(part[-1]))
             losses = jnp.concatenate(parts)
+        losses = place.put_whole(losses)
         return place.put_back(_finish(state, losses, x, y, loss=loss, place=place))

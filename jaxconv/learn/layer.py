@@ -9,12 +9,15 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
+from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 
+from jaxconv import parallel
 from jaxconv.functional import conv
 from jaxconv.learn.fit import Fit
 from jaxconv.learn.gram import embedded
 from jaxconv.learn.losses import mean_squared_error
 from jaxconv.learn.pairs import Images, read_pairs
+from jaxconv.learn.places import Place, cut, find_place
 from jaxconv.learn.state import LearnState, Loss, descend
 from jaxconv.learn.state import init as begin
 from jaxconv.shapes import extent
@@ -33,6 +36,7 @@ class _Task(NamedTuple):
     steps: int
     crop: tuple[int, ...] | None
     crops: int
+    place: Place
 
 
 def fit_conv(
@@ -53,6 +57,8 @@ def fit_conv(
     loss: Loss = mean_squared_error,
     crop: int | Sequence[int] | None = None,
     crops: int = 1,
+    mesh: Mesh | AbstractMesh | None = None,
+    x_spec: PartitionSpec | None = None,
 ) -> Fit:
     """Learn the kernel of a convolution layer, of any rank, with channels, stride and groups.
 
@@ -62,9 +68,14 @@ def fit_conv(
     for robust losses, constraints (`jaxconv.learn.constraints`) and images too large for one step.
     One compiled scan; under jit, and vmap over images, init and key.
 
+    Images that are sharded over a mesh stay where they are, as in `fit_kernel`: the traffic of a
+    step is that of `jaxconv.parallel.conv` and its gradient in the kernel, and the loss.
+
     Args:
-        x: (*batch, *space, in), floating point; or a list of such images of any sizes.
-        y: (*batch, *space', out), one for each x; the loss sees all images in one.
+        x: (*batch, *space, in), floating point; or a list of such images of any sizes. One image,
+            or one batch, may be sharded, except in its channels.
+        y: (*batch, *space', out), one for each x; the loss sees all images in one. It is sharded
+            as x is.
         kernel_size: one integer a spatial dimension; a bare one is the side of a square.
         stride: as in `jaxconv.conv`.
         padding: as in `jaxconv.conv`.
@@ -78,17 +89,21 @@ def fit_conv(
         bias: whether to learn one constant an output channel; they start at 0.
         loss: `(prediction, target) -> scalar`.
         crop: positions of y, one integer or one a dimension, in the pieces that a step looks at;
-            None for the whole of all images. Memory and time of a step follow it.
+            None for the whole of all images. Memory and time of a step follow it. Not of images
+            that are sharded.
         crops: how many pieces a step draws; all from one image, images taken by their size.
+        mesh: as in `fit_kernel`.
+        x_spec: as in `fit_kernel`.
 
     Returns:
         A `Fit`: kernel (*kernel, in // groups, out), bias (out,) or None. With crops, losses are
         those of the pieces; final_loss and zero_loss are of the whole images.
 
     Raises:
-        TypeError: x or y is not floating point, or a number is not an integer.
-        ValueError: shapes and numbers do not make a convolution from x to y, or a crop does not
-            fit into y.
+        TypeError: x or y is not floating point, a number is not an integer, or mesh or x_spec is
+            none.
+        ValueError: shapes and numbers do not make a convolution from x to y, a crop does not
+            fit into y, mesh and x_spec do not fit x, or a list or crops are of sharded images.
 
     Example:
         >>> import jax
@@ -126,6 +141,12 @@ def fit_conv(
         start = jax.random.normal(start_key, shape, dtype) / jnp.sqrt(fan_in).astype(dtype)
     else:
         start = jnp.asarray(init, dtype)
+    place = find_place("fit_conv", pairs.xs, pairs.ys, mesh, x_spec)
+    if place.mesh is not None and crop is not None:
+        raise ValueError(
+            f"fit_conv: crop={crop!r} is for images on one device; these are sharded, so leave it "
+            "out: a device looks at its own part"
+        )
     task = _Task(
         pairs.specs,
         padding_mode,
@@ -134,8 +155,13 @@ def fit_conv(
         int(steps),
         _crop_size(crop, pairs.specs),
         int(crops),
+        place,
     )
-    return _whole(start, pairs.xs, pairs.ys, crop_key, task=task, bias=bool(bias))
+    with place.learning():
+        start, crop_key = place.put_whole((start, crop_key))
+        xs, ys = map(place.put_x, pairs.xs), map(place.put_y, pairs.ys)
+        fit = _whole(start, tuple(xs), tuple(ys), crop_key, task=task, bias=bool(bias))
+        return place.put_back(fit)
 
 
 def _crop_size(crop: Any, specs: tuple[ConvSpec, ...]) -> tuple[int, ...] | None:
@@ -158,19 +184,28 @@ def _crop_size(crop: Any, specs: tuple[ConvSpec, ...]) -> tuple[int, ...] | None
 def _whole(start: jax.Array, xs: Any, ys: Any, key: jax.Array, *, task: _Task, bias: bool) -> Fit:
     images, targets, specs = [], [], []
     for x, y, spec in zip(xs, ys, task.specs, strict=True):
-        image, left = embedded(x, spec, task.padding_mode)
-        images.append(image)
+        if task.place.mesh is None:
+            x, left = embedded(x, spec, task.padding_mode)
+        else:
+            left = spec  # each device pads its own part
+            y = cut(y, (*x.shape[: -spec.rank - 1], *spec.output_size))
+        images.append(x)
         targets.append(y.reshape(-1, *y.shape[-spec.rank - 1 :]))
         specs.append(left)
 
     def value(parameters: Any, batch: Batch) -> jax.Array:
         kernel, shift = parameters
-        geometry = {
+        geometry: dict[str, Any] = {
             "stride": specs[0].stride,
             "dilation": specs[0].dilation,
             "groups": specs[0].groups,
         }
-        predictions = [conv(image, kernel, shift, **geometry) for image in batch[0]]
+        if task.place.mesh is None:
+            predictions = [conv(image, kernel, shift, **geometry) for image in batch[0]]
+        else:
+            geometry |= {"padding": specs[0].padding, "padding_mode": task.padding_mode}
+            y = parallel.conv(batch[0][0], kernel, shift, **geometry, **task.place.arguments)
+            predictions = [y.reshape(batch[1][0].shape)]
         return task.loss(_one(predictions), _one(batch[1]))
 
     def body(state: LearnState, key: jax.Array) -> tuple[LearnState, jax.Array]:

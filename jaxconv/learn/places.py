@@ -6,6 +6,7 @@ read from x before anything is traced, and is static from then on.
 
 import contextlib
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -50,12 +51,12 @@ class Place:
 
     def put_x(self, x: jax.Array) -> jax.Array:
         """Put x on the mesh; whole along a size that the mesh does not divide."""
-        entries: Any = (a if n % self._parts(a) == 0 else () for n, a in self._along(x))
+        entries: Any = (a if n % self.parts(a) == 0 else () for n, a in self._along(x))
         return self._put(x, layout.spec_of(tuple(entries)))
 
     def put_y(self, y: jax.Array) -> jax.Array:
         """Put y where x's windows make it, with zeros up to sizes that the mesh divides."""
-        above = [-n % self._parts(axes) for n, axes in self._along(y)]
+        above = [-n % self.parts(axes) for n, axes in self._along(y)]
         if any(above):
             y = y if self.explicit is None else self.put_x(y)  # JAX pads no sharded dimension there
             y = jnp.pad(y, [(0, n) for n in above])
@@ -68,8 +69,9 @@ class Place:
     def learning(self) -> contextlib.AbstractContextManager[Any]:
         """Where `jax.set_mesh` is in force with explicit axes, leave it for a while."""
         context = jax.sharding.get_abstract_mesh()
-        leave = self.mesh is not None and AxisType.Explicit in context.axis_types
-        return jax.set_mesh(self.mesh) if leave else contextlib.nullcontext()
+        if isinstance(self.mesh, Mesh) and AxisType.Explicit in context.axis_types:
+            return jax.set_mesh(self.mesh)
+        return contextlib.nullcontext()
 
     def put_back(self, tree: T) -> T:
         """Put what was learned on the mesh that x came on."""
@@ -81,7 +83,8 @@ class Place:
         axes = (*self.axes, *[()] * (array.ndim - len(self.axes)))
         return list(zip(array.shape, axes, strict=True))
 
-    def _parts(self, axes: layout.Axes) -> int:
+    def parts(self, axes: layout.Axes) -> int:
+        """Parts of a dimension that lies along these axes."""
         return layout.parts(self.mesh, axes) if self.mesh else 1
 
     def _put(self, array: jax.Array, spec: PartitionSpec) -> jax.Array:
@@ -93,31 +96,46 @@ class Place:
         return jax.device_put(array, sharding)
 
 
+def cut(y: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Without what `Place.put_y` added, to the sizes of its first dimensions."""
+    return y[tuple(map(slice, shape))]
+
+
 def find_place(
-    caller: str, x: jax.Array, y: jax.Array, mesh: Any, x_spec: Any, *, channels: bool = False
+    caller: str,
+    xs: Sequence[jax.Array],
+    ys: Sequence[jax.Array],
+    mesh: Any,
+    x_spec: Any,
+    *,
+    channels: bool = True,
 ) -> Place:
-    """Return how x and y lie on a mesh: nowhere, if every device has all of both.
+    """Return how images lie on a mesh: nowhere, if every device has all of them.
 
     Args:
         caller: the public function's name, for the messages.
-        x: (*batch, *space), or with channels (*batch, *space, in).
-        y: of the same rank; its sharding counts where x has none.
+        xs: each (*batch, *space), or with channels (*batch, *space, in).
+        ys: one for each x and of its rank; its sharding counts where x has none.
         mesh: what the caller was given, None for the arrays' own.
         x_spec: likewise.
-        channels: whether the last axis of both is channels.
+        channels: whether the last axis of each is channels.
 
     Raises:
         TypeError: mesh or x_spec is none.
-        ValueError: they do not fit x, x's channels are sharded, or x is traced on a mesh with
-            explicit axes.
+        ValueError: they do not fit x, x's channels are sharded, x is traced on a mesh with
+            explicit axes, or there are several images.
     """
-    if mesh is None and x_spec is None:
-        source = next((a for a in (x, y) if _in_parts(a)), None)
-        if source is None:
-            return Place()
-    else:
-        source = x
-    mesh = layout.find_mesh(caller, mesh, x=source)
+    source = next(filter(_in_parts, (*xs, *ys)), None)
+    if source is None and mesh is None and x_spec is None:
+        return Place()
+    if len(xs) > 1:
+        raise ValueError(
+            f"{caller}: x is a list of {len(xs)} images, and a mesh is for one; stack images of "
+            "one size into a batch, which may be sharded"
+        )
+    if mesh is not None or x_spec is not None or source is None:
+        source = xs[0]
+    mesh = layout.find_mesh(caller, mesh, x=source, y=ys[0])
     entries = layout.find_spec(caller, "x", x_spec, source, mesh)
     if channels and entries[-1]:
         raise ValueError(
@@ -129,7 +147,7 @@ def find_place(
         return Place()
     if AxisType.Explicit not in mesh.axis_types:
         return Place(mesh, axes)
-    if isinstance(x, Tracer) or isinstance(mesh, AbstractMesh):
+    if isinstance(source, Tracer) or isinstance(mesh, AbstractMesh):
         raise ValueError(
             f"{caller}: x is traced on a mesh with explicit axes; call {caller} outside jit, or on "
             "a mesh with auto axes"

@@ -233,8 +233,9 @@ def lay_out(
     rank = spec.rank
     if any(w[:rank]):
         raise ValueError(
-            f"{caller}: w is sharded along a kernel dimension ({spec_of(w)}); every device needs the "
-            "whole window, so use jax.sharding.reshard, or w_spec=, to make those dimensions whole"
+            f"{caller}: w is sharded along a kernel dimension ({spec_of(w)}); every device needs "
+            "the whole window, so use jax.sharding.reshard, or w_spec=, to make those dimensions "
+            "whole"
         )
     *lead, own = x
     batch, space = tuple(lead[: len(lead) - rank]), tuple(lead[len(lead) - rank :])
