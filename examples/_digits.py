@@ -3,8 +3,6 @@
 from typing import Any
 
 import numpy as np
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 BATCH = 32
 
@@ -14,6 +12,9 @@ def digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 
     Of those to learn from the nine shifts by -1, 0 or 1 follow each other, each of all digits.
     """
+    from sklearn.datasets import load_digits  # late: it costs a second
+    from sklearn.model_selection import train_test_split
+
     found: Any = load_digits()
     images = (found.images / 16).astype(np.float32).repeat(2, axis=1).repeat(2, axis=2)
     x, x_test, y, y_test = train_test_split(

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from _digits import batches, digits
+from _digits import BATCH, batches
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import jaxconv
@@ -34,11 +34,13 @@ SIZES = {
 
 def initial(seed: int = 0) -> Any:
     """Random parameters, their momentum, and the number of steps taken."""
-    draw = jax.nn.initializers.lecun_normal()
-    keys = jax.random.split(jax.random.key(seed), len(SIZES))
+    rng = np.random.default_rng(seed)
     params = {
-        name: {"kernel": draw(key, shape), "bias": jnp.zeros(shape[-1:])}
-        for key, (name, shape) in zip(keys, SIZES.items(), strict=True)
+        name: {
+            "kernel": jnp.asarray(rng.normal(size=shape) / np.prod(shape[:-1]) ** 0.5, jnp.float32),
+            "bias": jnp.zeros(shape[-1:], jnp.float32),
+        }
+        for name, shape in SIZES.items()
     }
     return {"params": params, "momentum": OPTIMIZER.init(params), "steps": jnp.int32(0)}
 
@@ -90,10 +92,9 @@ def lying(state: Any, mesh: Mesh) -> Any:
     return jax.tree_util.tree_map_with_path(of, state)
 
 
-def training(mesh: Mesh | None, epochs: int) -> dict[str, Any]:
+def training(mesh: Mesh | None, x: np.ndarray, y: np.ndarray, epochs: int) -> dict[str, Any]:
     """What `jaxconv.learn.segments.run_segments` takes: the whole run, laid out on the mesh."""
-    x, y, _, _ = digits()
-    order = batches(len(x), epochs).reshape(-1, 32).astype(np.int32)
+    order = batches(len(x), epochs).reshape(-1, BATCH).astype(np.int32)
     state, data = initial(), (x, y, order)
     program = describe(step_on(None), state, *data)
     if mesh is not None:
@@ -104,8 +105,7 @@ def training(mesh: Mesh | None, epochs: int) -> dict[str, Any]:
     return {"step": step_on(mesh), "state": state, "data": data, "program": program}
 
 
-def accuracy(params: Any) -> float:
-    """The share of unseen digits that are told, on one device."""
-    _, _, x, y = digits()
+def accuracy(params: Any, x: np.ndarray, y: np.ndarray) -> float:
+    """The share of digits that are told, on one device."""
     found = logits(jax.tree.map(np.asarray, params), jnp.asarray(x), jaxconv.conv)
     return float((np.asarray(found).argmax(axis=1) == y).mean())

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _digits import digits
 
 DEVICES = 4  # of all processes together: the sums are the same ones
 HEARTBEAT = 10  # seconds without a sign of life after which a process counts as dead
@@ -76,9 +77,10 @@ def learned(folder: Path) -> dict[str, np.ndarray]:
     lying = NamedSharding(mesh, PartitionSpec("rows", "data"))
     # of a file each process would read no more than the parts it is asked for
     parts = jax.make_array_from_callback(x.shape, lying, lambda part: x[part])
-    fit = learn.fit_kernel(parts, y, 2, optimizer=optax.adam(0.1), steps=STEPS)
+    fit = learn.fit_kernel(parts, y, 2, optimizer=optax.adam(0.1), steps=2 * STEPS)
 
-    run = _lenet.training(mesh, epochs=1)
+    with np.load(folder.parent / "digits.npz") as images:
+        run = _lenet.training(mesh, images["x"], images["y"], epochs=1)
     step, state, data = run.pop("step"), run.pop("state"), run.pop("data")
     kept = learn.Checkpoints(directory=folder / "kept", every=EVERY, resume=True)
     state, losses = run_segments(step, state, *data, steps=STEPS, checkpoints=kept, **run)
@@ -149,16 +151,18 @@ def apart(found: dict[str, np.ndarray], alone: dict[str, np.ndarray]) -> list[fl
     return [float(np.abs(found[name] - alone[name]).max()) for name in alone]
 
 
-def main(*, processes: tuple[int, ...] = (2, 4), kill: bool = False) -> dict[str, Any]:
+def main(*, processes: tuple[int, ...] = (2, 4), kill: tuple[int, ...] = ()) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         root, results, lost = Path(name), {}, {}
+        x, y, *_ = digits()
+        np.savez(root / "digits.npz", x=x, y=y)
         print(f"{'processes':>9} {'kernel':>9} {'losses':>9} {'weights':>9}   apart from one's")
         for count in (1, *processes):
             folder = root / str(count)
             results[count] = finish(folder, start(folder, count))
             shown = " ".join(f"{each:9.1e}" for each in apart(results[count], results[1]))
             print(f"{count:9d} {shown}", flush=True)
-        for count in processes if kill else ():
+        for count in kill:
             folder = root / f"killed {count}"
             lost[count] = kill_one(folder, start(folder, count))
             print(f"{count} processes, one killed: all had ended {lost[count]['took']:.0f} s later")
@@ -183,4 +187,5 @@ if __name__ == "__main__":
     if given.work:
         work(Path(given.work[0]), int(given.work[1]), int(given.work[2]), given.work[3])
     else:
-        main(processes=tuple(given.processes), kill=given.kill)
+        counts = tuple(given.processes)
+        main(processes=counts, kill=counts if given.kill else ())

@@ -56,10 +56,15 @@ def test_a_fit_goes_on_on_another_number_of_devices(tmp_path, first, then):
 
 
 def test_the_same_bits_on_as_many_devices(tmp_path):
+    """A checkpoint that was being written when its run was killed is not one."""
     fit = functools.partial(fit_kernel, rows(X, 8), Y, 2, optimizer=ADAM)
     for steps in (1, 3):
         kept = Checkpoints(directory=tmp_path / "cut", every=1, resume=True)
         cut = fit(steps=steps, checkpoints=kept)
+        torn = tmp_path / "cut" / "2.orbax-checkpoint-tmp" / "default"
+        torn.mkdir(parents=True)
+        (torn / "manifest.ocdbt").write_bytes(b"half")
+        assert kept_steps(tmp_path / "cut")[-1] == steps
     same(cut, fit(steps=3, checkpoints=Checkpoints(directory=tmp_path / "whole")))
 
 
