@@ -37,7 +37,8 @@ class Checkpoints:
     """Where and how often a run is kept.
 
     Attributes:
-        directory: a folder of this run's own, made if missing.
+        directory: a folder of this run's own, made if missing; of several processes one that all
+            of them see.
         every: steps between checkpoints; a twentieth of the run if None. The last step is always
             kept. It may change when a run is resumed: it changes no result.
         keep: how many checkpoints stay, the latest ones.

@@ -211,10 +211,11 @@ def fit_kernel(
     The run is one compiled scan. With on_progress it is cut into at most 20 equal scans and a
     rest, so that at most two programs are compiled.
 
-    Planes that are sharded over a mesh stay where they are: a step exchanges halos and sums the
-    kernel's gradient and the loss over the devices, nothing else, if the loss is a sum or a mean.
-    The sums are rounded in another order than on one device, and again in another on another
-    number of devices.
+    Planes that are sharded over a mesh stay where they are: halos are exchanged, and in each step
+    the kernel's gradient and the loss are summed over the devices; nothing else is sent, if the
+    loss is a sum or a mean over positions. These sums are rounded in another order than on one
+    device, and in another again on another number of devices: results agree to a few roundings,
+    not bit for bit.
 
     Args:
         x: planes (*batch, H, W), floating point; sharded in any of these dimensions or not.

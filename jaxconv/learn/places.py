@@ -135,12 +135,13 @@ def find_place(
         )
     if mesh is not None or x_spec is not None or source is None:
         source = xs[0]
+    name = "x" if source is xs[0] else "y"
     mesh = layout.find_mesh(caller, mesh, x=source, y=ys[0])
-    entries = layout.find_spec(caller, "x", x_spec, source, mesh)
+    entries = layout.find_spec(caller, name, x_spec, source, mesh)
     if channels and entries[-1]:
         raise ValueError(
-            f"{caller}: x's channels are sharded over {entries[-1]}, but every device learns the "
-            "whole kernel; use jax.sharding.reshard, or x_spec=, to make them whole"
+            f"{caller}: {name}'s channels are sharded over {entries[-1]}, but every device learns "
+            "the whole kernel; use jax.sharding.reshard, or x_spec=, to make them whole"
         )
     axes = entries[:-1] if channels else entries
     if all(layout.parts(mesh, each) == 1 for each in axes):
