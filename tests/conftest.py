@@ -22,3 +22,11 @@ def strict_promotion(request):
     )
     with jax.numpy_dtype_promotion("standard" if lenient else "strict"):
         yield
+
+
+@pytest.fixture(scope="module")
+def quick_compilation():
+    """For files that compare results, not times, where most of the time would be LLVM's."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)

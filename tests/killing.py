@@ -1,5 +1,7 @@
 """Kills runs of learning at random moments, resumes them, and compares: `killing.py SEED KILLS`.
 
+So many kills of each kind of run: of one image, and of random crops of two.
+
 One process imports everything and forks a child for each run: JAX's backends start in the child,
 so that the fork happens while there is one thread. Run by test_learn_long.py.
 """
@@ -20,52 +22,61 @@ import optax
 import orbax.checkpoint  # noqa: F401 (imported once, for all children)
 
 from jaxconv.cli.metrics import metrics
-from jaxconv.learn import Checkpoints, fit_kernel
+from jaxconv.learn import Checkpoints, fit_conv, fit_kernel
 from jaxconv.learn.checkpoints import kept_steps
 
 X = np.random.default_rng(0).normal(size=(12, 13)).astype(np.float32)
 Y = X[:-2, :-1] - 2 * X[1:-1, 1:]
-STEPS = 6
+STEPS = 16
+KINDS = ("one image", "crops of two")
 
 
-def child(folder: Path, checkpoints: Checkpoints | None) -> None:
+def child(kind: str, folder: Path, checkpoints: Checkpoints | None) -> None:
     """One run, which leaves its result in a file if it is let."""
     optimizer = optax.adam(optax.cosine_decay_schedule(0.3, 40))  # moments and a count to lose
     with metrics(folder / "metrics.csv", None) as files:
-        fit = fit_kernel(
-            X,
-            Y,
-            (3, 2),
-            optimizer=optimizer,
-            steps=STEPS,
-            init=np.zeros((3, 2)),
-            checkpoints=checkpoints,
-            on_losses=lambda before, losses: files.add("grey", before, losses),
-        )
+        long = {
+            "optimizer": optimizer,
+            "steps": STEPS,
+            "checkpoints": checkpoints,
+            "on_losses": lambda before, losses: files.add("grey", before, losses),
+        }
+        if kind == "one image":
+            fit = fit_kernel(X, Y, (3, 2), init=np.zeros((3, 2)), **long)
+        else:  # which piece of which image a step sees is drawn
+            x, y = X[..., None], Y[..., None]
+            fit = fit_conv([x, -x[1:]], [y, -y[1:]], (3, 2), crop=(4, 5), crops=2, **long)
     result = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(fit))
     (folder / "result.new").write_bytes(result)
     (folder / "result.new").rename(folder / "result")
 
 
-def fork(folder: Path, checkpoints: Checkpoints | None) -> int:
+def fork(kind: str, folder: Path, checkpoints: Checkpoints | None) -> int:
     pid = os.fork()
     if pid == 0:
         code = 1
+        jax.config.update("jax_disable_most_optimizations", True)  # most of the time is LLVM's
         try:
-            child(folder, checkpoints)
+            child(kind, folder, checkpoints)
             code = 0
         finally:
             os._exit(code)
     return pid
 
 
-def killed(pid: int, after: float) -> bool:
-    """Kill the child after so many seconds; False if it had ended by then."""
-    end = time.monotonic() + after
-    while time.monotonic() < end:
+def killed(pid: int, kept: Path, after: float, *, save_first: bool) -> bool:
+    """Kill the child after so many seconds, from its start or from its first save.
+
+    Returns:
+        False if it had ended by then.
+    """
+    before, end = kept_steps(kept), None if save_first else time.monotonic() + after
+    while end is None or time.monotonic() < end:
         if os.waitpid(pid, os.WNOHANG)[0]:
             return False
-        time.sleep(0.005)
+        if end is None and kept_steps(kept) != before:
+            end = time.monotonic() + after
+        time.sleep(0.002)
     os.kill(pid, signal.SIGKILL)
     return os.WIFSIGNALED(os.waitpid(pid, 0)[1])
 
@@ -77,27 +88,35 @@ def outcome(folder: Path) -> tuple[bytes, bytes]:
 def main(seed: int, kills: int) -> None:
     rng = random.Random(seed)
     root = Path(tempfile.mkdtemp())
-    alone = root / "alone"
-    alone.mkdir()
-    began = time.monotonic()
-    os.waitpid(fork(alone, None), 0)  # left alone, and nothing kept
-    moments, runs, within = [], 0, time.monotonic() - began
-    while len(moments) < kills:
-        folder = root / str(runs)
-        folder.mkdir()
-        ours = Checkpoints(directory=folder / "kept", every=1, keep=2, resume=True)
-        # the machine's speed changes under us: later where all are killed, sooner where none is
-        while killed(fork(folder, ours), rng.uniform(0.2, 1.0) * within):
-            moments.append(max(kept_steps(folder / "kept"), default=0))
-            within *= 1.1
-        within *= 0.7
-        if not (folder / "result").exists():
-            sys.exit(f"run {runs} failed by itself after kills at {moments}")
-        if outcome(folder) != outcome(alone):
-            sys.exit(f"run {runs} ended elsewhere; kills so far came at steps {moments}")
-        runs += 1
+    start, runs = time.monotonic(), 0
+    for kind in KINDS:
+        alone = root / kind
+        alone.mkdir()
+        began = time.monotonic()
+        os.waitpid(fork(kind, alone, None), 0)  # left alone, and nothing kept
+        moments, within = [], time.monotonic() - began
+        while len(moments) < kills:
+            folder = root / str(runs)
+            folder.mkdir()
+            ours = Checkpoints(directory=folder / "kept", every=1, keep=2, resume=True)
+            kept = folder / "kept"
+            while len(moments) < kills:
+                # at any moment, and, since imports and compilation take most, among the saves
+                save_first = rng.random() < 0.5
+                after = within * (rng.uniform(0, 0.3) if save_first else rng.uniform(0.2, 1))
+                if not killed(fork(kind, folder, ours), kept, after, save_first=save_first):
+                    break
+                moments.append(max(kept_steps(kept), default=0))
+            else:
+                os.waitpid(fork(kind, folder, ours), 0)
+            if not (folder / "result").exists():
+                sys.exit(f"{kind}, run {runs}: failed by itself after kills at {moments}")
+            if outcome(folder) != outcome(alone):
+                sys.exit(f"{kind}, run {runs}: ended elsewhere; kills so far at steps {moments}")
+            runs += 1
+        print(f"{kind}: {len(moments)} kills, steps {moments}")
     shutil.rmtree(root)
-    print(f"{len(moments)} kills, {runs} runs, {time.monotonic() - began:.0f} s, steps {moments}")
+    print(f"{runs} runs, {time.monotonic() - start:.0f} s")
 
 
 if __name__ == "__main__":

@@ -124,13 +124,3 @@ def collectives(text):
     """Names of the collectives of a compiled program, in order."""
     found = re.findall(r" = (?:\([^)]*\)|\S+) ([a-z-]+?)(?:-start)?\(", text)
     return [name for name in found if name in COLLECTIVES]
-
-
-def permuted_bytes(text):
-    """Bytes that the collective permutes of a compiled program send, over all their pairs."""
-    total = 0
-    for shape, pairs in re.findall(
-        r" = f32\[([\d,]*)\]\S* collective-permute\(.*?source_target_pairs=\{([{}\d,]*)\}", text
-    ):
-        total += 4 * int(np.prod([int(n) for n in shape.split(",") if n])) * pairs.count("{")
-    return total

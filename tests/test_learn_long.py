@@ -12,9 +12,10 @@ import numpy as np
 import optax
 import pytest
 
-from jaxconv.learn import Checkpoints, checkpoints, fit_kernel, recover_kernel
+from jaxconv.learn import Checkpoints, checkpoints, fit_conv, fit_kernel, recover_kernel
 from jaxconv.learn.segments import run_segments
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 X = np.random.default_rng(0).normal(size=(9, 10)).astype(np.float32)
 Y = X[:-1, :-1] - X[1:, 1:]
 ADAM = optax.adam(0.1)
@@ -29,7 +30,7 @@ def test_killed_at_random_moments_a_run_ends_where_one_left_alone_does():
     seed = random.randrange(2**32)
     here = Path(__file__).parent
     done = subprocess.run(
-        [sys.executable, str(here / "killing.py"), str(seed), "20"],
+        [sys.executable, str(here / "killing.py"), str(seed), "10"],
         capture_output=True,
         text=True,
         check=False,
@@ -37,9 +38,11 @@ def test_killed_at_random_moments_a_run_ends_where_one_left_alone_does():
     )
     assert done.returncode == 0, f"seed {seed}: {done.stdout} {done.stderr}"
     print(f"seed {seed}: {done.stdout}")
-    kills, moments = re.fullmatch(r"(\d+) kills, .*, steps \[(.*)\]\n", done.stdout).groups()
-    assert int(kills) >= 20
-    assert len(set(moments.split(", "))) > 1  # not all before the first checkpoint
+    kinds = re.findall(r"^(.*): (\d+) kills, steps \[(.*)\]$", done.stdout, re.MULTILINE)
+    assert [kind for kind, _, _ in kinds] == ["one image", "crops of two"]
+    for _, kills, moments in kinds:
+        assert int(kills) == 10
+        assert len(set(moments.split(", "))) > 1  # not all before the first checkpoint
 
 
 def test_where_a_run_is_cut_changes_no_bit(tmp_path):
@@ -60,6 +63,47 @@ def test_where_a_run_is_cut_changes_no_bit(tmp_path):
         X, 5 * Y, 2, steps=11, checkpoints=Checkpoints(directory=tmp_path, resume=True)
     )
     _same(again, whole)  # of a run that is done, without a step
+
+
+LAYER = {
+    "x": [np.stack([X, 2 - X], -1), np.stack([X[1:], X[:-1]], -1)],
+    "y": [np.stack([X, Y[:1, :1] + X], -1), np.stack([X[:-1], X[1:]], -1)],
+    "kernel_size": (2, 3),
+    "padding": "same",
+    "optimizer": ADAM,
+    "crop": (3, 4),
+    "crops": 2,
+}
+
+
+def test_crops_of_several_images_go_on_where_they_were(tmp_path):
+    seen = []
+    whole = fit_conv(**LAYER, bias=True, steps=7, on_losses=lambda *part: seen.append(part))
+    np.testing.assert_array_equal(np.concatenate([part for _, part in seen]), whole.losses)
+    kept = Checkpoints(directory=tmp_path, every=3, resume=True)
+    for steps in (4, 7):
+        fit = fit_conv(**LAYER, bias=True, steps=steps, checkpoints=kept)
+    _same(fit, whole)
+    # a scan of the same steps draws the same crops
+    plain = fit_conv(**LAYER, bias=True, steps=7)
+    for a, b in zip(jax.tree.leaves(fit), jax.tree.leaves(plain), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    assert len(set(np.asarray(fit.losses).tolist())) == 7
+    for change, message in (
+        ({"padding": "same_lower"}, r"padding \(\(0, 1\), \(1, 1\)\), this one has \(\(1, 0\), "),
+        ({"padding_mode": "reflect"}, "padding_mode zeros, this one has reflect: repeat "),
+        ({"crop": (4, 3)}, r"crop \(3, 4\), this one has \(4, 3\): "),
+        ({"crops": 1}, "crops 2, this one has 1: "),
+        ({"crop": None}, r"crop \(3, 4\), this one has none: "),
+        ({"key": jax.random.key(1)}, "key uint32 .*, this one has uint32 "),
+        ({"bias": False}, "bias True, this one has False: "),
+        ({"x": LAYER["y"]}, r"x 2 images [0-9a-f]{16}, this one has 2 images "),
+        ({"init": np.zeros((2, 3, 2, 2))}, "start float32"),
+        ({"optimizer": optax.adam(0.2)}, r"optimizer or loss \(as a program\) "),
+    ):
+        call = {**LAYER, "bias": True, **change}
+        with pytest.raises(ValueError, match=f" holds a run with {message}"):
+            fit_conv(**call, steps=9, checkpoints=kept)
 
 
 def test_keys_and_narrow_numbers_come_back(tmp_path):

@@ -22,6 +22,7 @@ from jaxconv.learn import (
     solve_kernel,
 )
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 START = jnp.array([[0.0166553, 0.6072187]])
 
 
@@ -195,6 +196,13 @@ def photo(tmp_path):
     return path
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """The figures are drawn in test_cli.py."""
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda _, path: path.write_bytes(b""))
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_exact_prints_both_answers(photo, tmp_path):
     result = _learn("--photo", photo, "--target", "prewitt_y", "--out", tmp_path, "--exact")
     assert (result.exit_code, result.stderr) == (0, "")
@@ -207,6 +215,7 @@ def test_exact_prints_both_answers(photo, tmp_path):
     assert "descent stopped " in result.stdout
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_exact_in_json_and_a_shift_on_standard_error(tmp_path):
     x = np.asarray(images.sample("page")[:60, :80])
     images.write(tmp_path / "x.png", x[10:50, 10:70])

@@ -11,12 +11,14 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 from sharded_cases import P
 
-from jaxconv.learn import Checkpoints, fit_kernel
+from jaxconv.learn import Checkpoints, fit_conv, fit_kernel
 from jaxconv.learn.checkpoints import kept_steps
 from jaxconv.learn.segments import describe, run_segments
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 X = np.random.default_rng(0).normal(size=(16, 9)).astype("float32")
 Y = X[:-1, :-1] - X[1:, 1:]
+START = np.zeros((2, 2), "float32")
 ADAM = optax.adam(0.1)
 
 
@@ -37,9 +39,20 @@ def same(a, b):
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize(("first", "then"), [(8, 4), (1, 2), (8, 1)])
-def test_a_fit_goes_on_on_another_number_of_devices(tmp_path, first, then):
-    fit = functools.partial(fit_kernel, kernel_size=2, optimizer=ADAM)
+def layer(x, y, **how):
+    """As `fit_kernel`, of the same planes with a channel."""
+    fit = fit_conv(x[..., None], y[..., None], (2, 2), init=START[..., None, None], **how)
+    return fit.replace(kernel=fit.kernel[..., 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("learn", "first", "then"),
+    [(fit_kernel, 8, 4), (fit_kernel, 1, 2), (layer, 8, 1)],
+)
+def test_a_fit_goes_on_on_another_number_of_devices(tmp_path, learn, first, then):
+    fit = functools.partial(learn, optimizer=ADAM)
+    if learn is fit_kernel:
+        fit = functools.partial(fit, kernel_size=2, init=START)
     kept = Checkpoints(directory=tmp_path, every=2, resume=True)
     begun = fit(rows(X, first), Y, steps=2, checkpoints=kept)
     seen = []

@@ -12,13 +12,7 @@ from jaxconv import conv, corr2d, learn, pad, unfold
 from jaxconv.learn import solve_kernel
 from jaxconv.sizes import explicit_padding
 
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """Results are compared, not times: most of this file's time would be LLVM's."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @pytest.fixture(autouse=True)

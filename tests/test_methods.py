@@ -152,6 +152,23 @@ def test_integers_wrap_as_numpy_does():
         np.testing.assert_array_equal(result[:, 0], np.full(3, np.int64(400).astype(np.int8)))
 
 
+LARGE = (
+    cases.Case("rows together", (1, 22, 20, 1), (15, 7, 1, 1), {"padding": 2}),
+    cases.Case("rows left over", (2, 29, 17, 2), (13, 9, 1, 2), {"dilation": (2, 1), "groups": 2}),
+    cases.Case("two looped", (1, 9, 12, 30, 1), (5, 11, 25, 1, 1), {"stride": (1, 1, 2)}),
+    cases.Case("channels too", (1, 80, 3), (70, 3, 2)),
+)
+
+
+@pytest.mark.parametrize("case", LARGE, ids=str)
+def test_kernels_that_are_looped_over(case):
+    """More taps than one fused sum has: loops over rows of the kernel, some of them at once."""
+    for contraction in ("output", "input"):
+        a, b = case.operands(contraction)
+        f = functools.partial(contract, contraction, spec=case.spec, dtype="float32", method="taps")
+        cases.assert_matches(jit(f)(a, b), contraction, a, b, case.spec)
+
+
 def test_the_comparison_can_fail():
     """One flipped kernel must not pass for the right answer."""
     case = cases.by_name("2d")

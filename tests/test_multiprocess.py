@@ -18,6 +18,7 @@ def found(tmp_path_factory):
         # what the first two processes compile the next ones need not
         patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
         patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
         example = runpy.run_path(str(ROOT / "examples" / "multiprocess.py"))
         return example["main"](processes=(2, 4), kill=(2,))

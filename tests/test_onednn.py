@@ -74,7 +74,7 @@ def test_half_precision(name, dtype):
             )
 
 
-LARGE_DEPTHWISE = (
+DEPTHWISE = (
     cases.Case("7x7, 64 wide", (2, 9, 8, 64), (7, 7, 1, 64), {"groups": 64, "padding": "same"}),
     cases.Case("4 causal, 32 wide", (3, 11, 32), (4, 1, 32), {"groups": 32, "padding": "causal"}),
     cases.Case(
@@ -84,33 +84,40 @@ LARGE_DEPTHWISE = (
         {"groups": 16, "stride": (2, 1), "dilation": (1, 2), "padding": ((3, 1), (12, 5))},
     ),
     cases.Case("wider than x", (2, 3, 2, 48), (3, 9, 1, 48), {"groups": 48, "padding": (1, 5)}),
-    cases.Case("volume", (1, 4, 5, 6, 16), (5, 4, 3, 1, 16), {"groups": 16, "padding": 2}),
+    cases.Case("volume", (1, 4, 5, 6, 21), (5, 4, 3, 1, 21), {"groups": 21, "padding": 2}),
+    cases.Case(
+        "strided volume, 70 wide",
+        (2, 3, 5, 31, 70),
+        (2, 1, 4, 1, 70),
+        {"groups": 70, "stride": (2, 1, 3), "dilation": (1, 1, 2), "padding": (1, 0, 4)},
+    ),
 )
 
 
-@pytest.mark.parametrize("case", LARGE_DEPTHWISE, ids=str)
-def test_the_gradient_of_a_large_depthwise_kernel(case):
-    """What oneDNN has no fast kernel for is the plugin's own."""
-    x, y = case.operands("kernel")
+@pytest.mark.parametrize("case", DEPTHWISE, ids=str)
+def test_the_plugins_own_depthwise_kernels(case):
+    """oneDNN's own serve only small kernels and what is strided or dilated."""
     spec = case.spec
-    name = plugin.implementation(
-        "kernel",
-        case.x,
-        case.w,
-        y=case.y,
-        stride=spec.stride,
-        before=[lo for lo, _ in spec.padding],
-        after=[hi for _, hi in spec.padding],
-        dilation=spec.dilation,
-        groups=spec.groups,
-    )
+    geometry = {
+        "stride": spec.stride,
+        "before": [lo for lo, _ in spec.padding],
+        "after": [hi for _, hi in spec.padding],
+        "dilation": spec.dilation,
+        "groups": spec.groups,
+    }
+    names = {
+        contraction: plugin.implementation(contraction, case.x, case.w, y=case.y, **geometry)
+        for contraction in OPERANDS
+    }
     if "avx512" in plugin.implementation(
         "output", (1, 8, 16), (3, 16, 16), y=(1, 6, 16), stride=[1], before=[0], after=[0],
         dilation=[1], groups=1,
     ):  # fmt: skip
-        assert name == "jaxconv_depthwise:avx512f"
-    w = jax.jit(partial(contract, "kernel", spec=spec, dtype="float32", method="onednn"))(x, y)
-    cases.assert_matches(w, "kernel", x, y, spec)
+        assert set(names.values()) == {"jaxconv_depthwise:avx512f"}
+    for contraction in OPERANDS:
+        a, b = case.operands(contraction)
+        compute = partial(contract, contraction, spec=spec, dtype="float32", method="onednn")
+        cases.assert_matches(jax.jit(compute)(a, b), contraction, a, b, spec)
 
 
 WRONG_IN_ONEDNN = (

@@ -12,7 +12,6 @@ from sharded_cases import (
     case,
     collectives,
     mesh_of,
-    permuted_bytes,
     value_and_gradients,
 )
 
@@ -51,13 +50,13 @@ def test_a_step_permutes_halos_and_sums_once(name):
         *arrays[:2], **case.arguments, mesh=MESH, x_spec=case.x_spec, w_spec=case.w_spec
     )
     found = collectives(text)
-    assert permuted_bytes(text) == 2 * bytes_each_way
+    assert parallel.permuted_bytes(text) == 2 * bytes_each_way
     sums = [kind for kind in found if kind != "collective-permute"]
     # with w's outputs sharded, x's gradient is a second sum
     assert sums == ["all-reduce"] * (2 if case.w_spec != P() else 1)
     forward = compiled(jax.jit(call), *arrays[:3])
     assert set(collectives(forward)) == {"collective-permute"}
-    assert permuted_bytes(forward) == bytes_each_way
+    assert parallel.permuted_bytes(forward) == bytes_each_way
 
 
 @pytest.mark.parametrize("name", ["batch", "batch axes", "groups of w"])
@@ -96,7 +95,7 @@ def test_drifting_windows_send_little_more():
         arrays = drifting.arrays()[:2]
         call = jax.jit(functools.partial(parallel.conv, **drifting.arguments, **layout))
         needed = parallel.halo_bytes(*arrays, **drifting.arguments, **layout)
-        sent[name] = permuted_bytes(compiled(call, *arrays)), needed
+        sent[name] = parallel.permuted_bytes(compiled(call, *arrays)), needed
     assert sent == {
         "1d stride drifts": (192, 144),
         "1d cut": (304, 240),

@@ -49,7 +49,7 @@ def test_a_run_that_was_cut_off_goes_on(source, tmp_path, monkeypatch):
     cut_off(source, target, monkeypatch, after=5)
     journal = tmp_path / "y.tif.unfinished"
     header, *lines = map(json.loads, journal.read_text().splitlines())
-    assert header["format"] == "jaxconv tiles 1"
+    assert header["format"] == "jaxconv tiles 2"
     assert header["tile"] == [16, 16]
     assert [number for number, _ in lines] == [0, 1, 2, 3, 4]  # the torn one is not among them
     with journal.open("a") as file:
@@ -77,7 +77,7 @@ def test_killed_before_the_first_line_it_begins_again(source, tmp_path):
         ({"padding_mode": "circular"}, "padding_mode='zeros' (now 'circular')"),
         ({"tile": (16, 8)}, "tile=[16, 16] (now [16, 8])"),
         ({"offset": 0.5}, "offset=0.0 (now 0.5), shifted=False (now True)"),
-        ({"method": "lax"}, "method='auto' (now 'lax')"),
+        ({"method": "lax"}, "method='taps' (now 'lax')"),
         ({"bias": 1}, "bias=[0.0] (now [1.0])"),
     ],
     ids=str,

@@ -10,6 +10,8 @@ from jaxconv import filters, images, stored
 from jaxconv.cli.problem import Problem, told_as_problem
 from jaxconv.cli.results import write_results
 from jaxconv.planes import correlate
+from jaxconv.spec import normalise
+from jaxconv.tiles.choice import choose, problem_of
 
 SCALES = ("clip", "signed", "stretch", "none")
 MODES = ("symmetric", "reflect", "replicate", "circular", "zeros")
@@ -165,15 +167,19 @@ def filtered(x: np.ndarray, kernel: Kernel, *, mode: str, cut: bool) -> np.ndarr
     if h > x.shape[0] or w > x.shape[1]:
         raise ValueError(f"a {h}x{w} kernel is larger than the {x.shape[0]}x{x.shape[1]} image")
     planes = [x] if x.ndim == 2 else [x[..., n] for n in range(3)]
-    done = []
+    done, size = [], "valid" if cut else "same"
+    shape = (h, w, 1, 1)
+    spec = normalise("apply", (*x.shape[:2], 1), shape, padding=size)
+    # the method of `--tile`, so that the file is the same with it and without
+    method = choose(problem_of(spec, mode, shape)).method
     for n, plane in enumerate(planes):
         own = n if len(kernel.planes) == 3 else 0
-        size = "valid" if cut else "same"
         y = correlate(
             jnp.asarray(plane),
             jnp.asarray(kernel.planes[own], jnp.float32),
             mode=size,
             boundary=mode,
+            method=method,
         )
         done.append(np.asarray(y) + np.float32(kernel.bias[own]))
     return done[0] if x.ndim == 2 else np.stack(done, axis=-1)

@@ -2,6 +2,10 @@
 
 A projection maps a kernel (*kernel) to the nearest one that obeys; `projected` makes an optax
 transformation of it, which ends a chain. After every step the kernel obeys, to rounding.
+
+There are no parametrisations beside them (softmax, factors, a free half): each of these sets has
+its nearest kernel in closed form, its border included, where softmax only comes close to zeros and
+factors have saddles, and the kernel stays what the optimiser, a checkpoint and the solve see.
 """
 
 from collections.abc import Callable

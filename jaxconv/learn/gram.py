@@ -165,8 +165,15 @@ def window_masks(spec: ConvSpec, dtype: Any) -> list[Any]:
 def _pick(values: jax.Array, masks: list[Any]) -> jax.Array:
     """(*space, ...) -> (*kernel, ...): sums under the product of the dimensions' masks."""
     for axis in reversed(range(len(masks))):
-        mask = jnp.asarray(masks[axis])
-        picked = jnp.tensordot(values, mask, ((axis,), (1,)), precision="highest")
+        mask = masks[axis]
+        # a device's own mask is not known here
+        inside = np.flatnonzero(mask.all(0)) if isinstance(mask, np.ndarray) else []
+        if len(inside) > 1 and len(inside) == 1 + np.ptp(inside):
+            # a stretch that every position of the kernel sums: once for all of them
+            before, middle, after = jnp.split(values, [inside[0], inside[-1] + 1], axis)
+            values = jnp.concatenate([before, middle.sum(axis, keepdims=True), after], axis)
+            mask = np.delete(mask, inside[1:], 1)
+        picked = jnp.tensordot(values, jnp.asarray(mask), ((axis,), (1,)), precision="highest")
         values = jnp.moveaxis(picked, -1, axis)
     return values
 

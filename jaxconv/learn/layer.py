@@ -1,23 +1,28 @@
 """Learn the kernel of any convolution layer by descent: `fit_conv`."""
 
 import functools
+import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from numbers import Integral
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax
 from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 
 from jaxconv import parallel
 from jaxconv.functional import conv
+from jaxconv.learn.checkpoints import Checkpoints, digest, named_first
 from jaxconv.learn.fit import Fit
 from jaxconv.learn.gram import embedded
 from jaxconv.learn.losses import mean_squared_error
-from jaxconv.learn.pairs import Images, read_pairs
+from jaxconv.learn.pairs import Images, Pairs, read_pairs
 from jaxconv.learn.places import Place, cut, find_place
+from jaxconv.learn.segments import describe, run_segments
 from jaxconv.learn.state import LearnState, Loss, descend
 from jaxconv.learn.state import init as begin
 from jaxconv.shapes import extent
@@ -36,7 +41,15 @@ class _Task(NamedTuple):
     steps: int
     crop: tuple[int, ...] | None
     crops: int
+    bias: bool
     place: Place
+
+
+class _State(NamedTuple):
+    """What a step hands to the next: the keys of the crops do not hang on how many steps follow."""
+
+    learned: LearnState
+    key: jax.Array
 
 
 def fit_conv(
@@ -57,6 +70,8 @@ def fit_conv(
     loss: Loss = mean_squared_error,
     crop: int | Sequence[int] | None = None,
     crops: int = 1,
+    on_losses: Callable[[int, np.ndarray], None] | None = None,
+    checkpoints: Checkpoints | None = None,
     mesh: Mesh | AbstractMesh | None = None,
     x_spec: PartitionSpec | None = None,
 ) -> Fit:
@@ -68,8 +83,8 @@ def fit_conv(
     for robust losses, constraints (`jaxconv.learn.constraints`) and images too large for one step.
     One compiled scan; under jit, and vmap over images, init and key.
 
-    Images that are sharded over a mesh stay where they are, as in `fit_kernel`: the traffic of a
-    step is that of `jaxconv.parallel.conv` and its gradient in the kernel, and the loss.
+    Images that are sharded over a mesh stay where they are, as in `fit_kernel`: what is sent are
+    halos, and in each step the sums of the kernel's gradient and of the loss.
 
     Args:
         x: (*batch, *space, in), floating point; or a list of such images of any sizes. One image,
@@ -92,6 +107,9 @@ def fit_conv(
             None for the whole of all images. Memory and time of a step follow it. Not of images
             that are sharded.
         crops: how many pieces a step draws; all from one image, images taken by their size.
+        on_losses: as in `fit_kernel`; leave it and checkpoints out under jit or vmap.
+        checkpoints: as in `fit_kernel`: a run that was killed draws the same crops and ends at the
+            same kernel, bit for bit.
         mesh: as in `fit_kernel`.
         x_spec: as in `fit_kernel`.
 
@@ -102,8 +120,10 @@ def fit_conv(
     Raises:
         TypeError: x or y is not floating point, a number is not an integer, or mesh or x_spec is
             none.
-        ValueError: shapes and numbers do not make a convolution from x to y, a crop does not
-            fit into y, mesh and x_spec do not fit x, or a list or crops are of sharded images.
+        ValueError: shapes and numbers do not make a convolution from x to y, a crop does not fit
+            into y, mesh and x_spec do not fit x, a list or crops are of sharded images, or the
+            checkpoints are another run's.
+        OSError: a checkpoint cannot be written.
 
     Example:
         >>> import jax
@@ -155,13 +175,34 @@ def fit_conv(
         int(steps),
         _crop_size(crop, pairs.specs),
         int(crops),
+        bool(bias),
         place,
     )
+    program = None
+    if checkpoints is not None:
+        own = _settings(start, pairs, crop_key, task)
+        checkpoints = replace(checkpoints, settings=named_first(checkpoints, own))
+        alone = task._replace(place=Place())
+        batch = jax.eval_shape(functools.partial(_laid_out, task=alone), pairs.xs, pairs.ys)
+        program = describe(
+            functools.partial(_step, task=alone), _begin(start, crop_key, alone), batch
+        )
     with place.learning():
         start, crop_key = place.put_whole((start, crop_key))
-        xs, ys = map(place.put_x, pairs.xs), map(place.put_y, pairs.ys)
-        fit = _whole(start, tuple(xs), tuple(ys), crop_key, task=task, bias=bool(bias))
-        return place.put_back(fit)
+        xs, ys = tuple(map(place.put_x, pairs.xs)), tuple(map(place.put_y, pairs.ys))
+        if checkpoints is None and on_losses is None:
+            return place.put_back(_whole(start, xs, ys, crop_key, task=task))
+        batch = _laid_out(xs, ys, task=task)
+        state, losses = run_segments(
+            functools.partial(_step, task=task),
+            place.put_whole(_begin(start, crop_key, task)),
+            batch,
+            steps=task.steps,
+            checkpoints=checkpoints,
+            on_losses=on_losses,
+            program=program,
+        )
+        return place.put_back(_finish(state, place.put_whole(losses), batch, task=task))
 
 
 def _crop_size(crop: Any, specs: tuple[ConvSpec, ...]) -> tuple[int, ...] | None:
@@ -180,54 +221,115 @@ def _crop_size(crop: Any, specs: tuple[ConvSpec, ...]) -> tuple[int, ...] | None
     return tuple(size)
 
 
-@functools.partial(jax.jit, static_argnames=("task", "bias"))
-def _whole(start: jax.Array, xs: Any, ys: Any, key: jax.Array, *, task: _Task, bias: bool) -> Fit:
-    images, targets, specs = [], [], []
-    for x, y, spec in zip(xs, ys, task.specs, strict=True):
-        if task.place.mesh is None:
-            x, left = embedded(x, spec, task.padding_mode)
-        else:
-            left = spec  # each device pads its own part
-            y = cut(y, (*x.shape[: -spec.rank - 1], *spec.output_size))
-        images.append(x)
-        targets.append(y.reshape(-1, *y.shape[-spec.rank - 1 :]))
-        specs.append(left)
+def _settings(start: jax.Array, pairs: Pairs, key: jax.Array, task: _Task) -> dict[str, Any]:
+    """What a checkpoint has to be resumed with, but for what its program tells."""
+    spec = task.specs[0]
+    settings = {
+        "kernel_size": spec.kernel_size,
+        "stride": spec.stride,
+        "padding": ", ".join(sorted({str(each.padding) for each in task.specs})),
+        "dilation": spec.dilation,
+        "groups": spec.groups,
+        "padding_mode": task.padding_mode,
+        "crop": task.crop or "none",
+        "crops": task.crops,
+        "bias": task.bias,
+        "key": digest(key),
+        "x": _told(pairs.xs),
+        "y": _told(pairs.ys),
+        "start": digest(start),
+    }
+    return {name: str(value) for name, value in settings.items()}
 
-    def value(parameters: Any, batch: Batch) -> jax.Array:
-        kernel, shift = parameters
-        geometry: dict[str, Any] = {
-            "stride": specs[0].stride,
-            "dilation": specs[0].dilation,
-            "groups": specs[0].groups,
-        }
-        if task.place.mesh is None:
-            predictions = [conv(image, kernel, shift, **geometry) for image in batch[0]]
-        else:
-            geometry |= {"padding": specs[0].padding, "padding_mode": task.padding_mode}
-            y = parallel.conv(batch[0][0], kernel, shift, **geometry, **task.place.arguments)
-            predictions = [y.reshape(batch[1][0].shape)]
-        return task.loss(_one(predictions), _one(batch[1]))
 
-    def body(state: LearnState, key: jax.Array) -> tuple[LearnState, jax.Array]:
-        batch = (images, targets)
-        if task.crop is not None:
-            batch = _pieces(key, images, targets, specs, task)
-        return descend(state, lambda p: value(p, batch), optimizer=task.optimizer)
+def _told(images: tuple[jax.Array, ...]) -> str:
+    each = [digest(image) for image in images]
+    if len(each) == 1:
+        return each[0]
+    return f"{len(each)} images {hashlib.sha256(' '.join(each).encode()).hexdigest()[:16]}"
 
-    state = begin(
-        start,
-        jnp.zeros(start.shape[-1], start.dtype) if bias else None,
-        optimizer=task.optimizer,
+
+@functools.partial(jax.jit, static_argnames="task")
+def _laid_out(xs: Any, ys: Any, *, task: _Task) -> Batch:
+    """Every image with its margins, cut to what the windows reach, and its target.
+
+    Those on a mesh stay as they are: each device adds the margins of its own part.
+    """
+    if task.place.mesh is not None:
+        return list(xs), list(ys)
+    images = [
+        embedded(x, spec, task.padding_mode)[0] for x, spec in zip(xs, task.specs, strict=True)
+    ]
+    # (*batch, *space', out) -> (n, *space', out)
+    targets = [
+        y.reshape(-1, *y.shape[-spec.rank - 1 :]) for y, spec in zip(ys, task.specs, strict=True)
+    ]
+    return images, targets
+
+
+def _begin(start: jax.Array, key: jax.Array, task: _Task) -> _State:
+    bias = jnp.zeros(start.shape[-1], start.dtype) if task.bias else None
+    return _State(begin(start, bias, optimizer=task.optimizer), key)
+
+
+def _step(state: _State, batch: Batch, *, task: _Task) -> tuple[_State, jax.Array]:
+    key, own = jax.random.split(state.key)
+    if task.crop is not None:
+        batch = _pieces(own, *batch, task)
+    learned, loss = descend(
+        state.learned, lambda p: _value(p, batch, task), optimizer=task.optimizer
     )
-    state, losses = lax.scan(body, state, jax.random.split(key, task.steps))
-    every = _one(targets)
+    return _State(learned, key), loss
+
+
+def _value(parameters: Any, batch: Batch, task: _Task) -> jax.Array:
+    kernel, shift = parameters
+    spec, place = task.specs[0], task.place
+    steps: dict[str, Any] = {
+        "stride": spec.stride,
+        "dilation": spec.dilation,
+        "groups": spec.groups,
+    }
+    if place.mesh is None:
+        predictions = [conv(image, kernel, shift, **steps) for image in batch[0]]
+    else:
+        margins = {"padding": spec.padding, "padding_mode": task.padding_mode}
+        y = parallel.conv(batch[0][0], kernel, shift, **steps, **margins, **place.arguments)
+        predictions = [y.reshape(-1, *y.shape[-spec.rank - 1 :])]
+    return task.loss(_one(predictions), _one(_targets(batch, task)))
+
+
+def _targets(batch: Batch, task: _Task) -> list[jax.Array]:
+    """(n, *space', out) of each image, without what the mesh added."""
+    if task.place.mesh is None:
+        return batch[1]
+    (x,), (y,), (spec,) = *batch, task.specs
+    y = cut(y, (*x.shape[: -spec.rank - 1], *spec.output_size))
+    return [y.reshape(-1, *y.shape[-spec.rank - 1 :])]
+
+
+@functools.partial(jax.jit, static_argnames="task")
+def _finish(state: _State, losses: jax.Array, batch: Batch, *, task: _Task) -> Fit:
+    learned, every = state.learned, _one(_targets(batch, task))
     return Fit(
-        kernel=state.kernel,
-        bias=state.bias,
+        kernel=learned.kernel,
+        bias=learned.bias,
         losses=losses,
-        final_loss=value((state.kernel, state.bias), (images, targets)),
+        final_loss=_value((learned.kernel, learned.bias), batch, task),
         zero_loss=task.loss(jnp.zeros_like(every), every),
     )
+
+
+@functools.partial(jax.jit, static_argnames="task")
+def _whole(start: jax.Array, xs: Any, ys: Any, key: jax.Array, *, task: _Task) -> Fit:
+    batch = _laid_out(xs, ys, task=task)
+    state, losses = lax.scan(
+        lambda state, _: _step(state, batch, task=task),
+        _begin(start, key, task),
+        None,
+        length=task.steps,
+    )
+    return _finish(state, losses, batch, task=task)
 
 
 def _one(arrays: list[jax.Array]) -> jax.Array:
@@ -241,7 +343,6 @@ def _pieces(
     key: jax.Array,
     images: list[jax.Array],
     targets: list[jax.Array],
-    specs: list[ConvSpec],
     task: _Task,
 ) -> Batch:
     """Random crops of one image and what they reach in its input."""
@@ -250,7 +351,7 @@ def _pieces(
     number = jax.random.categorical(which, jnp.log(sizes))
     branches = [
         functools.partial(_crops, image=image, target=target, spec=spec, task=task)
-        for image, target, spec in zip(images, targets, specs, strict=True)
+        for image, target, spec in zip(images, targets, task.specs, strict=True)
     ]
     x, y = lax.switch(number, branches, where)
     return [x], [y]

@@ -78,6 +78,6 @@ def part_of(
     masks = []
     for dimension, (counts, here) in enumerate(along[len(batch) :]):
         each = [window_mask(left, dimension, dtype, n) for n in counts]
-        masks.append(jnp.asarray(np.stack(each))[here])
+        masks.append(each[0] if len(each) == 1 else jnp.asarray(np.stack(each))[here])
     real = real.reshape(-1, *left.output_size, 1).astype(dtype)
     return Part(window, left, masks, real)

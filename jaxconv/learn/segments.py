@@ -23,7 +23,7 @@ S = TypeVar("S")
 def run_segments(
     step: Callable[..., tuple[S, jax.Array]],
     state: S,
-    *data: jax.Array,
+    *data: Any,
     steps: int,
     checkpoints: Checkpoints | None = None,
     on_losses: Callable[[int, np.ndarray], None] | None = None,
@@ -36,7 +36,7 @@ def run_segments(
     Args:
         step: pure, `(state, *data) -> (state, loss)`, the state's shapes and dtypes kept.
         state: any pytree of arrays, keys of `jax.random` included.
-        data: arrays that every step sees.
+        data: pytrees of arrays that every step sees.
         steps: how many steps to take in all, those before a resumption included.
         checkpoints: where to keep the run, None for nowhere. A run that was killed goes on to
             the same final state, bit for bit. Their `settings` have to tell the data and the
@@ -70,7 +70,7 @@ def run_segments(
     state = jax.tree.map(_strong, state)
     seen = jax.eval_shape(step, state, *data)[1]
 
-    def segment(state: S, length: jax.Array, *data: jax.Array) -> tuple[S, jax.Array]:
+    def segment(state: S, length: jax.Array, *data: Any) -> tuple[S, jax.Array]:
         def body(i: jax.Array, carry: tuple[S, jax.Array]) -> tuple[S, jax.Array]:
             after, loss = step(carry[0], *data)
             return jax.tree.map(_strong, after), carry[1].at[i].set(loss)

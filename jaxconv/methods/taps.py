@@ -3,7 +3,7 @@
 For kernels that see few channels at a time: planes, depthwise layers, small groups. There XLA's CPU
 convolution falls to a scalar loop, while a sum of products of slices becomes one loop over the
 result that the compiler vectorises along its last axis. Large kernels run as a loop over their rows
-with one row unrolled, so that compile time does not grow with them.
+with a few rows unrolled, so that compile time does not grow with them.
 
 Groups of several channels are computed with the groups as the last axis, which costs a transposed
 copy of each array; a single group drops that axis, so that a plane's rows are the last.
@@ -24,6 +24,10 @@ from jaxconv.spec import ConvSpec
 
 # Terms of one fused sum; more are looped over, because compile time grows with them.
 UNROLLED = 64
+# Terms that a turn of such a loop adds where rows allow. With 9 and 15 of them XLA's loop ran at a
+# quarter of the speed that it had with 18 to 45 (planes of 2048 x 2048, 2 cores of AVX-512 x86,
+# jax 0.10.2, 2026-11), and every turn is a pass over the result.
+TOGETHER = 48
 # Pairs of input and output channel in a group up to which running sums beat matrix products in the
 # kernel's gradient: 0.4 to 0.8 of the time at 1 and 2 pairs, 1.6 at 16.
 PAIRS = 4
@@ -150,21 +154,33 @@ def _correlate(
     rank = len(size)
     channels, counts = w.shape[0], w.shape[1 : 1 + rank]
     looped, each_channel = _loops(counts, channels)
+    rows = 1  # of the last looped dimension that are added up in one turn
+    if looped and not each_channel:
+        row = looped - 1
+        rows = min(counts[row], max(1, TOGETHER // (channels * math.prod(counts[looped:]))))
+        whole = counts[row] // rows * rows
+        if whole < counts[row]:  # the rows that are left over after them
+            first, last = jnp.split(w, [whole], axis=1 + row)
+            entry = entries[row]
+            after = entry._replace(offset=entry.offset + whole * entry.dilation)
+            total = _correlate(total, x, first, entries, size)
+            return _correlate(total, x, last, (*entries[:row], after, *entries[looped:]), size)
 
-    def taps(total, x, w):
-        """Add the unrolled taps: the looped dimensions are gone from w and cut to size in x."""
+    def taps(total, x, w, starts):
+        """Add the unrolled taps of w, the first along each dimension at `starts` in x."""
         for i in range(x.shape[0]):
-            for tap in itertools.product(*map(range, counts[looped:])):
+            for tap in itertools.product(*map(range, w.shape[1:][:rank])):
                 shifted = x[i]
-                for dim, k in enumerate(tap, looped):
-                    start = entries[dim].offset + k * entries[dim].dilation
+                for dim, k in enumerate(tap):
+                    start = starts[dim] + k * entries[dim].dilation
                     shifted = lax.slice_in_dim(shifted, start, start + size[dim], axis=1 + dim)
                 term = shifted * w[i, *tap]
                 total = term if total is None else total + term
         return total
 
+    starts = [entry.offset for entry in entries]
     if looped == 0 and not each_channel:
-        fused = taps(total, x, w)
+        fused = taps(total, x, w, starts)
         assert fused is not None  # a kernel has an entry at least
         return fused
 
@@ -176,16 +192,18 @@ def _correlate(
             )
             position = position // channels
         for dim in reversed(range(looped)):
-            k, position = position % counts[dim], position // counts[dim]
-            start = entries[dim].offset + k * entries[dim].dilation
-            part = lax.dynamic_slice_in_dim(part, start, size[dim], axis=2 + dim)
-            weights = lax.dynamic_index_in_dim(weights, k, 1 + dim, keepdims=False)
-        return taps(total, part, weights)
+            taken = rows if dim == looped - 1 else 1
+            turns, dilation = counts[dim] // taken, entries[dim].dilation
+            k, position = position % turns * taken, position // turns
+            start, more = entries[dim].offset + k * dilation, (taken - 1) * dilation
+            part = lax.dynamic_slice_in_dim(part, start, size[dim] + more, axis=2 + dim)
+            weights = lax.dynamic_slice_in_dim(weights, k, taken, axis=1 + dim)
+        return taps(total, part, weights, [0] * looped + starts[looped:])
 
     if total is None:
         lanes = jnp.broadcast_shapes(x.shape[2 + rank :], w.shape[1 + rank :])
         total = jnp.zeros((x.shape[1], *size, *lanes), x.dtype)
-    steps = math.prod(counts[:looped]) * (channels if each_channel else 1)
+    steps = math.prod(counts[:looped]) // rows * (channels if each_channel else 1)
     return lax.fori_loop(0, steps, step, total)
 
 

@@ -3,10 +3,11 @@
 | | |
 |---|---|
 | `conv`, `conv_transpose` | the layer and its adjoint, each device on its own part of the array |
-| `halo_bytes` | what they send to each other |
+| `halo_bytes` | what they send to each other, on paper |
+| `permuted_bytes` | what a compiled program sends |
 """
 
 from jaxconv.parallel.layers import conv, conv_transpose
-from jaxconv.parallel.traffic import halo_bytes
+from jaxconv.parallel.traffic import halo_bytes, permuted_bytes
 
-__all__ = ["conv", "conv_transpose", "halo_bytes"]
+__all__ = ["conv", "conv_transpose", "halo_bytes", "permuted_bytes"]

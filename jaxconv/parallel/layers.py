@@ -67,8 +67,14 @@ def conv(
 
     Returns:
         y: (*batch, *space', out), sharded as x in batch and space and as w in out. JAX's arrays
-        have equal parts, so along a dimension that its mesh axes do not divide y is whole; on auto
-        axes only where it leaves a program, between two layers under jit it is not gathered.
+        have equal parts, so along a dimension that its mesh axes do not divide y is whole: gathered
+        on every device, by an all-gather of all of y that `halo_bytes` does not count; on auto axes
+        only where it leaves a program, between two layers under jit it is not gathered.
+
+        With the same method the values are those of `jaxconv.conv`, bit for bit where an element's
+        sum is whole on one device and its rounding does not depend on the array's size ("taps" and
+        "onednn", see `jaxconv.tiles`); else to rounding. "auto" looks at a device's part, and may
+        take another method than for the whole.
 
     Raises:
         TypeError: as `jaxconv.conv`, and if mesh or a spec is none.
@@ -158,7 +164,9 @@ def conv_transpose(
 
     Returns:
         x: (*batch, *space, in), sharded as y in batch and space and as w in its input channels;
-        whole along a dimension whose size its mesh axes do not divide.
+        whole along a dimension whose size its mesh axes do not divide, as in `conv`. Where space is
+        sharded an element near a border is a sum of what several devices computed, added in another
+        order than `jaxconv.conv_transpose` has: equal to rounding, with no method bit for bit.
 
     Raises:
         TypeError: as `jaxconv.conv_transpose`, and if mesh or a spec is none.

@@ -1,6 +1,7 @@
 """What a sharded convolution communicates, worked out on paper: no device is needed."""
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -101,6 +102,47 @@ def halo_bytes(
         total += copies * _rows_received(line) * others * rest
         rows[dimension] = line.window
     return total * np.dtype(x.dtype).itemsize
+
+
+def permuted_bytes(program: str) -> int:
+    """Count the bytes that the collective permutes of a compiled program send.
+
+    bytes = sum over permutes of (pairs of devices) * (elements of the operand) * itemsize
+
+    Args:
+        program: the text of the compiled program: `jax.jit(f).lower(*args).compile().as_text()`.
+
+    Returns:
+        Bytes sent by all devices together. A permute in a loop counts once.
+
+    Example:
+        >>> permuted_bytes(
+        ...     "%p = bf16[2,8]{1,0} collective-permute(%x), source_target_pairs={{0,1},{1,2}}"
+        ... )
+        64
+    """
+    total = 0
+    for made, start, pairs in _PERMUTE.findall(program):
+        # an asynchronous start holds its operands, its results and two words of state
+        shapes = [shape for shape in _SHAPE.findall(made) if shape[:2] != ("u32", "")]
+        sizes = [
+            math.prod(map(int, filter(None, dims.split(",")))) * _bits(kind)
+            for kind, dims in shapes
+        ]
+        total += sum(sizes) // 8 // (2 if start else 1) * pairs.count("{")
+    return total
+
+
+def _bits(kind: str) -> int:
+    found = re.search(r"\d+", kind)
+    return int(found[0]) if found else 8  # pred
+
+
+# made, whether it is asynchronous, pairs
+_PERMUTE = re.compile(
+    r" = (.*?) collective-permute(-start)?\(.*?source_target_pairs=\{([{}\d,]*)\}"
+)
+_SHAPE = re.compile(r"(\w+)\[([\d,]*)\]")
 
 
 def _rows_received(line: Line) -> int:

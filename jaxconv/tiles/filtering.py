@@ -14,11 +14,11 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxconv import dtypes
-from jaxconv.choose import check_method, check_policy
+from jaxconv.choose import check_method, check_policy, refusal
 from jaxconv.functional import check_padding_mode
 from jaxconv.policy import Policy
 from jaxconv.spec import Padding, normalise, per_dimension
-from jaxconv.tiles import program, rasters
+from jaxconv.tiles import choice, program, rasters
 from jaxconv.tiles.journal import Journal
 from jaxconv.tiles.steps import Grid, Work
 
@@ -32,6 +32,7 @@ class Tiled(NamedTuple):
         tiles: in all.
         resumed: how many of them were there already.
         clipped: fraction of the target's values that integers could not hold.
+        method: that all tiles were filtered with.
     """
 
     shape: tuple[int, ...]
@@ -39,6 +40,7 @@ class Tiled(NamedTuple):
     tiles: int
     resumed: int
     clipped: float
+    method: str
 
 
 def apply_tiled(
@@ -72,11 +74,23 @@ def apply_tiled(
     `stored = round(clip(y, 0, 1) * largest)`; the values themselves for floats. All in float32.
 
     The tiles fit without a seam: each reads what the kernel and the padding mode need of its
-    neighbours, or of the other side of the image, and all go through one compiled program. At most
-    2 `ahead` tiles are in memory, each with the margin it reads and its values in float32.
+    neighbours, or of the other side of the image, and all go through one compiled program with one
+    method. At most 2 `ahead` tiles are in memory, each with the margin it reads and its values in
+    float32.
+
+    The result is that of `jaxconv.conv` on the whole with the method that is returned:
+
+    | method | equal |
+    |---|---|
+    | "taps", "onednn" | bit for bit, whatever the tile |
+    | any other, and all on GPU and TPU | to rounding; integers may differ by one |
+
+    "auto" takes one of the first row for kernels of at most 21 x 21 entries; beyond that, where
+    direct sums are slower than half of FFT's speed, the one that `conv` would take for the whole.
 
     A finished tile is noted in `TARGET.unfinished`, after its data has reached the disk; when all
-    are done, that file is renamed `TARGET.finished`.
+    are done, that file is renamed `TARGET.finished`. The method is noted there, too: "auto" goes on
+    with the one that the run began with.
 
     Args:
         source: a zarr array (version 2 or 3), or a TIFF file of one page: (*space, in), with the
@@ -95,8 +109,8 @@ def apply_tiled(
         groups: parts of the channels. One kernel a channel is computed plane by plane.
         padding_mode: what lies outside the whole image.
         flip: reverse the kernel.
-        method: as in `jaxconv.conv`. "fft" leaves rounding at the seams; "auto" may choose by size.
-        policy: what `jaxconv.tune` measured.
+        method: "auto", or a method's name.
+        policy: what `jaxconv.tune` measured; for "auto", where it has the whole image's problem.
         precision: of the device's products.
         dtype: of the target: by default the source's, and uint8 for bool.
         offset: added to the intensities at the end.
@@ -111,7 +125,7 @@ def apply_tiled(
     Raises:
         TypeError: a number is not one.
         ValueError: the shapes and numbers make no convolution; a file of another kind; a target
-            that is there already, or was begun with other settings.
+            that is there already, or was begun with other settings or a method that is not at hand.
         OSError: a file is missing or cannot be written.
 
     Example:
@@ -151,20 +165,22 @@ def apply_tiled(
     tile = per_dimension("apply_tiled", "tile", tile, spec.rank, minimum=1)
     tile = tuple(map(min, tile, spec.output_size))
     rasters.check_target(target, spec.rank)
+    problem = choice.problem_of(spec, padding_mode, w.shape)
+    method = check_method("apply_tiled", method)
+    chosen = choice.choose(problem, method, check_policy("apply_tiled", policy))
     rule = program.Rule(
         rank=spec.rank,
         stride=spec.stride,
         dilation=spec.dilation,
         groups=spec.groups,
         flip=bool(flip),
-        method=check_method("apply_tiled", method),
-        policy=check_policy("apply_tiled", policy),
+        method=chosen.method,
         precision=dtypes.check_precision("apply_tiled", precision),
         shifted=(offset, divisor) != (0.0, 1.0),
         dtype=stored,
     )
     settings = {
-        "format": "jaxconv tiles 1",
+        "format": "jaxconv tiles 2",
         "jax": f"{jax.__version__} {jax.default_backend()}",
         "source": str(source.resolve()),
         "source_stamp": image.stamp,
@@ -177,14 +193,21 @@ def apply_tiled(
         "padding_mode": padding_mode,
         "offset": offset,
         "divisor": divisor,
-        # the policy as its entries, whatever their order
-        **(rule._asdict() | {"policy": _told(rule.policy), "precision": str(rule.precision)}),
+        **(rule._asdict() | {"precision": str(rule.precision)}),
     }
     y_shape = (*spec.output_size, w.shape[-1]) if channels else spec.output_size
     grid = Grid(spec, tile, padding_mode)
-    with Journal(target, settings, resume=resume) as journal:
+    kept = ("method",) if method == "auto" else ()
+    with Journal(target, settings, resume=resume, kept=kept) as journal:
+        rule = rule._replace(method=journal.settings["method"])
         before = len(journal.done)
         if not journal.finished:
+            why_not = refusal(problem, check_method("apply_tiled", rule.method))
+            if why_not:
+                raise ValueError(
+                    f"apply_tiled: {target} was begun with method={rule.method!r}, which does not "
+                    f"serve here: {why_not}; name another target"
+                )
             work = Work(image, w, b, grid, rule, channels, (offset, divisor))
             work.output = rasters.open_target(target, y_shape, stored, tile, image)
             todo = (number for number in range(grid.count) if number not in journal.done)
@@ -194,7 +217,7 @@ def apply_tiled(
                     on_tile(len(journal.done), grid.count)
             journal.finish()
         clipped = sum(journal.done.values()) / math.prod(y_shape)
-    return Tiled(tuple(y_shape), stored, grid.count, before, clipped)
+    return Tiled(tuple(y_shape), stored, grid.count, before, clipped, rule.method)
 
 
 def _overlapped(work: Work, todo: Iterable[int], ahead: int) -> Iterable[tuple[int, int]]:
@@ -256,7 +279,3 @@ def _numbers(offset: Any, divisor: Any) -> tuple[float, float]:
             other = " and not 0" if name == "divisor" else ""
             raise ValueError(f"apply_tiled: {name}={value!r} must be finite{other}")
     return float(offset), float(divisor)
-
-
-def _told(policy: Policy | None) -> str | None:
-    return None if policy is None else rasters.stamp_of(sorted(map(repr, policy.items())))

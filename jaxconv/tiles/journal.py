@@ -10,7 +10,7 @@ While a target is unfinished the file is `TARGET.unfinished`; then it is renamed
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,10 +24,19 @@ class Journal:
     Attributes:
         done: tile number -> how many of its values were clipped.
         finished: whether all tiles were done when it was opened.
+        settings: those that hold, as JSON has them.
     """
 
-    def __init__(self, target: Path, settings: Mapping[str, Any], *, resume: bool) -> None:
+    def __init__(
+        self, target: Path, settings: Mapping[str, Any], *, resume: bool, kept: Sequence[str] = ()
+    ) -> None:
         """Begin a journal, or go on with the one that is there.
+
+        Args:
+            target: beside which it lies.
+            settings: of the run.
+            resume: go on with what is there.
+            kept: settings that stay as the journal has them, where there is one.
 
         Raises:
             ValueError: the target is there and is not to be resumed, or was begun with other
@@ -46,11 +55,12 @@ class Journal:
                         f"apply_tiled: {there} is there already; resume=True goes on with a run "
                         "that was cut off, else name another target"
                     )
-        header = json.loads(json.dumps(settings))  # as it will be read: lists for tuples
+        # as it will be read: lists for tuples
+        header = self.settings = json.loads(json.dumps(settings))
         # its whole lines; none where it was killed at the very beginning
         lines = _lines(path) if path.exists() else []
         if lines:
-            self._read(path, lines, header, target)
+            self._read(path, lines, kept, target)
         elif target.exists():
             raise ValueError(
                 f"apply_tiled: {target} is there without its journal {self._path.name}, so that "
@@ -63,9 +73,11 @@ class Journal:
                 self._append(header)
                 sync_folder(self._path.parent)
 
-    def _read(self, path: Path, lines: list[bytes], header: dict[str, Any], target: Path) -> None:
+    def _read(self, path: Path, lines: list[bytes], kept: Sequence[str], target: Path) -> None:
+        header = self.settings
         try:
             begun, *tiles = map(json.loads, lines)
+            header |= {key: begun[key] for key in kept if key in begun}
             self.done = {int(number): int(clipped) for number, clipped in tiles}
             other = [key for key in header if begun.get(key) != header[key]]
             other += [key for key in begun if key not in header]

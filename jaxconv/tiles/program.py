@@ -19,6 +19,7 @@ import numpy as np
 from jax import lax
 
 from jaxconv.functional import conv
+from jaxconv.tiles.choice import one_a_channel
 
 STORED = ("bool", "uint8", "uint16", "float16", "float32", "float64")
 
@@ -28,12 +29,11 @@ class Rule(NamedTuple):
 
     Attributes:
         rank: number of spatial dimensions.
-        stride: as in `jaxconv.conv`, as are the next six.
+        stride: as in `jaxconv.conv`, as are the next three.
         dilation: elements of the image between kernel entries.
         groups: parts of the channels.
         flip: whether the kernel is reversed.
-        method: the method's name, or "auto".
-        policy: measured choices, or None.
+        method: the method's name.
         precision: of the device's products.
         shifted: whether an offset and a divisor are applied.
         dtype: of the result, by name.
@@ -45,7 +45,6 @@ class Rule(NamedTuple):
     groups: int
     flip: bool
     method: str
-    policy: Any
     precision: Any
     shifted: bool
     dtype: str
@@ -127,11 +126,10 @@ def _filtered(x: jax.Array, w: jax.Array, rule: Rule) -> jax.Array:
         dilation=rule.dilation,
         flip=rule.flip,
         method=rule.method,
-        policy=rule.policy,
         precision=rule.precision,
     )
-    if w.shape[-2] == 1 and rule.groups == w.shape[-1] > 1:
-        # one kernel a channel: plane by plane, which every method is fast at
+    if one_a_channel(rule.groups, w.shape):
+        # plane by plane, which every method is fast at
         return jnp.concatenate(
             [call(x[..., n : n + 1], w[..., n : n + 1]) for n in range(rule.groups)], axis=-1
         )

@@ -1,5 +1,5 @@
-// The gradient of a depthwise convolution's weights in float32, which oneDNN computes fast only for
-// small kernels.
+// Depthwise convolutions in float32, all three contractions: oneDNN computes them fast only for some
+// ranks, kernels and numbers of channels.
 #ifndef JAXCONV_DEPTHWISE_H_
 #define JAXCONV_DEPTHWISE_H_
 
@@ -15,17 +15,30 @@ struct Depthwise {
   int64_t in[3], kernel[3], out[3], stride[3], dilation[3], before[3];
 
   int64_t taps() const { return kernel[0] * kernel[1] * kernel[2]; }
+  // Whether, along the last dimension, neighbours see neighbours.
+  bool slides() const { return stride[2] == 1 && dilation[2] == 1; }
 };
 
-// Whether this CPU and this number of channels are served.
-bool DepthwiseServes(const Depthwise& d);
+// Whether this CPU is served.
+bool DepthwiseServes();
 
-// Parts that the rows of y fall into; each has sums of its own.
+// Parts that the rows of y fall into for the gradient; each has sums of its own.
 int64_t DepthwiseParts(const Depthwise& d, int64_t threads);
 
 // w from x and y; `sums` has room for parts * taps * c floats.
 void DepthwiseKernel(const Depthwise& d, const float* x, float* w, const float* y, float* sums,
                      int64_t threads);
+
+// Bytes of scratch memory for the other two, aligned to 8.
+int64_t DepthwiseScratch(const Depthwise& d, int64_t threads);
+
+// y from x and w.
+void DepthwiseOutput(const Depthwise& d, const float* x, const float* w, float* y, void* scratch,
+                     int64_t threads);
+
+// x from w and y.
+void DepthwiseInput(const Depthwise& d, float* x, const float* w, const float* y, void* scratch,
+                    int64_t threads);
 
 }  // namespace jaxconv
 

@@ -36,11 +36,13 @@ class Plan {
     bool reordered() const { return static_cast<bool>(reorder); }
   };
 
+  void RunDepthwise(float* x, float* w, float* y, void* scratch) const;
   void AddSide(int place, int argument, const dnnl::memory::desc& user, const dnnl::memory::desc& inner,
                bool result);
 
   // set where this library's own kernel serves, and oneDNN is not asked
   std::optional<Depthwise> depthwise_;
+  Contraction contraction_;
   int64_t threads_;
   dnnl::primitive primitive_;
   dnnl::memory::desc scratchpad_;

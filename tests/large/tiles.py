@@ -46,7 +46,7 @@ def generate(path: Path, size: int) -> None:
 
 def in_memory(x: np.ndarray, method: str) -> tuple[np.ndarray, float]:
     """The same program on an extended plane, and the median of its seconds."""
-    rule = program.Rule(2, (1, 1), (1, 1), 1, False, method, None, None, False, "uint8")
+    rule = program.Rule(2, (1, 1), (1, 1), 1, False, method, None, False, "uint8")
     valid = np.array([n - k + 1 for n, k in zip(x.shape, KERNEL.shape, strict=True)], np.int32)
     numbers = np.array([255, 0, 1, 255], np.float32)
     operands = KERNEL[..., None, None], np.zeros(1, np.float32), numbers, valid
@@ -76,7 +76,8 @@ def run(folder: Path, tile: int, method: str, small: int) -> None:
     runtime, began = peak(), time.perf_counter()
     done = apply_tiled(folder / "x.zarr", KERNEL, folder / "y.zarr", tile=tile, **options)
     seconds = time.perf_counter() - began
-    report = {"runtime": runtime, "peak": peak(), "seconds": seconds, "tiles": done.tiles}
+    report = {"runtime": runtime, "peak": peak(), "seconds": seconds}
+    report |= {"tiles": done.tiles, "method": done.method}
     print(json.dumps(report))
 
 
@@ -135,12 +136,13 @@ def main() -> None:
     )
     alone = statistics.mean((before, in_memory(piece, given.method)[1]))
     report = json.loads(child.stdout)
-    boxes = compare(folder, size, tile, given.method)
+    boxes = compare(folder, size, tile, report["method"])
     beyond = report["peak"] - report["runtime"]
     rates = size**2 / report["seconds"] / 1e6, piece.size / alone / 1e6
     h, w = KERNEL.shape
     print(
-        f"{size} x {size} uint8, {h}x{w} kernel, {given.method}, {report['tiles']} tiles of {tile}"
+        f"{size} x {size} uint8, {h}x{w} kernel, {report['method']}, "
+        f"{report['tiles']} tiles of {tile}"
     )
     print(f"equal to the filter in memory in {boxes} boxes at corners of tiles and of the image")
     print(f"peak memory {beyond / GIB:.2f} GiB beyond the runtime's {report['runtime'] / GIB:.2f}")

@@ -1,5 +1,7 @@
 """Compile for a TPU v5e 2x2 without owning one, and print what the programs do and communicate.
 
+What they send as halos is held to `parallel.halo_bytes`, byte for byte.
+
 Run with libtpu in an environment of its own (`make test-tpu`): JAX looks for it at import.
 """
 
@@ -63,6 +65,7 @@ def main():
     ):
         conv = functools.partial(parallel.conv, padding="same", mesh=grid, x_spec=spec)
         rows.append((name, grid, conv, spec, forward, forward | {"all-reduce"}))
+    shapes = [jax.ShapeDtypeStruct(shape, "float32") for shape in (X, W)]
     for name, mesh, conv, spec, forward, backward in rows:
         programs = (
             ("conv", conv, (X, W), forward),
@@ -82,6 +85,15 @@ def main():
                 f"{cost['bytes accessed'] / 1e6:.1f} MB a device, {dict(found) or 'no collective'}"
             )
             assert set(found) == want, (name, what, found)
+            if want & halo:
+                # at the default precision TPUs multiply in bfloat16, and XLA sends what is read as
+                # such: half of float32. The gradient's halo comes back in full; in a learning step
+                # the image is data, which has none.
+                paper = parallel.halo_bytes(*shapes, padding="same", mesh=mesh, x_spec=spec)
+                paper = paper // 2 + (paper if what == "gradients" else 0)
+                sent = parallel.permuted_bytes(done.as_text())
+                print(f"  halos: {paper} bytes on paper, {sent} in the program")
+                assert sent == paper, (name, what)
 
 
 if __name__ == "__main__":
