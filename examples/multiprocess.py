@@ -31,7 +31,7 @@ from _digits import digits
 DEVICES = 4  # of all processes together: the sums are the same ones
 HEARTBEAT = 10  # seconds without a sign of life after which a process counts as dead
 STEPS = 40
-EVERY = 4  # steps between checkpoints of the network
+EVERY = 8  # steps between checkpoints of the network
 GONE = "another process is gone"
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 from jax.sharding import AbstractMesh, AxisType, NamedSharding
-from sharded_cases import P, collectives, mesh_of, permuted_bytes
+from sharded_cases import P, collectives, mesh_of
 
 from jaxconv import conv, learn, parallel
 from jaxconv.learn import fit, layer, solve
@@ -66,7 +66,7 @@ def assert_traffic(text, halo, sums):
     """Halos once, and so many sums over the devices that are more than one number."""
     found = collectives(text)
     assert set(found) <= {"collective-permute", "all-reduce"}, found
-    assert permuted_bytes(text) == halo
+    assert parallel.permuted_bytes(text) == halo
     lines = [line for line in text.splitlines() if " all-reduce(" in line]
     made = [line.split(" all-reduce(")[0].split(" = ")[1] for line in lines]
     assert len([shape for shape in made if any(c.isdigit() for c in shape_sizes(shape))]) == sums
