@@ -107,6 +107,9 @@ def test_a_state_in_parts_is_written_and_read_in_parts(tmp_path):
         )
         assert len(state["weight"].sharding.device_set) == count
         assert state["weight"].addressable_shards[0].data.shape == (16 // count, 4)
+    # a run that is done is read to where it is asked for, keys too
+    done, _ = run_segments(walk, *begin(4), steps=4, checkpoints=kept, program=program)
+    assert len(done["key"].sharding.device_set) == len(done["weight"].sharding.device_set) == 4
     whole, right = run_segments(walk, *begin(1), steps=4)
     same(jax.random.key_data(state["key"]), jax.random.key_data(whole["key"]))
     same(state["weight"], whole["weight"])  # elementwise: no sum is rounded otherwise
@@ -118,18 +121,23 @@ def test_a_state_in_parts_is_written_and_read_in_parts(tmp_path):
 
 
 def test_other_programs_are_told_only_by_what_does_not_name_devices(tmp_path):
-    """Without `program` a step that names its devices is another on others."""
+    """Without `program` a step that names its devices is another on others.
+
+    It leaves the weight whole on each; from step to step it lies as it did at the start.
+    """
 
     def pinned(count):
-        lying = NamedSharding(mesh_of(count), P("rows"))
+        whole = NamedSharding(mesh_of(count), P())
 
         def step(state, scale):
-            weight = jax.lax.with_sharding_constraint(state["weight"], lying)
-            return walk({"key": state["key"], "weight": weight}, scale)
+            after, seen = walk(state, scale)
+            after["weight"] = jax.lax.with_sharding_constraint(after["weight"], whole)
+            return after, seen
 
         return step
 
     kept = Checkpoints(directory=tmp_path, resume=True)
-    run_segments(pinned(8), *begin(8), steps=1, checkpoints=kept)
+    state, _ = run_segments(pinned(8), *begin(8), steps=2, checkpoints=kept)
+    assert state["weight"].addressable_shards[0].data.shape == (2, 4)
     with pytest.raises(ValueError, match="holds a run with optimizer or loss"):
-        run_segments(pinned(4), *begin(4), steps=2, checkpoints=kept)
+        run_segments(pinned(4), *begin(4), steps=3, checkpoints=kept)

@@ -44,7 +44,6 @@ def test_a_process_that_dies_ends_the_others(found):
         part in lost["said"][0]
         for part in ("process 0 of 2 ends, another process is gone: ", "another task died")
     )
-
     assert 8 <= lost["kept"][-1] < 40
 
 
