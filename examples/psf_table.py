@@ -18,6 +18,19 @@ cent. The columns:
 * wiener: scikit-image's, the sharp photograph in the place of the blur, photographs tapered at
   their edges; of seven balances the best for each row, by the true kernel;
 * lucy: scikit-image's Richardson-Lucy likewise, 30 iterations (one photograph, the small window).
+
+What 168 rows come to (three photographs, 15x15 and 31x31; 2026-11-24):
+
+* Without noise take the solve: wrong by 0.01 % at most, where Wiener is by 1 to 25 %.
+* In 8 bits the solve alone is wrong by 2 to 7 % at 15x15 and by 8 to 32 % at 31x31 of camera and
+  Hubble; of the smooth retina by 23 to 81 % and by 107 to 437 %: there it never serves alone.
+* From 8 bits on take descent within the constraint, started at the ridge's kernel: better than the
+  ridge in all 48 rows of 0.1 % noise or 8 bits, in all 24 of JPEG, in 60 of 72 of more noise. Of
+  the other 12 seven have 5 % noise, where all ways are wrong by tens of per cent.
+* Descent without a constraint has no use here: it is the solve, slower. Of the retina at 31x31 it
+  stops up to 20 % away, in directions below 1e-6 of the strongest, which whitening leaves alone.
+* Wiener, whose balance the true kernel chose, beats the constraint in 30 of the 72 rows of most
+  noise, 29 of them of smooth round blurs. Richardson-Lucy is far from done after 30 iterations.
 """
 
 import argparse
@@ -178,12 +191,10 @@ def rows(
     *,
     side: int = 159,
     lucy: bool = False,
-    saved: Sequence[str] = tuple(SAVED),
 ) -> list[Row]:
     """Every blur and every way of saving, of one photograph and one window."""
     x = photograph(name, side)
-    ways = [(each, SAVED[each]) for each in saved]
-    cases = list(itertools.product(blurs(size).items(), ways))
+    cases = list(itertools.product(blurs(size).items(), SAVED.items()))
     ys = [save(np.asarray(corr2d(x, true))) for (_, true), (_, save) in cases]
     batch = jnp.asarray(np.stack(ys), jnp.float32)
     plain, bent = solved(jnp.asarray(x), batch, size)
@@ -237,15 +248,18 @@ def tell(table: list[Row]) -> None:
     print(f"{'saved':13}" + "".join(f"{way:>9}" for way in WAYS))
     for saved, errors in means(table).items():
         print(f"{saved:13}" + "".join(f"{errors[way]:9.2f}" for way in WAYS if way in errors))
-    apart = max(abs(row["descent"] / row["solve"] - 1) for row in table if row["saved"] != "exact")
+    rough = [row for row in table if row["saved"] != "exact"]
+    apart = [abs(row["descent"] / row["solve"] - 1) for row in rough]
+    near = [row for row, gap in zip(rough, apart, strict=True) if gap < 0.01]
     noise = ("noise 1 %", "noise 5 %", "1 %, JPEG 90")
     fine = ("noise 0.1 %", "8-bit PNG")
     exact = max(row["solve"] for row in table if row["saved"] == "exact")
     print(
         f"""
-Whitened descent ends where the solve does (at most {apart:.1%} apart in what is not exact): for
-plain least squares take the solve, which needs no steps and gives standard errors. Without noise
-it is right to {exact:.2g} %; noise it multiplies by up to its condition number.
+Where something was lost in saving, whitened descent ends within 1 % of the solve's error in
+{len(near)} of {len(rough)} rows, at most {max(apart):.0%} from it: for plain least squares take the
+solve, which needs no steps and gives standard errors. Without noise it is right to {exact:.2g} %;
+noise it multiplies by up to its condition number.
 Descent is the tool for what is no linear system, as kernels that are not negative and sum to one.
 Rows in which one way is better than another:"""
     )
@@ -270,8 +284,9 @@ def main(arguments: list[str] | None = None) -> list[Row]:
         [("camera", 9, {"side": 95, "lucy": True})]
         if quick
         else [
-            *((name, 15, {"lucy": name == "camera"}) for name in PHOTOGRAPHS),
-            ("camera", 31, {"saved": ("exact", "noise 1 %", "8-bit PNG", "JPEG 90")}),
+            (name, size, {"lucy": (name, size) == ("camera", 15)})
+            for size in (15, 31)
+            for name in PHOTOGRAPHS
         ]
     )
     table: list[Row] = []

@@ -184,13 +184,14 @@ def check_holds(path: str | Path, image: Stored) -> None:
         raise ValueError(f"{path}: not an image suffix this writes ({', '.join(SUFFIXES)})")
     if suffix in TIFF:
         return
-    deep = suffix == ".png" and image.colours.ndim == 2 and image.alpha is None
+    plain = image.colours.ndim == 2 and image.alpha is None
+    deep = suffix == ".png" and plain
     if dtype not in ((bool, np.uint8, np.uint16) if deep else (bool, np.uint8)):
         name = "png" if suffix == ".png" else "jpeg"
         what = f"{dtype} values" + (
             " with colour or alpha" if name == "png" and dtype == np.uint16 else ""
         )
-        other = "tiff or png" if suffix != ".png" and dtype == np.uint16 else "tiff"
+        other = "tiff or png" if plain and dtype == np.uint16 else "tiff"
         raise ValueError(f"{path}: {name} cannot hold {what}; name a {other} file")
     if suffix != ".png" and image.alpha is not None:
         raise ValueError(f"{path}: jpeg cannot hold alpha; name a png or tiff file")

@@ -1,6 +1,6 @@
-"""Kills runs of learning at random moments, resumes them, and compares: `killing.py SEED KILLS`.
+"""Kills runs of learning at random moments, resumes them, and compares: `killing.py SEED N M`.
 
-So many kills of each kind of run: of one image, and of random crops of two.
+N kills of runs of one image, and M of runs of random crops of two.
 
 One process imports everything and forks a child for each run: JAX's backends start in the child,
 so that the fork happens while there is one thread. Run by test_learn_long.py.
@@ -85,22 +85,22 @@ def outcome(folder: Path) -> tuple[bytes, bytes]:
     return (folder / "result").read_bytes(), (folder / "metrics.csv").read_bytes()
 
 
-def main(seed: int, kills: int) -> None:
+def main(seed: int, *kills: int) -> None:
     rng = random.Random(seed)
     root = Path(tempfile.mkdtemp())
     start, runs = time.monotonic(), 0
-    for kind in KINDS:
+    for kind, wanted in zip(KINDS, kills, strict=True):
         alone = root / kind
         alone.mkdir()
         began = time.monotonic()
         os.waitpid(fork(kind, alone, None), 0)  # left alone, and nothing kept
         moments, within = [], time.monotonic() - began
-        while len(moments) < kills:
+        while len(moments) < wanted:
             folder = root / str(runs)
             folder.mkdir()
             ours = Checkpoints(directory=folder / "kept", every=1, keep=2, resume=True)
             kept = folder / "kept"
-            while len(moments) < kills:
+            while len(moments) < wanted:
                 # at any moment, and, since imports and compilation take most, among the saves
                 save_first = rng.random() < 0.5
                 after = within * (rng.uniform(0, 0.3) if save_first else rng.uniform(0.2, 1))
@@ -122,4 +122,4 @@ def main(seed: int, kills: int) -> None:
 if __name__ == "__main__":
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # jax warns of every fork
-        main(int(sys.argv[1]), int(sys.argv[2]))
+        main(*map(int, sys.argv[1:]))

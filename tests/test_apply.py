@@ -157,6 +157,13 @@ REFUSALS = {
     "nearest to it",
     "grey.png --kernel box --padding-mode odd": "--padding-mode must be one of symmetric, reflect, "
     "replicate, circular, zeros; got 'odd'",
+    "deep.tif a.jpg --kernel box": "a.jpg: jpeg cannot hold uint16 values; name a tiff file",
+    "deep.tif a.png --kernel box": "a.png: png cannot hold uint16 values with colour or alpha; "
+    "name a tiff file",
+    "grey.png --kernel words.npy": "words.npy: cannot be read as a kernel (it does not begin as a "
+    ".npy file does)",
+    "grey.png --kernel .": ".: holds no kernel.csv; name a folder that jaxconv learn wrote",
+    "grey.png grey.png/a.png --kernel box": "cannot write results to grey.png: it is not a folder",
     "grey.png /proc/a.png --kernel box": "cannot write results to /proc: No such file or directory",
 }
 
@@ -174,6 +181,8 @@ def folder(tmp_path, monkeypatch):
     tifffile.imwrite("white.tif", np.ones((4, 5), np.uint8), photometric="miniswhite")
     rgba = _values("uint8", 4, 5, 4)
     tifffile.imwrite("premultiplied.tif", rgba, photometric="rgb", extrasamples=["assocalpha"])
+    tifffile.imwrite("deep.tif", rgba.astype(np.uint16)[..., :3], photometric="rgb")
+    (tmp_path / "words.npy").write_text("words")
     for name, kernel in (
         ("three", np.ones((3, 1, 1))),
         ("flat", np.ones(4)),

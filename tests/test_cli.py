@@ -171,6 +171,7 @@ def _grey(path):
     images.write(path / "grey.png", np.random.default_rng(0).uniform(size=(12, 14)))
     images.write(path / "cut.png", np.zeros((10, 11)))
     images.write(path / "colour.png", np.zeros((12, 14, 3)))
+    images.write(path / "red.png", np.random.default_rng(0).uniform(size=(12, 14, 1)) * [1, 0, 0])
     images.write(path / "large.png", np.zeros((13, 15)))
     (path / "broken.png").write_bytes(b"no image")
     bad = np.zeros((12, 14), np.float32)
@@ -195,8 +196,10 @@ REFUSALS = {
     "grey.png colour.png --kernel 3": "save both alike",
     "nan.tif grey.png --kernel 3": "nan.tif: 1 of 168 values are NaN or infinite, the first at row "
     "3, column 4",
-    "flat.tif grey.png --kernel 3": "recover_kernel: x has one value everywhere: it shows nothing "
-    "of a kernel",
+    "flat.tif grey.png --kernel 3": "flat.tif has one value everywhere: it shows nothing of a "
+    "kernel",
+    "red.png red.png --kernel 3": "the green plane of red.png has one value everywhere: it shows "
+    "nothing of a kernel",
     "grey.png grey.png --kernel 0x3": "--kernel must be HxW or one number, 1 or more, such as 5x5; "
     "got '0x3'",
     "grey.png grey.png --kernel threebythree": "--kernel must be HxW or one number, 1 or more, "

@@ -17,11 +17,9 @@ def _learn(*arguments):
 
 
 @pytest.fixture
-def pair(tmp_path, monkeypatch):
+def pair(tmp_path, monkeypatch, undrawn):
     """Two small colour images whose names no ordinary font can draw."""
     monkeypatch.chdir(tmp_path)
-    # the figures are drawn in test_cli.py
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda _, path: path.write_bytes(b""))
     x = np.random.default_rng(0).uniform(size=(14, 15, 3))
     images.write("日本 $x$.png", x)
     images.write("after.png", (x[:-1] + x[1:]) / 2)

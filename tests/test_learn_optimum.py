@@ -192,14 +192,8 @@ def _learn(*arguments):
 @pytest.fixture
 def photo(tmp_path):
     path = tmp_path / "photo.png"
-    images.write(path, images.sample("page")[:48, :64])
+    images.write(path, images.sample("page")[:40, :60])
     return path
-
-
-@pytest.fixture
-def undrawn(monkeypatch):
-    """The figures are drawn in test_cli.py."""
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda _, path: path.write_bytes(b""))
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -213,6 +207,16 @@ def test_exact_prints_both_answers(photo, tmp_path):
     assert (printed[:, 3:] > 0).all()
     assert "rank 9 of 9, condition " in result.stdout
     assert "descent stopped " in result.stdout
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_large_kernels_are_no_tables(photo, tmp_path, monkeypatch):
+    monkeypatch.setattr("jaxconv.cli.report.LARGEST_SHOWN", 2)
+    result = _learn("--photo", photo, "--target", "prewitt_y", "--out", tmp_path, "--exact")
+    lines = result.stdout.splitlines()
+    assert "learned: the numbers are in kernel.csv, a picture is in learning.png" in lines
+    assert "exact: the numbers and their standard errors come with --json" in lines
+    assert not any(line.startswith("  ") and line.count(".") > 2 for line in lines[8:])
 
 
 @pytest.mark.usefixtures("undrawn")

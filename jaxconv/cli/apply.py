@@ -108,11 +108,13 @@ def read_kernel(kernel: str) -> Kernel:
             f"{', '.join(filters.NAMES)}; or a .npy or .csv file that jaxconv learn wrote"
         )
     if path.is_dir():
+        if not (path / "kernel.csv").exists():
+            raise ValueError(f"{path}: holds no kernel.csv; name a folder that jaxconv learn wrote")
         path = path / "kernel.csv"
     bias: list[float] = []
     try:
         if path.suffix == ".npy":
-            planes = np.load(path, allow_pickle=False)
+            planes = _read_npy(path)
         else:
             planes, bias = _read_csv(path.read_text(encoding="utf-8"))
         planes = np.asarray(planes, np.float32)
@@ -131,6 +133,14 @@ def read_kernel(kernel: str) -> Kernel:
         name=path.parent.name if Path(kernel).is_dir() else path.stem,
         named=False,
     )
+
+
+def _read_npy(path: Path) -> np.ndarray:
+    with path.open("rb") as file:
+        # NumPy takes another file for a pickle, and advises to load it all the same
+        if file.read(6) != b"\x93NUMPY":
+            raise ValueError("it does not begin as a .npy file does")
+    return np.load(path, allow_pickle=False)
 
 
 def _read_csv(text: str) -> tuple[np.ndarray, list[float]]:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from jaxconv.cli.pairs import Pair, colours
 from jaxconv.cli.problem import told_as_problem
+from jaxconv.cli.report import too_large
 from jaxconv.learn import (
     Distance,
     Fit,
@@ -58,10 +59,13 @@ def print_distances(console: Console, pair: Pair, found: Sequence[Distance]) -> 
     for distance, colour in zip(found, names, strict=True):
         exact = jax.tree.map(np.asarray, distance.solution)
         title = "exact" if len(found) == 1 else f"exact, {colour}"
-        table = Table(title, "standard error", box=box.SIMPLE_HEAD)
-        for row, errors in zip(exact.kernel, exact.std_error, strict=True):
-            table.add_row(*(" ".join(f"{v:8.4f}" for v in values) for values in (row, errors)))
-        console.print(table)
+        if too_large(pair):
+            console.print(f"{title}: the numbers and their standard errors come with --json")
+        else:
+            table = Table(title, "standard error", box=box.SIMPLE_HEAD)
+            for row, errors in zip(exact.kernel, exact.std_error, strict=True):
+                table.add_row(*(" ".join(f"{v:8.4f}" for v in values) for values in (row, errors)))
+            console.print(table)
         weights = exact.kernel.size
         console.print(
             f"descent stopped {float(distance.kernel):.1e} from it, its error "

@@ -188,6 +188,13 @@ def _fit(pair: Pair, request: Request, keeping: Keeping, files: Metrics) -> list
     x, y = (np.moveaxis(a, -1, 0) if a.ndim == 3 else a[None] for a in (pair.before, pair.after))
     parts = [(x, y)] if request.one_kernel else list(zip(x, y, strict=True))
     assert request.steps is not None
+    for plane, (x_part, _) in zip(_planes(pair, request), parts, strict=True):
+        if not np.ptp(x_part):
+            where = "" if len(parts) == 1 else f"the {plane} plane of "
+            raise Problem(
+                f"{where}{request.before or pair.name} has one value everywhere: it shows nothing "
+                f"of a kernel"
+            )
     fits = []
     with watching(request.steps * len(parts)) as watch, told_as_problem():
         for plane, (x_part, y_part) in zip(_planes(pair, request), parts, strict=True):

@@ -13,6 +13,8 @@ from jaxconv import plots
 from jaxconv.cli.pairs import Pair, colours
 from jaxconv.learn import Fit
 
+LARGEST_SHOWN = 15  # rows or columns of a kernel whose numbers are worth a table
+
 
 def print_edge(console: Console, fit: Fit) -> None:
     """Print the loss table of the edge detection example and what it learned."""
@@ -48,11 +50,14 @@ def print_fits(
     """Print each kernel, beside the true one where it is known, and how well it fits."""
     for fit, colour in zip(fits, colours(pair, len(fits)), strict=True):
         name = "learned" if len(fits) == 1 else f"learned, {colour}"
-        table = Table(name, *([] if pair.truth is None else ["true"]), box=box.SIMPLE_HEAD)
-        for row, values in enumerate(np.asarray(fit.kernel)):
-            true = [] if pair.truth is None else [_numbers(pair.truth[row])]
-            table.add_row(_numbers(values), *true)
-        console.print(table)
+        if too_large(pair):
+            console.print(f"{name}: the numbers are in kernel.csv, a picture is in learning.png")
+        else:
+            table = Table(name, *([] if pair.truth is None else ["true"]), box=box.SIMPLE_HEAD)
+            for row, values in enumerate(np.asarray(fit.kernel)):
+                true = [] if pair.truth is None else [_numbers(pair.truth[row])]
+                table.add_row(_numbers(values), *true)
+            console.print(table)
         if pair.truth is not None:
             console.print(f"largest error of an entry: {largest_error(fit, pair.truth):.5f}")
         bias = "" if fit.bias is None else f", bias {float(fit.bias):+.6f}"
@@ -63,6 +68,11 @@ def print_fits(
     steps = len(fits[0].losses)
     console.print(f"\n{steps} steps in {seconds:.1f} s, compilation included")
     console.print("wrote " + ", ".join(files), soft_wrap=True)
+
+
+def too_large(pair: Pair) -> bool:
+    """Whether a table of the kernel would be too long to read."""
+    return max(pair.kernel_size) > LARGEST_SHOWN
 
 
 def _numbers(values: np.ndarray) -> str:

@@ -50,6 +50,8 @@ def write_results(folder: Path, writers: Mapping[str, Callable[[Path], object]])
         Problem: something could not be written; the folder's files are as they were.
     """
     new = not folder.exists()
+    if not new and not folder.is_dir():
+        raise Problem(f"cannot write results to {folder}: it is not a folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Inside the folder, so that renaming never crosses a file system.

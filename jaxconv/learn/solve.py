@@ -197,6 +197,7 @@ def _compiled(
     return solve(geometry, xs, ys, ridge)
 
 
+@functools.partial(jax.jit, static_argnames="geometry")
 def _as_kernels(vectors: jax.Array, geometry: Geometry) -> jax.Array:
     """(g, k * i, d) -> (g * d, *kernel, g * i), zero in the other groups' channels."""
     size, i = geometry.kernel_shape[:-2], geometry.kernel_shape[-2]
