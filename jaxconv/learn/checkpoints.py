@@ -1,12 +1,15 @@
 """Long runs: the steps in segments of one compiled program, kept on disk, resumed bit for bit.
 
 Every segment is the same program, whatever its length: a loop whose number of steps is an operand,
-not a constant. So neither where a run was cut nor how often changes a bit of its result, on one
-device with one version of jax.
+not a constant. So neither where a run was cut nor how often changes a bit of its result, on as many
+devices with the same version of jax. On another number of devices a run goes on too: what is in
+parts is written in parts and read into whatever parts the new run has, bit for bit; the steps after
+it round their sums in another order.
 
 A checkpoint is a folder named by its step, written beside the others under a temporary name and
 then renamed; older ones are deleted only after that. Killed at any moment, a run leaves its last
-whole checkpoint.
+whole checkpoint. Several processes (`jax.distributed`) write one together into a folder that all of
+them see; it is renamed when all have written.
 """
 
 import contextlib
@@ -24,6 +27,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 TEMPORARY = ".orbax-checkpoint-tmp"
 
@@ -33,7 +37,8 @@ class Checkpoints:
     """Where and how often a run is kept.
 
     Attributes:
-        directory: a folder of this run's own, made if missing.
+        directory: a folder of this run's own, made if missing; of several processes one that all
+            of them see.
         every: steps between checkpoints; a twentieth of the run if None. The last step is always
             kept. It may change when a run is resumed: it changes no result.
         keep: how many checkpoints stay, the latest ones.
@@ -52,6 +57,8 @@ class Checkpoints:
 def digest(array: Any) -> str:
     """Describe an array so that another one is told from it: dtype, shape and a hash.
 
+    An array in parts on several processes is gathered by each of them for it, once.
+
     Args:
         array: anything NumPy takes, or a key of `jax.random`.
 
@@ -66,7 +73,7 @@ def digest(array: Any) -> str:
 
     Source: the first 64 bits of SHA-256 (FIPS 180-4) of the values in row-major order.
     """
-    values = np.ascontiguousarray(_plain(array))
+    values = np.ascontiguousarray(_plain(_everywhere(array)))
     return f"{values.dtype} {np.shape(array)} {hashlib.sha256(values.tobytes()).hexdigest()[:16]}"
 
 
@@ -151,7 +158,7 @@ class Store:
         Raises:
             OSError: it could not be written; the checkpoints before it are as they were.
         """
-        leaves = {f"{n:04}": _plain(leaf) for n, leaf in enumerate(jax.tree.leaves(state))}
+        leaves = {f"{n:04}": _kept(leaf) for n, leaf in enumerate(jax.tree.leaves(state))}
         try:
             with _quiet():
                 self._manager.save(
@@ -170,8 +177,15 @@ class Store:
             ) from error
         self.kept.append(step)
 
-    def restore(self, state: Any, settings: Mapping[str, Any]) -> tuple[int, Any, np.ndarray]:
-        """Read the latest checkpoint into a state of this structure.
+    def restore(
+        self, state: Any, losses: jax.ShapeDtypeStruct, settings: Mapping[str, Any]
+    ) -> tuple[int, Any, np.ndarray]:
+        """Read the latest checkpoint into a state of this structure, laid out as it is.
+
+        Args:
+            state: what the run begins with.
+            losses: of one step; only its dtype counts.
+            settings: of this run.
 
         Returns:
             The step, the state after it and the losses up to it, (step,).
@@ -181,13 +195,17 @@ class Store:
         """
         step = self.kept[-1]
         leaves, structure = jax.tree.flatten(state)
+        wanted = {
+            "state": {f"{n:04}": _wanted(_kept(leaf)) for n, leaf in enumerate(leaves)},
+            "losses": np.empty(step, losses.dtype),
+        }
         try:
             with _quiet():
                 written = dict(self._manager.metadata(step).custom_metadata or {})
                 self._refuse_others(written, settings)
-                found = self._manager.restore(step, args=self._args.StandardRestore())
+                found = self._manager.restore(step, args=self._args.StandardRestore(wanted))
             kept = [found["state"][f"{n:04}"] for n in range(len(leaves))]
-            losses = np.asarray(found["losses"])
+            past = np.asarray(found["losses"])
         except _OtherRun as refusal:
             raise ValueError(str(refusal)) from None
         except Exception as error:
@@ -196,7 +214,7 @@ class Store:
                 f"({_reason(error)}); delete it to go on from the one before"
             ) from error
         state = jax.tree.unflatten(structure, map(_as_before, kept, leaves))
-        return step, state, losses
+        return step, state, past
 
     def _refuse_others(self, written: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
         for name, value in settings.items():
@@ -220,16 +238,47 @@ def _told(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def _plain(leaf: Any) -> np.ndarray:
+def _data(leaf: Any) -> Any:
+    """Keys of `jax.random` as the numbers that they are."""
     if hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        leaf = jax.random.key_data(leaf)
-    return np.asarray(leaf)
+        return jax.random.key_data(leaf)
+    return leaf
+
+
+def _plain(leaf: Any) -> np.ndarray:
+    return np.asarray(_data(leaf))
+
+
+def _in_parts(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array) and not leaf.is_fully_replicated
+
+
+def _everywhere(array: Any) -> Any:
+    if not _in_parts(array) or array.is_fully_addressable:
+        return array
+    whole = NamedSharding(array.sharding.mesh, PartitionSpec())
+    return jax.jit(lambda array: array, out_shardings=whole)(array)
+
+
+def _kept(leaf: Any) -> Any:
+    """What is written: in parts, each by the process that has it, or as one."""
+    return _data(leaf) if _in_parts(leaf) else _plain(leaf)
+
+
+def _wanted(kept: Any) -> Any:
+    """What is read: in the parts that this run has, whatever they were when it was written."""
+    if _in_parts(kept):
+        return jax.ShapeDtypeStruct(kept.shape, kept.dtype, sharding=kept.sharding)
+    return kept
 
 
 def _as_before(kept: Any, leaf: jax.Array) -> jax.Array:
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        return jax.random.wrap_key_data(jnp.asarray(kept), impl=jax.random.key_impl(leaf))
-    return jnp.asarray(kept, leaf.dtype)
+        found = jax.random.wrap_key_data(jnp.asarray(kept), impl=jax.random.key_impl(leaf))
+    else:
+        found = jnp.asarray(kept, leaf.dtype)
+    # one device's arrays stay free to be moved to where others are
+    return jax.device_put(found, leaf.sharding) if len(leaf.sharding.device_set) > 1 else found
 
 
 @contextlib.contextmanager

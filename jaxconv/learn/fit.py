@@ -11,11 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
+from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 
 from jaxconv.dtypes import as_array
 from jaxconv.learn.checkpoints import Checkpoints, digest, named_first
 from jaxconv.learn.losses import sum_squared_error
-from jaxconv.learn.segments import run_segments
+from jaxconv.learn.places import Place, cut, find_place
+from jaxconv.learn.segments import describe, run_segments
 from jaxconv.learn.state import LearnState, Loss, predict, pure_state, step
 from jaxconv.learn.state import init as begin
 
@@ -57,7 +59,7 @@ class Fit:
         return int(np.flatnonzero(~astray).max(initial=-1)) + 2
 
 
-@functools.partial(jax.jit, static_argnames=("optimizer", "loss", "length"))
+@functools.partial(jax.jit, static_argnames=("optimizer", "loss", "place", "length"))
 def _run(
     state: LearnState,
     x: jax.Array,
@@ -65,30 +67,53 @@ def _run(
     *,
     optimizer: optax.GradientTransformation,
     loss: Loss,
+    place: Place,
     length: int,
 ) -> tuple[LearnState, jax.Array]:
     def body(state: LearnState, _: None) -> tuple[LearnState, jax.Array]:
-        return step(state, x, y, optimizer=optimizer, loss=loss)
+        return _step(state, x, y, optimizer=optimizer, loss=loss, place=place)
 
     return lax.scan(body, state, None, length=length)
+
+
+def _step(
+    state: LearnState,
+    x: jax.Array,
+    y: jax.Array,
+    *,
+    optimizer: optax.GradientTransformation,
+    loss: Loss,
+    place: Place,
+) -> tuple[LearnState, jax.Array]:
+    y = cut(y, _output_shape(x, state.kernel.shape))
+    return step(state, x, y, optimizer=optimizer, loss=loss, **place.arguments)
 
 
 def _begin(start: jax.Array, *, optimizer: optax.GradientTransformation, bias: bool) -> LearnState:
     return begin(start, jnp.zeros((), start.dtype) if bias else None, optimizer=optimizer)
 
 
-@functools.partial(jax.jit, static_argnames="loss")
-def _finish(state: LearnState, losses: jax.Array, x: jax.Array, y: jax.Array, *, loss: Loss) -> Fit:
+@functools.partial(jax.jit, static_argnames=("loss", "place"))
+def _finish(
+    state: LearnState,
+    losses: jax.Array,
+    x: jax.Array,
+    y: jax.Array,
+    *,
+    loss: Loss,
+    place: Place,
+) -> Fit:
+    y = cut(y, _output_shape(x, state.kernel.shape))
     return Fit(
         kernel=state.kernel,
         bias=state.bias,
         losses=losses,
-        final_loss=loss(predict(x, state.kernel, state.bias), y),
+        final_loss=loss(predict(x, state.kernel, state.bias, **place.arguments), y),
         zero_loss=loss(jnp.zeros_like(y), y),
     )
 
 
-@functools.partial(jax.jit, static_argnames=("optimizer", "loss", "length", "bias"))
+@functools.partial(jax.jit, static_argnames=("optimizer", "loss", "place", "length", "bias"))
 def _whole(
     start: jax.Array,
     x: jax.Array,
@@ -96,13 +121,14 @@ def _whole(
     *,
     optimizer: optax.GradientTransformation,
     loss: Loss,
+    place: Place,
     length: int,
     bias: bool,
 ) -> Fit:
     # one program: on small images calling several would cost more than the steps
     state = _begin(start, optimizer=optimizer, bias=bias)
-    state, losses = _run(state, x, y, optimizer=optimizer, loss=loss, length=length)
-    return _finish(state, losses, x, y, loss=loss)
+    state, losses = _run(state, x, y, optimizer=optimizer, loss=loss, place=place, length=length)
+    return _finish(state, losses, x, y, loss=loss, place=place)
 
 
 def kernel_shape(kernel_size: int | tuple[int, int], *, function: str) -> tuple[int, int]:
@@ -120,6 +146,10 @@ def kernel_shape(kernel_size: int | tuple[int, int], *, function: str) -> tuple[
     return int(pair[0]), int(pair[1])
 
 
+def _output_shape(x: jax.Array, kernel: tuple[int, ...]) -> tuple[int, ...]:
+    return (*x.shape[:-2], x.shape[-2] - kernel[0] + 1, x.shape[-1] - kernel[1] + 1)
+
+
 def _check(x: jax.Array, y: jax.Array, shape: tuple[int, int], steps: int) -> None:
     for name, array in (("x", x), ("y", y)):
         if not jnp.issubdtype(array.dtype, jnp.floating):
@@ -135,7 +165,7 @@ def _check(x: jax.Array, y: jax.Array, shape: tuple[int, int], steps: int) -> No
         raise ValueError(
             f"fit_kernel: kernel_size {shape} is larger than the planes of x.shape={x.shape}"
         )
-    expected = (*x.shape[:-2], x.shape[-2] - shape[0] + 1, x.shape[-1] - shape[1] + 1)
+    expected = _output_shape(x, shape)
     if y.shape != expected:
         raise ValueError(
             f"fit_kernel: y.shape={y.shape}, but x.shape={x.shape} and kernel_size {shape} "
@@ -171,6 +201,8 @@ def fit_kernel(
     on_progress: Callable[[int, float], None] | None = None,
     on_losses: Callable[[int, np.ndarray], None] | None = None,
     checkpoints: Checkpoints | None = None,
+    mesh: Mesh | AbstractMesh | None = None,
+    x_spec: PartitionSpec | None = None,
 ) -> Fit:
     """Learn the kernel that turns x into y.
 
@@ -179,9 +211,16 @@ def fit_kernel(
     The run is one compiled scan. With on_progress it is cut into at most 20 equal scans and a
     rest, so that at most two programs are compiled.
 
+    Planes that are sharded over a mesh stay where they are: halos are exchanged, and in each step
+    the kernel's gradient and the loss are summed over the devices; nothing else is sent, if the
+    loss is a sum or a mean over positions. These sums are rounded in another order than on one
+    device, and in another again on another number of devices: results agree to a few roundings,
+    not bit for bit.
+
     Args:
-        x: planes (*batch, H, W), floating point.
-        y: planes (*batch, H - h + 1, W - w + 1), floating point; one kernel serves all planes.
+        x: planes (*batch, H, W), floating point; sharded in any of these dimensions or not.
+        y: planes (*batch, H - h + 1, W - w + 1), floating point; one kernel serves all planes. It
+            is sharded as x is.
         kernel_size: (h, w), or h for a square.
         optimizer: any optax gradient transformation, schedules and line searches included. Reuse
             one object over calls: a new one compiles anew.
@@ -195,16 +234,19 @@ def fit_kernel(
         on_losses: called on the host as `on_losses(steps_before, losses)` with the losses of all
             steps in turn, every half second or as often as a step ends.
         checkpoints: where to keep a long run, so that it can be resumed to the same kernel, bit
-            for bit; see `jaxconv.learn.Checkpoints`. Not with on_progress.
+            for bit on as many devices; see `jaxconv.learn.Checkpoints`. Not with on_progress.
+        mesh: as in `jaxconv.parallel.conv`; by default that of x, else of y.
+        x_spec: how x is sharded; by default what x says, else y. It must be given under jit, which
+            does not say on auto axes, and for sizes that the mesh does not divide: those it pads.
 
     Returns:
         A `Fit`; ask its `diverged_at` whether to believe it, and `distance_to_optimum` how far it
         is from the exact answer.
 
     Raises:
-        TypeError: x or y is not floating point.
-        ValueError: shapes do not fit, the kernel is larger than x, steps is below 1, or the
-            checkpoints are another run's.
+        TypeError: x or y is not floating point, or mesh or x_spec is none.
+        ValueError: shapes do not fit, the kernel is larger than x, steps is below 1, mesh and
+            x_spec do not fit x, or the checkpoints are another run's.
         OSError: a checkpoint cannot be written.
 
     Example:
@@ -227,38 +269,48 @@ def fit_kernel(
     dtype = jnp.result_type(x, y)
     x, y = x.astype(dtype), y.astype(dtype)
     start = _start(init, key, shape, dtype)
-    if checkpoints is not None or on_losses is not None:
-        if on_progress is not None:
-            raise ValueError(
-                "fit_kernel: on_progress is for runs in one piece; on_losses and checkpoints say "
-                "more, give those alone"
-            )
-        if checkpoints is not None:
-            own = {
-                "kernel_size": list(shape),
-                "x": digest(x),
-                "y": digest(y),
-                "start": digest(start),
-            }
-            checkpoints = replace(checkpoints, settings=named_first(checkpoints, own))
-        state, losses = run_segments(
-            functools.partial(step, optimizer=optimizer, loss=loss),
-            _begin(start, optimizer=optimizer, bias=bias),
-            x,
-            y,
-            steps=steps,
-            checkpoints=checkpoints,
-            on_losses=on_losses,
+    place = find_place("fit_kernel", (x,), (y,), mesh, x_spec, channels=False)
+    program = None
+    if checkpoints is not None:
+        own = {
+            "kernel_size": list(shape),
+            "x": digest(x),
+            "y": digest(y),
+            "start": digest(start),
+        }
+        checkpoints = replace(checkpoints, settings=named_first(checkpoints, own))
+        alone = functools.partial(_step, optimizer=optimizer, loss=loss, place=Place())
+        program = describe(alone, _begin(start, optimizer=optimizer, bias=bias), x, y)
+    if on_progress is not None and not (on_losses is None and checkpoints is None):
+        raise ValueError(
+            "fit_kernel: on_progress is for runs in one piece; on_losses and checkpoints say "
+            "more, give those alone"
         )
-        return _finish(state, losses, x, y, loss=loss)
-    if on_progress is None:
-        return _whole(start, x, y, optimizer=optimizer, loss=loss, length=steps, bias=bias)
-    state = _begin(start, optimizer=optimizer, bias=bias)
-    parts, size, done = [], -(-steps // REPORTS), 0
-    while done < steps:
-        length = min(size, steps - done)
-        state, part = _run(state, x, y, optimizer=optimizer, loss=loss, length=length)
-        parts.append(part)
-        done += length
-        on_progress(done, float(part[-1]))
-    return _finish(state, jnp.concatenate(parts), x, y, loss=loss)
+    with place.learning():
+        x, y, start = place.put_x(x), place.put_y(y), place.put_whole(start)
+        how: Any = {"optimizer": optimizer, "loss": loss, "place": place}
+        if on_progress is None and on_losses is None and checkpoints is None:
+            return place.put_back(_whole(start, x, y, length=steps, bias=bias, **how))
+        state = place.put_whole(_begin(start, optimizer=optimizer, bias=bias))
+        if on_progress is None:
+            state, losses = run_segments(
+                functools.partial(_step, **how),
+                state,
+                x,
+                y,
+                steps=steps,
+                checkpoints=checkpoints,
+                on_losses=on_losses,
+                program=program,
+            )
+        else:
+            parts, size, done = [], -(-steps // REPORTS), 0
+            while done < steps:
+                length = min(size, steps - done)
+                state, part = _run(state, x, y, length=length, **how)
+                parts.append(part)
+                done += length
+                on_progress(done, float(part[-1]))
+            losses = jnp.concatenate(parts)
+        losses = place.put_whole(losses)
+        return place.put_back(_finish(state, losses, x, y, loss=loss, place=place))

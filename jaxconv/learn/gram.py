@@ -77,23 +77,24 @@ def embedded(x: jax.Array, spec: ConvSpec, padding_mode: str) -> tuple[jax.Array
     )
 
 
-def window_sums(x: jax.Array, spec: ConvSpec) -> jax.Array:
+def window_sums(x: jax.Array, spec: ConvSpec, masks: list[Any] | None = None) -> jax.Array:
     """Sum every entry of the windows over all of them.
 
     Args:
         x: (n, *space, in), from `embedded`.
         spec: from `embedded`.
+        masks: from `window_masks`; those of all windows if None.
 
     Returns:
         (groups, prod(kernel_size) * in // groups), kernel-major, of x's dtype.
     """
-    sums = _pick(jnp.sum(x, 0), _masks(spec, x.dtype))
+    sums = _pick(jnp.sum(x, 0), masks or window_masks(spec, x.dtype))
     # (*kernel, g * i) -> (k, g, i) -> (g, k * i)
     sums = sums.reshape(math.prod(spec.kernel_size), spec.groups, -1)
     return jnp.swapaxes(sums, 0, 1).reshape(spec.groups, -1)
 
 
-def gram(x: jax.Array, spec: ConvSpec) -> jax.Array:
+def gram(x: jax.Array, spec: ConvSpec, masks: list[Any] | None = None) -> jax.Array:
     """Sum the products of every two entries of a window over all windows.
 
     `(A^T A)[g, (k, i), (l, j)] = sum over n, t of x[n, t s + k d, g, i] x[n, t s + l d, g, j]`
@@ -101,6 +102,7 @@ def gram(x: jax.Array, spec: ConvSpec) -> jax.Array:
     Args:
         x: (n, *space, in), from `embedded`.
         spec: from `embedded`.
+        masks: as in `window_sums`.
 
     Returns:
         (groups, p, p) with p = prod(kernel_size) * in // groups, kernel-major, of x's dtype.
@@ -108,7 +110,7 @@ def gram(x: jax.Array, spec: ConvSpec) -> jax.Array:
     groups, size = spec.groups, math.prod(spec.kernel_size)
     channels = x.shape[-1] // groups
     x = x.reshape(*x.shape[:-1], groups, channels)
-    masks = _masks(spec, x.dtype)
+    masks = masks or window_masks(spec, x.dtype)
     shifts, where, turned = _shifts(spec)
     margin = [(k - 1) * d for k, d in zip(spec.kernel_size, spec.dilation, strict=True)]
     # values beyond the end meet no mask: any will do
@@ -138,24 +140,34 @@ def gram(x: jax.Array, spec: ConvSpec) -> jax.Array:
     return entries.reshape(groups, size * channels, size * channels)
 
 
-def _masks(spec: ConvSpec, dtype: Any) -> list[np.ndarray]:
-    """For each dimension (kernel, space): 1 where the windows have their k-th element."""
-    masks = []
-    for n, m, k, s, d in zip(
-        spec.input_size, spec.output_size, spec.kernel_size, spec.stride, spec.dilation, strict=True
-    ):
-        mask = np.zeros((k, n), dtype)
-        for position in range(k):
-            mask[position, position * d : position * d + (m - 1) * s + 1 : s] = 1
-        masks.append(mask)
-    return masks
+def window_mask(spec: ConvSpec, dimension: int, dtype: Any, count: int | None = None) -> np.ndarray:
+    """Say where the windows have their k-th element: (kernel, space), 1 there and 0 elsewhere.
+
+    Args:
+        spec: from `embedded`.
+        dimension: which spatial one.
+        dtype: of the result.
+        count: of the first so many windows; of all if None.
+    """
+    step, gap = spec.stride[dimension], spec.dilation[dimension]
+    first = np.arange(spec.output_size[dimension] if count is None else count) * step
+    mask = np.zeros((spec.kernel_size[dimension], spec.input_size[dimension]), dtype)
+    for position in range(len(mask)):
+        mask[position, position * gap + first] = 1
+    return mask
 
 
-def _pick(values: jax.Array, masks: list[np.ndarray]) -> jax.Array:
+def window_masks(spec: ConvSpec, dtype: Any) -> list[Any]:
+    """`window_mask` of every dimension."""
+    return [window_mask(spec, dimension, dtype) for dimension in range(spec.rank)]
+
+
+def _pick(values: jax.Array, masks: list[Any]) -> jax.Array:
     """(*space, ...) -> (*kernel, ...): sums under the product of the dimensions' masks."""
     for axis in reversed(range(len(masks))):
         mask = masks[axis]
-        inside = np.flatnonzero(mask.all(0))
+        # a device's own mask is not known here
+        inside = np.flatnonzero(mask.all(0)) if isinstance(mask, np.ndarray) else []
         if len(inside) > 1 and len(inside) == 1 + np.ptp(inside):
             # a stretch that every position of the kernel sums: once for all of them
             before, middle, after = jnp.split(values, [inside[0], inside[-1] + 1], axis)

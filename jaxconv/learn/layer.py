@@ -12,14 +12,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
+from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 
+from jaxconv import parallel
 from jaxconv.functional import conv
 from jaxconv.learn.checkpoints import Checkpoints, digest, named_first
 from jaxconv.learn.fit import Fit
 from jaxconv.learn.gram import embedded
 from jaxconv.learn.losses import mean_squared_error
 from jaxconv.learn.pairs import Images, Pairs, read_pairs
-from jaxconv.learn.segments import run_segments
+from jaxconv.learn.places import Place, cut, find_place
+from jaxconv.learn.segments import describe, run_segments
 from jaxconv.learn.state import LearnState, Loss, descend
 from jaxconv.learn.state import init as begin
 from jaxconv.shapes import extent
@@ -39,6 +42,7 @@ class _Task(NamedTuple):
     crop: tuple[int, ...] | None
     crops: int
     bias: bool
+    place: Place
 
 
 class _State(NamedTuple):
@@ -68,6 +72,8 @@ def fit_conv(
     crops: int = 1,
     on_losses: Callable[[int, np.ndarray], None] | None = None,
     checkpoints: Checkpoints | None = None,
+    mesh: Mesh | AbstractMesh | None = None,
+    x_spec: PartitionSpec | None = None,
 ) -> Fit:
     """Learn the kernel of a convolution layer, of any rank, with channels, stride and groups.
 
@@ -77,9 +83,14 @@ def fit_conv(
     for robust losses, constraints (`jaxconv.learn.constraints`) and images too large for one step.
     One compiled scan; under jit, and vmap over images, init and key.
 
+    Images that are sharded over a mesh stay where they are, as in `fit_kernel`: what is sent are
+    halos, and in each step the sums of the kernel's gradient and of the loss.
+
     Args:
-        x: (*batch, *space, in), floating point; or a list of such images of any sizes.
-        y: (*batch, *space', out), one for each x; the loss sees all images in one.
+        x: (*batch, *space, in), floating point; or a list of such images of any sizes. One image,
+            or one batch, may be sharded, except in its channels.
+        y: (*batch, *space', out), one for each x; the loss sees all images in one. It is sharded
+            as x is.
         kernel_size: one integer a spatial dimension; a bare one is the side of a square.
         stride: as in `jaxconv.conv`.
         padding: as in `jaxconv.conv`.
@@ -93,20 +104,25 @@ def fit_conv(
         bias: whether to learn one constant an output channel; they start at 0.
         loss: `(prediction, target) -> scalar`.
         crop: positions of y, one integer or one a dimension, in the pieces that a step looks at;
-            None for the whole of all images. Memory and time of a step follow it.
+            None for the whole of all images. Memory and time of a step follow it. Not of images
+            that are sharded.
         crops: how many pieces a step draws; all from one image, images taken by their size.
         on_losses: as in `fit_kernel`; leave it and checkpoints out under jit or vmap.
         checkpoints: as in `fit_kernel`: a run that was killed draws the same crops and ends at the
             same kernel, bit for bit.
+        mesh: as in `fit_kernel`.
+        x_spec: as in `fit_kernel`.
 
     Returns:
         A `Fit`: kernel (*kernel, in // groups, out), bias (out,) or None. With crops, losses are
         those of the pieces; final_loss and zero_loss are of the whole images.
 
     Raises:
-        TypeError: x or y is not floating point, or a number is not an integer.
+        TypeError: x or y is not floating point, a number is not an integer, or mesh or x_spec is
+            none.
         ValueError: shapes and numbers do not make a convolution from x to y, a crop does not fit
-            into y, or the checkpoints are another run's.
+            into y, mesh and x_spec do not fit x, a list or crops are of sharded images, or the
+            checkpoints are another run's.
         OSError: a checkpoint cannot be written.
 
     Example:
@@ -145,6 +161,12 @@ def fit_conv(
         start = jax.random.normal(start_key, shape, dtype) / jnp.sqrt(fan_in).astype(dtype)
     else:
         start = jnp.asarray(init, dtype)
+    place = find_place("fit_conv", pairs.xs, pairs.ys, mesh, x_spec)
+    if place.mesh is not None and crop is not None:
+        raise ValueError(
+            f"fit_conv: crop={crop!r} is for images on one device; these are sharded, so leave it "
+            "out: a device looks at its own part"
+        )
     task = _Task(
         pairs.specs,
         padding_mode,
@@ -154,22 +176,33 @@ def fit_conv(
         _crop_size(crop, pairs.specs),
         int(crops),
         bool(bias),
+        place,
     )
-    if checkpoints is None and on_losses is None:
-        return _whole(start, pairs.xs, pairs.ys, crop_key, task=task)
+    program = None
     if checkpoints is not None:
         own = _settings(start, pairs, crop_key, task)
         checkpoints = replace(checkpoints, settings=named_first(checkpoints, own))
-    batch = _laid_out(pairs.xs, pairs.ys, task=task)
-    state, losses = run_segments(
-        functools.partial(_step, task=task),
-        _begin(start, crop_key, task),
-        batch,
-        steps=task.steps,
-        checkpoints=checkpoints,
-        on_losses=on_losses,
-    )
-    return _finish(state, losses, batch, task=task)
+        alone = task._replace(place=Place())
+        batch = jax.eval_shape(functools.partial(_laid_out, task=alone), pairs.xs, pairs.ys)
+        program = describe(
+            functools.partial(_step, task=alone), _begin(start, crop_key, alone), batch
+        )
+    with place.learning():
+        start, crop_key = place.put_whole((start, crop_key))
+        xs, ys = tuple(map(place.put_x, pairs.xs)), tuple(map(place.put_y, pairs.ys))
+        if checkpoints is None and on_losses is None:
+            return place.put_back(_whole(start, xs, ys, crop_key, task=task))
+        batch = _laid_out(xs, ys, task=task)
+        state, losses = run_segments(
+            functools.partial(_step, task=task),
+            place.put_whole(_begin(start, crop_key, task)),
+            batch,
+            steps=task.steps,
+            checkpoints=checkpoints,
+            on_losses=on_losses,
+            program=program,
+        )
+        return place.put_back(_finish(state, place.put_whole(losses), batch, task=task))
 
 
 def _crop_size(crop: Any, specs: tuple[ConvSpec, ...]) -> tuple[int, ...] | None:
@@ -218,7 +251,12 @@ def _told(images: tuple[jax.Array, ...]) -> str:
 
 @functools.partial(jax.jit, static_argnames="task")
 def _laid_out(xs: Any, ys: Any, *, task: _Task) -> Batch:
-    """Every image with its margins, cut to what the windows reach, and its target."""
+    """Every image with its margins, cut to what the windows reach, and its target.
+
+    Those on a mesh stay as they are: each device adds the margins of its own part.
+    """
+    if task.place.mesh is not None:
+        return list(xs), list(ys)
     images = [
         embedded(x, spec, task.padding_mode)[0] for x, spec in zip(xs, task.specs, strict=True)
     ]
@@ -246,17 +284,33 @@ def _step(state: _State, batch: Batch, *, task: _Task) -> tuple[_State, jax.Arra
 
 def _value(parameters: Any, batch: Batch, task: _Task) -> jax.Array:
     kernel, shift = parameters
-    spec = task.specs[0]
-    predictions = [
-        conv(image, kernel, shift, stride=spec.stride, dilation=spec.dilation, groups=spec.groups)
-        for image in batch[0]
-    ]
-    return task.loss(_one(predictions), _one(batch[1]))
+    spec, place = task.specs[0], task.place
+    steps: dict[str, Any] = {
+        "stride": spec.stride,
+        "dilation": spec.dilation,
+        "groups": spec.groups,
+    }
+    if place.mesh is None:
+        predictions = [conv(image, kernel, shift, **steps) for image in batch[0]]
+    else:
+        margins = {"padding": spec.padding, "padding_mode": task.padding_mode}
+        y = parallel.conv(batch[0][0], kernel, shift, **steps, **margins, **place.arguments)
+        predictions = [y.reshape(-1, *y.shape[-spec.rank - 1 :])]
+    return task.loss(_one(predictions), _one(_targets(batch, task)))
+
+
+def _targets(batch: Batch, task: _Task) -> list[jax.Array]:
+    """(n, *space', out) of each image, without what the mesh added."""
+    if task.place.mesh is None:
+        return batch[1]
+    (x,), (y,), (spec,) = *batch, task.specs
+    y = cut(y, (*x.shape[: -spec.rank - 1], *spec.output_size))
+    return [y.reshape(-1, *y.shape[-spec.rank - 1 :])]
 
 
 @functools.partial(jax.jit, static_argnames="task")
 def _finish(state: _State, losses: jax.Array, batch: Batch, *, task: _Task) -> Fit:
-    learned, every = state.learned, _one(batch[1])
+    learned, every = state.learned, _one(_targets(batch, task))
     return Fit(
         kernel=learned.kernel,
         bias=learned.bias,

@@ -2,17 +2,24 @@
 
 import functools
 import operator
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
+from jax.sharding import PartitionSpec
 
+from jaxconv import parallel
 from jaxconv.functional import conv
-from jaxconv.learn.gram import embedded, gram, in_double_precision, window_sums
+from jaxconv.learn.gram import gram, in_double_precision, window_sums
+from jaxconv.learn.parts import Part, part_of
+from jaxconv.learn.places import Place
 from jaxconv.spec import ConvSpec
 from jaxconv.trilinear import contract
+
+R = TypeVar("R")
 
 
 class Geometry(NamedTuple):
@@ -24,6 +31,7 @@ class Geometry(NamedTuple):
     bias: bool
     tolerance: float
     positions: int
+    place: Place = Place()
 
     @property
     def groups(self) -> int:
@@ -42,15 +50,45 @@ class Geometry(NamedTuple):
     def convolve(self, x: jax.Array, kernel: jax.Array, number: int) -> jax.Array:
         """Convolve one pair's x."""
         spec = self.specs[number]
-        return conv(
-            x,
-            kernel,
-            stride=spec.stride,
-            padding=spec.padding,
-            dilation=spec.dilation,
-            groups=spec.groups,
-            padding_mode=self.padding_mode,
-        )
+        geometry: dict[str, Any] = {
+            "stride": spec.stride,
+            "padding": spec.padding,
+            "dilation": spec.dilation,
+            "groups": spec.groups,
+            "padding_mode": self.padding_mode,
+        }
+        if self.place.mesh is None:
+            return conv(x, kernel, **geometry)
+        return parallel.conv(x, kernel, **geometry, **self.place.arguments)
+
+    def parts(self, xs: Any, shapes: Any, dtype: Any) -> list[Part]:
+        """Make the windows of all x, on each device those of its part."""
+        return [
+            part_of(x, shape[: -spec.rank - 1], spec, self.padding_mode, self.place, dtype)
+            for x, shape, spec in zip(xs, shapes, self.specs, strict=True)
+        ]
+
+    def total(self, parts: Iterable[jax.Array]) -> jax.Array:
+        """Sum over all pairs, and over the devices that they lie on."""
+        total = functools.reduce(operator.add, parts)
+        axes = tuple(axis for axes in self.place.axes for axis in axes)
+        return lax.psum(total, axes) if axes else total
+
+    def moments(self, parts: list[Part]) -> tuple[jax.Array, jax.Array]:
+        """Sum the windows (g, p), and the products of their entries (g, p, p)."""
+        sums = self.total(window_sums(part.x, part.spec, part.masks) for part in parts)
+        return sums, self.total(gram(part.x, part.spec, part.masks) for part in parts)
+
+    def on_devices(self, function: Callable[..., R], *images: Any) -> R:
+        """Call a function of trees of images on each device's part of them."""
+        place = self.place
+        if place.mesh is None:
+            return function(*images)
+        lying = jax.tree.map(place.put_y, images)
+        spec = place.arguments["x_spec"]
+        return jax.shard_map(
+            function, mesh=place.mesh, in_specs=(spec,) * len(images), out_specs=PartitionSpec()
+        )(*lying)
 
 
 class Answer(NamedTuple):
@@ -81,47 +119,51 @@ def solve(geometry: Geometry, xs: Any, ys: Any, ridge: Any) -> Answer:
     Returns:
         The answer in that dtype.
     """
-    return in_double_precision(functools.partial(_solve_in_double, geometry))(xs, ys, ridge)
+
+    def in_double(xs: Any, ys: Any, ridge: Any) -> Answer:
+        shapes = tuple(x.shape for x in xs)
+        whole = functools.partial(_solve_in_double, geometry, shapes, ridge)
+        return geometry.on_devices(whole, xs, ys)
+
+    return in_double_precision(in_double)(xs, ys, ridge)
 
 
-def _solve_in_double(geometry: Geometry, xs: Any, ys: Any, ridge: Any) -> Answer:
+def _solve_in_double(geometry: Geometry, shapes: Any, ridge: Any, xs: Any, ys: Any) -> Answer:
     dtype = ys[0].dtype
     ridge = ridge.astype(jnp.float64)
     pads = [pad for spec in geometry.specs for pair in spec.padding for pad in pair]
-    windows, specs = [], []
-    for x, spec in zip(xs, geometry.specs, strict=True):
-        window, left = embedded(x.astype(jnp.float64), spec, geometry.padding_mode)
-        windows.append(window)
-        specs.append(left)
+    parts, total = geometry.parts(xs, shapes, jnp.float64), geometry.total
     ys = [
-        y.astype(jnp.float64).reshape(-1, *y.shape[-s.rank - 1 :])
-        for y, s in zip(ys, specs, strict=True)
+        y.astype(jnp.float64).reshape(-1, *y.shape[-part.spec.rank - 1 :])
+        for y, part in zip(ys, parts, strict=True)
     ]
-    x_mean, y_mean = jnp.zeros(windows[0].shape[-1]), jnp.zeros(ys[0].shape[-1])
+    x_mean, y_mean = jnp.zeros(xs[0].shape[-1]), jnp.zeros(ys[0].shape[-1])
     if geometry.bias:
-        y_mean = _mean(ys)
+        y_mean = total(_sum(y) for y in ys) / geometry.positions
         if geometry.padding_mode != "zeros" or max(pads) <= 0:
-            # a margin of zeros must stay zero; elsewhere a constant goes over into the bias
-            x_mean = _mean(windows)
-        windows, ys = [x - x_mean for x in windows], [y - y_mean for y in ys]
+            # a margin of zeros must stay zero; elsewhere a constant goes over into the bias: any
+            # will do, this one keeps the numbers small
+            sizes = (jnp.full(1, part.x.size // part.x.shape[-1], x_mean.dtype) for part in parts)
+            x_mean = total(_sum(part.x) for part in parts) / total(sizes)
+        parts = [part.less(x_mean) for part in parts]
+        ys = [part.only(y - y_mean) for part, y in zip(parts, ys, strict=True)]
     count = geometry.positions
 
     def transposed(arrays: list[jax.Array]) -> jax.Array:
-        parts = (
-            contract("kernel", x, a, s, dtype=jnp.float64)
-            for x, a, s in zip(windows, arrays, specs, strict=True)
+        found = (
+            contract("kernel", part.x, array, part.spec, dtype=jnp.float64)
+            for part, array in zip(parts, arrays, strict=True)
         )
-        return geometry.grouped(_total(parts))
+        return geometry.grouped(total(found))
 
     def errors(weights: jax.Array, shift: jax.Array) -> list[jax.Array]:
         kernel = geometry.as_kernel(weights)
         return [
-            y - contract("output", x, kernel, s, dtype=jnp.float64) - shift
-            for x, y, s in zip(windows, ys, specs, strict=True)
+            part.only(y - contract("output", part.x, kernel, part.spec, dtype=jnp.float64) - shift)
+            for part, y in zip(parts, ys, strict=True)
         ]
 
-    matrix = _total(gram(x, s) for x, s in zip(windows, specs, strict=True))
-    sums = _total(window_sums(x, s) for x, s in zip(windows, specs, strict=True))
+    sums, matrix = geometry.moments(parts)
     if geometry.bias:
         matrix = matrix - sums[:, :, None] * sums[:, None, :] / count
     energies, vectors = jnp.linalg.eigh(matrix)
@@ -135,23 +177,21 @@ def _solve_in_double(geometry: Geometry, xs: Any, ys: Any, ridge: Any) -> Answer
 
     def step_for(left: list[jax.Array], weights: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The step of weights and bias to the solution, exact but for rounding."""
-        total = _total(jnp.sum(e.reshape(-1, e.shape[-1]), 0) for e in left)
+        offset = total(map(_sum, left))
         slope = transposed(left) - ridge * weights
         if geometry.bias:
-            slope = slope - sums[:, :, None] * total.reshape(geometry.groups, 1, -1) / count
+            slope = slope - sums[:, :, None] * offset.reshape(geometry.groups, 1, -1) / count
         step = jnp.einsum("gpq,gqo->gpo", inverse, slope)
         if not geometry.bias:
-            return step, jnp.zeros_like(total)
+            return step, jnp.zeros_like(offset)
         moved = jnp.einsum("gp,gpo->go", sums, step).reshape(-1)
-        return step, (total - moved) / count
+        return step, (offset - moved) / count
 
     per_group = geometry.kernel_shape[-1] // geometry.groups
     weights, shift = step_for(ys, jnp.zeros((*matrix.shape[:2], per_group)))
     refinement = step_for(errors(weights, shift), weights)
     weights, shift = weights + refinement[0], shift + refinement[1]
-    residual = _total(
-        jnp.sum(jnp.square(e).reshape(-1, e.shape[-1]), 0) for e in errors(weights, shift)
-    )
+    residual = total(_sum(jnp.square(each)) for each in errors(weights, shift))
     taken = jnp.einsum("gio,gi->go", _by_channel(weights, geometry), _split(x_mean, geometry))
     # what an estimate of the noise has left after the weights and the bias
     used = jnp.sum(energies * inverse_energies, -1, keepdims=True) + int(geometry.bias)
@@ -192,17 +232,15 @@ def _solve_jvp(geometry: Geometry, primals: Any, tangents: Any) -> tuple[Answer,
                 jnp.sum(jnp.square(y - geometry.convolve(x, kernel, n) - bias))
                 for n, (x, y) in enumerate(zip(xs, ys, strict=True))
             ]
-            return (_total(parts) + ridge * jnp.sum(jnp.square(kernel))) / 2
+            return (sum(parts) + ridge * jnp.sum(jnp.square(kernel))) / 2
 
         return jax.grad(half_loss, (0, 1))(kernel, answer.bias)
 
     def moments(xs: Any) -> tuple[jax.Array, jax.Array]:
-        pieces = [
-            embedded(x, spec, geometry.padding_mode)
-            for x, spec in zip(xs, geometry.specs, strict=True)
-        ]
-        sums = _total(window_sums(x, s) for x, s in pieces)
-        matrix = _total(gram(x, s) for x, s in pieces)
+        shapes = tuple(x.shape for x in xs)
+        sums, matrix = geometry.on_devices(
+            lambda xs: geometry.moments(geometry.parts(xs, shapes, inverse.dtype)), xs
+        )
         if geometry.bias:
             matrix = matrix - sums[:, :, None] * sums[:, None, :] / count
         return sums, matrix
@@ -228,7 +266,7 @@ def _solve_jvp(geometry: Geometry, primals: Any, tangents: Any) -> tuple[Answer,
             jnp.square(y - geometry.convolve(x, kernel, n) - bias)
             for n, (x, y) in enumerate(zip(xs, ys, strict=True))
         ]
-        return _total(jnp.sum(e.reshape(-1, e.shape[-1]), 0) for e in left)
+        return sum(map(_sum, left), jnp.zeros_like(bias))
 
     _, residual_change = jax.jvp(
         residual,
@@ -250,9 +288,9 @@ def _no_change(array: jax.Array) -> Any:
     return np.zeros(array.shape, jax.dtypes.float0)
 
 
-def _mean(arrays: list[jax.Array]) -> jax.Array:
-    flat = [a.reshape(-1, a.shape[-1]) for a in arrays]
-    return _total(jnp.sum(a, 0) for a in flat) / sum(len(a) for a in flat)
+def _sum(array: jax.Array) -> jax.Array:
+    """Over all but the channels."""
+    return jnp.sum(array.reshape(-1, array.shape[-1]), 0)
 
 
 def _split(channels: jax.Array, geometry: Geometry) -> jax.Array:
@@ -263,7 +301,3 @@ def _by_channel(weights: jax.Array, geometry: Geometry) -> jax.Array:
     """(g, k * i, o) -> (g, i, o), summed over the kernel's positions."""
     i = geometry.kernel_shape[-2]
     return jnp.sum(weights.reshape(weights.shape[0], -1, i, weights.shape[-1]), 1)
-
-
-def _total(parts: Iterable[jax.Array]) -> jax.Array:
-    return functools.reduce(operator.add, parts)

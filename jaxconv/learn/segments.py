@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.experimental import multihost_utils
+from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxconv.learn.checkpoints import Checkpoints, Store
 
@@ -25,6 +27,7 @@ def run_segments(
     steps: int,
     checkpoints: Checkpoints | None = None,
     on_losses: Callable[[int, np.ndarray], None] | None = None,
+    program: str | None = None,
 ) -> tuple[S, jax.Array]:
     """Take many steps, looking up now and then, with the same bits wherever it looks up.
 
@@ -40,7 +43,10 @@ def run_segments(
             start apart; the program, the device and jax's version are told apart here.
         on_losses: called on the host after each segment as `on_losses(before, losses)`, with the
             number of steps before it and the losses of its steps; on resumption first with
-            `(0, losses restored)`.
+            `(0, losses restored)`. With several processes, on each of them.
+        program: what tells this program from others, from `describe`; by default `step` and the
+            arrays describe it. Where `step` names its devices give one that does not, or the
+            checkpoints of one number of devices are refused on another.
 
     Returns:
         The state after the last step and the losses (steps,).
@@ -71,25 +77,30 @@ def run_segments(
 
         return lax.fori_loop(0, length, body, (state, jnp.zeros(CAPACITY, seen.dtype)))
 
-    lowered = jax.jit(segment).lower(state, jnp.int32(0), *data)
     store = None if checkpoints is None else Store(checkpoints, steps)
-    settings = {} if checkpoints is None else _settings(checkpoints, lowered)
+    settings = {}
+    if checkpoints is not None:
+        settings = _settings(checkpoints, program or describe(step, state, *data))
+    lying = jax.tree.map(_layout, state)
+    mesh = next((s.mesh for s in jax.tree.leaves(lying)), None)
+    everywhere = None if mesh is None else NamedSharding(mesh, PartitionSpec())
+    compiled = jax.jit(segment, out_shardings=(lying, everywhere))
     try:
         done, parts = 0, []
         if store is not None and store.kept:
-            done, state, restored = store.restore(state, settings)
+            done, state, restored = store.restore(state, seen, settings)
             parts.append(restored)
             if on_losses is not None:
                 on_losses(0, restored)
-        program, pace = lowered.compile(), 1
+        run, pace = compiled.lower(state, np.int32(0), *data).compile(), 1
         while done < steps:
             stop = steps if store is None else min(steps, (done // store.every + 1) * store.every)
             length = min(stop - done, pace if on_losses is not None else CAPACITY, CAPACITY)
             began = time.perf_counter()
-            state, losses = program(state, jnp.int32(length), *data)
+            state, losses = run(state, np.int32(length), *data)
             parts.append(np.asarray(losses)[:length])
             done += length
-            if length == pace and time.perf_counter() - began < LOOK / 2:
+            if length == pace and _agreed(time.perf_counter() - began < LOOK / 2):
                 pace *= 2
             if store is not None and done == stop:
                 store.save(done, state, parts, settings)
@@ -106,11 +117,46 @@ def _strong(leaf: Any) -> jax.Array:
     return leaf if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf.astype(leaf.dtype)
 
 
-def _settings(checkpoints: Checkpoints, lowered: jax.stages.Lowered) -> dict[str, Any]:
+def describe(step: Callable[..., Any], state: Any, *data: Any) -> str:
+    """Digest a program, for one device, so that another one is told from it.
+
+    Args:
+        step: as in `run_segments`.
+        state: as in `run_segments`; of its arrays only shapes and dtypes count.
+        data: likewise.
+
+    Returns:
+        64 hexadecimal digits: SHA-256 of its text, which holds every shape and every constant.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxconv.learn.segments import describe
+        >>> halve, third = lambda state: (state / 2, state), lambda state: (state / 3, state)
+        >>> describe(halve, jnp.ones(2)) == describe(third, jnp.ones(2))
+        False
+
+    Source: StableHLO, as `jax.stages.Lowered.as_text` has it.
+    """
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), (state, *data))
+    return hashlib.sha256(jax.jit(step).lower(*shapes).as_text().encode()).hexdigest()
+
+
+def _agreed(here: bool) -> bool:
+    """What process 0 found: all must run segments of one length."""
+    if jax.process_count() == 1:
+        return here
+    return bool(multihost_utils.broadcast_one_to_all(np.array(here)))
+
+
+def _layout(leaf: jax.Array) -> NamedSharding | None:
+    """How an array lies on a mesh; None on one device, where it is free to be moved."""
+    return leaf.sharding if isinstance(leaf.sharding, NamedSharding) else None
+
+
+def _settings(checkpoints: Checkpoints, program: str) -> dict[str, Any]:
     return {
         **checkpoints.settings,
         "jax": jax.__version__,
         "platform": jax.default_backend(),
-        # its text holds every shape and every constant of the optimizer and the loss
-        "optimizer or loss (as a program)": hashlib.sha256(lowered.as_text().encode()).hexdigest(),
+        "optimizer or loss (as a program)": program,
     }

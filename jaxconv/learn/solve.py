@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.core import Tracer
+from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 
 from jaxconv.learn.normal import Answer, Geometry, solve
 from jaxconv.learn.pairs import Images, read_pairs
+from jaxconv.learn.places import cut, find_place
 from jaxconv.learn.state import pure_state
 from jaxconv.spec import Padding
 
@@ -70,6 +72,8 @@ def solve_kernel(
     groups: int = 1,
     padding_mode: str = "zeros",
     tolerance: float = 1e-12,
+    mesh: Mesh | AbstractMesh | None = None,
+    x_spec: PartitionSpec | None = None,
 ) -> Solution:
     """Find the kernel that turns x into y with the least squared error, without descent.
 
@@ -87,11 +91,15 @@ def solve_kernel(
     differentiated, in x's dtype, in x, y and ridge, with the free directions kept out; the other
     fields count as constants.
 
+    An image, or a batch, that is sharded over a mesh stays where it is: every device forms the
+    sums over its own windows, after one exchange of halos, and they are added up; the small system
+    is solved everywhere. The sums are rounded, in float64, in another order than on one device.
+
     Args:
         x: (*batch, *space), floating point, or with channels (*batch, *space, in); or a list of
-            such images, whose sizes may differ.
+            such images, whose sizes may differ. One image may be sharded, except in its channels.
         y: what came out, of conv's output size: (*batch, *space') or (*batch, *space', out); one
-            for each x.
+            for each x, sharded as it is.
         kernel_size: one integer a spatial dimension; a bare one is the side of a square.
         ridge: penalty on the squared weights, 0 or more, in squared units of x times positions;
             the bias is not penalised.
@@ -103,14 +111,18 @@ def solve_kernel(
         groups: as in `jaxconv.conv`; needs channels.
         padding_mode: as in `jaxconv.conv`.
         tolerance: directions whose energy is at most this part of the largest are free.
+        mesh: as in `fit_kernel`.
+        x_spec: as in `fit_kernel`.
 
     Returns:
         A `Solution` in the images' dtype, at least float32.
 
     Raises:
-        TypeError: x or y is not floating point, or a number is not an integer.
+        TypeError: x or y is not floating point, a number is not an integer, or mesh or x_spec is
+            none.
         ValueError: shapes and numbers do not make a convolution from x to y, there is nothing in
-            them, or ridge or tolerance is negative.
+            them, ridge or tolerance is negative, mesh and x_spec do not fit x, or a list is of
+            sharded images.
 
     Example:
         >>> import jax.numpy as jnp
@@ -147,11 +159,14 @@ def solve_kernel(
             f"solve_kernel: ridge must be one number, got shape {np.shape(ridge)}; for several "
             "use jax.vmap"
         )
+    place = find_place("solve_kernel", pairs.xs, pairs.ys, mesh, x_spec)
     geometry = Geometry(
-        pairs.specs, pairs.kernel_shape, padding_mode, bool(bias), tolerance, pairs.positions
+        pairs.specs, pairs.kernel_shape, padding_mode, bool(bias), tolerance, pairs.positions, place
     )
-    dtype = pairs.xs[0].dtype
-    answer = _compiled(pairs.xs, pairs.ys, jnp.asarray(ridge, dtype), geometry=geometry)
+    with place.learning():
+        images = tuple(map(place.put_x, pairs.xs)), tuple(map(place.put_y, pairs.ys))
+        ridge = place.put_whole(jnp.asarray(ridge, pairs.xs[0].dtype))
+        answer = place.put_back(_compiled(*images, ridge, geometry=geometry))
     directions = _as_kernels(lax.stop_gradient(answer.vectors), geometry)
     last = slice(None) if channels else 0
     return Solution(
@@ -175,6 +190,10 @@ def _compiled(
     *,
     geometry: Geometry,
 ) -> Answer:
+    ys = tuple(
+        cut(y, (*x.shape[: -spec.rank - 1], *spec.output_size))
+        for x, y, spec in zip(xs, ys, geometry.specs, strict=True)
+    )
     return solve(geometry, xs, ys, ridge)
 
 

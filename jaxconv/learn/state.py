@@ -7,7 +7,9 @@ import chex
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 
+from jaxconv import parallel
 from jaxconv.learn.losses import sum_squared_error
 from jaxconv.planes import correlate
 
@@ -38,7 +40,14 @@ class LearnState:
     optimizer_state: Any
 
 
-def predict(x: jax.Array, kernel: jax.Array, bias: jax.Array | None = None) -> jax.Array:
+def predict(
+    x: jax.Array,
+    kernel: jax.Array,
+    bias: jax.Array | None = None,
+    *,
+    mesh: Mesh | AbstractMesh | None = None,
+    x_spec: PartitionSpec | None = None,
+) -> jax.Array:
     """Correlate every plane of x with one kernel and add the bias.
 
     `y[..., i, j] = bias + sum over a, b of x[..., i + a, j + b] * kernel[a, b]`
@@ -47,12 +56,14 @@ def predict(x: jax.Array, kernel: jax.Array, bias: jax.Array | None = None) -> j
         x: planes (*batch, H, W).
         kernel: (h, w).
         bias: scalar, or None for none.
+        mesh: for planes that are sharded, as in `jaxconv.parallel.conv`.
+        x_spec: likewise; give one of the two, or both.
 
     Returns:
         Planes (*batch, H - h + 1, W - w + 1).
 
     Raises:
-        ValueError: as `jaxconv.correlate` does.
+        TypeError, ValueError: as `jaxconv.correlate` does, or `jaxconv.parallel.conv`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -62,7 +73,12 @@ def predict(x: jax.Array, kernel: jax.Array, bias: jax.Array | None = None) -> j
 
     Source: Dive into Deep Learning, section 7.2.2 (Convolutional Layers).
     """
-    y = correlate(x, kernel, axes=(-2, -1))
+    if mesh is None and x_spec is None:
+        y = correlate(x, kernel, axes=(-2, -1))
+    else:
+        # one channel in, one channel out
+        one = x[..., None], kernel[..., None, None]
+        y = parallel.conv(*one, precision="highest", mesh=mesh, x_spec=x_spec)[..., 0]
     return y if bias is None else y + bias
 
 
@@ -104,6 +120,8 @@ def step(
     *,
     optimizer: optax.GradientTransformation,
     loss: Loss = sum_squared_error,
+    mesh: Mesh | AbstractMesh | None = None,
+    x_spec: PartitionSpec | None = None,
 ) -> tuple[LearnState, jax.Array]:
     """Take one step of the optimiser down the loss.
 
@@ -116,6 +134,8 @@ def step(
         optimizer: the one that `init` was given. Those that search along a line
             (`optax.lbfgs`) are handed the value, the gradient and the function.
         loss: `(prediction, target) -> scalar`.
+        mesh: as in `predict`.
+        x_spec: as in `predict`.
 
     Returns:
         The next state, and the loss seen before the update.
@@ -134,7 +154,7 @@ def step(
     """
 
     def value(parameters: Any) -> jax.Array:
-        return loss(predict(x, *parameters), y)
+        return loss(predict(x, *parameters, mesh=mesh, x_spec=x_spec), y)
 
     return descend(state, value, optimizer=optimizer)
 

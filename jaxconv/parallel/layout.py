@@ -84,26 +84,26 @@ class Layout:
     @property
     def operand(self) -> PartitionSpec:
         """Of the array with space that is given."""
-        return _spec((*self.batch, *self.space, self.groups + self.summed))
+        return spec_of((*self.batch, *self.space, self.groups + self.summed))
 
     @property
     def result(self) -> PartitionSpec:
         """Of the array with space that is made."""
         made = self.summed if self.scattered else self.kept
-        return _spec((*self.batch, *self.space, self.groups + made))
+        return spec_of((*self.batch, *self.space, self.groups + made))
 
     def kernel(self, *, transposed: bool) -> PartitionSpec:
         """Of w; for the transposed convolution the roles of its two channel axes are swapped."""
         rank = len(self.space)
         if self.groups:
-            return _spec((*[()] * (rank + 1), self.groups))
+            return spec_of((*[()] * (rank + 1), self.groups))
         channels = (self.kept, self.summed) if transposed else (self.summed, self.kept)
-        return _spec((*[()] * rank, *channels))
+        return spec_of((*[()] * rank, *channels))
 
     @property
     def bias(self) -> PartitionSpec:
         """Of b."""
-        return _spec((self.groups + (self.summed if self.scattered else self.kept),))
+        return spec_of((self.groups + (self.summed if self.scattered else self.kept),))
 
 
 def parts(mesh: Mesh | AbstractMesh, axes: Axes) -> int:
@@ -193,7 +193,7 @@ def find_spec(
             f"{caller}: {name}_spec={given} has {len(given)} entries for the {array.ndim} "
             f"dimensions of {name} ({name}.shape={array.shape})"
         )
-    entries = tuple(_axes(entry) for entry in (*given, *[None] * (array.ndim - len(given))))
+    entries = tuple(axes_of(entry) for entry in (*given, *[None] * (array.ndim - len(given))))
     used: list[str] = [axis for axes in entries for axis in axes]
     for axis in used:
         if axis not in mesh.shape:
@@ -233,8 +233,9 @@ def lay_out(
     rank = spec.rank
     if any(w[:rank]):
         raise ValueError(
-            f"{caller}: w is sharded along a kernel dimension ({_spec(w)}); every device needs the "
-            "whole window, so use jax.sharding.reshard, or w_spec=, to make those dimensions whole"
+            f"{caller}: w is sharded along a kernel dimension ({spec_of(w)}); every device needs "
+            "the whole window, so use jax.sharding.reshard, or w_spec=, to make those dimensions "
+            "whole"
         )
     *lead, own = x
     batch, space = tuple(lead[: len(lead) - rank]), tuple(lead[len(lead) - rank :])
@@ -273,13 +274,14 @@ def _check_divides(caller: str, mesh: Any, axes: Axes, channels: int, name: str)
         )
 
 
-def _axes(entry: Any) -> Axes:
+def axes_of(entry: Any) -> Axes:
+    """Return the mesh axes that one entry of a PartitionSpec names."""
     if entry is None:
         return ()
     return entry if isinstance(entry, tuple) else (entry,)
 
 
-def _spec(entries: tuple[Axes, ...]) -> PartitionSpec:
+def spec_of(entries: tuple[Axes, ...]) -> PartitionSpec:
     """Trailing dimensions that are whole are named too: explicit meshes compare them."""
     return PartitionSpec(
         *(axes[0] if len(axes) == 1 else axes if axes else None for axes in entries)
