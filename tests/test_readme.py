@@ -24,7 +24,7 @@ def test_prints_what_it_says(code, output):
 
 
 def test_no_block_is_left_out():
-    assert len(BLOCKS) == README.count("```python") == 4
+    assert len(BLOCKS) == README.count("```python") == 5
 
 
 def test_the_message_is_the_one_that_is_raised():
