@@ -179,7 +179,6 @@ def _onednn(problem: Problem) -> dict[str, float]:
         "strided": work if strides > 1 and problem.contraction == "input" else 0.0,
         "line work": work if spec.rank == 1 and g == 1 else 0.0,
         "multiplied work": work if g > 1 and i == 1 < o else 0.0,
-        "rows": common["y"] / spec.output_size[-1],
     }
 
 

@@ -3,8 +3,10 @@
 Importing this loads the compiled plugin and oneDNN itself; it registers nothing with JAX.
 """
 
+import contextlib
 import ctypes
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.resources import as_file, files
 from typing import Any, NamedTuple
@@ -15,6 +17,8 @@ CONTRACTIONS = ("output", "input", "kernel")
 DTYPES = ("float32", "bfloat16", "float16")
 # the numbers oneDNN gives the instruction sets that its half precision needs (dnnl_cpu_isa_t)
 _AVX512_CORE, _AVX512_CORE_FP16 = 0x27, 0x1EF
+# some microseconds: idle threads wake as fast as is worth it, busy machines are not kept busy
+_TURNS_OF_WAITING = "1000"
 
 
 class CacheInfo(NamedTuple):
@@ -38,6 +42,24 @@ def _oneDNN() -> None:  # noqa: N802 - its name
             return
 
 
+@contextlib.contextmanager
+def _short_waits() -> Iterator[None]:
+    """Have OpenMP's threads sleep soon where they wait for each other, unless the user says when.
+
+    By default they keep their core for milliseconds; if another process has the core of the one
+    that they wait for, every call then costs its whole time slice, 8 to 16 ms. libgomp reads the
+    variable once, while it is being loaded, so it is put back at once.
+    """
+    if {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
+        yield
+        return
+    os.environ["GOMP_SPINCOUNT"] = _TURNS_OF_WAITING
+    try:
+        yield
+    finally:
+        del os.environ["GOMP_SPINCOUNT"]
+
+
 def _plugin() -> ctypes.CDLL:
     _oneDNN()
     for place in files(__name__).joinpath("_plugin.so"), *_installed():
@@ -56,7 +78,8 @@ def _installed() -> list[Any]:
     return [file.locate() for file in wheel if file.name == "_plugin.so"]
 
 
-_LIBRARY = _plugin()
+with _short_waits():
+    _LIBRARY = _plugin()
 
 
 def capsules() -> dict[str, Any]:
