@@ -4,10 +4,13 @@ import functools
 
 import jax
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxconv import conv
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 few = settings(max_examples=25, deadline=None, derandomize=True)
 

@@ -20,7 +20,10 @@ from test_torch import close, normal
 import jaxconv.compat.torch as F  # noqa: N812
 
 # torch tells of the copy it makes for an even kernel; what it computes is what we compare with
-pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths"),
+    pytest.mark.usefixtures("quick_compilation"),
+]
 
 
 def compare(name, arrays, arguments, ours=None):

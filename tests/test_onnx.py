@@ -13,6 +13,8 @@ from onnx.reference.ops.op_conv import _conv_implementation
 
 from jaxconv import conv
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 EXAMPLES, BLOCKS = 130, 4  # more than 500 a run, shared out between the workers
 
 
