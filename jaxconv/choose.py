@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from jaxconv.constants import MARGINS
-from jaxconv.costs import seconds
+from jaxconv.costs import seconds, simpler
 from jaxconv.methods import CALLS_OUT, METHODS, REFUSES
 from jaxconv.policy import Policy, Problem
 
@@ -54,6 +54,16 @@ def check_policy(caller: str, policy: Any) -> Policy | None:
     return policy
 
 
+def may_simplify(platform: str, alone: str | None) -> bool:
+    """Whether methods get the smaller problem of `jaxconv.simplify`: on one CPU.
+
+    Args:
+        platform: the problem's.
+        alone: why the program can call no library of this process, or None if it can.
+    """
+    return platform == "cpu" and alone != PARTITIONED
+
+
 def refusal(problem: Problem, method: str, alone: str | None = None) -> str | None:
     """Return why a method cannot serve a problem, or None if it can.
 
@@ -66,6 +76,8 @@ def refusal(problem: Problem, method: str, alone: str | None = None) -> str | No
         return f"{method} does not offer this contraction"
     if method in CALLS_OUT and (alone or problem.platform != "cpu"):
         return alone or f"{method} is for CPUs"
+    if may_simplify(problem.platform, alone):
+        problem = simpler(problem)
     if method in REFUSES:
         return REFUSES[method](problem.contraction, problem.spec, jnp.dtype(problem.dtype))
     return None
@@ -115,6 +127,7 @@ def _by_rule(problem: Problem, alone: str | None) -> Choice:
         if problem.spec.groups > 1:
             return Choice("taps", f"{PARTITIONED}, and lax's grouped ones gather the batch")
         return Choice("lax", PARTITIONED)
+    problem = simpler(problem)
     expected = {
         method: seconds(method, problem)
         for method in CANDIDATES

@@ -11,10 +11,25 @@ import math
 from collections.abc import Callable, Mapping
 
 from jaxconv.constants import CONSTANTS
+from jaxconv.methods.rows import ACCUMULATORS
+from jaxconv.methods.taps import PAIRS, UNROLLED
 from jaxconv.policy import Problem
 from jaxconv.shapes import extent, fast_length
+from jaxconv.simplify import simplify
+from jaxconv.spec import ConvSpec
 
 Terms = Mapping[str, float]
+
+
+def simpler(problem: Problem) -> Problem:
+    """Return the problem that methods get on one CPU: that of `jaxconv.simplify`.
+
+    Args:
+        problem: the contraction and its sizes.
+    """
+    simple = simplify(problem.spec)
+    batch = problem.batch * math.prod(problem.spec.input_size[: simple.folded])
+    return problem._replace(spec=simple.spec, batch=batch)
 
 
 def seconds(method: str, problem: Problem) -> float:
@@ -46,13 +61,30 @@ def _common(problem: Problem) -> dict[str, float]:
     g, kernel = spec.groups, math.prod(spec.kernel_size)
     x = n * math.prod(spec.input_size) * g * i
     y = n * math.prod(spec.output_size) * g * o
-    return {
-        "call": 1.0,
-        "x": x,
-        "y": y,
-        "w": kernel * g * i * o,
-        "work": y * i * kernel,
-    }
+    whole = {"x": x, "y": y, "w": kernel * g * i * o, "work": y * i * kernel}
+    # what grows more slowly than what is computed: threads that are woken, caches that are filled
+    roots = {f"root of {name}": math.sqrt(term) for name, term in whole.items()}
+    return {"call": 1.0, **whole, **roots, "inner work": n * _pairs(spec) * g * i * o}
+
+
+def _pairs(spec: ConvSpec) -> int:
+    """Pairs of an output position and an entry of the kernel that meet inside the input."""
+    return math.prod(
+        sum(
+            # outputs t with 0 <= t s + j d - lo < n
+            max(0, min(m, (n - 1 + lo - j * d) // s + 1) - max(0, -((j * d - lo) // s)))
+            for j in range(k)
+        )
+        for n, m, k, s, d, (lo, _) in zip(
+            spec.input_size,
+            spec.output_size,
+            spec.kernel_size,
+            spec.stride,
+            spec.dilation,
+            spec.padding,
+            strict=True,
+        )
+    )
 
 
 def _none(problem: Problem) -> dict[str, float]:
@@ -81,23 +113,55 @@ def _lax(problem: Problem) -> dict[str, float]:
         "plane work": work * spread if dense and thin else 0.0,
         "grouped work": 0.0 if dense else work * spread,
         "grouped work a channel read": 0.0 if dense else work * spread / depth,
+        # a gradient of groups is computed for every pair of groups, but for depthwise ones
+        "work of pairs of groups": work * spec.groups
+        if problem.contraction == "kernel" and not dense and problem.inputs * problem.outputs > 1
+        else 0.0,
     }
 
 
 def _taps(problem: Problem) -> dict[str, float]:
     """Running sums vectorise along the last axis: channels, or a plane's rows."""
-    spec, common = problem.spec, _common(problem)
-    one = spec.groups * problem.inputs * problem.outputs == 1
-    last = spec.output_size[-1] if one else spec.groups
     if problem.contraction == "kernel":
-        last *= problem.inputs * problem.outputs
-    kernel = math.prod(spec.kernel_size)
-    looped = kernel if kernel > 64 else 0
+        few = problem.spec.groups > 1 and problem.inputs * problem.outputs <= PAIRS
+        taken, other = (_rows, _products) if few else (_products, _rows)
+        return dict.fromkeys(other(problem), 0.0) | taken(problem)
+    spec, common = problem.spec, _common(problem)
+    kernel, pairs = math.prod(spec.kernel_size), problem.inputs * problem.outputs
+    made, read = problem.outputs, problem.inputs
+    if problem.contraction == "input":
+        made, read = read, made
+    # what is last in `methods.taps._Form`
+    if made == 1:
+        last = spec.groups if spec.groups > 1 else spec.output_size[-1]
+    else:
+        last = spec.groups if spec.groups > 1 and read > 1 else made
+    strides = math.prod(spec.stride)
     return {
         "scalar work": common["work"] / min(last, 16),
-        "pairs": kernel * problem.inputs * problem.outputs,
-        "looped work": common["work"] if looped else 0.0,
-        "rows": common["y"] / last,
+        "half work": common["work"] / min(last, 64),
+        "entries": kernel,
+        "pairs": kernel * pairs,
+        "looped work": common["work"] if kernel * read > UNROLLED else 0.0,
+        "looped passes": kernel * read * common["y" if problem.contraction == "output" else "x"]
+        if kernel * read > UNROLLED
+        else 0.0,
+        "lines": common["y"] / last,
+        "strided": common["x"] if strides > 1 else 0.0,
+    }
+
+
+def _rows(problem: Problem) -> dict[str, float]:
+    """A loop over rows with an accumulator for each entry of the kernel."""
+    spec, common = problem.spec, _common(problem)
+    kernel, pairs = math.prod(spec.kernel_size), problem.inputs * problem.outputs
+    width = spec.output_size[-1] * problem.batch
+    return {
+        "rows work": common["work"] / min(spec.groups, 16),
+        "rows": math.prod(spec.output_size[:-1]) * kernel,
+        "rows entries": kernel * pairs,
+        "rows sums": kernel * pairs * width * spec.groups,
+        "rows looped": common["work"] if kernel * pairs > ACCUMULATORS else 0.0,
     }
 
 
@@ -111,6 +175,7 @@ def _products(problem: Problem) -> dict[str, float]:
         "groups": kernel * spec.groups,
         "reads": kernel * common["y"] * (problem.inputs + problem.outputs) / problem.outputs,
         "thin work": common["work"] / min(pairs, 16),
+        "very thin work": common["work"] / min(problem.inputs, problem.outputs, 16),
     }
 
 

@@ -20,9 +20,10 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from jaxconv.choose import EXPORTED, PARTITIONED, select
+from jaxconv.choose import EXPORTED, PARTITIONED, may_simplify, select
 from jaxconv.methods import METHODS
 from jaxconv.policy import Policy, Problem
+from jaxconv.simplify import simplify
 from jaxconv.spec import Contraction, ConvSpec
 
 # The operands of each contraction, in order.
@@ -261,18 +262,24 @@ def _compute(a, b, *, contraction, spec, dtype, method, policy, precision, platf
     problem = Problem.of(contraction, a, b, spec, dtype=dtype, platform=platform)
     chosen = select(problem, method, policy, alone=alone).method
     shape = _result_shape(contraction, a, b, spec)
-    rank = spec.rank
     a, b = (
-        array if name == "w" else _one_batch_axis(array, rank)
+        array if name == "w" else _one_batch_axis(array, spec.rank)
         for name, array in zip(OPERANDS[contraction], (a, b), strict=True)
     )
+    simple = simplify(spec) if may_simplify(platform, alone) else None
+    if simple:
+        spec = simple.spec
+        a, b = (
+            simple.shrink(name, array)
+            for name, array in zip(OPERANDS[contraction], (a, b), strict=True)
+        )
     # lowered after `with jax.enable_x64():` around a part of a program is left, 64 bits stay 64
     wide = any(
         (d.itemsize > 4 and d.kind in "iuf") or d.itemsize > 8 for d in (a.dtype, b.dtype, dtype)
     )
     with jax.enable_x64(True) if wide else contextlib.nullcontext():
         result = METHODS[chosen][contraction](a, b, spec, precision=precision, dtype=dtype)
-        return result.reshape(shape)
+        return simple.grow(_MAKES[contraction], result, shape) if simple else result.reshape(shape)
 
 
 def _one_batch_axis(array, rank: int):

@@ -21,6 +21,7 @@ FLOORS = {
     "reference": 2,
     "methods": 2,
     "policy": 2,
+    "simplify": 2,
     "constants": 1,
     "costs": 3,
     "choose": 4,

@@ -29,7 +29,7 @@ Row = dict[str, Any]
 
 # Multiply-adds of one contraction: the least; the most; the most with few channels in a group,
 # where XLA's scalar loops take up to ten nanoseconds each.
-LEAST, MOST, MOST_NARROW, NARROW = 1e4, 2e8, 3e7, 8
+LEAST, MOST, MOST_NARROW, NARROW = 1e2, 2e8, 3e7, 8
 # Elements of the largest array.
 LARGEST = 2**22
 # rank -> the largest size and kernel along a dimension
