@@ -68,9 +68,9 @@ def check_number(caller: str, name: str, value: Any, *, traced: bool) -> None:
         )
     if known and not (isinstance(value, Real) or _is_real(getattr(value, "dtype", object))):
         raise TypeError(f"{caller}: {name}={value!r} must be a number")
-    if np.ndim(value):
+    shape = getattr(value, "shape", ())
+    if shape:
         several = "; for several use jax.vmap" if traced else ""
-        shape = np.shape(value)
         raise ValueError(f"{caller}: {name} must be one number, got shape {shape}{several}")
     if known and not 0 <= float(value) < np.inf:
         raise ValueError(f"{caller}: {name}={value!r} must be 0 or more, and finite")
