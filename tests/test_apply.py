@@ -1,9 +1,12 @@
 """The apply command: every kind of image comes out as it went in, and learn's kernels compose."""
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageOps
 from scipy import ndimage
 from typer.testing import CliRunner
 
@@ -76,6 +79,59 @@ def test_what_else_says_how_to_show_a_file_is_kept(tmp_path, identity):
     found = stored.load(tmp_path / "a.png").extra
     assert (found["gamma"], found["srgb"]) == (pytest.approx(0.45455), 1)
     assert found["chromaticity"] == pytest.approx(extra["chromaticity"])
+
+
+def _chunk(name, data):
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def test_a_video_signals_code_points_are_kept(tmp_path, identity):
+    """PNG's cICP says that the values are, say, BT.2020 with PQ: without it they look grey."""
+    images.write(tmp_path / "plain.png", images.as_float(_values("uint8", 6, 7, 3), tmp_path))
+    plain = (tmp_path / "plain.png").read_bytes()
+    signal = _chunk(b"cICP", bytes([9, 16, 0, 1])) + _chunk(b"cLLI", bytes(range(8)))
+    (tmp_path / "a.png").write_bytes(plain[:33] + signal + plain[33:])  # behind the header
+    result = _run("apply", tmp_path / "a.png", tmp_path / "b.png", "--kernel", identity)
+    assert result.exit_code == 0, result.stderr
+    after = (tmp_path / "b.png").read_bytes()
+    assert signal in after[: after.index(b"IDAT")]
+    assert stored.load(tmp_path / "b.png").extra == stored.load(tmp_path / "a.png").extra
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_tiffs_are_turned_as_jpegs_are(tmp_path, identity, turn):
+    """The pixels come upright, as Pillow turns them, and their resolution with them."""
+    values, tags = _values("uint8", 6, 7, 3), [(274, "H", 1, turn, True)]
+    options = {"photometric": "rgb", "resolution": (300, 150), "resolutionunit": "INCH"}
+    tifffile.imwrite(tmp_path / "a.tif", values, extratags=tags, **options)
+    exif = Image.Exif()
+    exif[274] = turn
+    flat = Image.fromarray(values)
+    flat.save(tmp_path / "a.png", exif=exif)
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "a.png")))
+    assert _run("apply", tmp_path / "a.tif", "--kernel", identity).exit_code == 0
+    with tifffile.TiffFile(tmp_path / "a-identity.tif") as found:
+        page = found.pages[0]
+        np.testing.assert_array_equal(page.asarray(), upright)
+        assert page.tags.get("Orientation") is None
+        resolution = [page.tags[f"{axis}Resolution"].value[0] for axis in "XY"]
+    assert resolution == ([150, 300] if turn > 4 else [300, 150])
+
+
+@pytest.mark.parametrize(("dtype", "shape"), [("uint8", (6, 7, 3)), ("uint16", (6, 7))])
+def test_tiffs_that_only_pillow_decodes_keep_their_bits(tmp_path, dtype, shape):
+    values = _values(dtype, *shape)
+    Image.fromarray(values).save(tmp_path / "a.tif", compression="tiff_lzw")
+    np.testing.assert_array_equal(stored.load(tmp_path / "a.tif").colours, values)
+
+
+def test_wide_floats_are_computed_in_float32_and_say_so(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.full((4, 5), 0.1))
+    assert (
+        "; values kept; computed in float32\n"
+        in _run("apply", tmp_path / "a.tif", "--kernel", "box").stdout
+    )
+    assert stored.load(tmp_path / "a-box.tif").colours.dtype == np.float64
 
 
 def test_palettes_and_bits_become_what_a_filtered_image_needs(tmp_path):
@@ -164,6 +220,37 @@ REFUSALS = {
     ".npy file does)",
     "grey.png --kernel .": ".: holds no kernel.csv; name a folder that jaxconv learn wrote",
     "grey.png grey.png/a.png --kernel box": "cannot write results to grey.png: it is not a folder",
+    "text.png --kernel box": "text.png: cannot be read as an image (it begins as no png, jpeg or "
+    "tiff does)",
+    "short.png --kernel box": "short.png: cannot be read as an image (image file is truncated)",
+    "short.tif --kernel box": "short.tif: cannot be read as an image (corrupted IFD structure)",
+    "pages.tif --kernel box": "pages.tif: holds 2 images; expected one",
+    "stack.tif --kernel box": "stack.tif: holds an array of shape (5, 4, 6); expected one grey "
+    "image (H, W) or one colour image (H, W, 3)",
+    "film.gif --kernel box": "film.gif: not an image file this reads (.png, .jpg, .jpeg, .tif, "
+    ".tiff)",
+    "colour16.png --kernel box": "colour16.png: 16-bit colour png would lose half its bits; save "
+    "it as tiff",
+    "palette.tif --kernel box": "palette.tif: its colours are stored as PALETTE; save it as grey "
+    "or RGB",
+    "signed.tif --kernel box": "signed.tif: pixels of type int16; expected unsigned of 8 or 16 "
+    "bits, or floating",
+    "planes.tif --kernel box": "planes.tif: is compressed by LZW, which needs: pip install "
+    "imagecodecs",
+    "linear.png a.tif --kernel box": "a.tif: tiff cannot hold what the png's chunk gAMA says of "
+    "its colours; name a png file",
+    "video.png a.jpg --kernel box": "a.jpg: jpeg cannot hold what the png's chunk cICP says of its "
+    "colours; name a png file",
+    "half.tif --kernel twice.npy": "half-twice.tif: 20 of 20 values are beyond the largest of "
+    "float16; scale the image down, or save it in a wider type",
+    "grey.png --kernel complex.npy": "complex.npy: cannot be read as a kernel (its weights are "
+    "complex)",
+    "grey.png --kernel vast.npy": "vast.npy: has weights that are NaN or infinite",
+    "grey.png --kernel ragged.csv": "ragged.csv: cannot be read as a kernel (its rows differ in "
+    "length, or its kernels in size)",
+    "grey.png --kernel grey.png": "grey.png: cannot be read as a kernel (it is no text)",
+    "turned.tif a.tif --kernel box --tile 8": "apply_tiled: turned.tif: its tag Orientation=6 "
+    "turns it; save it upright",
     "grey.png /proc/a.png --kernel box": "cannot write results to /proc: No such file or directory",
 }
 
@@ -183,7 +270,34 @@ def folder(tmp_path, monkeypatch):
     tifffile.imwrite("premultiplied.tif", rgba, photometric="rgb", extrasamples=["assocalpha"])
     tifffile.imwrite("deep.tif", rgba.astype(np.uint16)[..., :3], photometric="rgb")
     (tmp_path / "words.npy").write_text("words")
+    (tmp_path / "text.png").write_text("words")
+    (tmp_path / "short.png").write_bytes((tmp_path / "grey.png").read_bytes()[:60])
+    (tmp_path / "short.tif").write_bytes((tmp_path / "white.tif").read_bytes()[:100])
+    with tifffile.TiffWriter("pages.tif") as pages:
+        pages.write(rgba[..., 0])
+        pages.write(rgba[..., :3], photometric="rgb")
+    tifffile.imwrite("stack.tif", np.ones((5, 4, 6), np.uint8), photometric="minisblack")
+    grey.save("film.gif")
+    grey.convert("P").save("palette.tif")
+    tifffile.imwrite("signed.tif", np.ones((4, 5), np.int16))
+    tifffile.imwrite("half.tif", np.full((4, 5), 6e4, np.float16))
+    tifffile.imwrite("turned.tif", np.ones((4, 5), np.uint8), extratags=[(274, "H", 1, 6, True)])
+    Image.fromarray(rgba[..., :3]).save("lzw.tif", compression="tiff_lzw")
+    planes = bytearray((tmp_path / "lzw.tif").read_bytes())
+    at = planes.index(struct.pack("<HHII", 284, 3, 1, 1))  # PlanarConfiguration: one by one
+    planes[at + 8] = 2
+    (tmp_path / "planes.tif").write_bytes(planes)
+    head = (tmp_path / "clear.png").read_bytes()
+    linear, video = _chunk(b"gAMA", struct.pack(">I", 100000)), _chunk(b"cICP", b"\t\x10\0\1")
+    (tmp_path / "linear.png").write_bytes(head[:33] + linear + head[33:])
+    (tmp_path / "video.png").write_bytes(head[:33] + video + head[33:])
+    sixteen = struct.pack(">IIBBBBB", 5, 4, 16, 2, 0, 0, 0)
+    (tmp_path / "colour16.png").write_bytes(head[:8] + _chunk(b"IHDR", sixteen) + head[33:])
+    (tmp_path / "ragged.csv").write_text("1,2\n3\n")
     for name, kernel in (
+        ("complex", np.ones((3, 3), complex)),
+        ("vast", np.full((1, 1), 1e300)),
+        ("twice", np.full((1, 1), 2.0)),
         ("three", np.ones((3, 1, 1))),
         ("flat", np.ones(4)),
         ("nan", np.full((1, 1), np.nan)),

@@ -197,18 +197,3 @@ MISTAKES = [
 def test_mistakes_are_told(options, message):
     with pytest.raises(ValueError, match=f"^{re.escape('fit_conv: ' + message)}$"):
         fit_conv(jnp.zeros((8, 8, 1)), jnp.zeros((6, 6, 1)), 3, **options)
-
-
-def test_constraints_that_cannot_serve():
-    with pytest.raises(ValueError, match=r"^separable: rank=0 must be 1 or more$"):
-        constraints.separable(0)
-    with pytest.raises(
-        ValueError, match=r"^separable: the kernel must be \(h, w\), got shape \(3,\)$"
-    ):
-        constraints.separable(1)(jnp.zeros(3))
-    message = "projected: give at least one projection, as in projected(non_negative)"
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        projected()
-    message = "projected: optimizer.update needs params, the kernel to project"
-    with pytest.raises(ValueError, match=f"^{message}$"):
-        projected(constraints.simplex).update((jnp.zeros(2), None), optax.EmptyState())

@@ -50,6 +50,24 @@ def test_the_distance_is_the_difference_of_the_errors(bias):
     )
 
 
+def test_a_fit_reports_its_distance_where_asked(edge):
+    fit = fit_kernel(*edge, (1, 2), init=START)
+    assert fit.distance is None
+    told = jax.jit(lambda x, y: fit_kernel(x, y, (1, 2), init=START, exact=True))(*edge)
+    found = distance_to_optimum(fit, *edge)
+    np.testing.assert_allclose(told.distance.kernel, found.kernel, rtol=1e-4)
+    np.testing.assert_allclose(told.distance.excess, found.excess, rtol=1e-4)
+    np.testing.assert_allclose(told.distance.solution.kernel, [[1, -1]], atol=1e-6)
+    starts = _normal(0, 3, 1, 2)
+    many = jax.vmap(lambda start: fit_kernel(*edge, (1, 2), init=start, exact=True))(starts)
+    np.testing.assert_allclose(
+        many.distance.kernel, jnp.abs(many.kernel - jnp.array([[1.0, -1.0]])).max((1, 2)), rtol=1e-3
+    )
+    # looked up on the way, the run is the same and so is what is told
+    watched = fit_kernel(*edge, (1, 2), init=START, exact=True, on_losses=lambda *_: None)
+    np.testing.assert_allclose(watched.distance.kernel, found.kernel, rtol=1e-3)
+
+
 def test_the_distance_of_a_grouped_layer():
     x, y = _normal(0, 2, 20, 4), _normal(1, 2, 9, 6)
     geometry = {"groups": 2, "stride": 2}

@@ -226,9 +226,9 @@ MISTAKES = [
         {"kernel_size": (1, 0)},
         "kernel_size must be an integer of 1 or more, or one a dimension, got (1, 0)",
     ),
-    ({"ridge": -1.0}, "ridge=-1.0 must be 0 or more"),
+    ({"ridge": -1.0}, "ridge=-1.0 must be 0 or more, and finite"),
     ({"ridge": np.zeros(2)}, "ridge must be one number, got shape (2,); for several use jax.vmap"),
-    ({"tolerance": -1.0}, "tolerance=-1.0 must be 0 or more"),
+    ({"tolerance": -1.0}, "tolerance=-1.0 must be 0 or more, and finite"),
     ({"groups": 2}, "groups=2 is for arrays with channels; give channels=True"),
     (
         {"groups": 3, "channels": True, "x": (6, 8, 4), "y": (6, 7, 3)},
@@ -244,7 +244,7 @@ MISTAKES = [
         "x must be (*batch, *space, channels) with 2 spatial dimensions, as kernel_size=(1, 2) "
         "has, got x.shape=(6, 8)",
     ),
-    ({"x": (0, 6, 8), "y": (0, 6, 7)}, "x and y hold no images: x.shape=(0, 6, 8, 1)"),
+    ({"x": (0, 6, 8), "y": (0, 6, 7)}, "x and y hold no images: x.shape=(0, 6, 8)"),
 ]
 
 
@@ -254,19 +254,6 @@ def test_mistakes_are_told(change, message):
     x, y = jnp.zeros(given.pop("x")), jnp.zeros(given.pop("y"))
     with pytest.raises(ValueError, match=f"^{re.escape('solve_kernel: ' + message)}$"):
         solve_kernel(x, y, given.pop("kernel_size"), **given)
-
-
-def test_lists_that_do_not_match_and_integers_are_refused():
-    x, y = jnp.zeros((6, 8)), jnp.zeros((6, 7))
-    message = "solve_kernel: x has 2 images and y 1; give one y for each x"
-    with pytest.raises(ValueError, match=f"^{message}$"):
-        solve_kernel([x, x], [y], (1, 2))
-    message = (
-        "solve_kernel: x must hold floating-point numbers, got x.dtype=int32: convert it, as in "
-        "x.astype('float32') / 255"
-    )
-    with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
-        solve_kernel(x.astype(jnp.int32), y, (1, 2))
 
 
 def test_the_design_matrix_is_never_in_memory():

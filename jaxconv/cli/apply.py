@@ -55,7 +55,7 @@ def run(
         if alpha is not None and cut:
             top, left = ((n - 1) // 2 for n in weights.planes.shape[1:])
             alpha = alpha[top : top + y.shape[0], left : left + y.shape[1]]
-        colours = images.as_stored(y, source.colours.dtype)
+        colours = _as_stored(y, source.colours.dtype, output)
         result = replace(source, colours=colours, alpha=alpha)
         # the suffix decides the format, so that the file's name has to be the last one already
         write_results(output.parent, {output.name: lambda path: stored.save(path, result)})
@@ -68,6 +68,17 @@ def run(
         *source.remarks,
     ]
     return f"wrote {output}: {'; '.join(parts)}"
+
+
+def _as_stored(y: np.ndarray, dtype: np.dtype, output: Path) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        colours = images.as_stored(y, dtype)
+    if dtype.kind == "f" and (beyond := int(np.sum(~np.isfinite(colours)))):
+        raise Problem(
+            f"{output}: {beyond} of {colours.size} values are beyond the largest of {dtype}; scale "
+            f"the image down, or save it in a wider type"
+        )
+    return colours
 
 
 def check_options(scale: str | None, mode: str) -> None:
@@ -102,7 +113,7 @@ def read_kernel(kernel: str) -> Kernel:
         return Kernel(
             planes=filters.by_name(kernel)[None], bias=np.zeros(1), name=kernel, named=True
         )
-    if not path.exists():
+    if not kernel or not path.exists():
         raise ValueError(
             f"no kernel is called {kernel!r}, and no such file is there; known: "
             f"{', '.join(filters.NAMES)}; or a .npy or .csv file that jaxconv learn wrote"
@@ -116,8 +127,11 @@ def read_kernel(kernel: str) -> Kernel:
         if path.suffix == ".npy":
             planes = _read_npy(path)
         else:
-            planes, bias = _read_csv(path.read_text(encoding="utf-8"))
-        planes = np.asarray(planes, np.float32)
+            planes, bias = _read_csv(_text(path))
+        if np.iscomplexobj(planes):
+            raise ValueError("its weights are complex")
+        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused below
+            planes = np.asarray(planes, np.float32)
     except (ValueError, EOFError) as error:
         raise ValueError(f"{path}: cannot be read as a kernel ({error})") from error
     planes = planes[None] if planes.ndim == 2 else planes
@@ -143,6 +157,13 @@ def _read_npy(path: Path) -> np.ndarray:
     return np.load(path, allow_pickle=False)
 
 
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ValueError("it is no text") from None
+
+
 def _read_csv(text: str) -> tuple[np.ndarray, list[float]]:
     # as report.py writes it: "# colour, bias b", then the rows, once or three times
     blocks: list[list[list[float]]] = []
@@ -156,6 +177,8 @@ def _read_csv(text: str) -> tuple[np.ndarray, list[float]]:
                 blocks.append([])
                 bias.append(0.0)
             blocks[-1].append([float(number) for number in line.split(",")])
+    if len({len(row) for block in blocks for row in block}) > 1 or len(set(map(len, blocks))) > 1:
+        raise ValueError("its rows differ in length, or its kernels in size")
     return np.array(blocks, np.float32), bias
 
 
@@ -222,4 +245,6 @@ def _kept(source: stored.Stored) -> list[str]:
         told.append("colour profile kept")
     if source.alpha is not None:
         told.append("alpha kept as it was")
+    if source.colours.dtype == np.float64:
+        told.append("computed in float32")
     return told

@@ -9,9 +9,10 @@ from jaxconv.learn.alignment import (
     find_shift,
 )
 from jaxconv.learn.checkpoints import Checkpoints
-from jaxconv.learn.fit import Fit, fit_kernel
+from jaxconv.learn.fit import fit_kernel
 from jaxconv.learn.layer import fit_conv
-from jaxconv.learn.optimum import Distance, distance_to_optimum
+from jaxconv.learn.optimum import distance_to_optimum
+from jaxconv.learn.outcome import Distance, Fit
 from jaxconv.learn.photograph import interior, recover_kernel
 from jaxconv.learn.solve import Solution, solve_kernel
 from jaxconv.learn.state import LearnState, init, predict, step

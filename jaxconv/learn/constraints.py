@@ -9,6 +9,7 @@ factors have saddles, and the kernel stays what the optimiser, a checkpoint and 
 """
 
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any
 
 import jax
@@ -36,7 +37,8 @@ def projected(*projections: Projection, channels: bool = False) -> optax.Gradien
         (`optax.lbfgs`) see nothing of it: leave those unconstrained.
 
     Raises:
-        ValueError: no projection is given; when used, params are missing.
+        TypeError: one is no function.
+        ValueError: none is given; when used, params are missing, or a shape does not fit.
 
     Example:
         >>> import jax.numpy as jnp, optax
@@ -52,16 +54,31 @@ def projected(*projections: Projection, channels: bool = False) -> optax.Gradien
     """
     if not projections:
         raise ValueError("projected: give at least one projection, as in projected(non_negative)")
+    for projection in projections:
+        if not callable(projection):
+            raise TypeError(
+                f"projected: {projection!r} is no function of a kernel; give one of "
+                "jaxconv.learn.constraints, as in projected(non_negative)"
+            )
 
     def init(params: Any) -> optax.OptState:
         del params
         return optax.EmptyState()
 
     def project(kernel: jax.Array) -> jax.Array:
+        if channels and kernel.ndim < 3:
+            raise ValueError(
+                "projected: channels=True is for kernels (*kernel, in // groups, out), got shape "
+                f"{kernel.shape}; for planes leave it out"
+            )
         for projection in projections:
             if channels:
                 projection = jax.vmap(jax.vmap(projection, -1, -1), -1, -1)
-            kernel = projection(kernel)
+            before, kernel = kernel.shape, projection(kernel)
+            if kernel.shape != before:
+                raise ValueError(
+                    f"projected: a projection made shape {kernel.shape} of a kernel {before}"
+                )
         return kernel
 
     def update(
@@ -115,12 +132,15 @@ def separable(rank: int = 1) -> Projection:
 
     Source: Eckart and Young, The approximation of one matrix by another of lower rank, 1936.
     """
-    if rank < 1:
-        raise ValueError(f"separable: rank={rank} must be 1 or more")
+    if not isinstance(rank, Integral) or rank < 1:
+        raise ValueError(f"separable: rank={rank!r} must be an integer of 1 or more")
 
     def project(kernel: jax.Array) -> jax.Array:
         if kernel.ndim != 2:
-            raise ValueError(f"separable: the kernel must be (h, w), got shape {kernel.shape}")
+            raise ValueError(
+                f"separable: the kernel must be (h, w), got shape {kernel.shape}; with channels "
+                "give projected(..., channels=True)"
+            )
         columns, weights, rows = jnp.linalg.svd(kernel, full_matrices=False)
         return (columns[:, :rank] * weights[:rank]) @ rows[:rank]
 

@@ -13,50 +13,17 @@ import optax
 from jax import lax
 from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 
-from jaxconv.dtypes import as_array
+from jaxconv.learn import checks
 from jaxconv.learn.checkpoints import Checkpoints, digest, named_first
 from jaxconv.learn.losses import sum_squared_error
+from jaxconv.learn.optimum import distance_to_optimum
+from jaxconv.learn.outcome import Fit
 from jaxconv.learn.places import Place, cut, find_place
 from jaxconv.learn.segments import describe, run_segments
-from jaxconv.learn.state import LearnState, Loss, predict, pure_state, step
+from jaxconv.learn.state import LearnState, Loss, predict, step
 from jaxconv.learn.state import init as begin
 
 REPORTS = 20  # calls of on_progress in a run that is long enough
-
-
-@pure_state
-class Fit:
-    """What a run of learning found.
-
-    Attributes:
-        kernel: (h, w), after the last step.
-        bias: scalar after the last step, or None where none was learned.
-        losses: (steps,); `losses[i]` is the loss that step i + 1 saw, before its update.
-        final_loss: scalar, the loss of the kernel returned, after the last update.
-        zero_loss: scalar, the loss of predicting 0 everywhere: the scale of the losses.
-    """
-
-    kernel: jax.Array
-    bias: jax.Array | None
-    losses: jax.Array
-    final_loss: jax.Array
-    zero_loss: jax.Array
-
-    @property
-    def diverged_at(self) -> int | None:
-        """The step (counted from 1) at which learning diverged, None if it did not.
-
-        It diverged if the run ends with a loss that is not finite or above the one it started
-        from; the step is the first of those at the end that saw such a loss. Losses below the
-        rounding of zero_loss do not count as growth.
-        """
-        losses = np.append(np.asarray(self.losses), np.asarray(self.final_loss))
-        rounding = np.finfo(losses.dtype).eps * np.asarray(self.zero_loss)
-        # not "above": a comparison with NaN has to come out as astray
-        astray = ~((losses <= max(losses[0], rounding)) & np.isfinite(losses))
-        if not astray[-1]:
-            return None
-        return int(np.flatnonzero(~astray).max(initial=-1)) + 2
 
 
 @functools.partial(jax.jit, static_argnames=("optimizer", "loss", "place", "length"))
@@ -150,41 +117,39 @@ def _output_shape(x: jax.Array, kernel: tuple[int, ...]) -> tuple[int, ...]:
     return (*x.shape[:-2], x.shape[-2] - kernel[0] + 1, x.shape[-1] - kernel[1] + 1)
 
 
-def _check(x: jax.Array, y: jax.Array, shape: tuple[int, int], steps: int) -> None:
+def check_planes(caller: str, x: jax.Array, y: jax.Array, shape: tuple[int, int]) -> None:
+    """Refuse planes (*batch, H, W) and (*batch, H', W') that no kernel (h, w) lies between.
+
+    Raises:
+        ValueError: they do not fit, or hold nothing.
+    """
     for name, array in (("x", x), ("y", y)):
-        if not jnp.issubdtype(array.dtype, jnp.floating):
-            raise TypeError(
-                f"fit_kernel: {name} must hold floating-point numbers, got {name}.dtype="
-                f"{array.dtype}: convert it, as in {name}.astype('float32') / 255"
-            )
         if array.ndim < 2:
             raise ValueError(
-                f"fit_kernel: {name} must be planes (*batch, H, W), got {name}.shape={array.shape}"
+                f"{caller}: {name} must be planes (*batch, H, W), got {name}.shape={array.shape}"
             )
     if shape[0] > x.shape[-2] or shape[1] > x.shape[-1]:
         raise ValueError(
-            f"fit_kernel: kernel_size {shape} is larger than the planes of x.shape={x.shape}"
+            f"{caller}: kernel_size {shape} is larger than the planes of x.shape={x.shape}"
         )
     expected = _output_shape(x, shape)
     if y.shape != expected:
         raise ValueError(
-            f"fit_kernel: y.shape={y.shape}, but x.shape={x.shape} and kernel_size {shape} "
+            f"{caller}: y.shape={y.shape}, but x.shape={x.shape} and kernel_size {shape} "
             f"give {expected}"
         )
-    if not isinstance(steps, Integral) or steps < 1:
-        raise ValueError(f"fit_kernel: steps must be an integer of 1 or more, got {steps!r}")
+    if not y.size:
+        raise ValueError(f"{caller}: x and y hold no images: x.shape={x.shape}")
 
 
-def _start(
-    init: jax.Array | None, key: jax.Array | None, shape: tuple[int, int], dtype: jnp.dtype
-) -> jax.Array:
+def _start(init: Any, key: Any, shape: tuple[int, int], dtype: jnp.dtype) -> jax.Array:
     if init is None:
+        if key is not None:
+            checks.check_key("fit_kernel", key)
         return jax.random.uniform(jax.random.key(0) if key is None else key, shape, dtype)
     if key is not None:
         raise ValueError("fit_kernel: init and key both say where to start; give one of them")
-    if jnp.shape(init) != shape:
-        raise ValueError(f"fit_kernel: init.shape={jnp.shape(init)}, but kernel_size is {shape}")
-    return jnp.asarray(init, dtype)
+    return checks.start_kernel("fit_kernel", init, shape, dtype)
 
 
 def fit_kernel(
@@ -198,6 +163,7 @@ def fit_kernel(
     key: jax.Array | None = None,
     bias: bool = False,
     loss: Loss = sum_squared_error,
+    exact: bool = False,
     on_progress: Callable[[int, float], None] | None = None,
     on_losses: Callable[[int, np.ndarray], None] | None = None,
     checkpoints: Checkpoints | None = None,
@@ -229,6 +195,8 @@ def fit_kernel(
         key: for the random start, uniform in [0, 1); `jax.random.key(0)` if None.
         bias: whether to learn a scalar bias too; it starts at 0.
         loss: `(prediction, target) -> scalar`.
+        exact: whether to report the distance to the kernel of least squared error, which
+            `solve_kernel` finds afterwards; the descent knows nothing of it.
         on_progress: called on the host as `on_progress(steps_done, last_loss)` between the scans;
             leave it out under jit or vmap.
         on_losses: called on the host as `on_losses(steps_before, losses)` with the losses of all
@@ -240,13 +208,15 @@ def fit_kernel(
             does not say on auto axes, and for sizes that the mesh does not divide: those it pads.
 
     Returns:
-        A `Fit`; ask its `diverged_at` whether to believe it, and `distance_to_optimum` how far it
-        is from the exact answer.
+        A `Fit`; ask its `diverged_at` whether to believe it, and with exact its `distance` how far
+        it is from the exact answer.
 
     Raises:
-        TypeError: x or y is not floating point, or mesh or x_spec is none.
-        ValueError: shapes do not fit, the kernel is larger than x, steps is below 1, mesh and
-            x_spec do not fit x, or the checkpoints are another run's.
+        TypeError: x or y is not floating point, an argument is none of its kind, or one that works
+            on the host (on_progress, on_losses, checkpoints) is given under jit or vmap.
+        ValueError: shapes do not fit, the kernel is larger than x, there are no images, steps is
+            below 1, the loss is not one number, mesh and x_spec do not fit x, or the checkpoints
+            are another run's.
         OSError: a checkpoint cannot be written.
 
     Example:
@@ -260,57 +230,86 @@ def fit_kernel(
         11.983 2.914 0.859 0.296 0.112
         >>> print(fit.kernel.round(3))
         [[ 1.019 -0.952]]
+        >>> fit = fit_kernel(x, y, (1, 2), steps=60, exact=True)
+        >>> print(fit.distance.kernel < 1e-4, fit.distance.solution.kernel.round(3))
+        True [[ 1. -1.]]
 
     Source: Dive into Deep Learning, section 7.2.4 (Learning a Kernel).
     """
-    x, y = as_array("fit_kernel", "x", x), as_array("fit_kernel", "y", y)
-    shape = kernel_shape(kernel_size, function="fit_kernel")
-    _check(x, y, shape, steps)
-    dtype = jnp.result_type(x, y)
-    x, y = x.astype(dtype), y.astype(dtype)
-    start = _start(init, key, shape, dtype)
-    place = find_place("fit_kernel", (x,), (y,), mesh, x_spec, channels=False)
-    program = None
-    if checkpoints is not None:
-        own = {
-            "kernel_size": list(shape),
-            "x": digest(x),
-            "y": digest(y),
-            "start": digest(start),
-        }
-        checkpoints = replace(checkpoints, settings=named_first(checkpoints, own))
-        alone = functools.partial(_step, optimizer=optimizer, loss=loss, place=Place())
-        program = describe(alone, _begin(start, optimizer=optimizer, bias=bias), x, y)
+    caller = "fit_kernel"
+    x, y = checks.floating(caller, "x", x), checks.floating(caller, "y", y)
+    shape = kernel_shape(kernel_size, function=caller)
+    check_planes(caller, x, y, shape)
+    checks.check_count(caller, "steps", steps)
+    for name, flag in (("bias", bias), ("exact", exact)):
+        checks.check_flag(caller, name, flag)
+    host = {"checkpoints": checkpoints, "on_losses": on_losses, "on_progress": on_progress}
+    checks.check_host(caller, (x, y, init, key), host)
     if on_progress is not None and not (on_losses is None and checkpoints is None):
         raise ValueError(
             "fit_kernel: on_progress is for runs in one piece; on_losses and checkpoints say "
             "more, give those alone"
         )
+    dtype = jnp.result_type(x, y)
+    x, y = x.astype(dtype), y.astype(dtype)
+    checks.check_optimizer(caller, optimizer)
+    checks.check_loss(caller, loss, y.shape, dtype)
+    start = _start(init, key, shape, dtype)
+    place = find_place(caller, (x,), (y,), mesh, x_spec, channels=False)
+    how: Any = {"optimizer": optimizer, "loss": loss, "place": place}
+    program = None
+    if checkpoints is not None:
+        checkpoints = _named(checkpoints, shape, x, y, start)
+        alone = functools.partial(_step, **how | {"place": Place()})
+        program = describe(alone, _begin(start, optimizer=optimizer, bias=bias), x, y)
     with place.learning():
-        x, y, start = place.put_x(x), place.put_y(y), place.put_whole(start)
-        how: Any = {"optimizer": optimizer, "loss": loss, "place": place}
-        if on_progress is None and on_losses is None and checkpoints is None:
-            return place.put_back(_whole(start, x, y, length=steps, bias=bias, **how))
-        state = place.put_whole(_begin(start, optimizer=optimizer, bias=bias))
-        if on_progress is None:
-            state, losses = run_segments(
-                functools.partial(_step, **how),
-                state,
-                x,
-                y,
-                steps=steps,
-                checkpoints=checkpoints,
-                on_losses=on_losses,
-                program=program,
-            )
+        images, start = (place.put_x(x), place.put_y(y)), place.put_whole(start)
+        if checkpoints is None and on_losses is None and on_progress is None:
+            fit = place.put_back(_whole(start, *images, length=steps, bias=bias, **how))
         else:
-            parts, size, done = [], -(-steps // REPORTS), 0
-            while done < steps:
-                length = min(size, steps - done)
-                state, part = _run(state, x, y, length=length, **how)
-                parts.append(part)
-                done += length
-                on_progress(done, float(part[-1]))
-            losses = jnp.concatenate(parts)
-        losses = place.put_whole(losses)
-        return place.put_back(_finish(state, losses, x, y, loss=loss, place=place))
+            state = place.put_whole(_begin(start, optimizer=optimizer, bias=bias))
+            if on_progress is not None:
+                state, losses = _reported(state, *images, on_progress, steps=steps, **how)
+            else:
+                state, losses = run_segments(
+                    functools.partial(_step, **how),
+                    state,
+                    *images,
+                    steps=steps,
+                    checkpoints=checkpoints,
+                    on_losses=on_losses,
+                    program=program,
+                )
+            losses = place.put_whole(losses)
+            fit = place.put_back(_finish(state, losses, *images, loss=loss, place=place))
+    if not exact:
+        return fit
+    return fit.replace(distance=distance_to_optimum(fit, x, y, mesh=mesh, x_spec=x_spec))
+
+
+def _named(
+    checkpoints: Checkpoints, shape: tuple[int, int], x: jax.Array, y: jax.Array, start: jax.Array
+) -> Checkpoints:
+    """What a run has to be resumed with, but for what its program tells."""
+    own = {"kernel_size": list(shape), "x": digest(x), "y": digest(y), "start": digest(start)}
+    return replace(checkpoints, settings=named_first(checkpoints, own))
+
+
+def _reported(
+    state: LearnState,
+    x: jax.Array,
+    y: jax.Array,
+    on_progress: Callable[[int, float], None],
+    *,
+    steps: int,
+    **how: Any,
+) -> tuple[LearnState, jax.Array]:
+    """Take the steps in equal scans and a rest, and report after each."""
+    parts, size, done = [], -(-steps // REPORTS), 0
+    while done < steps:
+        length = min(size, steps - done)
+        state, part = _run(state, x, y, length=length, **how)
+        parts.append(part)
+        done += length
+        on_progress(done, float(part[-1]))
+    return state, jnp.concatenate(parts)

@@ -5,28 +5,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 
 from jaxconv.functional import conv
-from jaxconv.learn.fit import Fit
+from jaxconv.learn.outcome import Distance, Fit
 from jaxconv.learn.pairs import Images
-from jaxconv.learn.solve import Solution, solve_kernel
-from jaxconv.learn.state import pure_state
+from jaxconv.learn.solve import solve_kernel
 from jaxconv.spec import Padding
-
-
-@pure_state
-class Distance:
-    """Where descent stopped, seen from the optimum.
-
-    Attributes:
-        kernel: scalar, the largest absolute difference of a weight, free directions left out.
-        excess: scalar, the sum of squared errors above the least there is; never below 0.
-        solution: the optimum.
-    """
-
-    kernel: jax.Array
-    excess: jax.Array
-    solution: Solution
 
 
 def distance_to_optimum(
@@ -40,13 +25,15 @@ def distance_to_optimum(
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
     padding_mode: str = "zeros",
+    mesh: Mesh | AbstractMesh | None = None,
+    x_spec: PartitionSpec | None = None,
 ) -> Distance:
     """Compare what `fit_kernel`, `recover_kernel` or `fit_conv` learned with the exact answer.
 
     `excess = sum over directions of energy * (coefficient of fit.kernel - solution.kernel) ** 2`
 
     which is the difference of the two sums of squared errors, computed without subtracting them.
-    The descent itself knows nothing of it: call it afterwards. Under jit and vmap.
+    `fit_kernel` reports it itself with `exact=True`. Under jit and vmap.
 
     Args:
         fit: learned under a squared error.
@@ -58,6 +45,8 @@ def distance_to_optimum(
         dilation: as in `jaxconv.conv`.
         groups: as in `jaxconv.conv`.
         padding_mode: as in `jaxconv.conv`.
+        mesh: as in `fit_kernel`.
+        x_spec: as in `fit_kernel`.
 
     Returns:
         A `Distance`; with a bias, excess counts it too.
@@ -91,9 +80,11 @@ def distance_to_optimum(
         fit.kernel.shape[:rank],
         bias=fit.bias is not None,
         channels=channels,
+        mesh=mesh,
+        x_spec=x_spec,
         **geometry,
     )
-    difference = fit.kernel - solution.kernel
+    difference = fit.kernel.astype(solution.kernel.dtype) - solution.kernel
     if not channels:
         difference = difference[..., None, None]
     # (*kernel, i, g * o) -> (*kernel, g * i, g * o), zero across groups: the directions' layout
@@ -106,21 +97,23 @@ def distance_to_optimum(
     excess = jnp.sum(solution.energies[:, None] * jnp.square(told))
     if fit.bias is not None:
         pairs = zip(x, y, strict=True) if isinstance(x, tuple | list) else [(x, y)]
-        excess = excess + _offset(fit, list(pairs), channels, geometry)
+        dtype = solution.kernel.dtype
+        kernel, bias = fit.kernel.astype(dtype), fit.bias.astype(dtype)
+        excess = excess + _offset(kernel, bias, list(pairs), channels, geometry)
     return Distance(kernel=jnp.max(jnp.abs(directions.T @ told)), excess=excess, solution=solution)
 
 
-def _offset(fit: Fit, pairs: list[Any], channels: bool, geometry: dict[str, Any]) -> jax.Array:
+def _offset(
+    kernel: jax.Array, bias: jax.Array, pairs: list[Any], channels: bool, geometry: dict[str, Any]
+) -> jax.Array:
     """What the best bias for this very kernel would take off."""
-    assert fit.bias is not None
-    total, count = jnp.zeros((), fit.kernel.dtype), 0
+    total, count = jnp.zeros((), kernel.dtype), 0
     for x, y in pairs:
-        x, y = jnp.asarray(x, fit.kernel.dtype), jnp.asarray(y, fit.kernel.dtype)
+        x, y = jnp.asarray(x, kernel.dtype), jnp.asarray(y, kernel.dtype)
         if channels:
-            left = y - conv(x, fit.kernel, **geometry) - fit.bias
+            left = y - conv(x, kernel, **geometry) - bias
         else:
-            left = y[..., None] - conv(x[..., None], fit.kernel[..., None, None], **geometry)
-            left = left - fit.bias
+            left = y[..., None] - conv(x[..., None], kernel[..., None, None], **geometry) - bias
         left = left.reshape(-1, left.shape[-1])
         total, count = total + jnp.sum(left, 0), count + len(left)
     return jnp.sum(jnp.square(total)) / count

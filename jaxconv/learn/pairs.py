@@ -1,5 +1,6 @@
 """Pairs of an input and an output of a convolution, checked and in the layout of `jaxconv.conv`."""
 
+import math
 from collections.abc import Sequence
 from numbers import Integral
 from typing import Any, NamedTuple
@@ -7,8 +8,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxconv.dtypes import as_array
 from jaxconv.functional import check_padding_mode
+from jaxconv.learn import checks
 from jaxconv.spec import ConvSpec, normalise
 
 Images = jax.Array | Sequence[jax.Array]
@@ -33,6 +34,14 @@ class Pairs(NamedTuple):
     def positions(self) -> int:
         """How many windows there are in all."""
         return sum(y.size // y.shape[-1] for y in self.ys)
+
+    @property
+    def compared_shape(self) -> tuple[int, ...]:
+        """What a loss sees: (n, *space', out) of one pair, (positions, out) of several."""
+        y, rank = self.ys[0], self.specs[0].rank
+        if len(self.ys) > 1:
+            return (self.positions, y.shape[-1])
+        return (math.prod(y.shape[: -rank - 1]), *y.shape[-rank - 1 :])
 
 
 def size_tuple(caller: str, kernel_size: Any) -> tuple[int, ...]:
@@ -78,8 +87,8 @@ def read_pairs(
     xs, ys = (tuple(x), tuple(y)) if several else ((x,), (y,))
     if len(xs) != len(ys) or not xs:
         raise ValueError(f"{caller}: x has {len(xs)} images and y {len(ys)}; give one y for each x")
-    xs = tuple(_floating(caller, "x", array) for array in xs)
-    ys = tuple(_floating(caller, "y", array) for array in ys)
+    xs = tuple(checks.floating(caller, "x", array) for array in xs)
+    ys = tuple(checks.floating(caller, "y", array) for array in ys)
     if not channels:
         if groups != 1:
             raise ValueError(
@@ -135,7 +144,8 @@ def read_pairs(
             )
         specs.append(spec)
     if not any(b.size for b in ys):
-        raise ValueError(f"{caller}: x and y hold no images: x.shape={xs[0].shape}")
+        shown = xs[0].shape if channels else xs[0].shape[:-1]
+        raise ValueError(f"{caller}: x and y hold no images: x.shape={shown}")
     with jax.numpy_dtype_promotion("standard"):  # our own rule, whatever the program's is
         dtype = jnp.result_type(jnp.float32, *xs, *ys)
     return Pairs(
@@ -144,13 +154,3 @@ def read_pairs(
         tuple(specs),
         kernel_shape,
     )
-
-
-def _floating(caller: str, name: str, value: Any) -> jax.Array:
-    array = as_array(caller, name, value)
-    if not jnp.issubdtype(array.dtype, jnp.floating):
-        raise TypeError(
-            f"{caller}: {name} must hold floating-point numbers, got {name}.dtype={array.dtype}: "
-            f"convert it, as in {name}.astype('float32') / 255"
-        )
-    return array

@@ -28,11 +28,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.core import Tracer
 
 from jaxconv.dtypes import as_array
+from jaxconv.learn import checks
 from jaxconv.learn.checkpoints import Checkpoints, digest, named_first
-from jaxconv.learn.fit import Fit, fit_kernel, kernel_shape
+from jaxconv.learn.fit import check_planes, fit_kernel, kernel_shape
 from jaxconv.learn.losses import mean_squared_error
+from jaxconv.learn.outcome import Fit
 from jaxconv.learn.whitening import whiten, window_covariance
 
 
@@ -113,7 +116,8 @@ def recover_kernel(
         y: planes (*batch, H - h + 1, W - w + 1), floating point, any units.
         kernel_size: (h, w), or h for a square.
         optimizer: any optax gradient transformation, which sees the converted images. Plain SGD
-            at 0.25 on whitened gradients halves the error of all weights a step.
+            at 0.25 on whitened gradients halves the error of all weights a step. Constraints would
+            hold in the converted units: for those use `fit_kernel`.
         whitened: whether the optimiser gets its gradients from `whiten`; turn it off for those
             that search along a line (`optax.lbfgs`), which scale their steps themselves.
         steps: how many steps to take, 1 or more.
@@ -128,8 +132,9 @@ def recover_kernel(
         A `Fit` in the units of x and y; losses are mean squared errors in squared units of y.
 
     Raises:
-        TypeError, ValueError: as `fit_kernel` does; or x has one value everywhere, x or y has no
-            pixels, or some that are NaN or infinite, or so large or small that squares are.
+        TypeError: as `fit_kernel` does; or under jit, vmap or grad: it looks at values.
+        ValueError: likewise; or x has one value everywhere, x or y has no pixels, or some that are
+            NaN or infinite, or so large or small that squares are.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -142,7 +147,13 @@ def recover_kernel(
 
     Source: LeCun, Bottou, Orr and Müller, Efficient BackProp, 1998, section 4.3.
     """
-    x, y = as_array("recover_kernel", "x", x), as_array("recover_kernel", "y", y)
+    caller = "recover_kernel"
+    x, y = as_array(caller, "x", x), as_array(caller, "y", y)
+    if any(isinstance(array, Tracer) for array in (x, y)):
+        raise TypeError(
+            "recover_kernel: looks at the images' values, which are unknown under jit, vmap and "
+            "grad; there use fit_kernel, with whiten for its optimizer"
+        )
     for name, array in (("x", x), ("y", y)):
         if array.ndim < 2 or array.size == 0:
             raise ValueError(
@@ -151,6 +162,11 @@ def recover_kernel(
             )
         if not jnp.isfinite(array).all():
             raise ValueError(f"recover_kernel: {name} has pixels that are NaN or infinite")
+    shape = kernel_shape(kernel_size, function=caller)
+    check_planes(caller, x, y, shape)
+    for name, flag in (("whitened", whitened), ("bias", bias)):
+        checks.check_flag(caller, name, flag)
+    checks.check_optimizer(caller, optimizer)
     x_mean, y_mean = (jnp.mean(x), jnp.mean(y)) if bias else (jnp.zeros(()), jnp.zeros(()))
     x_scale = jnp.sqrt(jnp.mean(jnp.square(x - x_mean)))
     y_scale = jnp.sqrt(jnp.mean(jnp.square(y - y_mean)))
@@ -172,7 +188,6 @@ def recover_kernel(
         assert on_losses is not None
         on_losses(before, losses * np.asarray(y_scale) ** 2)  # to the bit what Fit.losses holds
 
-    shape = kernel_shape(kernel_size, function="recover_kernel")
     x_unit, y_unit = (x - x_mean) / x_scale, (y - y_mean) / y_scale
     if whitened:
         optimizer = optax.chain(whiten(window_covariance(x_unit, shape)), optimizer)

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.core import Tracer
 from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 
+from jaxconv.learn import checks
 from jaxconv.learn.normal import Answer, Geometry, solve
 from jaxconv.learn.pairs import Images, read_pairs
 from jaxconv.learn.places import cut, find_place
@@ -118,10 +118,10 @@ def solve_kernel(
         A `Solution` in the images' dtype, at least float32.
 
     Raises:
-        TypeError: x or y is not floating point, a number is not an integer, or mesh or x_spec is
-            none.
+        TypeError: x or y is not floating point, or an argument is none of its kind.
         ValueError: shapes and numbers do not make a convolution from x to y, there is nothing in
-            them, ridge or tolerance is negative, mesh and x_spec do not fit x, or a list is of
+            them, or NaN or infinity (under jit and the like the kernel is NaN then), ridge or
+            tolerance is negative or not finite, mesh and x_spec do not fit x, or a list is of
             sharded images.
 
     Example:
@@ -139,6 +139,7 @@ def solve_kernel(
     Source: Bjorck, Stability analysis of the method of seminormal equations for linear least
     squares problems, Linear Algebra and its Applications 88/89, 1987 (the step of refinement).
     """
+    checks.check_flag("solve_kernel", "channels", channels)
     pairs = read_pairs(
         "solve_kernel",
         x,
@@ -151,17 +152,19 @@ def solve_kernel(
         groups=groups,
         padding_mode=padding_mode,
     )
-    for name, value in (("ridge", ridge), ("tolerance", tolerance)):
-        if not isinstance(value, Tracer) and not np.all(np.asarray(value) >= 0):
-            raise ValueError(f"solve_kernel: {name}={value!r} must be 0 or more")
-    if np.ndim(ridge):
-        raise ValueError(
-            f"solve_kernel: ridge must be one number, got shape {np.shape(ridge)}; for several "
-            "use jax.vmap"
-        )
+    checks.check_number("solve_kernel", "ridge", ridge, traced=True)
+    checks.check_number("solve_kernel", "tolerance", tolerance, traced=False)
+    checks.check_flag("solve_kernel", "bias", bias)
+    checks.check_finite("solve_kernel", x=pairs.xs, y=pairs.ys)
     place = find_place("solve_kernel", pairs.xs, pairs.ys, mesh, x_spec)
     geometry = Geometry(
-        pairs.specs, pairs.kernel_shape, padding_mode, bool(bias), tolerance, pairs.positions, place
+        pairs.specs,
+        pairs.kernel_shape,
+        padding_mode,
+        bool(bias),
+        float(tolerance),
+        pairs.positions,
+        place,
     )
     with place.learning():
         images = tuple(map(place.put_x, pairs.xs)), tuple(map(place.put_y, pairs.ys))

@@ -44,6 +44,12 @@ class TiffSource:
                 f"apply_tiled: {path}: its colours are stored as "
                 f"{tifffile.PHOTOMETRIC(page.photometric).name}; save it as grey or RGB"
             )
+        turn = page.tags.get("Orientation")
+        if turn is not None and turn.value != 1:
+            raise ValueError(
+                f"apply_tiled: {path}: its tag Orientation={int(turn.value)} turns it; save it "
+                "upright"
+            )
         if any(extra in _ALPHA for extra in page.extrasamples):
             raise ValueError(f"apply_tiled: {path}: has alpha, which is no colour; save it without")
         self._page: Any = page
