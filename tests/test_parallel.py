@@ -93,7 +93,7 @@ def adjoint_arguments(case):
     "name",
     [
         *("1d several hops", "1d uneven", "2d grouped everything", "groups of w", "reflect 2d"),
-        *("input channels of w", "channels to channels", "circular hops"),
+        *("input channels of w", "channels to channels", "circular hops", "groups in parts"),
     ],
 )
 def test_transposed(name):
