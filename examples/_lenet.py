@@ -92,14 +92,19 @@ def lying(state: Any, mesh: Mesh) -> Any:
     return jax.tree_util.tree_map_with_path(of, state)
 
 
+def put(array: Any, sharding: NamedSharding) -> jax.Array:
+    """Lay out what every process has; `jax.device_put` would first ask whether all have the same."""
+    return jax.make_array_from_callback(array.shape, sharding, lambda part: array[part])
+
+
 def training(mesh: Mesh | None, x: np.ndarray, y: np.ndarray, epochs: int) -> dict[str, Any]:
     """What `jaxconv.learn.segments.run_segments` takes: the whole run, laid out on the mesh."""
     order = batches(len(x), epochs).reshape(-1, BATCH).astype(np.int32)
     state, data = initial(), (x, y, order)
     program = describe(step_on(None), state, *data)
     if mesh is not None:
-        state = jax.device_put(state, lying(state, mesh))
-        data = jax.device_put(data, NamedSharding(mesh, P()))
+        state = jax.tree.map(put, state, lying(state, mesh))
+        data = tuple(put(array, NamedSharding(mesh, P())) for array in data)
     else:
         data = tuple(map(jnp.asarray, data))
     return {"step": step_on(mesh), "state": state, "data": data, "program": program}

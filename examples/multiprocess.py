@@ -30,7 +30,7 @@ from _digits import digits
 
 DEVICES = 4  # of all processes together: the sums are the same ones
 HEARTBEAT = 10  # seconds without a sign of life after which a process counts as dead
-STEPS = 40
+STEPS = 24  # of the network
 EVERY = 8  # steps between checkpoints of the network
 GONE = "another process is gone"
 
@@ -77,7 +77,7 @@ def learned(folder: Path) -> dict[str, np.ndarray]:
     lying = NamedSharding(mesh, PartitionSpec("rows", "data"))
     # of a file each process would read no more than the parts it is asked for
     parts = jax.make_array_from_callback(x.shape, lying, lambda part: x[part])
-    fit = learn.fit_kernel(parts, y, 2, optimizer=optax.adam(0.1), steps=2 * STEPS)
+    fit = learn.fit_kernel(parts, y, 2, optimizer=optax.adam(0.1), steps=80)
 
     with np.load(folder.parent / "digits.npz") as images:
         run = _lenet.training(mesh, images["x"], images["y"], epochs=1)

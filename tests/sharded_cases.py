@@ -87,12 +87,14 @@ CASES = (
     case("3d", (1, 8, 3, 6, 2), (3, 2, 3, 2, 3), P(None, "a", None, "b"), padding=1),
     case("batch axes", (2, 4, 5, 4, 2), (3, 3, 2, 3), P("b", "a"), padding=1),
     case("groups", (2, 8, 4), (3, 1, 8), P(None, "b", "a"), groups=4, padding=1),
+    case("groups in parts", (2, 8, 16), (3, 4, 8), P(None, None, ("a", "b")), groups=4, padding=1),
     case("groups of w", (2, 6, 4), (3, 1, 8), P("b"), P(None, None, "a"), groups=4),
     case("output channels", (2, 8, 3), (3, 3, 4), P(None, "b"), P(None, None, "a"), padding=1),
     case("input channels", (2, 8, 8), (3, 8, 3), P(None, "b", "a"), padding=1),
     case("input channels of w", (2, 8, 8), (3, 8, 3), P("b"), P(None, "a"), padding=1),
     case("channels to channels", (2, 8, 8), (3, 8, 4), P(None, None, "a"), P(None, None, "a")),
     case("w's axes are taken", (4, 8, 3), (3, 3, 4), P("a"), P(None, None, "a"), padding=1),
+    case("w in parts along the kernel", (4, 8, 3), (4, 3, 4), P("b"), P("a"), padding="same"),
     *(
         case(f"{mode} {name}", x, w, spec, padding_mode=mode, **arguments)
         for mode in ("reflect", "symmetric", "replicate", "circular")

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_several_processes(monkeypatch, tmp_path):
-    """One test, since one start serves it all: 1, 2 and 4 processes; of 2 one killed; resumed."""
+    """One test, since one start serves it all: 1, 2 and 4 processes; of 4 one killed; resumed."""
     monkeypatch.syspath_prepend(str(ROOT / "examples"))
     path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
@@ -19,7 +19,7 @@ def test_several_processes(monkeypatch, tmp_path):
     monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
     main = runpy.run_path(str(ROOT / "examples" / "multiprocess.py"))["main"]
-    found = main(processes=(2, 4), kill=(2,))
+    found = main(processes=(2, 4), kill=(4,))
 
     # they learn what one learns
     alone = found["results"][1]
@@ -32,15 +32,15 @@ def test_several_processes(monkeypatch, tmp_path):
             np.testing.assert_allclose(together, right, rtol=0, atol=1e-5)
 
     # a process that dies ends the others within a minute, each saying why
-    lost = found["lost"][2]
+    lost = found["lost"][4]
     assert lost["took"] < 60
-    assert lost["ends"][1] == -9
-    assert lost["ends"][0] in (3, -6)  # its own words, or JAX's
-    assert any(
-        part in lost["said"][0]
-        for part in ("process 0 of 2 ends, another process is gone: ", "another task died")
-    )
-    assert 8 <= lost["kept"][-1] < 40  # what is on disk is whole
+    assert lost["ends"].pop(1) == -9
+    assert set(lost["ends"]) <= {3, -6}  # in its own words, or in JAX's
+    lost["said"].pop(1)
+    for rank, said in zip((0, 2, 3), lost["said"], strict=True):
+        own = f"process {rank} of 4 ends, another process is gone: "
+        assert said.startswith(own) or said.endswith("another task died"), said
+    assert 8 <= lost["kept"][-1] < 24  # what is on disk is whole
 
     # and the run goes on to the same bits
     assert lost["same"]

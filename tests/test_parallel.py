@@ -63,13 +63,20 @@ def test_every_method(grouped, method):
         np.testing.assert_allclose(actual, right, rtol=0, atol=1e-3 if method == "fft" else 0)
 
 
-def test_rounded_sums_are_within_tolerance():
-    """Normal numbers, channels summed across devices: the table's tolerance."""
-    case = by_name("input channels")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("name", ["channels to channels", "groups in parts", "1d several hops"])
+def test_rounded_sums_are_within_tolerance(name, dtype):
+    """Normal numbers, sums that several devices share: the table's tolerance."""
+    case = by_name(name)
     rng = np.random.default_rng(1)
-    x, w = (cases.random(rng, shape, "float32") for shape in (case.x, case.w))
-    y = parallel.conv(x, w, **case.arguments, **layout_of(case))
-    cases.assert_matches(y, "output", x, w, case.spec)
+    x, w, y = (
+        cases.random(rng, array.shape, "float32").astype(jnp.dtype(dtype))
+        for array in (case.arrays()[n] for n in (0, 1, 3))
+    )
+    found = parallel.conv(x, w, **case.arguments, **layout_of(case))
+    cases.assert_matches(found, "output", x, w, case.spec)
+    found = parallel.conv_transpose(y, w, **adjoint_arguments(case), **layout_of(case, "y"))
+    cases.assert_matches(found, "input", y, w, case.spec)
 
 
 def adjoint_arguments(case):
@@ -93,7 +100,7 @@ def adjoint_arguments(case):
     "name",
     [
         *("1d several hops", "1d uneven", "2d grouped everything", "groups of w", "reflect 2d"),
-        *("input channels of w", "channels to channels", "circular hops"),
+        *("input channels of w", "channels to channels", "circular hops", "groups in parts"),
     ],
 )
 def test_transposed(name):
@@ -109,7 +116,7 @@ def test_transposed(name):
         np.testing.assert_array_equal(actual, right)
 
 
-@pytest.mark.parametrize("dtype", ["int32", "complex64", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["int32", "uint8", "complex64", "bfloat16"])
 def test_dtypes(dtype):
     case = by_name("2d both")
     x, w, _, y = (array.astype(dtype) for array in case.arrays())
@@ -143,6 +150,15 @@ def test_layouts_are_read_from_the_arrays(kind):
         odd = parallel.conv(x, w, padding=((0, 1),))
         assert odd.sharding.spec == P(None, None, "a")
         np.testing.assert_array_equal(odd, jaxconv.conv(*case.arrays()[:2], padding=((0, 1),)))
+
+
+@pytest.mark.parametrize("types", [(AxisType.Auto, AxisType.Explicit), (AxisType.Explicit,) * 2])
+def test_uneven_sizes_on_axes_of_both_types(types):
+    case = by_name("2d grouped everything")
+    x, w, b, _ = case.arrays()
+    mesh = jax.make_mesh((4, 2), ("a", "b"), axis_types=types)
+    call = functools.partial(parallel.conv, **case.arguments, mesh=mesh, x_spec=case.x_spec)
+    np.testing.assert_array_equal(jax.jit(call)(x, w, b), jaxconv.conv(x, w, b, **case.arguments))
 
 
 def test_transforms():

@@ -49,12 +49,6 @@ BAD = {
         ValueError,
         "x_spec=P('a', 'a') names the mesh axis 'a' twice",
     ),
-    "kernel sharded in space": (
-        {"w_spec": P("b")},
-        ValueError,
-        "w is sharded along a kernel dimension (P('b', None, None, None)); every device needs the "
-        "whole window, so use jax.sharding.reshard, or w_spec=, to make those dimensions whole",
-    ),
     "groups cut apart": (
         {"w": jnp.ones((3, 3, 2, 8)), "groups": 2, "x_spec": P(None, None, None, "a")},
         ValueError,

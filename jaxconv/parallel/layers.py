@@ -46,14 +46,14 @@ def conv(
     Args:
         x: (*batch, *space, in), as in `jaxconv.conv`; any dimensions sharded, each over any number
             of mesh axes. A size that its mesh axes do not divide is padded to a multiple inside.
-        w: (*kernel, in // groups, out); whole along the kernel, its channels sharded or not. A
-            mesh axis that x uses already is gathered.
+        w: (*kernel, in // groups, out); any dimensions sharded. Along its channels that is kept;
+            along the kernel, and over mesh axes that x uses already, w is gathered.
         b: (out,), or None.
         stride: as in `jaxconv.conv`; it need not divide a device's part.
         padding: as in `jaxconv.conv`.
         dilation: as in `jaxconv.conv`; a halo may be wider than a device's part.
         groups: as in `jaxconv.conv`; where x's channels are sharded, every part must hold whole
-            groups.
+            groups, or the first of their mesh axes one group each.
         padding_mode: as in `jaxconv.conv`; "circular" closes the ring of devices.
         flip: as in `jaxconv.conv`.
         method: as in `jaxconv.conv`: what each device uses.
@@ -78,8 +78,8 @@ def conv(
 
     Raises:
         TypeError: as `jaxconv.conv`, and if mesh or a spec is none.
-        ValueError: as `jaxconv.conv`; x's layout is not known, w is sharded along the kernel, or
-            the channels or groups do not fall into as many parts as there are devices for them.
+        ValueError: as `jaxconv.conv`; x's layout is not known, or the channels or groups do not
+            fall into as many parts as there are devices for them.
 
     Example:
         >>> mesh = jax.make_mesh((jax.device_count(),), ("rows",))

@@ -10,6 +10,7 @@ says of batch, space and channels and w of channels determines the layout of the
 | channels summed over | x, w | x says, else w | a sum of partial results |
 | channels kept | w, y | w says | nothing |
 | groups | x, w, y | x says, else w | nothing |
+| kernel | w | whole: every device needs the window | w is gathered, where it says otherwise |
 
 A mesh axis serves one class: x's say goes before w's.
 """
@@ -94,11 +95,9 @@ class Layout:
 
     def kernel(self, *, transposed: bool) -> PartitionSpec:
         """Of w; for the transposed convolution the roles of its two channel axes are swapped."""
-        rank = len(self.space)
-        if self.groups:
-            return spec_of((*[()] * (rank + 1), self.groups))
-        channels = (self.kept, self.summed) if transposed else (self.summed, self.kept)
-        return spec_of((*[()] * rank, *channels))
+        inner, outer = (self.kept, self.summed) if transposed else (self.summed, self.kept)
+        # w's last axis holds the groups, in x and in y alike
+        return spec_of((*[()] * len(self.space), inner, self.groups + outer))
 
     @property
     def bias(self) -> PartitionSpec:
@@ -228,31 +227,31 @@ def lay_out(
         channels: how many are summed over, how many are made; of all groups together.
 
     Raises:
-        ValueError: w is sharded in space, or the channels do not fall into such parts.
+        ValueError: the channels do not fall into such parts.
     """
     rank = spec.rank
-    if any(w[:rank]):
-        raise ValueError(
-            f"{caller}: w is sharded along a kernel dimension ({spec_of(w)}); every device needs "
-            "the whole window, so use jax.sharding.reshard, or w_spec=, to make those dimensions "
-            "whole"
-        )
     *lead, own = x
     batch, space = tuple(lead[: len(lead) - rank]), tuple(lead[len(lead) - rank :])
     taken = {axis for axes in lead for axis in axes}
     other, made = (w[-1], w[-2]) if x_name == "y" else (w[-2], w[-1])
     count = spec.groups
     if count > 1:
-        if count % parts(mesh, own):
+        groups = own
+        while count % parts(mesh, groups):
+            groups = groups[:-1]
+        # one group to a part of these axes, which the others cut into parts that are summed
+        within = own[len(groups) :]
+        if within and parts(mesh, groups) != count:
             raise ValueError(
                 f"{caller}: {x_name}'s channels are sharded over {own}, in {parts(mesh, own)} "
                 f"parts, which do not divide groups={count}; use jax.sharding.reshard, or "
                 f"{x_name}_spec=, to shard them so that every part holds whole groups"
             )
-        # w's last axis holds the groups, in x and in y alike; more of them cost nothing
+        _check_divides(caller, mesh, own, channels[0], x_name)
         more = tuple(axis for axis in w[-1] if axis not in taken and axis not in own)
-        groups = own + more if count % parts(mesh, own + more) == 0 else own
-        return Layout(mesh, batch, space, groups, (), (), False)
+        if not within and count % parts(mesh, own + more) == 0:
+            groups += more  # they cost nothing
+        return Layout(mesh, batch, space, groups, within, (), False)
     summed = own or tuple(axis for axis in other if axis not in taken)
     _check_divides(caller, mesh, summed, channels[0], x_name)
     kept = tuple(axis for axis in made if axis not in taken)

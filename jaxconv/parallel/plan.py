@@ -18,7 +18,7 @@ from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionS
 
 from jaxconv import padding as extension
 from jaxconv.parallel.halos import Line, fill
-from jaxconv.parallel.layout import Layout
+from jaxconv.parallel.layout import Layout, axes_of, spec_of
 from jaxconv.spec import ConvSpec
 from jaxconv.trilinear import contract
 
@@ -80,7 +80,7 @@ class Plan:
         for axis, line in self.lines.items():
             sizes[axis] = line.block
         # zeros that vary over the mesh as the window does; only their shape is used
-        like = jnp.broadcast_to(jnp.zeros_like(window[..., :1].sum()), sizes)
+        like = jnp.broadcast_to(jnp.zeros_like(window[..., :1].sum(dtype=window.dtype)), sizes)
         return jax.linear_transpose(self.window, like)(window)[0]
 
     def placed(self, operand: jax.Array, w: jax.Array, b: jax.Array | None) -> tuple[Any, ...]:
@@ -146,6 +146,10 @@ def _local(operand, w, b, *, plan: Plan, dtype, **numerics):
 
 
 def _on_explicit_axes(array: jax.Array, mesh: Mesh | AbstractMesh, spec: PartitionSpec):
-    """Shard the array so where the mesh's axes are explicit; on auto axes jit finds the way."""
-    explicit = AxisType.Explicit in mesh.axis_types
-    return jax.sharding.reshard(array, NamedSharding(mesh, spec)) if explicit else array
+    """Shard the array so along the mesh's explicit axes; on auto axes jit finds the way."""
+    types = zip(mesh.axis_names, mesh.axis_types, strict=True)
+    explicit = {name for name, kind in types if kind == AxisType.Explicit}
+    if not explicit:
+        return array
+    entries = tuple(tuple(a for a in axes_of(entry) if a in explicit) for entry in spec)
+    return jax.sharding.reshard(array, NamedSharding(mesh, spec_of(entries)))

@@ -1,0 +1,261 @@
+"""A call of every public function that computes with arrays, and why the others have none.
+
+What is public is found by reflection, so that a new function fails a test until it is here.
+"""
+
+import importlib
+import inspect
+import pkgutil
+
+import jax
+import numpy as np
+import optax
+from flax import linen as flax_linen
+from flax import nnx as flax_nnx
+from sharded_cases import P, mesh_of
+
+import jaxconv
+from jaxconv import dense, equivariance, influence, learn, linen, matrix, nnx, parallel
+from jaxconv import reach as reaching
+from jaxconv.compat import scipy, torch
+from jaxconv.compat.lax import conv_general_dilated
+from jaxconv.learn import constraints, losses
+
+MESH = mesh_of()
+ON_MESH = {"mesh": MESH, "x_spec": P("b", "a")}
+SGD = optax.sgd(1e-3)
+
+# Rooms whose functions people call with arrays; modules of a package are its own matter, but for
+# these.
+MODULES = {
+    name: importlib.import_module(name)
+    for name in (
+        *("jaxconv", "jaxconv.compat.lax", "jaxconv.compat.torch"),
+        *("jaxconv.compat.scipy.ndimage", "jaxconv.compat.scipy.signal", "jaxconv.dense"),
+        *("jaxconv.equivariance", "jaxconv.influence", "jaxconv.learn"),
+        *("jaxconv.learn.constraints", "jaxconv.learn.losses", "jaxconv.linen", "jaxconv.matrix"),
+        *("jaxconv.nnx", "jaxconv.parallel", "jaxconv.reach"),
+    )
+}
+# Rooms without such functions: the core behind the above, integers, files, pictures, measurements,
+# kernels and definitions in NumPy, the command line.
+OTHER_ROOMS = {
+    *("accelerate", "choose", "constants", "costs", "dtypes", "explain", "functional", "layers"),
+    *("methods", "padding", "planes", "policy", "spec", "streaming", "tracing", "trilinear"),
+    *("tune", "windows", "counts", "receptive", "shapes", "sizes"),
+    *("images", "reading", "stored", "tiles", "plots", "bench", "cli"),
+    *("filters", "psf", "reference"),
+}
+# What they return is no array of JAX's: integers, a choice, a report, a policy, weights of torch's,
+# a check; or they look at values to say what is wrong.
+ON_THE_HOST = {
+    *("explain", "input_size", "output_size", "receptive_field", "tune"),
+    *("compat.scipy.signal.choose_conv_method", "compat.torch.from_torch", "compat.torch.to_torch"),
+    *("learn.border_side", "learn.estimate_shift", "learn.examine_window", "learn.find_shift"),
+    *("learn.recover_kernel", "learn.seen_directions", "learn.window_covariance"),
+    *("parallel.halo_bytes", "parallel.permuted_bytes", "reach.check_index"),
+}
+
+
+def numbers(*shape):
+    """From above 0 to 1; NumPy's, so that nothing is compiled where tests are collected."""
+    return np.linspace(1 / np.prod(shape), 1, np.prod(shape), dtype=np.float32).reshape(shape)
+
+
+X, W, Y, PLANE = numbers(2, 8, 8, 4), numbers(3, 3, 4, 8), numbers(2, 6, 6, 8), numbers(6, 8)
+EDGE, EDGES, LINE = numbers(1, 2), numbers(6, 7), numbers(5)
+
+
+def rooms():
+    return {found.name for found in pkgutil.iter_modules(jaxconv.__path__)}
+
+
+def public():
+    """`learn.fit_kernel` and the like: functions and Flax modules."""
+    names = set()
+    for module_name, module in MODULES.items():
+        room = module_name.removeprefix("jaxconv").removeprefix(".")
+        own = getattr(module, "__all__", None) or [
+            name
+            for name, value in vars(module).items()
+            if not name.startswith("_") and getattr(value, "__module__", None) == module_name
+        ]
+        for name in own:
+            value = getattr(module, name)
+            layer = inspect.isclass(value) and issubclass(
+                value, flax_linen.Module | flax_nnx.Module
+            )
+            if inspect.isfunction(value) or layer:
+                names.add(f"{room}.{name}".removeprefix("."))
+    return names
+
+
+def linen_layer(layer, x):
+    variables = layer.init(jax.random.key(0), x)
+    return layer.apply, variables, x
+
+
+def nnx_layer(layer, x):
+    graph, state = flax_nnx.split(layer)
+    return lambda state, x: flax_nnx.merge(graph, state)(x), state, x
+
+
+def whiten(gradient):
+    transform = learn.whiten(np.diag([4.0, 0.5]))
+    return transform.update((gradient, None), transform.init((gradient, None)))[0]
+
+
+def projected(update):
+    ends = constraints.projected(constraints.simplex)
+    return ends.update((update, None), ends.init(None), (EDGE, None))[0]
+
+
+def distance(x, y):
+    return learn.distance_to_optimum(learn.fit_kernel(x, y, (1, 2), optimizer=SGD), x, y)
+
+
+def first(x):
+    return x.transpose(0, x.ndim - 1, *range(1, x.ndim - 1))
+
+
+def ending(function, *rest):
+    return lambda x: function(x, *rest)
+
+
+def torch_conv(rank, function):
+    x, w = numbers(2, 4, *(5, 6, 3)[:rank]), numbers(8, 2, *(3, 2, 2)[:rank])
+    return lambda x, w: function(x, w, stride=2, padding=1, groups=2), x, w
+
+
+def torch_transposed(rank, function):
+    y, w = numbers(2, 4, *(5, 6, 3)[:rank]), numbers(4, 2, *(3, 2, 2)[:rank])
+    return lambda y, w: function(y, w, stride=2, groups=2), y, w
+
+
+rngs = flax_nnx.Rngs
+signal, ndimage = scipy.signal, scipy.ndimage
+
+# name -> a function of the arrays that follow; those of layers are made when they are asked for
+CALLS = {
+    "accelerate": (jaxconv.accelerate(lambda x, w: jaxconv.conv(x, w)), X, W),
+    "causal_conv1d": (jaxconv.causal_conv1d, X[0], W[0]),
+    "conv": (jaxconv.conv, X, W),
+    "conv_transpose": (jaxconv.conv_transpose, Y, W),
+    "convolve": (jaxconv.convolve, PLANE, EDGE),
+    "corr2d": (jaxconv.corr2d, PLANE, EDGE),
+    "correlate": (jaxconv.correlate, PLANE, EDGE),
+    "fold": (lambda c: jaxconv.fold(c, (8, 8), (3, 3)), numbers(2, 6, 6, 36)),
+    "pad": (lambda x: jaxconv.pad(x, [(1, 2), (2, 1)], mode="reflect"), PLANE),
+    "unfold": (lambda x: jaxconv.unfold(x, (3, 3)), X),
+    "unpad": (lambda x: jaxconv.unpad(x, [(1, 2), (2, 1)], mode="reflect"), PLANE),
+    "parallel.conv": (lambda x, w: parallel.conv(x, w, padding=1, **ON_MESH), X, W),
+    "parallel.conv_transpose": (
+        lambda y, w: parallel.conv_transpose(y, w, padding=1, mesh=MESH, y_spec=P("b", "a")),
+        numbers(2, 8, 8, 8),
+        W,
+    ),
+    "compat.lax.conv_general_dilated": (
+        lambda x, w: conv_general_dilated(x, w, (2, 1), "SAME", feature_group_count=2),
+        first(X),
+        numbers(6, 2, 3, 3),
+    ),
+    **{f"compat.torch.conv{n}d": torch_conv(n, getattr(torch, f"conv{n}d")) for n in (1, 2, 3)},
+    **{
+        f"compat.torch.conv_transpose{n}d": torch_transposed(
+            n, getattr(torch, f"conv_transpose{n}d")
+        )
+        for n in (1, 2, 3)
+    },
+    "compat.torch.fold": (lambda c: torch.fold(c, (4, 4), 2), numbers(1, 8, 9)),
+    "compat.torch.pad": (lambda x: torch.pad(x, (1, 2), "reflect"), PLANE),
+    "compat.torch.unfold": (lambda x: torch.unfold(x, 3), first(X)),
+    **{
+        f"compat.scipy.signal.{name}": (getattr(signal, name), PLANE, PLANE[:2, :3])
+        for name in ("convolve", "convolve2d", "correlate", "correlate2d", "fftconvolve")
+    },
+    "compat.scipy.signal.correlation_lags": (lambda: signal.correlation_lags(5, 3),),
+    "compat.scipy.signal.oaconvolve": (signal.oaconvolve, PLANE, PLANE[:2, :3]),
+    "compat.scipy.signal.sepfir2d": (signal.sepfir2d, PLANE, LINE[:3], LINE[:3]),
+    **{
+        f"compat.scipy.ndimage.{name}": (getattr(ndimage, name), PLANE, weights)
+        for names, weights in (
+            (("convolve", "correlate"), PLANE[:2, :3]),
+            (("convolve1d", "correlate1d"), LINE),
+        )
+        for name in names
+    },
+    **{
+        f"compat.scipy.ndimage.{name}": (ending(getattr(ndimage, name), *rest), PLANE)
+        for names, rest in (
+            (("gaussian_filter", "gaussian_filter1d"), (1.0,)),
+            (("laplace", "prewitt", "sobel", "uniform_filter"), ()),
+            (("uniform_filter1d",), (3,)),
+        )
+        for name in names
+    },
+    "dense.dense": (dense.dense, PLANE, numbers(2, 3, 6, 8)),
+    "dense.is_shift_invariant": (dense.is_shift_invariant, numbers(3, 5)),
+    "dense.kernel": (lambda V: dense.kernel(V, 1), numbers(3, 5)),
+    "dense.reindex": (dense.reindex, numbers(3, 3)),
+    "dense.restore": (dense.restore, numbers(3, 5)),
+    "dense.share": (dense.share, numbers(3, 5)),
+    "dense.spread": (lambda v: dense.spread(v, (3,)), LINE),
+    "dense.truncate": (lambda V: dense.truncate(V, 1), numbers(3, 5)),
+    "equivariance.equivariance_error": (
+        lambda x: equivariance.equivariance_error(lambda x: x[::2], x, [0, 1], stride=2, axes=(0,)),
+        numbers(6),
+    ),
+    "equivariance.equivariance_map": (
+        lambda x: equivariance.equivariance_map(jax.numpy.sin, x, 2, axes=(0,)),
+        LINE,
+    ),
+    "influence.influence": (
+        lambda x: influence.influence(lambda x: x[1:] * x[:-1], x, 2, probes=2),
+        LINE,
+    ),
+    "matrix.as_matrix": (lambda w: matrix.as_matrix(w, 5), numbers(3, 1, 1)),
+    "reach.reach": (lambda x: reaching.reach(lambda x: x[1:] * x[:-1], x, 2), LINE),
+    "learn.distance_to_optimum": (distance, PLANE, EDGES),
+    "learn.fit_conv": (lambda x, y: learn.fit_conv(x, y, 3, steps=2), X, Y),
+    "learn.fit_kernel": (lambda x, y: learn.fit_kernel(x, y, (1, 2), optimizer=SGD), PLANE, EDGES),
+    "learn.fit_conv on a mesh": (
+        lambda x, y: learn.fit_conv(x, y, 3, steps=2, **ON_MESH),
+        X,
+        Y,
+    ),
+    "learn.solve_kernel on a mesh": (
+        lambda x, y: learn.solve_kernel(x, y, 3, channels=True, **ON_MESH),
+        X,
+        Y,
+    ),
+    "learn.init": (lambda k: learn.init(k, optimizer=SGD), EDGE),
+    "learn.interior": (lambda y: learn.interior(y, (6, 8), (3, 3)), PLANE),
+    "learn.predict": (learn.predict, PLANE, EDGE),
+    "learn.solve_kernel": (lambda x, y: learn.solve_kernel(x, y, (1, 2)), PLANE, EDGES),
+    "learn.step": (
+        lambda k, x, y: learn.step(learn.init(k, optimizer=SGD), x, y, optimizer=SGD),
+        EDGE,
+        PLANE,
+        EDGES,
+    ),
+    "learn.whiten": (whiten, EDGE),
+    "learn.constraints.non_negative": (constraints.non_negative, PLANE),
+    "learn.constraints.projected": (projected, EDGE),
+    "learn.constraints.separable": (constraints.separable(1), PLANE),
+    "learn.constraints.simplex": (constraints.simplex, PLANE),
+    "learn.constraints.sum_to_one": (constraints.sum_to_one, PLANE),
+    "learn.constraints.symmetric": (constraints.symmetric, PLANE),
+    **{
+        f"learn.losses.{name}": (getattr(losses, name), EDGES, EDGES - 1)
+        for name in (
+            *("mean_absolute_error", "mean_huber_error", "mean_squared_error"),
+            "sum_squared_error",
+        )
+    },
+    "linen.Conv": lambda: linen_layer(linen.Conv(8, (3, 3), padding_mode="reflect"), X),
+    "linen.Conv2D": lambda: linen_layer(linen.Conv2D((1, 2)), PLANE),
+    "linen.ConvTranspose": lambda: linen_layer(linen.ConvTranspose(8, (3, 3), strides=2), X),
+    "nnx.Conv": lambda: nnx_layer(nnx.Conv(4, 8, (3, 3), rngs=rngs(0)), X),
+    "nnx.Conv2D": lambda: nnx_layer(nnx.Conv2D((1, 2), rngs=rngs(0)), PLANE),
+    "nnx.ConvTranspose": lambda: nnx_layer(nnx.ConvTranspose(4, 8, (3, 3), 2, rngs=rngs(0)), X),
+}
