@@ -75,52 +75,6 @@ def test_half_precision(name, dtype):
             )
 
 
-DEPTHWISE = (
-    cases.Case("7x7, 64 wide", (2, 9, 8, 64), (7, 7, 1, 64), {"groups": 64, "padding": "same"}),
-    cases.Case("4 causal, 32 wide", (3, 11, 32), (4, 1, 32), {"groups": 32, "padding": "causal"}),
-    cases.Case(
-        "3x10, 16 wide",
-        (1, 7, 23, 16),
-        (3, 10, 1, 16),
-        {"groups": 16, "stride": (2, 1), "dilation": (1, 2), "padding": ((3, 1), (12, 5))},
-    ),
-    cases.Case("wider than x", (2, 3, 2, 48), (3, 9, 1, 48), {"groups": 48, "padding": (1, 5)}),
-    cases.Case("volume", (1, 4, 5, 6, 21), (5, 4, 3, 1, 21), {"groups": 21, "padding": 2}),
-    cases.Case(
-        "strided volume, 70 wide",
-        (2, 3, 5, 31, 70),
-        (2, 1, 4, 1, 70),
-        {"groups": 70, "stride": (2, 1, 3), "dilation": (1, 1, 2), "padding": (1, 0, 4)},
-    ),
-)
-
-
-@pytest.mark.parametrize("case", DEPTHWISE, ids=str)
-def test_the_plugins_own_depthwise_kernels(case):
-    """oneDNN's own serve only small kernels and what is strided or dilated."""
-    spec = case.spec
-    geometry = {
-        "stride": spec.stride,
-        "before": [lo for lo, _ in spec.padding],
-        "after": [hi for _, hi in spec.padding],
-        "dilation": spec.dilation,
-        "groups": spec.groups,
-    }
-    names = {
-        contraction: plugin.implementation(contraction, case.x, case.w, y=case.y, **geometry)
-        for contraction in OPERANDS
-    }
-    if "avx512" in plugin.implementation(
-        "output", (1, 8, 16), (3, 16, 16), y=(1, 6, 16), stride=[1], before=[0], after=[0],
-        dilation=[1], groups=1,
-    ):  # fmt: skip
-        assert set(names.values()) == {"jaxconv_depthwise:avx512f"}
-    for contraction in OPERANDS:
-        a, b = case.operands(contraction)
-        compute = partial(contract, contraction, spec=spec, dtype="float32", method="onednn")
-        cases.assert_matches(jax.jit(compute)(a, b), contraction, a, b, spec)
-
-
 WRONG_IN_ONEDNN = (
     ("float32", (1, 54, 4), (7, 2, 16), {"groups": 2, "stride": 2, "dilation": 3, "padding": 18}),
     ("bfloat16", (1, 8, 3, 2, 4), (2, 1, 3, 4, 4), {"stride": 3, "padding": (0, 0, 1)}),

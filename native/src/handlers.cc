@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cache.h"
+#include "pages.h"
 #include "threads.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -35,6 +36,10 @@ void Compute(Contraction contraction, int64_t pool, ffi::AnyBuffer x, ffi::AnyBu
              ffi::AnyBuffer y, const Geometry& geometry, int64_t devices) {
   const Problem problem = MakeProblem(contraction, Describe(x), Describe(w), Describe(y), geometry,
                                       ThreadsFor(pool, devices));
+  const ffi::AnyBuffer& result = contraction == Contraction::kOutput  ? y
+                                 : contraction == Contraction::kInput ? x
+                                                                      : w;
+  PreferLargePages(result.untyped_data(), result.size_bytes());
   const Cores cores(problem.threads);
   PlanFor(problem)->Run(x.untyped_data(), w.untyped_data(), y.untyped_data());
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "plane.h"
 #include "workspace.h"
 
 namespace jaxconv {
@@ -90,10 +91,11 @@ Described Best(const Problem& p) {
   return best;
 }
 
-// The problem as our own kernel has it, if it is one that the kernel is for.
+// The problem as our own kernels have it, if it is one that they are for: depthwise, which a single
+// plane is too.
 std::optional<Depthwise> OwnKernel(const Problem& p) {
-  const bool depthwise = p.w.get_ndims() == p.rank + 3 && p.w.get_dims()[1] == 1 &&
-                         p.w.get_dims()[2] == 1;
+  const int64_t grouped = p.w.get_ndims() - p.rank - 2;
+  const bool depthwise = p.w.get_dims()[grouped] == 1 && p.w.get_dims()[grouped + 1] == 1;
   const auto f32 = memory::data_type::f32;
   if (!depthwise || p.x.get_data_type() != f32 || p.w.get_data_type() != f32 ||
       p.y.get_data_type() != f32) {
@@ -103,7 +105,7 @@ std::optional<Depthwise> OwnKernel(const Problem& p) {
               {1, 1, 1}, {1, 1, 1}, {0, 0, 0}};
   for (int64_t from = 0, to = 3 - p.rank; from < p.rank; ++from, ++to) {
     d.in[to] = p.x.get_dims()[from + 2];
-    d.kernel[to] = p.w.get_dims()[from + 3];
+    d.kernel[to] = p.w.get_dims()[from + grouped + 2];
     d.out[to] = p.y.get_dims()[from + 2];
     d.stride[to] = p.stride[from];
     d.dilation[to] = p.dilation[from] + 1;
@@ -121,6 +123,18 @@ bool OneDnnIsFaster(const Problem& p, const Described& best) {
   return p.contraction == Contraction::kKernel || p.stride.back() > 1 || p.dilation.back() > 0;
 }
 
+int64_t PlaneScratch(Contraction contraction, const Depthwise& d, int64_t threads) {
+  switch (contraction) {
+    case Contraction::kOutput:
+      return PlaneOutputScratch(d, threads);
+    case Contraction::kInput:
+      return PlaneInputScratch(d, threads);
+    case Contraction::kKernel:
+      return PlaneKernelScratch(d, threads);
+  }
+  return 0;
+}
+
 }  // namespace
 
 const dnnl::engine& Engine() {
@@ -131,8 +145,14 @@ const dnnl::engine& Engine() {
 
 Plan::Plan(const Problem& problem)
     : contraction_(problem.contraction), threads_(problem.threads) {
+  depthwise_ = OwnKernel(problem);
+  if (depthwise_ && depthwise_->c == 1) {
+    implementation_ = "jaxconv_plane:avx512f";
+    workspace_ = PlaneScratch(contraction_, *depthwise_, threads_);
+    return;
+  }
   Described best = Best(problem);
-  if (!OneDnnIsFaster(problem, best)) depthwise_ = OwnKernel(problem);
+  if (OneDnnIsFaster(problem, best)) depthwise_.reset();
   if (depthwise_) {
     implementation_ = "jaxconv_depthwise:avx512f";
     workspace_ = contraction_ == Contraction::kKernel
@@ -170,13 +190,17 @@ void Plan::AddSide(int place, int argument, const memory::desc& user, const memo
   workspace_ += RoundUp(inner.get_size());
 }
 
-void Plan::RunDepthwise(float* x, float* w, float* y, void* scratch) const {
+void Plan::RunOwn(float* x, float* w, float* y, void* scratch) const {
+  const bool plane = depthwise_->c == 1;
   switch (contraction_) {
     case Contraction::kOutput:
+      if (plane) return PlaneOutput(*depthwise_, x, w, y, scratch, threads_);
       return DepthwiseOutput(*depthwise_, x, w, y, scratch, threads_);
     case Contraction::kInput:
+      if (plane) return PlaneInput(*depthwise_, x, w, y, scratch, threads_);
       return DepthwiseInput(*depthwise_, x, w, y, scratch, threads_);
     case Contraction::kKernel:
+      if (plane) return PlaneKernel(*depthwise_, x, w, y, scratch, threads_);
       return DepthwiseKernel(*depthwise_, x, w, y, static_cast<float*>(scratch), threads_);
   }
 }
@@ -184,8 +208,8 @@ void Plan::RunDepthwise(float* x, float* w, float* y, void* scratch) const {
 void Plan::Run(void* x, void* w, void* y) const {
   const Workspace workspace(workspace_);
   if (depthwise_) {
-    RunDepthwise(static_cast<float*>(x), static_cast<float*>(w), static_cast<float*>(y),
-                 workspace.at(0));
+    RunOwn(static_cast<float*>(x), static_cast<float*>(w), static_cast<float*>(y),
+           workspace.at(0));
     return;
   }
   void* const data[3] = {x, w, y};

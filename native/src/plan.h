@@ -36,7 +36,7 @@ class Plan {
     bool reordered() const { return static_cast<bool>(reorder); }
   };
 
-  void RunDepthwise(float* x, float* w, float* y, void* scratch) const;
+  void RunOwn(float* x, float* w, float* y, void* scratch) const;
   void AddSide(int place, int argument, const dnnl::memory::desc& user, const dnnl::memory::desc& inner,
                bool result);
 

@@ -111,12 +111,19 @@ void CheckDtypes(Contraction contraction, const Array& x, const Array& w, const 
 
 // Waking a thread costs as much as this many products: below, more threads only cost.
 constexpr int64_t kProductsPerThread = int64_t{1} << 20;
+// Reading or writing an element costs as much as this many products.
+constexpr double kProductsPerElement = 4;
 
-int64_t WorthwhileThreads(const Array& w, const Array& y, int64_t threads) {
-  double products = 1;
-  for (int64_t size : y.shape) products *= static_cast<double>(size);
-  for (size_t d = 0; d + 1 < w.shape.size(); ++d) products *= static_cast<double>(w.shape[d]);
-  const double worth = products / static_cast<double>(kProductsPerThread);
+double Elements(const Array& array) {
+  double count = 1;
+  for (int64_t size : array.shape) count *= static_cast<double>(size);
+  return count;
+}
+
+int64_t WorthwhileThreads(const Array& x, const Array& w, const Array& y, int64_t threads) {
+  const double products = Elements(y) * Elements(w) / static_cast<double>(w.shape.back());
+  const double work = products + kProductsPerElement * (Elements(x) + Elements(y));
+  const double worth = work / static_cast<double>(kProductsPerThread);
   return worth >= static_cast<double>(threads) ? threads
                                                : std::max<int64_t>(1, static_cast<int64_t>(worth));
 }
@@ -138,7 +145,7 @@ Problem MakeProblem(Contraction contraction, const Array& x, const Array& w, con
     return MakeProblem(contraction, AsPlane(x, 1), AsPlane(w, 0), AsPlane(y, 1),
                        AsPlane(geometry), threads);
   }
-  threads = WorthwhileThreads(w, y, threads);
+  threads = WorthwhileThreads(x, w, y, threads);
   Problem problem;
   problem.contraction = contraction;
   problem.threads = threads;

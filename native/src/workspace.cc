@@ -5,6 +5,8 @@
 #include <mutex>
 #include <new>
 
+#include "pages.h"
+
 namespace jaxconv {
 namespace {
 
@@ -43,6 +45,7 @@ Workspace::Workspace(size_t bytes) {
   }
   data_ = std::aligned_alloc(kAlignment, size_);
   if (data_ == nullptr) throw std::bad_alloc();
+  PreferLargePages(data_, size_);
 }
 
 Workspace::~Workspace() {

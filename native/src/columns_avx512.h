@@ -1,0 +1,82 @@
+// How rows of single planes are read, for the files that are compiled for AVX-512.
+#ifndef JAXCONV_COLUMNS_AVX512_H_
+#define JAXCONV_COLUMNS_AVX512_H_
+
+#include "depthwise.h"
+#include "lanes_avx512.h"
+
+namespace jaxconv {
+namespace {
+
+// What an entry of the kernel along the last dimension reads for result t: row[offset + t], if
+// 0 <= t + shift < length, and zero elsewhere.
+struct Column {
+  int64_t offset, shift, length;
+
+  // Whether `count` results from t on all read something.
+  bool Inside(int64_t t, int64_t count) const {
+    return t + shift >= 0 && t + shift + count <= length;
+  }
+
+  // The lanes that read something, for the results from t on.
+  __mmask16 Mask(int64_t t) const {
+    const int64_t low = Min(kLanes, Max(0, -shift - t));
+    const int64_t high = Max(low, Min(kLanes, length - shift - t));
+    return static_cast<__mmask16>((1u << high) - (1u << low));
+  }
+};
+
+// The lanes of the results from t on, of `count`.
+inline __mmask16 Upto(int64_t t, int64_t count) {
+  return static_cast<__mmask16>((1u << Max(0, Min(kLanes, count - t))) - 1);
+}
+
+inline int64_t FloorDiv(int64_t a, int64_t b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
+
+inline int64_t RoundToLines(int64_t bytes) { return CeilDiv(bytes, 64) * 64; }
+
+// Rows of x as vectors can read them: where the last dimension is strided, each row is copied,
+// its positions sorted by their remainder.
+struct Rows {
+  const float* data;
+  int64_t pitch;
+
+  static int64_t PartPitch(const Depthwise& d) { return CeilDiv(d.in[2], d.stride[2]); }
+
+  // Bytes of the copy, if there is one.
+  static int64_t Scratch(const Depthwise& d) {
+    if (d.stride[2] == 1) return 0;
+    return RoundToLines(d.n * d.in[0] * d.in[1] * d.stride[2] * PartPitch(d) * sizeof(float));
+  }
+
+  static Rows Of(const Depthwise& d, const float* x, float* copy) {
+    if (d.stride[2] == 1) return {x, d.in[2]};
+    return {copy, d.stride[2] * PartPitch(d)};
+  }
+
+  static Column ColumnOf(const Depthwise& d, int64_t k) {
+    const int64_t position = k * d.dilation[2] - d.before[2], step = d.stride[2];
+    const int64_t shift = FloorDiv(position, step), part = position - shift * step;
+    return {part * PartPitch(d) + shift, shift, CeilDiv(d.in[2] - part, step)};
+  }
+
+  // For all threads of a team.
+  static void Copy(const Depthwise& d, const float* x, float* copy) {
+    if (d.stride[2] == 1) return;
+    const int64_t step = d.stride[2], pitch = PartPitch(d), rows = d.n * d.in[0] * d.in[1];
+#pragma omp for schedule(static)
+    for (int64_t row = 0; row < rows; ++row) {
+      const float* from = x + row * d.in[2];
+      for (int64_t part = 0; part < Min(step, d.in[2]); ++part) {
+        float* to = copy + (row * step + part) * pitch;
+        const int64_t count = CeilDiv(d.in[2] - part, step);
+        for (int64_t i = 0; i < count; ++i) to[i] = from[i * step + part];
+      }
+    }
+  }
+};
+
+}  // namespace
+}  // namespace jaxconv
+
+#endif  // JAXCONV_COLUMNS_AVX512_H_

@@ -1,0 +1,346 @@
+// Compiled for AVX-512 whatever the rest is compiled for, and called only where the CPU has it: so
+// nothing from the standard library may be instantiated here.
+#include <omp.h>
+
+#include "columns_avx512.h"
+#include "plane.h"
+
+#define JAXCONV_INLINE inline __attribute__((always_inline))
+
+namespace jaxconv {
+namespace {
+
+// Rows of results that are made together, since they read the same rows: as many as there are
+// registers for beside what is read, and at most as many as the kernel has rows.
+constexpr int kMostRows = 6;
+// Vectors of a row that are made together, since they need the same entries of the kernel.
+constexpr int kWide = 4;
+
+// Along one dimension, the results first, first + step, ... and the entries of the kernel that make
+// them: entry e is number entry + e * entry_step of w, and reads m * move + e * dilation + start
+// for the m-th result.
+struct Axis {
+  int64_t first, step, count, entries, entry, entry_step, move, dilation, start;
+};
+
+int64_t Gcd(int64_t a, int64_t b) { return b == 0 ? a : Gcd(b, a % b); }
+
+// Of the output: all results are alike.
+Axis Forward(const Depthwise& d, int dim) {
+  return {0, 1, d.out[dim], d.kernel[dim], 0, 1, d.stride[dim], d.dilation[dim], -d.before[dim]};
+}
+
+// Of the input: a stride has each result made only by the entries that fall on it. They are taken
+// backwards, so that what they read goes forwards.
+Axis Backward(const Depthwise& d, int dim, int64_t phase) {
+  const int64_t stride = d.stride[dim], dilation = d.dilation[dim], divisor = Gcd(stride, dilation);
+  Axis axis{phase, stride, CeilDiv(d.in[dim] - phase, stride), 0, 0, -stride / divisor,
+            1,     dilation / divisor, 0};
+  int64_t k = d.kernel[dim] - 1;
+  while (k >= 0 && (phase + d.before[dim] - k * dilation) % stride != 0) --k;
+  if (k < 0) return axis;
+  axis.entries = k / (stride / divisor) + 1;
+  axis.entry = k;
+  axis.start = (phase + d.before[dim] - k * dilation) / stride;
+  return axis;
+}
+
+// The results along the last dimension for which every entry of the kernel reads something.
+struct Inner {
+  int64_t first, last;
+};
+
+Inner InnerOf(const Axis& axis, const Column* columns) {
+  Inner inner{0, axis.count};
+  for (int64_t k = 0; k < axis.entries; ++k) {
+    inner.first = Max(inner.first, -columns[k].shift);
+    inner.last = Min(inner.last, columns[k].length - columns[k].shift);
+  }
+  return inner;
+}
+
+// Results of one kind: they are made by the same entries.
+struct Sheet {
+  const Depthwise& d;
+  Axis axes[3];
+  const int64_t *source_size, *result_size;
+  const float *source, *w;
+  int64_t source_pitch;
+  const Column* columns;
+  Inner inner;
+  float* result;
+};
+
+// The rows first, first + dilation, ... of a plane of results, from column t on.
+struct Place {
+  int64_t n, depth, row, t;
+};
+
+template <int rows, int wide>
+using Sums = __m512[rows][wide];
+
+// Adds what one row of the source gives to the rows of results from `from` to `to`; w is the row
+// of entries for row 0, the ones for the next come before.
+template <int from, int to, int rows, int wide, bool edge>
+JAXCONV_INLINE void AddRow(const Sheet& s, Sums<rows, wide>& sums, const float* source,
+                           const float* w, int64_t t, const __mmask16* masks) {
+  const int64_t entries = s.axes[2].entries;
+  for (int64_t k = 0; k < entries; ++k) {
+    const float* at = source + s.columns[k].offset + t;
+    __m512 values[wide];
+    JAXCONV_UNROLL for (int v = 0; v < wide; ++v) {
+      values[v] = edge ? _mm512_maskz_loadu_ps(masks[k * wide + v], at + v * kLanes)
+                       : _mm512_loadu_ps(at + v * kLanes);
+    }
+    JAXCONV_UNROLL for (int r = from; r <= to; ++r) {
+      const __m512 entry = _mm512_set1_ps(w[k - r * entries]);
+      JAXCONV_UNROLL for (int v = 0; v < wide; ++v)
+        sums[r][v] = _mm512_fmadd_ps(values[v], entry, sums[r][v]);
+    }
+  }
+}
+
+// A plane of the source, and what of the kernel falls on it.
+struct Layer {
+  const float *plane, *w;
+  int64_t row;  // where the first row of entries reads for the first row of results
+};
+
+inline const float* SourceRow(const Sheet& s, const Layer& layer, int64_t q) {
+  const int64_t row = layer.row + q * s.axes[1].dilation;
+  return row < 0 || row >= s.source_size[1] ? nullptr : layer.plane + row * s.source_pitch;
+}
+
+// The first rows of the source are read by the first rows of results alone ...
+template <int q, int rows, int wide, bool edge>
+JAXCONV_INLINE void AddFirst(const Sheet& s, Sums<rows, wide>& sums, const Layer& layer, int64_t t,
+                             const __mmask16* masks) {
+  if constexpr (q < rows - 1) {
+    if (const float* at = SourceRow(s, layer, q)) {
+      AddRow<0, q, rows, wide, edge>(s, sums, at, layer.w + q * s.axes[2].entries, t, masks);
+    }
+    AddFirst<q + 1, rows, wide, edge>(s, sums, layer, t, masks);
+  }
+}
+
+// ... and the last ones by the last.
+template <int q, int rows, int wide, bool edge>
+JAXCONV_INLINE void AddLast(const Sheet& s, Sums<rows, wide>& sums, const Layer& layer, int64_t t,
+                            const __mmask16* masks) {
+  if constexpr (q < rows - 1) {
+    const int64_t row = s.axes[1].entries + q;
+    if (const float* at = SourceRow(s, layer, row)) {
+      AddRow<q + 1, rows - 1, rows, wide, edge>(s, sums, at, layer.w + row * s.axes[2].entries, t,
+                                                masks);
+    }
+    AddLast<q + 1, rows, wide, edge>(s, sums, layer, t, masks);
+  }
+}
+
+template <int wide, bool edge>
+JAXCONV_INLINE void Store(const Sheet& s, float* row, int64_t t, const __m512 (&sums)[wide]) {
+  const Axis& axis = s.axes[2];
+  JAXCONV_UNROLL for (int v = 0; v < wide; ++v) {
+    const int64_t first = t + v * kLanes;
+    if (axis.step == 1) {
+      const __mmask16 mask = edge ? Upto(first, axis.count) : 0xffff;
+      _mm512_mask_storeu_ps(row + first, mask, sums[v]);
+      continue;
+    }
+    float values[kLanes];
+    _mm512_storeu_ps(values, sums[v]);
+    float* to = row + axis.first + first * axis.step;
+    for (int64_t i = 0; i < Min(kLanes, axis.count - first); ++i) to[i * axis.step] = values[i];
+  }
+}
+
+template <int rows, int wide, bool edge>
+void Tile(const Sheet& s, const Place& place, __mmask16* masks) {
+  const Axis &depth = s.axes[0], &row = s.axes[1];
+  const int64_t t = place.t;
+  if (edge) {
+    for (int64_t k = 0; k < s.axes[2].entries; ++k) {
+      JAXCONV_UNROLL for (int v = 0; v < wide; ++v) {
+        masks[k * wide + v] =
+            s.columns[k].Mask(t + v * kLanes) & Upto(t + v * kLanes, s.axes[2].count);
+      }
+    }
+  }
+  Sums<rows, wide> sums;
+  JAXCONV_UNROLL for (int r = 0; r < rows; ++r) {
+    JAXCONV_UNROLL for (int v = 0; v < wide; ++v) sums[r][v] = _mm512_setzero_ps();
+  }
+  for (int64_t k = 0; k < depth.entries; ++k) {
+    const int64_t at = place.depth * depth.move + k * depth.dilation + depth.start;
+    if (at < 0 || at >= s.source_size[0]) continue;
+    const Layer layer{
+        s.source + (place.n * s.source_size[0] + at) * s.source_size[1] * s.source_pitch,
+        s.w + k * row.entries * s.axes[2].entries, place.row * row.move + row.start};
+    AddFirst<0, rows, wide, edge>(s, sums, layer, t, masks);
+    for (int64_t q = rows - 1; q < row.entries; ++q) {
+      if (const float* source = SourceRow(s, layer, q)) {
+        AddRow<0, rows - 1, rows, wide, edge>(s, sums, source, layer.w + q * s.axes[2].entries, t,
+                                              masks);
+      }
+    }
+    AddLast<0, rows, wide, edge>(s, sums, layer, t, masks);
+  }
+  const int64_t results = (place.n * s.result_size[0] + depth.first + place.depth * depth.step);
+  JAXCONV_UNROLL for (int r = 0; r < rows; ++r) {
+    const int64_t m = place.row + r * row.dilation;
+    if (r > 0 && m >= row.count) break;
+    const int64_t to = results * s.result_size[1] + row.first + m * row.step;
+    Store<wide, edge>(s, s.result + to * s.result_size[2], t, sums[r]);
+  }
+}
+
+// Columns from place.t to `last` of some rows.
+template <int rows>
+void Strip(const Sheet& s, Place place, int64_t last, __mmask16* masks) {
+  while (place.t < last) {
+    const int64_t left = last - place.t;
+    if (left <= kLanes) {
+      Tile<rows, 1, true>(s, place, masks);
+      place.t += kLanes;
+      continue;
+    }
+    if (left <= 2 * kLanes) {
+      Tile<rows, 2, true>(s, place, masks);
+      place.t += 2 * kLanes;
+      continue;
+    }
+    if (place.t >= s.inner.first && place.t + kWide * kLanes <= s.inner.last)
+      Tile<rows, kWide, false>(s, place, masks);
+    else
+      Tile<rows, kWide, true>(s, place, masks);
+    place.t += kWide * kLanes;
+  }
+}
+
+void StripOf(int64_t rows, const Sheet& s, const Place& place, int64_t last, __mmask16* masks) {
+  switch (rows) {
+    case 1:
+      return Strip<1>(s, place, last, masks);
+    case 2:
+      return Strip<2>(s, place, last, masks);
+    case 3:
+      return Strip<3>(s, place, last, masks);
+    case 4:
+      return Strip<4>(s, place, last, masks);
+    case 5:
+      return Strip<5>(s, place, last, masks);
+    default:
+      return Strip<kMostRows>(s, place, last, masks);
+  }
+}
+
+// Columns that are one task, where there are few rows.
+constexpr int64_t kChunk = 16 * kWide * kLanes;
+
+// For all threads of a team.
+void Fill(const Sheet& s, int64_t threads, __mmask16* masks) {
+  const Axis& row = s.axes[1];
+  const bool shares = row.move == 1;
+  const int64_t gap = shares ? row.dilation : 1;
+  const int64_t rows =
+      shares ? Max(1, Min(Min(kMostRows, row.entries), CeilDiv(row.count, gap))) : 1;
+  const int64_t blocks = CeilDiv(row.count, rows * gap) * gap;
+  const int64_t strips = s.d.n * s.axes[0].count * blocks;
+  const int64_t width = s.axes[2].count;
+  const int64_t chunk = strips >= 8 * threads ? Max(1, width) : kChunk;
+  const int64_t chunks = CeilDiv(width, chunk), units = strips * chunks;
+  const int64_t parts = threads == 1 ? 1 : Min(units, 8 * threads);
+#pragma omp for schedule(dynamic) nowait
+  for (int64_t part = 0; part < parts; ++part) {
+    for (int64_t unit = part * units / parts; unit < (part + 1) * units / parts; ++unit) {
+      const int64_t strip = unit / chunks, first = unit % chunks * chunk, block = strip % blocks;
+      const int64_t at = block / gap * rows * gap + block % gap;
+      if (at >= row.count) continue;
+      const int64_t depth = strip / blocks % s.axes[0].count;
+      const Place place{strip / blocks / s.axes[0].count, depth, at, first};
+      StripOf(rows, s, place, Min(width, first + chunk), masks);
+    }
+  }
+}
+
+// The entries of w that make a sheet, in the order of where they read.
+void Pack(const Depthwise& d, const Axis* axes, const float* w, float* packed) {
+  for (int64_t k0 = 0; k0 < axes[0].entries; ++k0) {
+    for (int64_t k1 = 0; k1 < axes[1].entries; ++k1) {
+      const int64_t row = (axes[0].entry + k0 * axes[0].entry_step) * d.kernel[1] + axes[1].entry +
+                          k1 * axes[1].entry_step;
+      const float* from = w + row * d.kernel[2] + axes[2].entry;
+      for (int64_t k2 = 0; k2 < axes[2].entries; ++k2) *packed++ = from[k2 * axes[2].entry_step];
+    }
+  }
+}
+
+int64_t ColumnBytes(const Depthwise& d) { return RoundToLines(d.kernel[2] * sizeof(Column)); }
+
+int64_t MaskCount(const Depthwise& d) { return CeilDiv(d.kernel[2] * kWide, 32) * 32; }
+
+int64_t MaskBytes(const Depthwise& d, int64_t threads) {
+  return threads * MaskCount(d) * sizeof(__mmask16);
+}
+
+__mmask16* OwnMasks(const Depthwise& d, char* masks) {
+  return reinterpret_cast<__mmask16*>(masks) + omp_get_thread_num() * MaskCount(d);
+}
+
+}  // namespace
+
+int64_t PlaneOutputScratch(const Depthwise& d, int64_t threads) {
+  return ColumnBytes(d) + MaskBytes(d, threads) + Rows::Scratch(d);
+}
+
+void PlaneOutput(const Depthwise& d, const float* x, const float* w, float* y, void* scratch,
+                 int64_t threads) {
+  Column* columns = static_cast<Column*>(scratch);
+  for (int64_t k = 0; k < d.kernel[2]; ++k) columns[k] = Rows::ColumnOf(d, k);
+  char* masks = static_cast<char*>(scratch) + ColumnBytes(d);
+  float* copy = reinterpret_cast<float*>(masks + MaskBytes(d, threads));
+  const Rows rows = Rows::Of(d, x, copy);
+  const Axis last = Forward(d, 2);
+  const Sheet sheet{d, {Forward(d, 0), Forward(d, 1), last}, d.in, d.out, rows.data, w, rows.pitch,
+                    columns, InnerOf(last, columns), y};
+#pragma omp parallel num_threads(threads)
+  {
+    Rows::Copy(d, x, copy);
+    Fill(sheet, threads, OwnMasks(d, masks));
+  }
+}
+
+int64_t PlaneInputScratch(const Depthwise& d, int64_t threads) {
+  return ColumnBytes(d) + MaskBytes(d, threads) + d.taps() * sizeof(float);
+}
+
+void PlaneInput(const Depthwise& d, float* x, const float* w, const float* y, void* scratch,
+                int64_t threads) {
+  Column* columns = static_cast<Column*>(scratch);
+  char* masks = static_cast<char*>(scratch) + ColumnBytes(d);
+  float* packed = reinterpret_cast<float*>(masks + MaskBytes(d, threads));
+#pragma omp parallel num_threads(threads)
+  {
+    for (int64_t p0 = 0; p0 < Min(d.stride[0], d.in[0]); ++p0) {
+      for (int64_t p1 = 0; p1 < Min(d.stride[1], d.in[1]); ++p1) {
+        for (int64_t p2 = 0; p2 < Min(d.stride[2], d.in[2]); ++p2) {
+          const Axis axes[3] = {Backward(d, 0, p0), Backward(d, 1, p1), Backward(d, 2, p2)};
+#pragma omp barrier
+#pragma omp single
+          {
+            for (int64_t k = 0; k < axes[2].entries; ++k) {
+              const int64_t shift = axes[2].start + k * axes[2].dilation;
+              columns[k] = {shift, shift, d.out[2]};
+            }
+            Pack(d, axes, w, packed);
+          }
+          const Sheet sheet{d, {axes[0], axes[1], axes[2]}, d.out, d.in, y, packed, d.out[2],
+                            columns, InnerOf(axes[2], columns), x};
+          Fill(sheet, threads, OwnMasks(d, masks));
+        }
+      }
+    }
+  }
+}
+
+}  // namespace jaxconv

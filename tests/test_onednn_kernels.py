@@ -1,0 +1,117 @@
+"""The plugin's own kernels, for what oneDNN computes slowly or not at all."""
+
+from functools import partial
+
+import cases
+import jax
+import numpy as np
+import pytest
+from cases import OPERANDS
+
+from jaxconv.bench import exact
+from jaxconv.trilinear import contract
+
+plugin = pytest.importorskip(
+    "jaxconv_onednn", reason="the plugin jaxconv-onednn is not installed: pip install ./native"
+)
+
+DEPTHWISE = (
+    cases.Case("7x7, 64 wide", (2, 9, 8, 64), (7, 7, 1, 64), {"groups": 64, "padding": "same"}),
+    cases.Case("4 causal, 32 wide", (3, 11, 32), (4, 1, 32), {"groups": 32, "padding": "causal"}),
+    cases.Case(
+        "3x10, 16 wide",
+        (1, 7, 23, 16),
+        (3, 10, 1, 16),
+        {"groups": 16, "stride": (2, 1), "dilation": (1, 2), "padding": ((3, 1), (12, 5))},
+    ),
+    cases.Case("wider than x", (2, 3, 2, 48), (3, 9, 1, 48), {"groups": 48, "padding": (1, 5)}),
+    cases.Case("volume", (1, 4, 5, 6, 21), (5, 4, 3, 1, 21), {"groups": 21, "padding": 2}),
+    cases.Case(
+        "strided volume, 70 wide",
+        (2, 3, 5, 31, 70),
+        (2, 1, 4, 1, 70),
+        {"groups": 70, "stride": (2, 1, 3), "dilation": (1, 1, 2), "padding": (1, 0, 4)},
+    ),
+)
+
+# Widths of less than a vector and of several, with the ragged end of a row; kernels of fewer rows
+# than are made together, of as many, and of more.
+PLANES = (
+    cases.Case("line", (1, 1200, 1), (3, 1, 1), {"padding": "same"}),
+    cases.Case("long kernel", (2, 211, 1), (37, 1, 1), {"padding": ((30, 5),)}),
+    cases.Case("strided line", (1, 333, 1), (6, 1, 1), {"stride": 3, "dilation": 2, "padding": 7}),
+    cases.Case("1x2", (1, 6, 150, 1), (1, 2, 1, 1)),
+    cases.Case("3x3", (2, 10, 85, 1), (3, 3, 1, 1), {"padding": "same"}),
+    cases.Case("4x5, narrow", (1, 23, 9, 1), (4, 5, 1, 1), {"padding": ((3, 0), (2, 4))}),
+    cases.Case("9x8", (1, 13, 47, 1), (9, 8, 1, 1), {"padding": 4}),
+    cases.Case("more rows than x has", (1, 4, 70, 1), (7, 3, 1, 1), {"padding": (4, 0)}),
+    cases.Case("dilated", (1, 15, 95, 1), (3, 4, 1, 1), {"dilation": (2, 7), "padding": (2, 9)}),
+    cases.Case(
+        "strided and dilated",
+        (2, 13, 75, 1),
+        (5, 4, 1, 1),
+        {"stride": (2, 3), "dilation": (3, 2), "padding": ((5, 2), (3, 1))},
+    ),
+    cases.Case("gaps between windows", (1, 9, 40, 1), (1, 2, 1, 1), {"stride": (4, 3)}),
+    cases.Case("volume of planes", (1, 4, 5, 37, 1), (3, 2, 5, 1, 1), {"padding": (1, 0, 2)}),
+    cases.Case(
+        "strided volume of planes",
+        (1, 5, 6, 40, 1),
+        (2, 3, 4, 1, 1),
+        {"stride": (2, 1, 2), "dilation": (1, 2, 1), "padding": (1, 2, 3)},
+    ),
+)
+
+
+def served(case):
+    """What the plugin calls its way, contraction by contraction."""
+    spec = case.spec
+    return {
+        plugin.implementation(
+            contraction,
+            case.x,
+            case.w,
+            y=case.y,
+            stride=spec.stride,
+            before=[lo for lo, _ in spec.padding],
+            after=[hi for _, hi in spec.padding],
+            dilation=spec.dilation,
+            groups=spec.groups,
+        )
+        for contraction in OPERANDS
+    }
+
+
+def assert_matches(case, name):
+    dense = cases.Case("", (1, 8, 16), (3, 16, 16))
+    if "avx512" in str(served(dense)):
+        assert served(case) == {name}
+    for contraction in OPERANDS:
+        a, b = case.operands(contraction)
+        compute = partial(contract, contraction, spec=case.spec, dtype="float32", method="onednn")
+        cases.assert_matches(jax.jit(compute)(a, b), contraction, a, b, case.spec)
+
+
+@pytest.mark.parametrize("case", DEPTHWISE, ids=str)
+def test_depthwise(case):
+    """oneDNN's own serve only small kernels and what is strided or dilated."""
+    assert_matches(case, "jaxconv_depthwise:avx512f")
+
+
+@pytest.mark.parametrize("case", PLANES, ids=str)
+def test_single_planes(case):
+    assert_matches(case, "jaxconv_plane:avx512f")
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("shape", [(1031, 1100), (1_100_000,)], ids=["plane", "line"])
+def test_large_single_planes_on_several_threads(shape, stride):
+    """Large enough for large pages too."""
+    kernel = (3,) * len(shape)
+    case = cases.Case("", (1, *shape, 1), (*kernel, 1, 1), {"padding": 1, "stride": stride})
+    for contraction, make in zip(OPERANDS, (exact.make_y, exact.make_x, exact.make_w), strict=True):
+        a, b = case.operands(contraction)
+        compute = partial(contract, contraction, spec=case.spec, dtype="float32", method="onednn")
+        want = make(a.astype(np.float64), b.astype(np.float64), case.spec)
+        got = np.asarray(jax.jit(compute)(a, b))
+        np.testing.assert_allclose(got, want, rtol=0, atol=2e-6 * np.abs(want).max())
