@@ -16,8 +16,8 @@ What differs from the other methods:
   its dark parts lose digits, and exact zeros become small numbers.
 - NaN and infinity spread over what shares a transform with them: a channel of an image, or blocks
   of it and those at the same place in the other half of a cut axis; in `kernel`, all taps.
-- Temporaries: cut into blocks, copies of input and result and a block of every channel; uncut,
-  spectra on the circle of x, w and y: several times the arguments where kernels are large.
+- Temporaries: cut into blocks, the kernel's spectra and a block of every channel; uncut, spectra
+  on the circle of x, w and y: several times the arguments where kernels are large.
 
 float16 and bfloat16 are computed in float32. Integers are refused: a rounded spectrum does not
 wrap around.
@@ -116,28 +116,34 @@ def _correlate(x: jax.Array, w: jax.Array, lines: tuple[Line, ...], precision: A
         spectrum = _multiply(x, _reflected(w, cut.lengths), precision)
         return _leading(_backward(spectrum, cut.lengths, real=real), sizes)
 
-    # outputs of a half
-    parts = [cut.half if axis == cut.halved else m for axis, m in enumerate(sizes)]
-    windows = cut.windows(lines)
-    x = _parts(x, [m + line.kernel - 1 for m, line in zip(parts, lines, strict=True)], los, cut)
     kernels = _complex(_placed(w, cut.lengths), FORWARD)
+    places = _halves(cut, sizes)
     # the last blocks start early rather than reach beyond the array
     starts = corners(
         [min(c * step, m - step) for c in range(count)]
-        for step, count, m in zip(cut.steps, cut.counts, parts, strict=True)
+        for step, count, m in zip(cut.steps, cut.counts, _own(cut, sizes), strict=True)
     )
 
     def turn(p, y):
         corner = _corner(starts, p)
+        blocks = [
+            _cutout(
+                x,
+                [c + at - lo for c, at, lo in zip(corner, place, los, strict=True)],
+                cut.lengths,
+                starts + place - los,
+            )
+            for place in places
+        ]
         # the transforms trade directions: so the product needs no conjugate
-        z = _complex(_placed(_window(x, corner, windows), cut.lengths), BACKWARD)
-        z = _leading(_complex(_multiply(z, kernels, precision), FORWARD), cut.steps)
-        return lax.dynamic_update_slice(y, z, _start(corner), allow_negative_indices=False)
+        z = _complex(_multiply(_complex(_joined(blocks), BACKWARD), kernels, precision), FORWARD)
+        z = _leading(z, cut.steps)
+        for place, part in zip(places, (z,) if len(places) == 1 else (z.real, z.imag), strict=True):
+            at = [c + first for c, first in zip(corner, place, strict=True)]
+            y = lax.dynamic_update_slice(y, part, _start(at), allow_negative_indices=False)
+        return y
 
-    y = lax.fori_loop(0, len(starts), turn, _carried((n, g, o, *parts), x))
-    if cut.halved is not None:
-        y = jnp.concatenate([y.real, y.imag], 3 + cut.halved)
-    return _leading(y, sizes)
+    return lax.fori_loop(0, len(starts), turn, _carried((n, g, o, *sizes), x))
 
 
 def _correlate_sum(x: jax.Array, y: jax.Array, lines: tuple[Line, ...]) -> jax.Array:
@@ -154,26 +160,28 @@ def _correlate_sum(x: jax.Array, y: jax.Array, lines: tuple[Line, ...]) -> jax.A
         total = jnp.sum(x[:, :, :, None] * y[:, :, None], 0)  # fused with the product
         return _leading(_backward(total, lengths, real=real), sizes)
 
-    windows = cut.windows(lines)
-    covered = [s * c for s, c in zip(cut.steps, cut.counts, strict=True)]
-    x = _parts(
-        x, [c + v - s for c, v, s in zip(covered, windows, cut.steps, strict=True)], los, cut
-    )
-    own = [cut.half if axis == cut.halved else line.outputs for axis, line in enumerate(lines)]
-    # (a + ia') (b - ib') has ab + a'b' as its real part
-    y = _placed(_parts(y, own, [0] * len(lines), cut, sign=-1), covered)
+    sizes_of_y = tuple(line.outputs for line in lines)
+    halves, own = _halves(cut, sizes_of_y, overlapping=False), _own(cut, sizes_of_y)
+    starts = corners([s * c for c in range(m)] for s, m in zip(cut.steps, cut.counts, strict=True))
     # an image and a block of it each
-    places = corners(
-        [range(n), *([s * c for c in range(m)] for s, m in zip(cut.steps, cut.counts, strict=True))]
-    )
+    places = corners([range(n), range(len(starts))])
 
     def turn(p, total):
-        image, *corner = _corner(places, p)
-        a = _complex(_placed(_window(x, corner, windows, image), lengths), BACKWARD)
-        b = _complex(_placed(_window(y, corner, cut.steps, image), lengths), FORWARD)
+        image, block = _corner(places, p)
+        corner = _corner(starts, block)
+        seen, made = [], []
+        for place in halves:
+            at = [c + first for c, first in zip(corner, place, strict=True)]
+            where = [c - lo for c, lo in zip(at, los, strict=True)]
+            seen.append(_cutout(x, where, lengths, starts + place - los, image))
+            some = _cutout(y, at, cut.steps, starts + place, image)
+            made.append(_placed(_before(some, corner, own), lengths))
+        a = _complex(_joined(seen), BACKWARD)
+        # (a + ia') (b - ib') has ab + a'b' as its real part
+        b = _complex(_joined(made, sign=-1), FORWARD)
         return total + a[0, :, :, None] * b[0, :, None]
 
-    total = lax.fori_loop(0, len(places), turn, _carried((g, i, o, *lengths), x))
+    total = lax.fori_loop(0, len(places), turn, _carried((g, i, o, *lengths), x, complex=True))
     w = _leading(_complex(total, FORWARD), sizes)
     return w.real if real else w
 
@@ -209,15 +217,61 @@ def _placed(a: jax.Array, sizes: Sequence[int], los: Sequence[int] = ()) -> jax.
     return lax.pad(a, jnp.zeros((), a.dtype), [(0, 0, 0)] * 3 + ends)
 
 
-def _parts(
-    a: jax.Array, sizes: Sequence[int], los: Sequence[int], cut: Plan, *, sign: int = 1
+def _own(cut: Plan, sizes: Sequence[int]) -> list[int]:
+    """Outputs an axis that one of the halves has."""
+    return [cut.half if axis == cut.halved else m for axis, m in enumerate(sizes)]
+
+
+def _halves(cut: Plan, sizes: Sequence[int], *, overlapping: bool = True) -> np.ndarray:
+    """(1 or 2, rank): the first output of each half; an odd one too many is in both, or beyond."""
+    first = np.zeros((1 if cut.halved is None else 2, len(sizes)), np.int32)
+    if cut.halved is not None:
+        first[1, cut.halved] = sizes[cut.halved] - cut.half if overlapping else cut.half
+    return first
+
+
+def _joined(parts: Sequence[jax.Array], *, sign: int = 1) -> jax.Array:
+    """One array, or two as real and imaginary part."""
+    return parts[0] if len(parts) == 1 else lax.complex(parts[0], sign * parts[1])
+
+
+def _cutout(
+    a: jax.Array,
+    starts: Sequence[jax.Array],
+    sizes: Sequence[int],
+    possible: np.ndarray,
+    image: jax.Array | None = None,
 ) -> jax.Array:
-    """Place an array; of a halved one the second half as the imaginary part."""
-    first = _placed(a, sizes, los)
-    if cut.halved is None:
-        return first
-    los = [lo - cut.half * (axis == cut.halved) for axis, lo in enumerate(los)]
-    return lax.complex(first, sign * _placed(a, sizes, los))
+    """A window of the spatial axes, zero outside the array: no padded copy of the whole is made.
+
+    Args:
+        a: (n, g, c, *space).
+        starts: its first element an axis, which may lie outside.
+        sizes: of the window.
+        possible: (count, rank), every start there can be.
+        image: the only one to take, if not all.
+    """
+    taken, inside, pads, places = [], [], [(0, 0, 0)] * 3, []
+    for start, size, extent, least, most in zip(
+        starts, sizes, a.shape[3:], possible.min(0).tolist(), possible.max(0).tolist(), strict=True
+    ):
+        taken.append(min(size, extent))
+        last = extent - taken[-1]
+        inside.append(lax.clamp(np.int32(0), start, np.int32(last)))
+        before = max(-least, 0)
+        pads.append((before, max(size - taken[-1] + max(most - last, 0), 0), 0))
+        places.append(np.int32(before) - (inside[-1] - start))
+    block = _window(a, inside, taken, image)
+    block = lax.pad(block, jnp.zeros((), a.dtype), pads)
+    return _window(block, places, sizes)
+
+
+def _before(a: jax.Array, corner: Sequence[jax.Array], ends: Sequence[int]) -> jax.Array:
+    """Zero what lies at `ends` or beyond, of a block that begins at `corner`."""
+    for axis, (start, end) in enumerate(zip(corner, ends, strict=True), 3):
+        at = lax.broadcasted_iota(np.int32, a.shape, axis)
+        a = lax.select(at < end - start, a, jnp.zeros_like(a))
+    return a
 
 
 def _leading(a: jax.Array, sizes: Sequence[int]) -> jax.Array:
@@ -292,8 +346,8 @@ def _multiply(x: jax.Array, w: jax.Array, precision: Any) -> jax.Array:
     return y.reshape(n, g, o, *frequencies)
 
 
-def _carried(shape: tuple[int, ...], like: jax.Array) -> jax.Array:
+def _carried(shape: tuple[int, ...], like: jax.Array, *, complex: bool = False) -> jax.Array:
     """Zeros for a loop to carry; inside `shard_map` they vary over the mesh as `like` does."""
     axes = tuple(sorted(jax.typeof(like).manual_axis_type.varying))
-    zeros = jnp.zeros(shape, like.dtype)
+    zeros = jnp.zeros(shape, np.result_type(like.dtype, np.complex64) if complex else like.dtype)
     return lax.pcast(zeros, axes, to="varying") if axes else zeros

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxconv.dtypes import accumulation_dtype
-from jaxconv.methods import products, rows
+from jaxconv.methods import products, rows, unpadded
 from jaxconv.methods.residues import Residue, each, interleave, phases, reach, subkernel
 from jaxconv.spec import ConvSpec
 
@@ -41,9 +41,13 @@ def output(
     sums = accumulation_dtype(x, w, dtype)
     w = _split(w.astype(sums), spec.groups)
     form = _Form(spec.groups, *w.shape[-1:-4:-2])
-    parts = phases(form.read(x.astype(sums)), spec, axis=2)
-    w = form.weights(w)
+    x, w = form.read(x.astype(sums)), form.weights(w)
     y = None
+    if math.prod(spec.stride) == 1:
+        y = unpadded.correlate(x, w, _reads(spec, turned=False))
+        if y is not None:
+            return form.write(y).astype(dtype)
+    parts = phases(x, spec, axis=2)
     for entries in each(spec):
         part = parts[tuple(entry.phase for entry in entries)]
         y = _correlate(y, part, subkernel(w, entries, axis=1), entries, spec.output_size)
@@ -59,12 +63,16 @@ def input(
     sums = accumulation_dtype(y, w, dtype)
     w = jnp.swapaxes(_split(w.astype(sums), spec.groups), -3, -1)
     form = _Form(spec.groups, *w.shape[-1:-4:-2])
+    y, w = form.read(y.astype(sums)), form.weights(w)
+    if math.prod(spec.stride) == 1:
+        flipped = jnp.flip(w, tuple(range(1, 1 + spec.rank)))
+        x = unpadded.correlate(y, flipped, _reads(spec, turned=True))
+        if x is not None:
+            return form.write(x).astype(dtype)
     around = reach(spec)
-    y = form.read(y.astype(sums))
     pads = [(0, 0, 0)] * y.ndim
     pads[2 : 2 + spec.rank] = [(q, q, 0) for q in around]
     y = lax.optimization_barrier(lax.pad(y, jnp.zeros((), sums), pads))
-    w = form.weights(w)
     size = tuple(m + q for m, q in zip(spec.output_size, around, strict=True))
     parts = {}
     for entries in each(spec):
@@ -133,6 +141,22 @@ class _Form:
 def _split(w: jax.Array, groups: int) -> jax.Array:
     """(*kernel, i, g * o) -> (*kernel, i, g, o)."""
     return w.reshape(*w.shape[:-1], groups, w.shape[-1] // groups)
+
+
+def _reads(spec: ConvSpec, *, turned: bool) -> list[unpadded.Reads]:
+    """What a tap reads without stride: of x, or turned about, with the kernel flipped, of y."""
+    reads = []
+    for n, m, k, d, (lo, _) in zip(
+        spec.input_size,
+        spec.output_size,
+        spec.kernel_size,
+        spec.dilation,
+        spec.padding,
+        strict=True,
+    ):
+        before = (k - 1) * d - lo if turned else lo
+        reads.append(unpadded.Reads(before, d, k, *((m, n) if turned else (n, m))))
+    return reads
 
 
 def _correlate(
