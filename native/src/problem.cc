@@ -13,9 +13,11 @@ std::string Text(const Dims& dims) {
   return text + ")";
 }
 
-void Require(bool holds, const std::string& message) {
-  if (!holds) throw BadProblem("jaxconv_onednn: " + message);
-}
+// The message is put together only where it is needed: every call is checked.
+#define REQUIRE(holds, message)                                                   \
+  do {                                                                            \
+    if (!(holds)) throw BadProblem(std::string("jaxconv_onednn: ") + (message)); \
+  } while (false)
 
 // A line of pixels as a plane of height one.
 Array AsPlane(Array array, size_t height) {
@@ -62,34 +64,34 @@ memory::desc Weights(const Array& w, int64_t groups) {
 void CheckShapes(const Array& x, const Array& w, const Array& y, const Geometry& geometry) {
   const auto& [stride, dilation, before, after, groups] = geometry;
   const size_t rank = w.shape.size() - 2;
-  Require(w.shape.size() >= 3 && w.shape.size() <= 5,
+  REQUIRE(w.shape.size() >= 3 && w.shape.size() <= 5,
           "w has shape " + Text(w.shape) + "; ranks 1 to 3 are served");
-  Require(x.shape.size() == rank + 2 && y.shape.size() == rank + 2,
+  REQUIRE(x.shape.size() == rank + 2 && y.shape.size() == rank + 2,
           "x" + Text(x.shape) + ", w" + Text(w.shape) + " and y" + Text(y.shape) +
               " differ in rank");
-  Require(stride.size() == rank && dilation.size() == rank && before.size() == rank &&
+  REQUIRE(stride.size() == rank && dilation.size() == rank && before.size() == rank &&
               after.size() == rank,
           "stride, dilation and padding must have one entry a spatial dimension");
   for (const Array* array : {&x, &w, &y}) {
     for (int64_t size : array->shape) {
-      Require(size >= 1, "an array of shape " + Text(array->shape) + " is empty");
+      REQUIRE(size >= 1, "an array of shape " + Text(array->shape) + " is empty");
     }
   }
-  Require(groups >= 1 && w.shape.back() % groups == 0,
+  REQUIRE(groups >= 1 && w.shape.back() % groups == 0,
           std::to_string(groups) + " groups do not divide w" + Text(w.shape));
-  Require(x.shape.front() == y.shape.front(),
+  REQUIRE(x.shape.front() == y.shape.front(),
           "x" + Text(x.shape) + " and y" + Text(y.shape) + " differ in batch");
-  Require(x.shape.back() == w.shape[rank] * groups,
+  REQUIRE(x.shape.back() == w.shape[rank] * groups,
           "x" + Text(x.shape) + " has not the channels of w" + Text(w.shape) + " in " +
               std::to_string(groups) + " groups");
-  Require(y.shape.back() == w.shape.back(),
+  REQUIRE(y.shape.back() == w.shape.back(),
           "y" + Text(y.shape) + " has not the channels of w" + Text(w.shape));
   for (size_t d = 0; d < rank; ++d) {
-    Require(stride[d] >= 1 && dilation[d] >= 1, "stride and dilation must be at least 1");
-    Require(before[d] >= 0 && after[d] >= 0, "padding must not be negative");
+    REQUIRE(stride[d] >= 1 && dilation[d] >= 1, "stride and dilation must be at least 1");
+    REQUIRE(before[d] >= 0 && after[d] >= 0, "padding must not be negative");
     const int64_t free =
         x.shape[d + 1] + before[d] + after[d] - (w.shape[d] - 1) * dilation[d] - 1;
-    Require(free >= 0 && y.shape[d + 1] == free / stride[d] + 1,
+    REQUIRE(free >= 0 && y.shape[d + 1] == free / stride[d] + 1,
             "y" + Text(y.shape) + " is not what x" + Text(x.shape) + " and w" + Text(w.shape) +
                 " give in dimension " + std::to_string(d));
   }
@@ -102,10 +104,10 @@ void CheckDtypes(Contraction contraction, const Array& x, const Array& w, const 
                                                              : w;
   const Array& first = contraction == Contraction::kInput ? y : x;
   const Array& second = contraction == Contraction::kKernel ? y : w;
-  Require(first.dtype == second.dtype, "the operands differ in dtype");
-  Require(first.dtype == type::f32 || first.dtype == type::bf16 || first.dtype == type::f16,
+  REQUIRE(first.dtype == second.dtype, "the operands differ in dtype");
+  REQUIRE(first.dtype == type::f32 || first.dtype == type::bf16 || first.dtype == type::f16,
           "the operands must be float32, bfloat16 or float16");
-  Require(result.dtype == first.dtype || result.dtype == type::f32,
+  REQUIRE(result.dtype == first.dtype || result.dtype == type::f32,
           "the result must have the operands' dtype or float32");
 }
 
