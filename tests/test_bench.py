@@ -1,5 +1,6 @@
 """The bench command: its tables, its checks before timing, what it prints and writes. No times."""
 
+import dataclasses
 import json
 import math
 import re
@@ -17,6 +18,7 @@ from jaxconv.bench import (
     contestants,
     exact,
     learning,
+    measure,
     models,
     peers,
     planes,
@@ -148,6 +150,22 @@ def test_wrong_values_are_caught_before_timing():
     assert found["off"].left_out == "wrong: y is off by 1.0e-03 of its largest value"
     assert found["nan"].left_out == "wrong: y is off by nan of its largest value"
     assert found["cut"].left_out == "failed: ValueError: y has shape (6,), the exact one (7,)"
+
+
+def test_a_long_call_is_timed_once(monkeypatch):
+    monkeypatch.setattr(measure, "ONCE", 0.01)
+    made = []
+
+    def slow():
+        made.append(time.sleep(0.02))
+        return np.ones(2)
+
+    programs = [_program("slow", np.ones(2)), _program("quick", np.ones(2))]
+    programs[0] = dataclasses.replace(programs[0], function=slow)
+    found = contest(programs, {"y": np.ones(2)}, budget=1e-3)
+    assert (found["slow"].calls, len(made)) == (1, 1)
+    assert found["slow"].seconds >= 0.02
+    assert found["quick"].calls > 1
 
 
 def test_only_the_best_layout_of_a_peer_runs_on():
