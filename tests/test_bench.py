@@ -332,6 +332,13 @@ def test_regret_is_chosen_over_best():
     assert found["output"] == {"problems": 2, "median": 1.5, "95th percentile": 2.0, "max": 2.0}
     assert found["all"]["problems"] == 4
     assert [row["index"] for row in regret.worst(rows, 2)] == [3, 2]
+    assert "all, without the plugin" not in found
+
+
+def test_regret_without_the_plugin_is_told_too():
+    row = _row(0, "output", "onednn", lax=4.0, taps=2.0, onednn=1.0) | {"chosen without": "lax"}
+    assert (regret.regret(row), regret.regret(row, plugin=False)) == (1.0, 2.0)
+    assert regret.summary([row])["all, without the plugin"]["max"] == 2.0
 
 
 def test_regret_goes_on_where_the_file_ends(tmp_path, monkeypatch):

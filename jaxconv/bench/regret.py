@@ -20,7 +20,8 @@ import numpy as np
 
 from jaxconv.bench import exact
 from jaxconv.bench.measure import compile_apart, estimate, race
-from jaxconv.choose import CANDIDATES, refusal, select
+from jaxconv.choose import CANDIDATES, EXPORTED, refusal, select
+from jaxconv.methods import CALLS_OUT
 from jaxconv.policy import Problem
 from jaxconv.spec import Contraction, normalise
 from jaxconv.trilinear import OPERANDS, contract
@@ -148,6 +149,8 @@ def measure(
         "compile": compiling,
         "skipped": skipped,
         "chosen": select(problem).method,
+        # an exported program calls no library either
+        "chosen without": select(problem, alone=EXPORTED).method,
     }
 
 
@@ -225,23 +228,32 @@ def save(path: Path, facts: Mapping[str, Any], found: Sequence[Row]) -> None:
     os.replace(temporary, path)
 
 
-def regret(row: Row) -> float | None:
-    """Time of the chosen method beside the best; None where fewer than two methods served."""
+def regret(row: Row, *, plugin: bool = True) -> float | None:
+    """Time of the chosen method beside the best; None where fewer than two methods served.
+
+    Args:
+        row: what was measured.
+        plugin: whether the oneDNN plugin counts, or what is chosen without it from the others.
+    """
     every = row["once"] | row["times"]
+    chosen = row["chosen"]
+    if not plugin:
+        every = {method: seconds for method, seconds in every.items() if method not in CALLS_OUT}
+        chosen = row["chosen without"]
     if len(every) < 2:
         return None
-    return every[row["chosen"]] / min(every.values()) if row["chosen"] in every else math.inf
+    return every[chosen] / min(every.values()) if chosen in every else math.inf
 
 
 def summary(found: Sequence[Row]) -> dict[str, Any]:
-    """Median, 95th percentile and largest regret, in all and by contraction."""
+    """Median, 95th percentile and largest regret: all, by contraction, and without the plugin."""
     groups: dict[str, list[Row]] = {"all": list(found)}
     for row in found:
         groups.setdefault(row["contraction"], []).append(row)
-    return {
-        name: _quantiles(sorted(r for row in of if (r := regret(row)) is not None))
-        for name, of in groups.items()
-    }
+    every = {name: [regret(row) for row in of] for name, of in groups.items()}
+    if any(CALLS_OUT & (row["once"] | row["times"]).keys() for row in found):
+        every["all, without the plugin"] = [regret(row, plugin=False) for row in found]
+    return {name: _quantiles(sorted(r for r in of if r is not None)) for name, of in every.items()}
 
 
 def _quantiles(ordered: Sequence[float]) -> dict[str, float]:
