@@ -158,10 +158,11 @@ def initial() -> Any:
 
 
 def part_of_torchs_time(start: Any, x: np.ndarray, y: np.ndarray, order: np.ndarray) -> float:
-    """An epoch here over an epoch in torch: in turns, medians; torch with the better of two ways.
+    """An epoch here over an epoch in torch: medians; torch with the better of two ways.
 
     On images this small torch's threads may only wait for each other, so it is asked with one
-    thread and with as many as it takes by itself.
+    thread and with as many as it takes by itself. Each way runs all of its epochs before the next:
+    threads that another has just left spinning would take its cores.
     """
     optimizer, epoch = epoch_here()
     params = jax.tree.map(jnp.asarray, start)
@@ -177,9 +178,9 @@ def part_of_torchs_time(start: Any, x: np.ndarray, y: np.ndarray, order: np.ndar
         lambda each: epoch_in_torch(model, theirs, inputs, labels, torch.from_numpy(each)),
     ]
     times: list[list[float]] = [[], [], []]
-    for each in order:
-        for number, (call, count) in enumerate(zip(calls, (threads, threads, 1), strict=True)):
-            torch.set_num_threads(count)
+    for number, (call, count) in enumerate(zip(calls, (threads, threads, 1), strict=True)):
+        torch.set_num_threads(count)
+        for each in order:
             began = time.perf_counter()
             call(each)
             times[number].append(time.perf_counter() - began)

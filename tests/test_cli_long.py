@@ -1,6 +1,7 @@
 """Long runs on the command line: resumed, measured step by step, watched, refused."""
 
 import json
+import resource
 import sys
 
 import numpy as np
@@ -104,6 +105,14 @@ def test_json_lines_and_events_hold_every_step_once(pair, tmp_path):
     events = reading.EventAccumulator("events")
     events.Reload()
     assert [event.step for event in events.Scalars("loss/all colours")] == [1, 2, 3, 4]
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, old[1]))  # no file longer than 10 bytes
+    try:
+        result = _learn(*pair, "--steps", 4, "--tensorboard", "events")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    message = "jaxconv learn: cannot write TensorBoard's events to events: File too large\n"
+    assert (result.exit_code, result.stderr) == (2, message)
 
 
 def test_progress_is_told_in_lines_where_there_is_no_terminal(monkeypatch, capsys):

@@ -3,6 +3,8 @@
 import importlib
 import json
 import math
+import os
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -37,13 +39,13 @@ class Metrics:
             _check_file(file)
         if tensorboard is not None:
             try:
-                # as torch does: `tensorboard.summary.Writer` cannot name its files
-                from tensorboard.summary.writer import event_file_writer  # pyright: ignore
+                # its writers of files work in a thread, which tells a full disk in a page
+                from tensorboard.summary.writer import record_writer  # pyright: ignore
             except ModuleNotFoundError as error:
                 raise Problem(
                     f"--tensorboard needs {error.name}: pip install tensorboard"
                 ) from error
-            self._writer = event_file_writer.EventFileWriter
+            self._records = record_writer.RecordWriter
             # made by protoc at run time: no type checker knows their names
             proto = "tensorboard.compat.proto"
             self._event = importlib.import_module(f"{proto}.event_pb2").Event
@@ -64,19 +66,28 @@ class Metrics:
         if self._folder is not None:
             try:
                 if self._events is None:
-                    for old in self._folder.glob(f"events.out.tfevents.*{EVENTS}"):
-                        old.unlink()
-                    self._events = self._writer(str(self._folder), filename_suffix=EVENTS)
+                    self._events = self._begun(self._folder)
                 for step, loss in enumerate(losses.tolist(), before + 1):
                     value = self._summary.Value(tag=f"loss/{plane}", simple_value=loss)
                     summary = self._summary(value=[value])
                     event = self._event(wall_time=time.time(), step=step, summary=summary)
-                    self._events.add_event(event)
+                    self._events.write(event.SerializeToString())
                 self._events.flush()
             except OSError as error:
                 raise Problem(
                     f"cannot write TensorBoard's events to {self._folder}: {error.strerror}"
                 ) from error
+
+    def _begun(self, folder: Path) -> Any:
+        """An event file in the place of those that we left there before."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.glob(f"events.out.tfevents.*{EVENTS}"):
+            old.unlink()
+        now = time.time()
+        name = f"events.out.tfevents.{int(now):010}.{socket.gethostname()}.{os.getpid()}{EVENTS}"
+        events = self._records((folder / name).open("wb"))
+        events.write(self._event(wall_time=now, file_version="brain.Event:2").SerializeToString())
+        return events
 
     def _rows(self, plane: str, before: int, losses: np.ndarray) -> Iterator[str]:
         assert self._path is not None
@@ -93,7 +104,8 @@ class Metrics:
             with suppress(OSError):  # told already, where it was written
                 self._file.close()
         if self._events is not None:
-            self._events.close()
+            with suppress(OSError):
+                self._events.close()
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from jax.core import Tracer
 from jaxconv.dtypes import as_array
 from jaxconv.learn.checkpoints import Checkpoints
 
-HOST = ("checkpoints", "on_losses", "on_progress")
+EXAMPLE = "such as jaxconv.learn.losses.mean_squared_error"
 
 
 def floating(caller: str, name: str, value: Any) -> jax.Array:
@@ -127,29 +127,36 @@ def check_optimizer(caller: str, optimizer: Any) -> None:
     )
 
 
-def check_loss(caller: str, loss: Any, shape: tuple[int, ...], dtype: Any) -> None:
-    """Refuse a loss that is no real number for a prediction and a target of this shape.
+def check_loss(caller: str, loss: Any) -> None:
+    """Refuse what is no function.
 
     Raises:
-        TypeError: it is no function, or returns something else.
-        ValueError: it returns several numbers.
+        TypeError: it is none.
     """
-    example = "such as jaxconv.learn.losses.mean_squared_error"
     if not callable(loss):
         raise TypeError(
-            f"{caller}: loss={loss!r} must be a function (prediction, target) -> scalar, {example}"
+            f"{caller}: loss={loss!r} must be a function (prediction, target) -> scalar, {EXAMPLE}"
         )
-    image = jax.ShapeDtypeStruct(shape, dtype)
-    found = jax.eval_shape(loss, image, image)
-    if not isinstance(found, jax.ShapeDtypeStruct) or not jnp.issubdtype(found.dtype, jnp.floating):
-        kind = found.dtype if isinstance(found, jax.ShapeDtypeStruct) else type(found).__name__
+
+
+def one_number(caller: str, loss: Any, prediction: jax.Array, target: jax.Array) -> jax.Array:
+    """Call a loss, and refuse what is not one real number; while it is traced, so at no cost.
+
+    Raises:
+        TypeError: it returns something else.
+        ValueError: it returns several numbers.
+    """
+    found = loss(prediction, target)
+    dtype = getattr(found, "dtype", type(found).__name__)
+    if not (isinstance(found, jax.Array) and jnp.issubdtype(found.dtype, jnp.floating)):
         raise TypeError(
-            f"{caller}: loss must return one floating-point number, {example}; got {kind}"
+            f"{caller}: loss must return one floating-point number, {EXAMPLE}; got {dtype}"
         )
     if found.shape:
         raise ValueError(
             f"{caller}: loss must return one number, got shape {found.shape}; take its sum or mean"
         )
+    return found
 
 
 def check_key(caller: str, key: Any) -> None:
@@ -192,7 +199,7 @@ def check_host(caller: str, arrays: Any, options: dict[str, Any]) -> None:
     Args:
         caller: the public function's name, for the messages.
         arrays: of the run, None among them where there are none.
-        options: some of `HOST`, None where not given.
+        options: checkpoints and what is called with values; None where not given.
 
     Raises:
         TypeError: it is.

@@ -53,6 +53,7 @@ def _step(
     place: Place,
 ) -> tuple[LearnState, jax.Array]:
     y = cut(y, _output_shape(x, state.kernel.shape))
+    loss = functools.partial(checks.one_number, "fit_kernel", loss)
     return step(state, x, y, optimizer=optimizer, loss=loss, **place.arguments)
 
 
@@ -253,7 +254,7 @@ def fit_kernel(
     dtype = jnp.result_type(x, y)
     x, y = x.astype(dtype), y.astype(dtype)
     checks.check_optimizer(caller, optimizer)
-    checks.check_loss(caller, loss, y.shape, dtype)
+    checks.check_loss(caller, loss)
     start = _start(init, key, shape, dtype)
     place = find_place(caller, (x,), (y,), mesh, x_spec, channels=False)
     how: Any = {"optimizer": optimizer, "loss": loss, "place": place}

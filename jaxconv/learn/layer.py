@@ -160,7 +160,7 @@ def fit_conv(
     checks.check_host(caller, (pairs.xs, pairs.ys, init, key), host)
     checks.check_optimizer(caller, optimizer)
     shape, dtype = pairs.kernel_shape, pairs.xs[0].dtype
-    checks.check_loss(caller, loss, pairs.compared_shape, dtype)
+    checks.check_loss(caller, loss)
     if key is not None:
         checks.check_key(caller, key)
     start_key, crop_key = jax.random.split(jax.random.key(0) if key is None else key)
@@ -304,7 +304,8 @@ def _value(parameters: Any, batch: Batch, task: _Task) -> jax.Array:
         margins = {"padding": spec.padding, "padding_mode": task.padding_mode}
         y = parallel.conv(batch[0][0], kernel, shift, **steps, **margins, **place.arguments)
         predictions = [y.reshape(-1, *y.shape[-spec.rank - 1 :])]
-    return task.loss(_one(predictions), _one(_targets(batch, task)))
+    images = _one(predictions), _one(_targets(batch, task))
+    return checks.one_number("fit_conv", task.loss, *images)
 
 
 def _targets(batch: Batch, task: _Task) -> list[jax.Array]:

@@ -1,6 +1,5 @@
 """Pairs of an input and an output of a convolution, checked and in the layout of `jaxconv.conv`."""
 
-import math
 from collections.abc import Sequence
 from numbers import Integral
 from typing import Any, NamedTuple
@@ -34,14 +33,6 @@ class Pairs(NamedTuple):
     def positions(self) -> int:
         """How many windows there are in all."""
         return sum(y.size // y.shape[-1] for y in self.ys)
-
-    @property
-    def compared_shape(self) -> tuple[int, ...]:
-        """What a loss sees: (n, *space', out) of one pair, (positions, out) of several."""
-        y, rank = self.ys[0], self.specs[0].rank
-        if len(self.ys) > 1:
-            return (self.positions, y.shape[-1])
-        return (math.prod(y.shape[: -rank - 1]), *y.shape[-rank - 1 :])
 
 
 def size_tuple(caller: str, kernel_size: Any) -> tuple[int, ...]:
