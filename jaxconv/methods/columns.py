@@ -1,26 +1,35 @@
-"""The kernel's gradient as one matrix product an image, of what the kernel entries see and y.
+"""The kernel's gradient as matrix products of what the kernel entries see and y, block by block.
 
-w[k, i, o] = sum over n, t of (x shifted by k)[n, t, i] y[n, t, o] is, for each image, the product
-of a matrix (positions, kernel entries * i), "im2col", and y as (positions, o). Images come one
-after the other, so that a single one's matrix is in memory. A 1x1 kernel is one product over all.
+w[k, i, o] = sum over n, t of (x shifted by k)[n, t, i] y[n, t, o] is the product of a matrix
+(positions, kernel entries * i), "im2col", and y as (positions, o). Blocks of an image's rows come
+one after the other, each with its own padding, so that a block's matrix is all that is in memory. A
+1x1 kernel is one product over all.
 
-Beside lax it took 0.17 to 0.78 on 1x1 layers and 0.4 on 3x3 of 56x56x64 and 28x28x128, but 1.0 on
-14x14x256, 1.65 on 7x7x512 and 1.8 on 3 input channels (2 AVX-512 cores, 2026-11).
+Beside lax it took 0.34 on a 1x1 layer, 0.62 on 3x3 of 224x224x64, 0.6 on 3x3x3 of 8x28x28x128 and
+0.9 to 1.0 on 56x56x64 and 56x56x256, but 1.0 to 1.7 on 14x14x256 and 1.2 on one input channel
+(2 AVX-512 cores, 2026-11).
 """
 
-import itertools
 import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jaxconv.dtypes import accumulation_dtype
-from jaxconv.methods.residues import phases, tap
+from jaxconv.methods.cutout import Window, cutout
+from jaxconv.shapes import extent
 from jaxconv.spec import ConvSpec
 
 # Each kernel entry is a slice of its own in the compiled program.
 ENTRIES = 32
+# Elements of a block's matrix: no more than these or than the larger of x and y has, if that leaves
+# positions enough for a product. Whole images took 1.5 to 3.4 times as long on 224x224x64,
+# 56x56x256 and 3-D layers; 400,000 elements 1.4 times 800,000 on 56x56x64 (2 AVX-512 cores,
+# 2026-11).
+LARGEST = 1 << 20
+POSITIONS = 128
 
 
 def refuses(contraction: str, spec: ConvSpec, dtype: jnp.dtype) -> str | None:
@@ -33,43 +42,95 @@ def refuses(contraction: str, spec: ConvSpec, dtype: jnp.dtype) -> str | None:
 def kernel(
     x: jax.Array, y: jax.Array, spec: ConvSpec, *, precision=None, dtype: jnp.dtype
 ) -> jax.Array:
-    """Sum the images' products."""
+    """Sum the blocks' products."""
     sums = accumulation_dtype(x, y, dtype)
     groups, inputs, outputs = spec.groups, x.shape[-1] // spec.groups, y.shape[-1] // spec.groups
-    parts = phases(x.astype(sums), spec, axis=1)
-    y = y.astype(sums)
-    entries = list(itertools.product(*map(range, spec.kernel_size)))
+    x, y = x.astype(sums), y.astype(sums)
+    taps = list(np.ndindex(*spec.kernel_size))
+    entries = len(taps)
+    size = _block(spec, entries * x.shape[-1], min(LARGEST, max(x.size, y.size)))
 
-    def image(parts, y):
-        """From x's parts (n, *space, g * i), y (n, *space', g * o) to (g, o, entries * i)."""
-        positions = math.prod(y.shape[:-1])
-        columns = []
-        for k in entries:
-            phase, starts = tap(k, spec)
-            column = parts[phase]
-            for dim, (start, m) in enumerate(zip(starts, spec.output_size, strict=True)):
-                column = lax.slice_in_dim(column, start, start + m, axis=1 + dim)
-            columns.append(column.reshape(positions, groups, inputs))
-        y = y.reshape(positions, groups, outputs)
+    def block(image, corner):
+        """The products of a block of y: (g, o, entries * i)."""
+        of_x = {0: Window(image, 1, 0, max(x.shape[0] - 1, 0))}
+        of_y = dict(of_x)
+        for axis, (first, b, m, k, s, d, (lo, _)) in enumerate(
+            zip(
+                corner,
+                size,
+                spec.output_size,
+                spec.kernel_size,
+                spec.stride,
+                spec.dilation,
+                spec.padding,
+                strict=True,
+            ),
+            1,
+        ):
+            of_y[axis] = Window(first, b, 0, m - b)
+            start = first * np.int32(s) - np.int32(lo)
+            of_x[axis] = Window(start, (b - 1) * s + extent(k, d), -lo, (m - b) * s - lo)
+        seen, made = cutout(x, of_x), cutout(y, of_y)
+        positions = math.prod(made.shape[1:-1])
+        columns = [_under(seen, k, made.shape, spec) for k in taps]
+        columns = [column.reshape(positions, groups, inputs) for column in columns]
         # batched over groups, summed over positions
-        dimensions = (((0,), (0,)), ((1,), (1,)))
-        return lax.dot_general(y, jnp.concatenate(columns, -1), dimensions, precision=precision)
+        return lax.dot_general(
+            made.reshape(positions, groups, outputs),
+            jnp.concatenate(columns, -1),
+            (((0,), (0,)), ((1,), (1,))),
+            precision=precision,
+        )
 
-    if len(entries) == 1 or y.shape[0] == 0:
-        w = image(parts, y)
+    if entries == 1 and not any(lo or hi for lo, hi in spec.padding):
+        seen = _under(x, taps[0], y.shape, spec)
+        w = lax.dot_general(
+            y.reshape(-1, groups, outputs),
+            seen.reshape(-1, groups, inputs),
+            (((0,), (0,)), ((1,), (1,))),
+            precision=precision,
+        )
     else:
-        zeros = jnp.zeros((groups, outputs, len(entries) * inputs), sums)
+        counts = [m // b for m, b in zip(spec.output_size, size, strict=True)]
 
-        def step(n, w):
-            one = {
-                phase: lax.dynamic_slice_in_dim(part, n, 1, axis=0) for phase, part in parts.items()
-            }
-            return w + image(one, lax.dynamic_slice_in_dim(y, n, 1, axis=0))
+        def step(turn, w):
+            corner = []
+            for count, b in zip(reversed(counts), reversed(size), strict=True):
+                corner.append(turn % np.int32(count) * np.int32(b))
+                turn = turn // np.int32(count)
+            return w + block(turn, corner[::-1])
 
-        w = lax.fori_loop(0, y.shape[0], step, zeros)
+        w = jnp.zeros((groups, outputs, entries * inputs), sums)
+        turns = y.shape[0] * math.prod(counts)
+        w = lax.fori_loop(np.int32(0), np.int32(turns), step, w)
     # (g, o, entries * i) -> (entries, i, g, o) -> (*kernel, i, g * o)
-    w = w.reshape(groups, outputs, len(entries), inputs).transpose(2, 3, 0, 1)
+    w = w.reshape(groups, outputs, entries, inputs).transpose(2, 3, 0, 1)
     return w.reshape(*spec.kernel_size, inputs, groups * outputs).astype(dtype)
+
+
+def _block(spec: ConvSpec, a_position: int, most: int) -> tuple[int, ...]:
+    """Positions of y in a block, a dimension: all that fit, but enough for a matrix product.
+
+    Dimensions are divided one after the other, each into equal parts.
+    """
+    size = list(spec.output_size)
+    for dim, m in enumerate(spec.output_size):
+        rest = math.prod(size[dim + 1 :])
+        parts = [b for b in range(1, m + 1) if m % b == 0 and (b * rest >= POSITIONS or b == m)]
+        fit = [b for b in parts if b * rest * a_position <= most]
+        size[dim] = max(fit, default=min(parts))
+        if fit or size[dim] > 1:
+            break
+    return tuple(size)
+
+
+def _under(x: jax.Array, k: tuple[int, ...], made: tuple[int, ...], spec: ConvSpec) -> jax.Array:
+    """What kernel entry k sees of padded x (n, *space, c), for y of shape `made`."""
+    starts = [at * d for at, d in zip(k, spec.dilation, strict=True)]
+    ends = [
+        start + (m - 1) * s + 1 for start, m, s in zip(starts, made[1:-1], spec.stride, strict=True)
+    ]
+    return lax.slice(x, (0, *starts, 0), (x.shape[0], *ends, x.shape[-1]), (1, *spec.stride, 1))
 
 
 CONTRACTIONS = {"kernel": kernel}

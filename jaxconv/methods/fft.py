@@ -34,6 +34,7 @@ import numpy as np
 from jax import lax
 
 from jaxconv.dtypes import accumulation_dtype
+from jaxconv.methods.cutout import Window, cutout
 from jaxconv.methods.fft_plan import Line, Plan, Planes, axes_of, corners, plan
 from jaxconv.spec import Contraction, ConvSpec
 
@@ -140,7 +141,8 @@ def _correlate(x: jax.Array, w: jax.Array, lines: tuple[Line, ...], precision: A
         z = _leading(z, cut.steps)
         for place, part in zip(places, (z,) if len(places) == 1 else (z.real, z.imag), strict=True):
             at = [c + first for c, first in zip(corner, place, strict=True)]
-            y = lax.dynamic_update_slice(y, part, _start(at), allow_negative_indices=False)
+            start = [np.int32(0)] * 3 + at  # literals would be int64 where 64-bit types are on
+            y = lax.dynamic_update_slice(y, part, start, allow_negative_indices=False)
         return y
 
     return lax.fori_loop(0, len(starts), turn, _carried((n, g, o, *sizes), x))
@@ -181,7 +183,7 @@ def _correlate_sum(x: jax.Array, y: jax.Array, lines: tuple[Line, ...]) -> jax.A
         b = _complex(_joined(made, sign=-1), FORWARD)
         return total + a[0, :, :, None] * b[0, :, None]
 
-    total = lax.fori_loop(0, len(places), turn, _carried((g, i, o, *lengths), x, complex=True))
+    total = lax.fori_loop(0, len(places), turn, _carried((g, i, o, *lengths), x, spectrum=True))
     w = _leading(_complex(total, FORWARD), sizes)
     return w.real if real else w
 
@@ -242,28 +244,15 @@ def _cutout(
     possible: np.ndarray,
     image: jax.Array | None = None,
 ) -> jax.Array:
-    """A window of the spatial axes, zero outside the array: no padded copy of the whole is made.
+    """A window of the spatial axes of (n, g, c, *space), zero outside; of one image if it is given.
 
-    Args:
-        a: (n, g, c, *space).
-        starts: its first element an axis, which may lie outside.
-        sizes: of the window.
-        possible: (count, rank), every start there can be.
-        image: the only one to take, if not all.
+    `possible` is (count, rank): every start there can be.
     """
-    taken, inside, pads, places = [], [], [(0, 0, 0)] * 3, []
-    for start, size, extent, least, most in zip(
-        starts, sizes, a.shape[3:], possible.min(0).tolist(), possible.max(0).tolist(), strict=True
-    ):
-        taken.append(min(size, extent))
-        last = extent - taken[-1]
-        inside.append(lax.clamp(np.int32(0), start, np.int32(last)))
-        before = max(-least, 0)
-        pads.append((before, max(size - taken[-1] + max(most - last, 0), 0), 0))
-        places.append(np.int32(before) - (inside[-1] - start))
-    block = _window(a, inside, taken, image)
-    block = lax.pad(block, jnp.zeros((), a.dtype), pads)
-    return _window(block, places, sizes)
+    windows = {0: Window(image, 1, 0, a.shape[0] - 1)} if image is not None else {}
+    ends = zip(possible.min(0).tolist(), possible.max(0).tolist(), strict=True)
+    for axis, (start, size, (least, most)) in enumerate(zip(starts, sizes, ends, strict=True), 3):
+        windows[axis] = Window(start, size, least, most)
+    return cutout(a, windows)
 
 
 def _before(a: jax.Array, corner: Sequence[jax.Array], ends: Sequence[int]) -> jax.Array:
@@ -283,18 +272,6 @@ def _corner(starts: np.ndarray, p: jax.Array) -> list[jax.Array]:
     """One row, as scalars."""
     row = lax.dynamic_index_in_dim(starts, p, keepdims=False, allow_negative_indices=False)
     return [lax.index_in_dim(row, axis, keepdims=False) for axis in range(starts.shape[1])]
-
-
-def _start(corner: Sequence[jax.Array], image: jax.Array | None = None) -> list[jax.Array]:
-    zero = jnp.zeros((), np.int32)  # literals would be int64 where 64-bit types are on
-    return [zero if image is None else image, zero, zero, *corner]
-
-
-def _window(
-    a: jax.Array, corner: Sequence[jax.Array], sizes: Sequence[int], image: jax.Array | None = None
-) -> jax.Array:
-    shape = (a.shape[0] if image is None else 1, *a.shape[1:3], *sizes)
-    return lax.dynamic_slice(a, _start(corner, image), shape, allow_negative_indices=False)
 
 
 def _complex(a: jax.Array, kind: lax.FftType) -> jax.Array:
@@ -346,8 +323,8 @@ def _multiply(x: jax.Array, w: jax.Array, precision: Any) -> jax.Array:
     return y.reshape(n, g, o, *frequencies)
 
 
-def _carried(shape: tuple[int, ...], like: jax.Array, *, complex: bool = False) -> jax.Array:
+def _carried(shape: tuple[int, ...], like: jax.Array, *, spectrum: bool = False) -> jax.Array:
     """Zeros for a loop to carry; inside `shard_map` they vary over the mesh as `like` does."""
     axes = tuple(sorted(jax.typeof(like).manual_axis_type.varying))
-    zeros = jnp.zeros(shape, np.result_type(like.dtype, np.complex64) if complex else like.dtype)
+    zeros = jnp.zeros(shape, np.result_type(like.dtype, np.complex64) if spectrum else like.dtype)
     return lax.pcast(zeros, axes, to="varying") if axes else zeros

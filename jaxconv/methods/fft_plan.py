@@ -70,13 +70,6 @@ class Plan(NamedTuple):
         """Whether everything is one block."""
         return self.halved is None and max(self.counts) == 1
 
-    def windows(self, lines: tuple[Line, ...]) -> list[int]:
-        """Elements that a block of outputs sees; on a circle, no more than there are."""
-        return [
-            min(step + line.kernel - 1, length)
-            for step, line, length in zip(self.steps, lines, self.lengths, strict=True)
-        ]
-
 
 class Planes(NamedTuple):
     """How many planes are transformed: a block of what is cut, a block of the result, kernels."""

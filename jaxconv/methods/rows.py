@@ -35,7 +35,7 @@ def kernel(
     del precision  # there is no matrix product whose precision could be lowered
     sums = accumulation_dtype(x, y, dtype)
     parts = phases(_channels_first(x.astype(sums), spec.groups), spec, axis=2)
-    y = lax.optimization_barrier(_channels_first(y.astype(sums), spec.groups))
+    y = _channels_first(y.astype(sums), spec.groups)
     channels = (next(iter(parts.values())).shape[0], y.shape[0])
     pairs = list(itertools.product(*map(range, channels)))
     if math.prod(spec.kernel_size) * len(pairs) <= ACCUMULATORS:

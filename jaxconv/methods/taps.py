@@ -41,24 +41,17 @@ def output(
     sums = accumulation_dtype(x, w, dtype)
     w = _split(w.astype(sums), spec.groups)
     form = _Form(spec.groups, *w.shape[-1:-4:-2])
-    x, w = form.read(x.astype(sums)), form.weights(w)
-    y = None
-    if math.prod(spec.stride) == 1:
-        y = unpadded.correlate(x, w, _reads(spec, turned=False))
-        if y is not None:
-            return form.write(y).astype(dtype)
-    parts = phases(x, spec, axis=2)
-    for entries in each(spec):
-        part = parts[tuple(entry.phase for entry in entries)]
-        y = _correlate(y, part, subkernel(w, entries, axis=1), entries, spec.output_size)
-    assert y is not None
+    y = _output(form.read(x.astype(sums)), form.weights(w), spec)
     return form.write(y).astype(dtype)
 
 
 def input(
     y: jax.Array, w: jax.Array, spec: ConvSpec, *, precision=None, dtype: jnp.dtype
 ) -> jax.Array:
-    """The elements of each remainder modulo the stride: an unstrided correlation of y."""
+    """The elements of each remainder modulo the stride: an unstrided correlation of y.
+
+    Without stride there is one, which ends where x does: of 7x7 on 14x14 that is half of the work.
+    """
     del precision
     sums = accumulation_dtype(y, w, dtype)
     w = jnp.swapaxes(_split(w.astype(sums), spec.groups), -3, -1)
@@ -66,9 +59,7 @@ def input(
     y, w = form.read(y.astype(sums)), form.weights(w)
     if math.prod(spec.stride) == 1:
         flipped = jnp.flip(w, tuple(range(1, 1 + spec.rank)))
-        x = unpadded.correlate(y, flipped, _reads(spec, turned=True))
-        if x is not None:
-            return form.write(x).astype(dtype)
+        return form.write(_output(y, flipped, _turned(spec))).astype(dtype)
     around = reach(spec)
     pads = [(0, 0, 0)] * y.ndim
     pads[2 : 2 + spec.rank] = [(q, q, 0) for q in around]
@@ -143,9 +134,28 @@ def _split(w: jax.Array, groups: int) -> jax.Array:
     return w.reshape(*w.shape[:-1], groups, w.shape[-1] // groups)
 
 
-def _reads(spec: ConvSpec, *, turned: bool) -> list[unpadded.Reads]:
-    """What a tap reads without stride: of x, or turned about, with the kernel flipped, of y."""
-    reads = []
+def _output(x: jax.Array, w: jax.Array, spec: ConvSpec) -> jax.Array:
+    """(n, *space', *lanes) from x (i, n, *space, *lanes) and w (i, *kernel, *lanes)."""
+    if math.prod(spec.stride) == 1:
+        sizes = zip(spec.kernel_size, spec.input_size, spec.output_size, strict=True)
+        reads = [
+            unpadded.Reads(lo, d, *size)
+            for size, d, (lo, _) in zip(sizes, spec.dilation, spec.padding, strict=True)
+        ]
+        y = unpadded.correlate(x, w, reads)
+        if y is not None:
+            return y
+    parts, y = phases(x, spec, axis=2), None
+    for entries in each(spec):
+        part = parts[tuple(entry.phase for entry in entries)]
+        y = _correlate(y, part, subkernel(w, entries, axis=1), entries, spec.output_size)
+    assert y is not None
+    return y
+
+
+def _turned(spec: ConvSpec) -> ConvSpec:
+    """The geometry without stride that reads y, with the kernel flipped, to make x."""
+    pads = []
     for n, m, k, d, (lo, _) in zip(
         spec.input_size,
         spec.output_size,
@@ -154,9 +164,11 @@ def _reads(spec: ConvSpec, *, turned: bool) -> list[unpadded.Reads]:
         spec.padding,
         strict=True,
     ):
-        before = (k - 1) * d - lo if turned else lo
-        reads.append(unpadded.Reads(before, d, k, *((m, n) if turned else (n, m))))
-    return reads
+        before = (k - 1) * d - lo
+        pads.append((before, n + (k - 1) * d - m - before))
+    return ConvSpec(
+        spec.stride, spec.dilation, tuple(pads), spec.groups, spec.output_size, spec.kernel_size
+    )
 
 
 def _correlate(

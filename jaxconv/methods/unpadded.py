@@ -74,7 +74,7 @@ def terms(x: jax.Array, w: jax.Array, reads: Sequence[Reads]) -> jax.Array:
             shift = read.shift(at)
             pads[dim] = (-shift, read.size - read.extent + shift, 0)
         term = lax.pad(x[i], zero, pads) * w[i, *k]
-        total = term if total is None else total + term
+        total = _plus(total, term)
     assert total is not None  # a kernel has an entry at least
     return total
 
@@ -85,7 +85,7 @@ def edged(x: jax.Array, w: jax.Array, reads: Sequence[Reads]) -> jax.Array:
     assert edges is not None
     down, along = reads
     (first, last), n, width = edges, x.shape[1], along.size
-    lines, zero = x.reshape(*x.shape[:2], down.extent * width), jnp.zeros((), x.dtype)
+    lines, zero = lax.reshape(x, (*x.shape[:2], down.extent * width)), jnp.zeros((), x.dtype)
     shape = (n, last - first, width)
     column = lax.broadcasted_iota(jnp.int32, shape, 2)
     y = None
@@ -93,50 +93,54 @@ def edged(x: jax.Array, w: jax.Array, reads: Sequence[Reads]) -> jax.Array:
         part, shift = None, along.shift(j)
         for i, k in itertools.product(range(x.shape[0]), range(down.kernel)):
             start = (first + down.shift(k)) * width + shift
-            line = lax.slice_in_dim(lines[i], start, start + shape[1] * width, axis=1)
-            term = line.reshape(shape) * w[i, k, j]
-            part = term if part is None else part + term
+            line = lax.slice(lines, (i, 0, start), (i + 1, n, start + shape[1] * width))
+            part = _plus(part, _times(lax.reshape(line, shape), w, (i, k, j)))
         assert part is not None
         if shift:
             inside = column >= -shift if shift < 0 else column < width - shift
-            part = lax.select(inside, part, jnp.zeros_like(part))
-        y = part if y is None else y + part
+            part = lax.select(inside, part, lax.full_like(part, 0))
+        y = _plus(y, part)
     assert y is not None
     y = lax.pad(y, zero, [(0, 0, 0), (first, down.size - last, 0), (0, 0, 0)])
     height = max(first, down.size - last)
-    if height == 0:
-        return y
+    return y if height == 0 else _write_edges(y, x, w, reads, height)
 
-    # the rows at either edge, padded: (2, i, n, rows, columns)
-    least, most = _span(down)
-    left, right = _span(along)
-    strips = jnp.stack(
-        [
-            lax.pad(
-                x,
-                zero,
-                [
-                    (0, 0, 0),
-                    (0, 0, 0),
-                    (-start - least, start + height + most - down.extent, 0),
-                    (-left, right, 0),
-                ],
-            )
-            for start in (0, down.size - height)
-        ]
-    )
+
+def _write_edges(
+    y: jax.Array, x: jax.Array, w: jax.Array, reads: Sequence[Reads], height: int
+) -> jax.Array:
+    """Compute the first and last `height` rows of y."""
+    down, along = reads
+    n, width = y.shape[0], along.size
+    (least, most), (left, right) = _span(down), _span(along)
+    last = down.size - height
+    ends = [(-s - least, s + height + most - down.extent, 0) for s in (0, last)]
+    zero, rest = jnp.zeros((), x.dtype), (-left, right, 0)
+    # (2, i, n, rows, columns)
+    strips = jnp.stack([lax.pad(x, zero, [(0, 0, 0)] * 2 + [e, rest]) for e in ends])
+    shape = (n, height, width)
 
     def write(edge, y):
-        """One compiled body for both."""
         strip, total = lax.dynamic_index_in_dim(strips, edge, 0, keepdims=False), None
         for i, k, j in itertools.product(*map(range, w.shape)):
             top, side = k * down.dilation, j * along.dilation
-            term = lax.slice(strip[i], (0, top, side), (n, top + height, side + width)) * w[i, k, j]
-            total = term if total is None else total + term
+            part = lax.slice(strip, (i, 0, top, side), (i + 1, n, top + height, side + width))
+            total = _plus(total, _times(lax.reshape(part, shape), w, (i, k, j)))
         assert total is not None
-        return lax.dynamic_update_slice_in_dim(y, total, edge * (down.size - height), axis=1)
+        return lax.dynamic_update_slice_in_dim(y, total, edge * last, axis=1)
 
+    # one compiled body for both; and in a loop XLA writes into y where it is
     return lax.fori_loop(0, 2, write, y)
+
+
+def _times(a: jax.Array, w: jax.Array, at: tuple[int, ...]) -> jax.Array:
+    """The product with one entry, traced in few steps: there are many of them."""
+    entry = lax.slice(w, at, tuple(k + 1 for k in at))
+    return lax.mul(a, lax.broadcast(lax.squeeze(entry, range(w.ndim)), a.shape))
+
+
+def _plus(total: jax.Array | None, term: jax.Array) -> jax.Array:
+    return term if total is None else lax.add(total, term)
 
 
 def _span(read: Reads) -> tuple[int, int]:
