@@ -22,7 +22,7 @@ def kernel(
     """w[k, g, i, o] = sum over n, t of (x shifted by k)[n, t, g, i] y[n, t, g, o], k by k."""
     sums = accumulation_dtype(x, y, dtype)
     # groups first, once for all taps: (n, *space, g * c) -> (g, n, *space, c)
-    x = _groups_first(_embed(x.astype(sums), spec), spec.groups)
+    x = _embed(_groups_first(x.astype(sums), spec.groups), spec)
     y = _groups_first(y.astype(sums), spec.groups)
     groups, outputs = spec.groups, y.shape[-1]
     y = y.reshape(groups, math.prod(y.shape[1:-1]), outputs)
@@ -43,7 +43,7 @@ CONTRACTIONS = {"kernel": kernel}
 
 
 def _embed(x: jax.Array, spec: ConvSpec) -> jax.Array:
-    config = [(0, 0, 0), *((lo, hi, 0) for lo, hi in spec.padding), (0, 0, 0)]
+    config = [(0, 0, 0)] * 2 + [*((lo, hi, 0) for lo, hi in spec.padding), (0, 0, 0)]
     return lax.pad(x, jnp.zeros((), x.dtype), config)
 
 

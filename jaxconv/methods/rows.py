@@ -105,7 +105,9 @@ def _row_sums(taps: Sequence[Tap], size: tuple[int, ...]) -> list[jax.Array]:
         blocks.append(_Block(pieces * width, 1, 1, size[0] % width))
     else:
         height, width = size[-2:]
-        rows = max(r for r in range(1, min(2 * ROWS, height) + 1) if height % r == 0)
+        # two blocks at least: of one, XLA unrolls the loop, and then each tap copies what it reads
+        most = min(2 * ROWS, max(height // 2, 1))
+        rows = max(r for r in range(1, most + 1) if height % r == 0)
         rows = rows if rows >= ROWS // 2 else min(ROWS, height)
         blocks = [_Block(0, rows, height // rows, width)]
         blocks.append(_Block(height // rows * rows, 1, height % rows, width))
