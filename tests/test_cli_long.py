@@ -1,8 +1,12 @@
 """Long runs on the command line: resumed, measured step by step, watched, refused."""
 
 import json
+import os
 import resource
+import shutil
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -86,6 +90,22 @@ def test_refusals_are_one_line(pair, tmp_path, monkeypatch, options, message):
     assert result.stderr.startswith(f"jaxconv learn: {message}")
     assert result.stderr.count("\n") == 1
     assert sorted(tmp_path.iterdir()) == there
+
+
+def test_a_full_and_a_read_only_disk_cost_no_checkpoint(tmp_path):
+    """A real disk of a megabyte, where the system lets us mount one."""
+    alone = ("unshare", "--map-root-user", "--mount")
+    if not shutil.which("unshare") or subprocess.run([*alone, "true"], check=False).returncode:
+        pytest.skip("no mount namespaces here")
+    here = Path(__file__).parent
+    done = subprocess.run(
+        [*alone, sys.executable, here / "small_disk.py", tmp_path],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(here.parent)},
+    )
+    assert (done.returncode, done.stdout) == (0, "all told, nothing lost\n"), done.stderr
 
 
 def test_json_lines_and_events_hold_every_step_once(pair, tmp_path):
