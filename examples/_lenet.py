@@ -93,7 +93,7 @@ def lying(state: Any, mesh: Mesh) -> Any:
 
 
 def put(array: Any, sharding: NamedSharding) -> jax.Array:
-    """Lay out what every process has; `jax.device_put` would first ask whether all have the same."""
+    """Lay out what every process has; `jax.device_put` would ask all whether it is the same."""
     return jax.make_array_from_callback(array.shape, sharding, lambda part: array[part])
 
 

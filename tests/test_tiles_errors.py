@@ -1,6 +1,8 @@
 """What `apply_tiled` and `jaxconv apply --tile` say about a bad call: whole messages."""
 
 import re
+import resource
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from typer.testing import CliRunner
 
 from jaxconv.cli.app import app
 from jaxconv.tiles import apply_tiled
+from jaxconv.tiles.rasters import open_source
 from jaxconv.tiles.zarr import ZarrTarget
 
 X = np.arange(60, dtype=np.uint8).reshape(6, 10)
@@ -177,6 +180,93 @@ def test_compressed_pieces_that_are_too_large(good, monkeypatch):
         "50 here: save it in tiles",
         good,
     )
+
+
+def test_files_that_are_damaged(good, tmp_path):
+    """Found out when a piece is read, by the thread that reads it."""
+    source, x = good["source"], np.random.default_rng(0).integers(0, 256, (40, 50), np.uint8)
+
+    def damaged(change, **options):
+        write(source, x, **options)
+        with tifffile.TiffFile(source) as file:
+            begin, size = file.pages[0].dataoffsets[-1], file.pages[0].databytecounts[-1]
+        data = bytearray(source.read_bytes())
+        change(data, begin, size)
+        source.write_bytes(data)
+        return begin, size
+
+    def cut(data, begin, size):
+        del data[begin + size - 10 :]
+
+    def overwrite(data, begin, size):
+        data[begin : begin + 2] = b"xx"
+
+    begin, _ = damaged(cut)  # one piece, read row by row
+    gone = "is cut off, 10 of the 50 bytes at {} are missing"
+    refused(ValueError, f"{source}: {gone.format(begin + 39 * 50)}", good | {"tile": 64})
+    options = {"compression": "zlib", "tile": (16, 16)}
+    begin, size = damaged(cut, **options)
+    good["target"] = tmp_path / "z.tif"
+    refused(
+        ValueError, f"{source}: is cut off, 10 of the {size} bytes at {begin} are missing", good
+    )
+    damaged(overwrite, **options)
+    good["target"] = tmp_path / "w.tif"
+    why = "Error -3 while decompressing data: incorrect header check"
+    refused(ValueError, f"{source}: its piece 11 cannot be decoded ({why})", good)
+
+    ZarrTarget(tmp_path / "x.zarr", (6, 10), "uint8", (6, 10)).write((slice(6), slice(10)), X)
+    chunk = tmp_path / "x.zarr" / "c" / "0" / "0"
+    chunk.write_bytes(chunk.read_bytes()[:20])
+    with pytest.raises(ValueError, match="Not enough data") as caught:
+        apply_tiled(tmp_path / "x.zarr", K, tmp_path / "y.zarr", tile=4)
+    assert str(caught.value).startswith(f"apply_tiled: {tmp_path / 'x.zarr'}: cannot be read (")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_codecs_that_are_not_here(good, monkeypatch):
+    write(good["source"], X, compression="zlib")
+    monkeypatch.setattr(tifffile.TIFF, "DECOMPRESSORS", {})
+    refused(
+        ValueError,
+        f"{good['source']}: is compressed as ADOBE_DEFLATE (predictor 1), which the package "
+        "imagecodecs may decode: install it, or save the image with zlib or uncompressed",
+        good,
+    )
+
+
+@contextmanager
+def small_files(size):
+    """No file can grow beyond this, as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("suffix", ["tif", "zarr"])
+def test_a_full_disk_is_told_and_the_run_goes_on(good, tmp_path, suffix):
+    write(good["source"], np.random.default_rng(0).integers(0, 256, (100, 90), np.uint8))
+    target, again = tmp_path / f"y.{suffix}", {"kernel": K / 9, "tile": 64}
+    with small_files(3000), pytest.raises(OSError, match="File too large") as caught:
+        apply_tiled(good["source"], target=target, **again)
+    told = rf"apply_tiled: {target}: cannot be written \(.*File too large\)"
+    assert re.fullmatch(told, str(caught.value))
+    apply_tiled(good["source"], target=target, resume=True, **again)
+    whole = tmp_path / f"whole.{suffix}"
+    apply_tiled(good["source"], target=whole, **again)
+    for box in ((slice(0, 64), slice(0, 90)), (slice(64, 100), slice(0, 90))):
+        want, found = (open_source(path).read(box) for path in (whole, target))
+        np.testing.assert_array_equal(found, want)
+
+
+def test_a_full_disk_while_the_journal_is_written(good):
+    with small_files(100), pytest.raises(OSError, match="File too large") as caught:
+        apply_tiled(**good)
+    told = f"apply_tiled: {good['target']}.unfinished: cannot be written (File too large)"
+    assert str(caught.value) == told
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from jaxconv.tiles import rasters
+
 UNFINISHED, FINISHED = ".unfinished", ".finished"
 
 
@@ -106,8 +108,11 @@ class Journal:
         sync_folder(self._path.parent)
 
     def _append(self, entry: Any) -> None:
-        self._file.write(json.dumps(entry).encode() + b"\n")
-        os.fsync(self._file.fileno())
+        with rasters.telling(self._path):
+            line = json.dumps(entry).encode() + b"\n"
+            while line:  # a disk that fills up takes a part of it
+                line = line[self._file.write(line) :]
+            os.fsync(self._file.fileno())
 
     def __enter__(self) -> "Journal":
         return self

@@ -1,7 +1,8 @@
 """What an array on disk has to offer, and which format a path is."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -103,6 +104,21 @@ def open_target(
     from jaxconv.tiles.zarr import ZarrTarget
 
     return ZarrTarget(path, tuple(shape), dtype, tuple(tile))
+
+
+@contextmanager
+def telling(path: Path) -> Iterator[None]:
+    """Say which file cannot be written, and why; tensorstore's errors are ValueErrors."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or short(error)
+        raise OSError(f"apply_tiled: {path}: cannot be written ({reason})") from error
+
+
+def short(error: Exception) -> str:
+    """The first line of what an error says, without tensorstore's details."""
+    return str(error).splitlines()[0].partition(" [")[0]
 
 
 def stamp_of(*parts: Any) -> str:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import tifffile
 
+from jaxconv.tiles import rasters
 from jaxconv.tiles.journal import sync_folder
-from jaxconv.tiles.rasters import stamp_of
 
 EDGE = 256  # of the tiles in a target
 # A compressed piece is decoded whole; one above this would break the bound on memory.
@@ -52,18 +52,26 @@ class TiffSource:
             )
         if any(extra in _ALPHA for extra in page.extrasamples):
             raise ValueError(f"apply_tiled: {path}: has alpha, which is no colour; save it without")
+        self._path = path
         self._page: Any = page
         self.shape = tuple(page.shape)
         self.dtype = str(np.dtype(page.dtype).name)
         self.profile: bytes | None = page.iccprofile
         status = path.stat()
-        self.stamp = stamp_of(status.st_size, status.st_mtime_ns)
+        self.stamp = rasters.stamp_of(status.st_size, status.st_mtime_ns)
         self._plain = page.is_memmappable
         piece = int(np.prod(page.chunks)) * np.dtype(page.dtype).itemsize
         if not self._plain and piece > MOST:
             raise ValueError(
                 f"apply_tiled: {path}: is compressed in pieces of {piece} bytes, which are decoded "
                 f"whole; at most {MOST} here: save it in tiles"
+            )
+        kind, predictor = page.compression, page.predictor
+        if kind not in tifffile.TIFF.DECOMPRESSORS or predictor not in tifffile.TIFF.UNPREDICTORS:
+            raise ValueError(
+                f"apply_tiled: {path}: is compressed as {getattr(kind, 'name', kind)} (predictor "
+                f"{int(predictor)}), which the package imagecodecs may decode: install it, or save "
+                "the image with zlib or uncompressed"
             )
         page.decode  # noqa: B018 - made once, before threads ask for it
         self._file = path.open("rb", buffering=0)
@@ -83,7 +91,12 @@ class TiffSource:
                 data = self._bytes(
                     self._page.dataoffsets[number], self._page.databytecounts[number]
                 )
-                segment, (_, _, y, x, _), (_, h, w, _) = self._page.decode(data or None, number)
+                try:
+                    segment, (_, _, y, x, _), (_, h, w, _) = self._page.decode(data or None, number)
+                except Exception as error:  # every codec has errors of its own
+                    raise ValueError(
+                        f"apply_tiled: {self._path}: its piece {number} cannot be decoded ({error})"
+                    ) from error
                 if segment is None:  # left out of the file: zeros
                     continue
                 own = segment[0, :h, :w].reshape(h, w, *self.shape[2:])
@@ -107,7 +120,13 @@ class TiffSource:
     def _bytes(self, offset: int, count: int) -> bytes:
         with self._lock:
             self._file.seek(offset)
-            return self._file.read(count)
+            data = self._file.read(count)
+        if len(data) < count:
+            raise ValueError(
+                f"apply_tiled: {self._path}: is cut off, {count - len(data)} of the {count} bytes "
+                f"at {offset} are missing"
+            )
+        return data
 
     def __del__(self) -> None:
         for file in ("_file", "_tiff"):
@@ -121,8 +140,10 @@ class TiffTarget:
     def __init__(
         self, path: Path, shape: tuple[int, ...], dtype: str, *, profile: bytes | None
     ) -> None:
+        self._path = path
         if not path.exists():
-            _make(path, shape, dtype, profile)
+            with rasters.telling(path):
+                _make(path, shape, dtype, profile)
         with tifffile.TiffFile(path) as file:
             page = file.pages[0]
             assert isinstance(page, tifffile.TiffPage)
@@ -138,6 +159,10 @@ class TiffTarget:
 
     def write(self, box: tuple[slice, ...], values: np.ndarray) -> None:
         """Write a box, then flush it to the disk."""
+        with rasters.telling(self._path):
+            self._write(box, values)
+
+    def _write(self, box: tuple[slice, ...], values: np.ndarray) -> None:
         (top, bottom), (left, right) = ((s.start, s.stop) for s in box)
         values = values.astype(self._dtype, copy=False)
         for y in range(top // EDGE * EDGE, bottom, EDGE):

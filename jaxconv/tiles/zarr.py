@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorstore as ts
 
-from jaxconv.tiles.rasters import stamp_of
+from jaxconv.tiles import rasters
 
 # what a folder holds -> the driver that reads it
 _DRIVERS = {"zarr.json": "zarr3", ".zarray": "zarr"}
@@ -25,8 +25,9 @@ def _open(path: Path, driver: str, **options: Any) -> ts.TensorStore:
     try:
         return ts.open(_spec(driver, path), context=_context(), **options).result()
     except ValueError as error:
-        reason = str(error).splitlines()[0].partition(" [")[0]
-        raise ValueError(f"apply_tiled: {path}: cannot be opened as zarr ({reason})") from error
+        raise ValueError(
+            f"apply_tiled: {path}: cannot be opened as zarr ({rasters.short(error)})"
+        ) from error
 
 
 class ZarrSource:
@@ -39,14 +40,19 @@ class ZarrSource:
                 f"apply_tiled: {path}: is no zarr array ({' or '.join(_DRIVERS)} is missing); "
                 "where it is a group, name one of its arrays"
             )
-        self._store = _open(path, _DRIVERS[found], open=True, read=True)
+        self._path, self._store = path, _open(path, _DRIVERS[found], open=True, read=True)
         self.shape = tuple(self._store.shape)
         self.dtype = str(self._store.dtype.name)
-        self.stamp = stamp_of((path / found).read_bytes())
+        self.stamp = rasters.stamp_of((path / found).read_bytes())
 
     def read(self, box: tuple[slice, ...]) -> np.ndarray:
         """Return a box."""
-        return np.asarray(self._store[box].read().result())
+        try:
+            return np.asarray(self._store[box].read().result())
+        except ValueError as error:
+            raise ValueError(
+                f"apply_tiled: {self._path}: cannot be read ({rasters.short(error)})"
+            ) from error
 
 
 class ZarrTarget:
@@ -56,6 +62,7 @@ class ZarrTarget:
         self, path: Path, shape: tuple[int, ...], dtype: str, tile: tuple[int, ...]
     ) -> None:
         chunk = (*tile, *shape[len(tile) :])
+        self._path = path
         self._store = _open(
             path,
             "zarr3",
@@ -70,4 +77,5 @@ class ZarrTarget:
 
     def write(self, box: tuple[slice, ...], values: np.ndarray) -> None:
         """Write a box; a chunk is a file that is synced under another name, then renamed."""
-        self._store[box].write(values).result()
+        with rasters.telling(self._path):
+            self._store[box].write(values).result()

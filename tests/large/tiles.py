@@ -114,7 +114,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--size", type=int, default=40_000)
-    parser.add_argument("--tile", type=int, default=4096)
+    parser.add_argument("--tile", type=int, default=1024)
     parser.add_argument("--method", default="auto")
     parser.add_argument("--only-run", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
