@@ -17,7 +17,10 @@ What differs from the other methods:
 - NaN and infinity spread over what shares a transform with them: a channel of an image, or blocks
   of it and those at the same place in the other half of a cut axis; in `kernel`, all taps.
 - Temporaries: cut into blocks, the kernel's spectra and a block of every channel; uncut, spectra
-  on the circle of x, w and y: several times the arguments where kernels are large.
+  on the circle of x, w and y: several times the arguments where kernels are large. Blocks are cut
+  out of x where it lies and written into the result; with copies of both, planes of 1024^2 to
+  4096^2 took 0.66 to 1.28 of OpenCV's time instead of 0.53 to 0.79, with kernels of 31x31 and 64x64
+  (2 AVX-512 cores, jax 0.10.2, 2026-11).
 
 float16 and bfloat16 are computed in float32. Integers are refused: a rounded spectrum does not
 wrap around.
