@@ -93,31 +93,45 @@ def _none(problem: Problem) -> dict[str, float]:
 
 
 def _lax(problem: Problem) -> dict[str, float]:
-    """Dense convolutions are matrix products; grouped ones a scalar loop."""
+    """Dense convolutions are matrix products of windows that are copied out; grouped ones loops.
+
+    A window is copied run by run: fast where all of a row of it lies together in memory and
+    channels fill vectors, element by element where something is dilated.
+    """
     spec, common = problem.spec, _common(problem)
-    work, dense = common["work"], spec.groups == 1
+    work, dense, kernel = common["work"], spec.groups == 1, math.prod(spec.kernel_size)
     strides = math.prod(spec.stride)
     spread = strides if problem.contraction == "input" else 1
-    depth = {"output": problem.inputs, "input": problem.outputs, "kernel": 1}[problem.contraction]
-    width = {"output": problem.outputs, "input": problem.inputs, "kernel": problem.outputs}
-    made = width[problem.contraction]
-    regular, thin = spec.rank < 3, problem.inputs * problem.outputs == 1
-    return {
-        "dense work": work * spread if dense and regular else 0.0,
-        "dense work a channel read": work * spread / depth if dense and regular else 0.0,
-        "dense work a channel made": work * spread / made if dense and regular else 0.0,
-        "volume work": work * spread if dense and not regular else 0.0,
-        "volume work a channel read": work * spread / depth if dense and not regular else 0.0,
-        "volume work a channel made": work * spread / made if dense and not regular else 0.0,
-        "plane": common["x"] + common["y"] if dense and thin else 0.0,
-        "plane work": work * spread if dense and thin else 0.0,
-        "grouped work": 0.0 if dense else work * spread,
-        "grouped work a channel read": 0.0 if dense else work * spread / depth,
-        # a gradient of groups is computed for every pair of groups, but for depthwise ones
-        "work of pairs of groups": work * spec.groups
-        if problem.contraction == "kernel" and not dense and problem.inputs * problem.outputs > 1
-        else 0.0,
+    i, o, n = problem.inputs, problem.outputs, problem.batch
+    if problem.contraction == "output":
+        read, made, places, sparse = i, o, n * math.prod(spec.output_size), spec.dilation
+    elif problem.contraction == "input":
+        read, made, places, sparse = o, i, n * math.prod(spec.input_size), spec.dilation
+    else:  # batch and channels trade places, and so do kernel and output
+        read, made, places, sparse = n, o, kernel * i, spec.stride
+    windows = work * spread / made
+    odd = spread > 1 or max(sparse) > 1
+    runs = places * kernel / (1 if odd else spec.kernel_size[-1])
+    pairs = (i * o > 1) * spec.groups
+    found = {
+        "windows": windows,
+        "odd windows": windows if odd else 0.0,
+        "ragged windows": windows if read % 8 else 0.0,
+        "runs": runs if problem.contraction != "kernel" else 0.0,
+        "work a channel read": work * spread / read,
+        "all work": work * spread,
+        "work of few": work * spread / min(made, 16),
+        "work of few places": work * spread / min(places, 1024),
     }
+    kind = "grouped" if not dense else "volume" if spec.rank > 2 else "plane"
+    named = {
+        f"{which} {name}": term if which == kind else 0.0
+        for which in ("plane", "volume", "grouped")
+        for name, term in found.items()
+    }
+    # a gradient of groups is computed for every pair of groups, but for depthwise ones
+    every_pair = problem.contraction == "kernel" and not dense
+    return named | {"work of pairs of groups": work * pairs if every_pair else 0.0}
 
 
 def _taps(problem: Problem) -> dict[str, float]:
@@ -208,11 +222,21 @@ def _fft(problem: Problem) -> dict[str, float]:
 
 
 def _phases(problem: Problem) -> dict[str, float]:
-    """Lax's convolution on a grid as large as y, with as many channels as there are phases."""
-    found = _lax(problem)
-    strides = math.prod(problem.spec.stride)
-    wide = {name: term / strides for name, term in found.items()}
-    return {**wide, "interleaved": _common(problem)["x"] if strides > 1 else 0.0}
+    """Lax's convolution of y with as many channels as there are phases, which are interleaved."""
+    spec = problem.spec
+    strides = math.prod(spec.stride)
+    kernel = tuple(
+        -(-(k if s == 1 else extent(k, d)) // s)
+        for k, s, d in zip(spec.kernel_size, spec.stride, spec.dilation, strict=True)
+    )
+    dilation = tuple(d if s == 1 else 1 for s, d in zip(spec.stride, spec.dilation, strict=True))
+    reach = (extent(k, d) - 1 for k, d in zip(kernel, dilation, strict=True))
+    padding = tuple((r // 2, r - r // 2) for r in reach)
+    ones = (1,) * spec.rank
+    inner = ConvSpec(ones, dilation, padding, spec.groups, spec.output_size, kernel)
+    sizes = problem.batch, problem.outputs, problem.inputs * strides
+    found = _lax(Problem("output", inner, *sizes, problem.dtype, problem.platform))
+    return {**found, "interleaved": _common(problem)["x"] if strides > 1 else 0.0}
 
 
 def _slabs(problem: Problem) -> dict[str, float]:
@@ -221,29 +245,46 @@ def _slabs(problem: Problem) -> dict[str, float]:
     if spec.rank < 3:
         return {**_lax(problem), "sums": 0.0}
     entries = math.prod(spec.kernel_size[:-2])
-    found = _lax(problem)
-    # planes of a volume are as regular as any plane
-    planes = {name: found[name.replace("dense", "volume")] for name in found if "dense" in name}
-    return {**found, **planes, "sums": entries * (common["x"] + common["y"])}
+    lead = spec.output_size[:-2]
+    plane = ConvSpec(
+        spec.stride[-2:],
+        spec.dilation[-2:],
+        spec.padding[-2:],
+        spec.groups,
+        spec.input_size[-2:],
+        spec.kernel_size[-2:],
+    )
+    found = _lax(problem._replace(spec=plane, batch=problem.batch * math.prod(lead)))
+    several = {name: term * entries for name, term in found.items()}
+    return {**several, "sums": entries * (common["x"] + common["y"])}
 
 
 def _onednn(problem: Problem) -> dict[str, float]:
-    """OneDNN's kernels work on blocks of 16 channels; what does not fill one is slower."""
+    """Kernels of four kinds, on blocks of 16 channels; what does not fill one is slower."""
     spec, common = problem.spec, _common(problem)
-    work, g, i, o = common["work"], spec.groups, problem.inputs, problem.outputs
-    depthwise = g > 1 and i == 1 and o == 1
-    strides = math.prod(spec.stride)
+    g, i, o = spec.groups, problem.inputs, problem.outputs
+    work = common["inner work"]
+    kind = "dense" if g == 1 else "depthwise" if i == o == 1 else "grouped"
+    kind = "single" if g * i * o == 1 else kind
+    wide = g if kind == "depthwise" else o
+    odd = max(spec.stride) > 1 or max(spec.dilation) > 1
+    found = {
+        "work": work,
+        "read": common["x"],
+        "made": common["y"],
+        "entries": common["w"],
+        "work of few read": work / min(i, 16),
+        "work of few made": work / min(wide, 16),
+        "lines": common["y"] / spec.output_size[-1] * math.prod(spec.kernel_size[:-1]),
+        "odd work": work if odd else 0.0,
+        "volume work": work if spec.rank > 2 else 0.0,
+        "line work": work if spec.rank == 1 else 0.0,
+        "ragged work": work if wide % 16 or (i % 16 and kind != "depthwise") else 0.0,
+    }
     return {
-        "dense work": work if g == 1 else 0.0,
-        "thin work": work / min(i, 16) + work / min(o, 16) if g == 1 else 0.0,
-        "grouped work": work / min(i, 16) + work / min(o, 16) if g > 1 and not depthwise else 0.0,
-        "depthwise work": work if depthwise else 0.0,
-        "ragged work": work if depthwise and g % 16 else 0.0,
-        "plane": common["x"] + common["y"] if g * i * o == 1 else 0.0,
-        "plane work": work if g * i * o == 1 else 0.0,
-        "strided": work if strides > 1 and problem.contraction == "input" else 0.0,
-        "line work": work if spec.rank == 1 and g == 1 else 0.0,
-        "multiplied work": work if g > 1 and i == 1 < o else 0.0,
+        f"{which} {name}": term if which == kind else 0.0
+        for which in ("single", "depthwise", "grouped", "dense")
+        for name, term in found.items()
     }
 
 
