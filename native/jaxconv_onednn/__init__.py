@@ -129,7 +129,9 @@ def implementation(
     dtype: str = "float32",
     result: str | None = None,
 ) -> str:
-    """Return oneDNN's name for how it would compute one contraction.
+    """Return oneDNN's name for how it would compute one contraction, or the plugin's own.
+
+    " in blocks" behind it says that the arrays are reordered into blocks of channels.
 
     Args:
         contraction: "output", "input" or "kernel".

@@ -22,7 +22,8 @@ class Plan {
   // Computes the missing one of the three arrays.
   void Run(void* x, void* w, void* y) const;
 
-  // oneDNN's name of the implementation, such as "jit:avx512_core", or ours.
+  // oneDNN's name of the implementation, such as "jit:avx512_core", with " in blocks" where that is
+  // the layout that it works in; or ours.
   const std::string& implementation() const { return implementation_; }
 
  private:
