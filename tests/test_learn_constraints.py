@@ -102,6 +102,16 @@ def test_with_channels_every_kernel_obeys_and_the_bias_is_free():
     np.testing.assert_allclose(fit.bias, [2, -3], atol=1e-2)
 
 
+@pytest.mark.parametrize(("rules", "breach"), RULES, ids=range(len(RULES)))
+def test_a_layers_kernels_obey_each_by_itself(rules, breach):
+    x, y = _normal(0, 9, 10, 2), _normal(1, 7, 8, 3)
+    optimizer = optax.chain(optax.sgd(0.1), projected(*rules, channels=True))
+    fit = fit_conv(x, y, 3, optimizer=optimizer, steps=2)
+    for i in range(2):
+        for o in range(3):
+            assert breach(np.asarray(fit.kernel[..., i, o])) < 1e-5
+
+
 @pytest.mark.parametrize(
     "loss",
     [functools.partial(losses.mean_huber_error, delta=0.05), losses.mean_absolute_error],
