@@ -135,6 +135,8 @@ def test_sources(good, tmp_path):
         apply_tiled(**good | {"source": tmp_path / "text.tif"})
     write(tmp_path / "two.tif", np.stack([X, X]), photometric="minisblack")
     says("two.tif", ValueError, "holds 2 pages; expected one")
+    (tmp_path / "none.tiff").write_bytes(b"II*\0\0\0\0\0")
+    says("none.tiff", ValueError, "holds 0 pages; expected one")
     write(tmp_path / "planes.tif", np.stack([X] * 3), photometric="rgb", planarconfig="separate")
     says("planes.tif", ValueError, "its axes are SYX; expected YX or YXS (channels last)")
     write(

@@ -30,11 +30,12 @@ class TiffSource:
             self._tiff = tifffile.TiffFile(path)
         except tifffile.TiffFileError as error:
             raise ValueError(f"apply_tiled: {path}: cannot be read as TIFF ({error})") from error
-        count, page = len(self._tiff.pages), self._tiff.pages[0]
-        assert isinstance(page, tifffile.TiffPage)
-        self._order: Any = self._tiff.byteorder
+        count = len(self._tiff.pages)
         if count != 1:
             raise ValueError(f"apply_tiled: {path}: holds {count} pages; expected one")
+        page = self._tiff.pages[0]
+        assert isinstance(page, tifffile.TiffPage)
+        self._order: Any = self._tiff.byteorder
         if page.axes not in ("YX", "YXS"):
             raise ValueError(
                 f"apply_tiled: {path}: its axes are {page.axes}; expected YX or YXS (channels last)"
