@@ -63,6 +63,15 @@ def test_every_method(grouped, method):
         np.testing.assert_allclose(actual, right, rtol=0, atol=1e-3 if method == "fft" else 0)
 
 
+def test_the_plugin_serves_a_devices_part(grouped):
+    pytest.importorskip("jaxconv_onednn")
+    case, arrays, _ = grouped
+    how = case.arguments | layout_of(case)
+    text = value_and_gradients(parallel.conv, method="onednn", **how).lower(*arrays).as_text()
+    for contraction in ("output", "input", "kernel"):
+        assert f"@jaxconv_onednn_{contraction}(" in text
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("name", ["channels to channels", "groups in parts", "1d several hops"])
 def test_rounded_sums_are_within_tolerance(name, dtype):

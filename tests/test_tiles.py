@@ -179,6 +179,21 @@ def test_integers_of_a_wider_result(tmp_path):
     assert rounded.clipped == outside.mean()
 
 
+def test_neighbouring_tiles_share_what_is_read(tmp_path):
+    """Every chunk once, though each of these tiles reads into nine of them."""
+    source = zarr(tmp_path / "x.zarr", X, chunk=8)
+
+    def count():
+        found = ts.experimental_collect_matching_metrics("/tensorstore/kvstore/file/bytes_read")
+        return sum(value["value"] for metric in found for value in metric["values"])
+
+    before = count()
+    apply_tiled(source, W, tmp_path / "y.zarr", tile=8)
+    chunks = (source / "c").rglob("*")
+    whole = sum(path.stat().st_size for path in chunks if path.is_file())
+    assert whole <= count() - before < 1.2 * whole  # and the arrays' metadata
+
+
 def test_memory_is_bounded_and_one_program_compiled(tmp_path, monkeypatch):
     """Never more than 2 `ahead` tiles between the first read and the end of the write."""
     lock, alive, most, reading, shapes_seen = threading.Lock(), set(), [0], [], set()

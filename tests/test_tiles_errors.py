@@ -135,6 +135,8 @@ def test_sources(good, tmp_path):
         apply_tiled(**good | {"source": tmp_path / "text.tif"})
     write(tmp_path / "two.tif", np.stack([X, X]), photometric="minisblack")
     says("two.tif", ValueError, "holds 2 pages; expected one")
+    (tmp_path / "none.tiff").write_bytes(b"II*\0\0\0\0\0")
+    says("none.tiff", ValueError, "holds 0 pages; expected one")
     write(tmp_path / "planes.tif", np.stack([X] * 3), photometric="rgb", planarconfig="separate")
     says("planes.tif", ValueError, "its axes are SYX; expected YX or YXS (channels last)")
     write(
@@ -222,6 +224,27 @@ def test_files_that_are_damaged(good, tmp_path):
         apply_tiled(tmp_path / "x.zarr", K, tmp_path / "y.zarr", tile=4)
     assert str(caught.value).startswith(f"apply_tiled: {tmp_path / 'x.zarr'}: cannot be read (")
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "zlib", "tile": (16, 16)}], ids=str)
+def test_damaged_tags_are_told_in_one_line(good, options):
+    """Bytes changed at random where the tags are: it opens or says whose fault it is."""
+    source, rng, told = good["source"], np.random.default_rng(0), set()
+    write(source, np.zeros((40, 50), np.uint8), **options)
+    whole = source.read_bytes()
+    with tifffile.TiffFile(source) as file:
+        tags = file.pages[0].offset
+    for _ in range(100):
+        data = bytearray(whole)
+        data[rng.integers(tags, min(tags + 200, len(data)))] = rng.integers(256)
+        source.write_bytes(data)
+        try:
+            open_source(source)
+        except ValueError as error:
+            told.add(str(error))
+    assert len(told) > 5
+    assert all(text.startswith(f"apply_tiled: {source}: ") for text in told)
+    assert not any("\n" in text for text in told)
 
 
 def test_codecs_that_are_not_here(good, monkeypatch):

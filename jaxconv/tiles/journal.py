@@ -70,10 +70,14 @@ class Journal:
             )
         if not self.finished:
             self._file = self._path.open("ab", buffering=0)
-            self._file.truncate(sum(map(len, lines)))  # a torn line goes
-            if not lines:
-                self._append(header)
-                sync_folder(self._path.parent)
+            try:
+                self._file.truncate(sum(map(len, lines)))  # a torn line goes
+                if not lines:
+                    self._append(header)
+                    sync_folder(self._path.parent)
+            except OSError:
+                self._file.close()
+                raise
 
     def _read(self, path: Path, lines: list[bytes], kept: Sequence[str], target: Path) -> None:
         header = self.settings

@@ -4,6 +4,7 @@ In an uncompressed tiled TIFF every tile has its place from the beginning, so th
 written, and written again, without moving another; compressed tiles have no such place.
 """
 
+import math
 import os
 import threading
 from pathlib import Path
@@ -26,15 +27,25 @@ class TiffSource:
 
     def __init__(self, path: Path) -> None:
         try:
-            # open as long as this lives: it reads what its tags say when it is asked
-            self._tiff = tifffile.TiffFile(path)
-        except tifffile.TiffFileError as error:
+            self._look(path)
+        except OSError:
+            raise
+        except Exception as error:  # tifffile has none of its own for tags that make no sense
+            if str(error).startswith("apply_tiled: "):
+                raise
             raise ValueError(f"apply_tiled: {path}: cannot be read as TIFF ({error})") from error
-        count, page = len(self._tiff.pages), self._tiff.pages[0]
-        assert isinstance(page, tifffile.TiffPage)
-        self._order: Any = self._tiff.byteorder
+        self._file = path.open("rb", buffering=0)
+        self._lock = threading.Lock()
+
+    def _look(self, path: Path) -> None:
+        # open as long as this lives: it reads what its tags say when it is asked
+        self._tiff = tifffile.TiffFile(path)
+        count = len(self._tiff.pages)
         if count != 1:
             raise ValueError(f"apply_tiled: {path}: holds {count} pages; expected one")
+        page = self._tiff.pages[0]
+        assert isinstance(page, tifffile.TiffPage)
+        self._order: Any = self._tiff.byteorder
         if page.axes not in ("YX", "YXS"):
             raise ValueError(
                 f"apply_tiled: {path}: its axes are {page.axes}; expected YX or YXS (channels last)"
@@ -73,9 +84,10 @@ class TiffSource:
                 f"{int(predictor)}), which the package imagecodecs may decode: install it, or save "
                 "the image with zlib or uncompressed"
             )
+        pieces = math.prod(-(-n // c) for n, c in zip(page.shape, page.chunks, strict=True))
+        if min(len(page.dataoffsets), len(page.databytecounts)) < (1 if self._plain else pieces):
+            raise ValueError("not all pieces have a place")
         page.decode  # noqa: B018 - made once, before threads ask for it
-        self._file = path.open("rb", buffering=0)
-        self._lock = threading.Lock()
 
     def read(self, box: tuple[slice, ...]) -> np.ndarray:
         """Return a box."""
@@ -88,11 +100,10 @@ class TiffSource:
         for row in range(top // high, -(-bottom // high)):
             for column in range(left // wide, -(-right // wide)):
                 number = row * across + column
-                data = self._bytes(
-                    self._page.dataoffsets[number], self._page.databytecounts[number]
-                )
+                page = self._page
+                data = self._bytes(page.dataoffsets[number], page.databytecounts[number])
                 try:
-                    segment, (_, _, y, x, _), (_, h, w, _) = self._page.decode(data or None, number)
+                    segment, (_, _, y, x, _), (_, h, w, _) = page.decode(data or None, number)
                 except Exception as error:  # every codec has errors of its own
                     raise ValueError(
                         f"apply_tiled: {self._path}: its piece {number} cannot be decoded ({error})"

@@ -12,18 +12,22 @@ from jaxconv.tiles import rasters
 _DRIVERS = {"zarr.json": "zarr3", ".zarray": "zarr"}
 
 
-def _context() -> ts.Context:
-    # synced files: a write that has returned is on the disk. No cache: memory is for tiles.
-    return ts.Context({"file_io_sync": True, "cache_pool": {"total_bytes_limit": 0}})
+# Decoded chunks that are kept, in bytes: a tile and its neighbours read the same ones.
+KEPT = 192 * 2**20
+
+
+def _context(kept: int) -> ts.Context:
+    # synced files: a write that has returned is on the disk
+    return ts.Context({"file_io_sync": True, "cache_pool": {"total_bytes_limit": kept}})
 
 
 def _spec(driver: str, path: Path) -> dict[str, Any]:
     return {"driver": driver, "kvstore": {"driver": "file", "path": f"{path.absolute()}/"}}
 
 
-def _open(path: Path, driver: str, **options: Any) -> ts.TensorStore:
+def _open(path: Path, driver: str, *, kept: int = 0, **options: Any) -> ts.TensorStore:
     try:
-        return ts.open(_spec(driver, path), context=_context(), **options).result()
+        return ts.open(_spec(driver, path), context=_context(kept), **options).result()
     except ValueError as error:
         raise ValueError(
             f"apply_tiled: {path}: cannot be opened as zarr ({rasters.short(error)})"
@@ -40,7 +44,10 @@ class ZarrSource:
                 f"apply_tiled: {path}: is no zarr array ({' or '.join(_DRIVERS)} is missing); "
                 "where it is a group, name one of its arrays"
             )
-        self._path, self._store = path, _open(path, _DRIVERS[found], open=True, read=True)
+        self._path = path
+        # what is kept holds: nobody writes to a source
+        how: Any = {"kept": KEPT, "recheck_cached_data": "open"}
+        self._store = _open(path, _DRIVERS[found], open=True, read=True, **how)
         self.shape = tuple(self._store.shape)
         self.dtype = str(self._store.dtype.name)
         self.stamp = rasters.stamp_of((path / found).read_bytes())
