@@ -25,7 +25,7 @@ from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import jaxconv
-from jaxconv import learn, parallel
+from jaxconv import parallel
 
 P = PartitionSpec
 KINDS = "collective-permute|all-reduce|all-gather|all-to-all|reduce-scatter"
@@ -126,14 +126,6 @@ def main():
     specs = P(("a", "b")), P(), P(("a", "b"))
     program = functools.partial(gradients, grouped)
     told("batch, 4 groups, gradients", grid, program, arguments, specs, {"all-reduce"})
-
-    def fitted(x, y):
-        return learn.fit_conv(x, y, 5, steps=4, **(rows_only | {"mesh": grid.abstract_mesh})).kernel
-
-    done, _ = told(
-        "rows, learn.fit_conv", grid, fitted, (X, y), (specs[0],) * 2, halo | {"all-reduce"}
-    )
-    check_halos(done, paper)
 
 
 if __name__ == "__main__":
