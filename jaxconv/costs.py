@@ -118,10 +118,10 @@ def _lax(problem: Problem) -> dict[str, float]:
         "odd windows": windows if odd else 0.0,
         "ragged windows": windows if read % 8 else 0.0,
         "runs": runs if problem.contraction != "kernel" else 0.0,
-        "work a channel read": work * spread / read,
+        "work a channel read": work * spread / max(read, 1),
         "all work": work * spread,
         "work of few": work * spread / min(made, 16),
-        "work of few places": work * spread / min(places, 1024),
+        "work of few places": work * spread / min(max(places, 1), 1024),
     }
     kind = "grouped" if not dense else "volume" if spec.rank > 2 else "plane"
     named = {

@@ -41,7 +41,17 @@ MODULES = {
 # kernels and definitions in NumPy, the command line.
 OTHER_ROOMS = {
     *("accelerate", "choose", "constants", "costs", "dtypes", "explain", "functional", "layers"),
-    *("methods", "padding", "planes", "policy", "spec", "streaming", "tracing", "trilinear"),
+    *(
+        "methods",
+        "padding",
+        "planes",
+        "policy",
+        "simplify",
+        "spec",
+        "streaming",
+        "tracing",
+        "trilinear",
+    ),
     *("tune", "windows", "counts", "receptive", "shapes", "sizes"),
     *("images", "reading", "stored", "tiles", "plots", "bench", "cli"),
     *("filters", "psf", "reference"),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from cases import CASES, CONTRACTIONS, OPERANDS
 
-from jaxconv.methods import CALLS_OUT, METHODS, unpadded
+from jaxconv.methods import CALLS_OUT, METHODS
 from jaxconv.trilinear import contract
 
 # results are compared, not times: most of the suite's time here would be LLVM's
@@ -167,43 +167,6 @@ def test_kernels_that_are_looped_over(case):
         a, b = case.operands(contraction)
         f = functools.partial(contract, contraction, spec=case.spec, dtype="float32", method="taps")
         cases.assert_matches(jit(f)(a, b), contraction, a, b, case.spec)
-
-
-# Where in each contraction no padded copy is made: each term padded, or lines with their edges.
-UNPADDED = (
-    (cases.Case("terms", (2, 12, 9, 1), (3, 3, 1, 1), {"padding": ((-2, 3), (0, -1))}), "terms"),
-    (cases.Case("causal", (2, 9, 16), (4, 1, 16), {"padding": "causal", "groups": 16}), "terms"),
-    (cases.Case("edged", (2, 21, 19, 1), (4, 7, 1, 1), {"padding": ((2, 1), (3, 3))}), "edged"),
-    (
-        cases.Case(
-            "edged dilated",
-            (1, 30, 22, 1),
-            (3, 4, 1, 1),
-            {"padding": ((1, -3), (2, 4)), "dilation": (2, 2)},
-        ),
-        "edged",
-    ),
-    (cases.Case("edged one row", (1, 9, 24, 2), (1, 11, 2, 1), {"padding": ((0, 0), (5, 5))}), ""),
-)
-
-
-@pytest.mark.parametrize(("case", "way"), UNPADDED, ids=str)
-def test_taps_without_a_padded_copy(monkeypatch, case, way):
-    """Values, and that the way it is about was taken in both contractions."""
-    taken = []
-    for name in ("terms", "edged"):
-        original = getattr(unpadded, name)
-
-        def noted(*arguments, name=name, original=original):
-            taken.append(name)
-            return original(*arguments)
-
-        monkeypatch.setattr(unpadded, name, noted)
-    for contraction in ("output", "input"):
-        a, b = case.operands(contraction)
-        f = functools.partial(contract, contraction, spec=case.spec, dtype="float32", method="taps")
-        cases.assert_matches(jit(f)(a, b), contraction, a, b, case.spec)
-    assert not way or taken == [way, way]
 
 
 def test_the_comparison_can_fail():
