@@ -9,6 +9,8 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxconv.padding import MODES, pad, unpad
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 NUMPY = {
     "zeros": "constant",
     "constant": "constant",

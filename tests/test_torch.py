@@ -16,7 +16,10 @@ import torch.nn.functional as F  # noqa: N812
 from jaxconv import conv, conv_transpose
 
 # torch tells of the copy it makes for an even kernel; what it computes is what we compare with
-pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths"),
+    pytest.mark.usefixtures("quick_compilation"),
+]
 
 HIGHEST = jax.lax.Precision.HIGHEST
 CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}

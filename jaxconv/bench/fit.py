@@ -33,7 +33,7 @@ MISSED = 0.002
 # logarithm up to which its loss is quadratic.
 ITERATIONS, FLOOR, SOFT = 8, 1e-3, 0.15
 FOLDS = 5
-MARGINS_TRIED = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5)
+MARGINS_TRIED = tuple(round(0.05 * step, 2) for step in range(20, 3, -1))
 
 
 def problem(row: Row) -> Problem:

@@ -1,9 +1,10 @@
-"""Times of the methods on the dense layers of real networks, for `jaxconv.bench.fit`.
+"""Times of the methods on the layers of real networks, for `jaxconv.bench.fit`.
 
     python -m jaxconv.bench.layers layers.json
 
 Random shapes are small, so that hundreds can be measured; what large layers cost must be measured
-on large layers.
+on large layers. Every method that may be chosen for a layer must be among those measured: what its
+constants say of large sizes would be a guess otherwise.
 """
 
 import sys
@@ -15,17 +16,15 @@ import numpy as np
 from jaxconv.bench import peers, regret
 from jaxconv.bench.cases import LAYERS
 from jaxconv.bench.report import machine
+from jaxconv.choose import CANDIDATES, worth_expecting
 from jaxconv.policy import Problem
 from jaxconv.trilinear import OPERANDS
 
-# what may be the fastest on a dense layer
-METHODS = ("lax", "onednn", "columns", "phases", "slabs")
-
 
 def main(path: Path) -> None:
-    """Measure every dense layer in its three contractions."""
+    """Measure every layer in its three contractions."""
     found: list[regret.Row] = []
-    for index, layer in enumerate(each for each in LAYERS if each.groups == 1):
+    for index, layer in enumerate(LAYERS):
         draw = np.random.default_rng(index)
         x, y = (layer.y, layer.x) if layer.transposed else (layer.x, layer.y)
         arrays = {
@@ -36,7 +35,8 @@ def main(path: Path) -> None:
             operands = {name: arrays[name] for name in names}
             a, b = operands.values()
             problem = Problem.of(contraction, a, b, layer.spec, dtype=jnp.float32, platform="cpu")
-            measured = regret.measure(problem, operands, METHODS)
+            methods = [m for m in CANDIDATES if worth_expecting(m, problem)]
+            measured = regret.measure(problem, operands, methods)
             found.append({"seed": -1, "index": index, "layer": layer.name} | measured)
         regret.save(path, machine({"xla": peers.cores()}), found)
         print(layer.name, file=sys.stderr, flush=True)
