@@ -117,7 +117,9 @@ def test_one_kernel_serves_a_batch_of_planes():
     truth = jnp.array([[1.0, 2.0], [-3.0, 0.5]])
     y = learn.predict(x, truth)
     assert y.shape == (2, 3, 6, 5)
-    np.testing.assert_allclose(y[1, 2], corr2d(x[1, 2], truth), rtol=1e-6)
+    # a batch may get another method than a plane: equal to a share of |x| |w|, as float32 promises
+    error = jnp.abs(y[1, 2] - corr2d(x[1, 2], truth))
+    assert (error <= 2e-6 * corr2d(jnp.abs(x[1, 2]), jnp.abs(truth))).all()
     fit = fit_kernel(x, y, 2, optimizer=optax.sgd(0.2), loss=losses.mean_squared_error, steps=60)
     np.testing.assert_allclose(fit.kernel, truth, atol=1e-4)
 

@@ -228,7 +228,9 @@ def test_exports_for_every_platform(case):
     want, want_gradients = f(x, w)
     np.testing.assert_allclose(value, want, rtol=1e-6)
     for g, expected in zip(gradients, want_gradients, strict=True):
-        np.testing.assert_allclose(g, expected, rtol=1e-5, atol=1e-5)
+        # other methods there than here: each rounds on the scale of what it adds up
+        scale = abs(expected).max()
+        np.testing.assert_allclose(g / scale, expected / scale, rtol=0, atol=1e-6)
 
 
 def test_compiles_once_a_shape():
