@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 
 from jaxconv.constants import CONSTANTS
 from jaxconv.methods.rows import ACCUMULATORS
+from jaxconv.methods.slabs import plane_of
 from jaxconv.methods.taps import PAIRS, UNROLLED
 from jaxconv.policy import Problem
 from jaxconv.shapes import extent, fast_length
@@ -245,16 +246,8 @@ def _slabs(problem: Problem) -> dict[str, float]:
     if spec.rank < 3:
         return {**_lax(problem), "sums": 0.0}
     entries = math.prod(spec.kernel_size[:-2])
-    lead = spec.output_size[:-2]
-    plane = ConvSpec(
-        spec.stride[-2:],
-        spec.dilation[-2:],
-        spec.padding[-2:],
-        spec.groups,
-        spec.input_size[-2:],
-        spec.kernel_size[-2:],
-    )
-    found = _lax(problem._replace(spec=plane, batch=problem.batch * math.prod(lead)))
+    batch = problem.batch * math.prod(spec.output_size[:-2])
+    found = _lax(problem._replace(spec=plane_of(spec), batch=batch))
     several = {name: term * entries for name, term in found.items()}
     return {**several, "sums": entries * (common["x"] + common["y"])}
 

@@ -6,6 +6,7 @@ dimensions of a volume along which the kernel has one entry (and neither stride 
 the batch: methods for planes are faster than methods for volumes.
 """
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -55,6 +56,7 @@ class Simple(NamedTuple):
 _NOTHING = ((0, 0, 0), (0, 0, 0))  # of the channels
 
 
+@functools.lru_cache(maxsize=1024)  # every method that might serve asks for it
 def simplify(spec: ConvSpec) -> Simple:
     """Return the smallest problem with the same answer.
 

@@ -25,7 +25,7 @@ def output(
     x: jax.Array, w: jax.Array, spec: ConvSpec, *, precision=None, dtype: jnp.dtype
 ) -> jax.Array:
     """Sum over the leading kernel entries the rank-2 convolutions of shifted x."""
-    sums, lead, plane = accumulation_dtype(x, w, dtype), max(spec.rank - 2, 0), _plane(spec)
+    sums, lead, plane = accumulation_dtype(x, w, dtype), max(spec.rank - 2, 0), plane_of(spec)
     pads = [(0, 0, 0), *((lo, hi, 0) for lo, hi in spec.padding[:lead])]
     pads += [(0, 0, 0)] * (x.ndim - len(pads))
     x = lax.optimization_barrier(lax.pad(x, jnp.zeros((), x.dtype), pads))
@@ -49,7 +49,7 @@ def input(
     y: jax.Array, w: jax.Array, spec: ConvSpec, *, precision=None, dtype: jnp.dtype
 ) -> jax.Array:
     """Add the rank-2 `input` of y and each leading kernel entry where that entry reads x."""
-    sums, lead, plane = accumulation_dtype(y, w, dtype), max(spec.rank - 2, 0), _plane(spec)
+    sums, lead, plane = accumulation_dtype(y, w, dtype), max(spec.rank - 2, 0), plane_of(spec)
     n, m = y.shape[0], spec.output_size[:lead]
     y = y.reshape(n * math.prod(m), *y.shape[1 + lead :])
     channels = spec.groups * w.shape[-2]
@@ -98,7 +98,7 @@ def input(
 CONTRACTIONS = {"output": output, "input": input}
 
 
-def _plane(spec: ConvSpec) -> ConvSpec:
+def plane_of(spec: ConvSpec) -> ConvSpec:
     """The geometry of the last two dimensions."""
     return ConvSpec(
         spec.stride[-2:],
