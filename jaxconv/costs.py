@@ -29,7 +29,7 @@ def simpler(problem: Problem) -> Problem:
         problem: the contraction and its sizes.
     """
     simple = simplify(problem.spec)
-    batch = problem.batch * math.prod(problem.spec.input_size[: simple.folded])
+    batch = problem.batch * math.prod(problem.spec.output_size[: simple.folded])
     return problem._replace(spec=simple.spec, batch=batch)
 
 

@@ -1,9 +1,11 @@
 """The smaller convolution that has the same answer, on one device.
 
-Two things can go before any method sees a problem. Entries at a kernel's ends that meet nothing but
-padding, whatever the output, are cut off: a kernel may be many times as large as its image. Leading
-dimensions of a volume along which the kernel has one entry (and neither stride nor padding) join
-the batch: methods for planes are faster than methods for volumes.
+Three things can go before any method sees a problem. Entries at a kernel's ends that meet nothing
+but padding, whatever the output, are cut off: a kernel may be many times as large as its image.
+Along a dimension with one entry a stride means that most of the input is never read: what is read
+is taken out, and stride, dilation and (negative) padding are gone. Leading dimensions of a volume
+along which the kernel has one entry then join the batch: methods for planes are faster than methods
+for volumes.
 """
 
 import functools
@@ -26,11 +28,13 @@ class Simple(NamedTuple):
     Attributes:
         spec: its geometry.
         cut: (before, after) entries of the kernel that are cut off, a dimension.
+        read: positions of the input that are read, a dimension.
         folded: leading dimensions that join the batch.
     """
 
     spec: ConvSpec
     cut: tuple[tuple[int, int], ...]
+    read: tuple[range, ...]
     folded: int
 
     def shrink(self, name: str, array: jax.Array) -> jax.Array:
@@ -40,20 +44,34 @@ class Simple(NamedTuple):
             kept = (slice(lo, size - hi) for (lo, hi), size in zip(self.cut, sizes, strict=False))
             array = array[tuple(kept)]
             return array.reshape(array.shape[self.folded :])
+        if name == "x":
+            start, stop, step = zip(*((r.start, r.stop, r.step) for r in self.read), strict=True)
+            n, c = array.shape[0], array.shape[-1]
+            array = lax.slice(array, (0, *start, 0), (n, *stop, c), (1, *step, 1))
         lead = 1 + self.folded
         return array.reshape(math.prod(array.shape[:lead]), *array.shape[lead:])
 
     def grow(self, name: str, array: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-        """Return the whole array of this shape; entries of w that were cut off are zero."""
-        if name != "w":
+        """Return the whole array of this shape; what was cut off or not read is zero."""
+        rank = len(self.read)
+        if name == "y":
             return array.reshape(shape)
-        array = array.reshape((1,) * self.folded + array.shape)
-        return lax.pad(
-            array, jnp.zeros((), array.dtype), [*((lo, hi, 0) for lo, hi in self.cut), *_NOTHING]
-        )
+        if name == "w":
+            array = array.reshape((1,) * self.folded + array.shape)
+            return _spread(array, [*((lo, hi, 0) for lo, hi in self.cut), _ALL, _ALL])
+        array = array.reshape(math.prod(shape[: -rank - 1]), *map(len, self.read), shape[-1])
+        sizes = shape[-rank - 1 : -1]
+        around = [
+            (r.start, n - 1 - r[-1], r.step - 1) for n, r in zip(sizes, self.read, strict=True)
+        ]
+        return _spread(array, [_ALL, *around, _ALL]).reshape(shape)
 
 
-_NOTHING = ((0, 0, 0), (0, 0, 0))  # of the channels
+_ALL = (0, 0, 0)
+
+
+def _spread(array: jax.Array, config: list[tuple[int, int, int]]) -> jax.Array:
+    return lax.pad(array, jnp.zeros((), array.dtype), config)
 
 
 @functools.lru_cache(maxsize=1024)  # every method that might serve asks for it
@@ -63,27 +81,47 @@ def simplify(spec: ConvSpec) -> Simple:
     Example:
         >>> simplify(ConvSpec((1,), (1,), ((9, 9),), 1, (4,), (19,))).spec.kernel_size
         (7,)
+        >>> simplify(ConvSpec((2,), (1,), ((0, 0),), 1, (9,), (1,))).read
+        (range(0, 9, 2),)
     """
     cut = tuple(_blind_ends(spec, dim) for dim in range(spec.rank))
     kernel = tuple(k - lo - hi for k, (lo, hi) in zip(spec.kernel_size, cut, strict=True))
-    padding = tuple(
-        (lo - before * d, hi - after * d)
-        for (lo, hi), (before, after), d in zip(spec.padding, cut, spec.dilation, strict=True)
-    )
+    read, stride, dilation, padding = [], [], [], []
+    for dim, (n, m, s, d, pads, ends) in enumerate(
+        zip(
+            spec.input_size,
+            spec.output_size,
+            spec.stride,
+            spec.dilation,
+            spec.padding,
+            cut,
+            strict=True,
+        )
+    ):
+        lo, hi = (pad - entries * d for pad, entries in zip(pads, ends, strict=True))
+        single = kernel[dim] == 1
+        if single and m > 0 and lo <= 0 and (m - 1) * s - lo < n:
+            seen, s, lo, hi = range(-lo, (m - 1) * s - lo + 1, s), 1, 0, 0
+        else:
+            seen = range(n)
+        read.append(seen)
+        stride.append(s)
+        dilation.append(1 if single else d)
+        padding.append((lo, hi))
     folded = 0
     while spec.rank - folded > PLANE and (
-        kernel[folded] == 1 and spec.stride[folded] == 1 and padding[folded] == (0, 0)
+        kernel[folded] == 1 and stride[folded] == 1 and padding[folded] == (0, 0)
     ):
         folded += 1
     smaller = ConvSpec(
-        spec.stride[folded:],
-        spec.dilation[folded:],
-        padding[folded:],
+        tuple(stride[folded:]),
+        tuple(dilation[folded:]),
+        tuple(padding[folded:]),
         spec.groups,
-        spec.input_size[folded:],
+        tuple(map(len, read[folded:])),
         kernel[folded:],
     )
-    return Simple(smaller, cut, folded)
+    return Simple(smaller, cut, tuple(read), folded)
 
 
 def _blind_ends(spec: ConvSpec, dim: int) -> tuple[int, int]:

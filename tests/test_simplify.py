@@ -24,6 +24,11 @@ SPECS = {
     ),
     "padding only": ConvSpec((3,), (1,), ((7, 0),), 1, (1,), (2,)),
     "one entry": ConvSpec((1, 1), (1, 1), ((0, 0), (0, 0)), 1, (4, 3), (1, 1)),
+    "one entry, strided": ConvSpec((2, 3), (2, 1), ((0, 0), (-1, 0)), 2, (5, 9), (1, 1)),
+    "padded, one entry": ConvSpec((2, 1), (1, 3), ((1, 0), (0, 0)), 1, (5, 4), (1, 1)),
+    "strided to flat": ConvSpec(
+        (2, 3, 1), (1,) * 3, ((0, 0), (0, 0), (1, 1)), 1, (5, 4, 5), (1, 2, 3)
+    ),
 }
 
 
@@ -50,6 +55,8 @@ def test_the_answer_is_the_references(contraction, spec):
         ("flat when cut", (2, 3), 2),
         ("padding only", (1,), 1),
         ("one entry", (1, 1), 2),
+        ("one entry, strided", (1, 1), 2),
+        ("strided to flat", (2, 3), 2),
     ],
 )
 def test_nothing_more_can_go(name, kernel, rank):
@@ -57,10 +64,28 @@ def test_nothing_more_can_go(name, kernel, rank):
     assert (spec.kernel_size, spec.rank) == (kernel, rank)
 
 
+@pytest.mark.parametrize(
+    ("name", "read", "stride", "dilation", "padding"),
+    [
+        ("one entry", (range(4), range(3)), (1, 1), (1, 1), ((0, 0), (0, 0))),
+        ("one entry, strided", (range(0, 5, 2), range(1, 8, 3)), (1, 1), (1, 1), ((0, 0), (0, 0))),
+        # a padded position is an output too
+        ("padded, one entry", (range(5), range(4)), (2, 1), (1, 1), ((1, 0), (0, 0))),
+    ],
+)
+def test_only_what_is_read_is_kept(name, read, stride, dilation, padding):
+    simple = simplify(SPECS[name])
+    assert simple.read == read
+    assert (simple.spec.stride, simple.spec.dilation) == (stride, dilation)
+    assert simple.spec.padding == padding
+    assert simple.spec.input_size == tuple(map(len, read))
+    assert simple.spec.output_size == SPECS[name].output_size
+
+
 def test_what_nothing_can_go_from_stays_as_it_is():
     for case in cases.CASES:
         smaller = simplify(case.spec)
-        if smaller.spec.kernel_size == case.spec.kernel_size:
+        if smaller.spec.kernel_size == case.spec.kernel_size and min(case.spec.kernel_size) > 1:
             assert smaller.spec == case.spec, case
 
 

@@ -91,15 +91,10 @@ def _plugin() -> ModuleType | str:
         return "the plugin jaxconv-onednn is not installed"
     try:
         plugin = next(iter(found)).load()
-        for contraction, capsule in plugin.capsules().items():
-            jax.ffi.register_ffi_target(_target(contraction), capsule, platform="cpu")
+        plugin.register()
     except (ImportError, OSError, AttributeError) as error:
         return f"the plugin jaxconv-onednn does not load ({error})"
     return plugin
-
-
-def _target(contraction: str) -> str:
-    return f"jaxconv_onednn_{contraction}"
 
 
 def _has_blind_taps(spec: ConvSpec) -> bool:
@@ -168,14 +163,15 @@ def _call(
 ) -> jax.Array:
     if not (math.prod(a.shape) and math.prod(b.shape) and math.prod(shape)):
         return jnp.zeros(shape, dtype)
-    _plugin()  # registers its handlers
+    plugin = _plugin()  # its handlers are registered then
+    assert not isinstance(plugin, str), plugin
     common = operand_dtype(a, b, jnp.dtype(jnp.float32))
     if contraction == "kernel" and common == jnp.float16:
         common = jnp.dtype(jnp.float32)  # in float16 oneDNN 3.2 has only its reference loops here
     result = common if dtype == common else jnp.dtype(jnp.float32)
     before, after = zip(*spec.padding, strict=True)
     call = jax.ffi.ffi_call(
-        _target(contraction), jax.ShapeDtypeStruct(shape, result), vmap_method="sequential"
+        plugin.target(contraction), jax.ShapeDtypeStruct(shape, result), vmap_method="sequential"
     )
     computed = call(
         a.astype(common),

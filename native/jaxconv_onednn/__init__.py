@@ -82,12 +82,30 @@ with _short_waits():
     _LIBRARY = _plugin()
 
 
-def capsules() -> dict[str, Any]:
-    """Return the FFI handler of each contraction, for `jax.ffi.register_ffi_target`."""
-    return {
-        name: jax.ffi.pycapsule(getattr(_LIBRARY, f"jaxconv_onednn_{name}"))
-        for name in CONTRACTIONS
-    }
+def register() -> None:
+    """Register the FFI handlers of the three contractions with JAX, `target(contraction)` each."""
+    address = {name: _function(name, ctypes.c_void_p)() for name in ("type_id", "type_info")}
+    jax.ffi.register_ffi_type(
+        "jaxconv_onednn_call",
+        {name: jax.ffi.pycapsule(where) for name, where in address.items()},
+        platform="cpu",
+    )
+    instantiate = jax.ffi.pycapsule(_LIBRARY.jaxconv_onednn_instantiate)
+    for name in CONTRACTIONS:
+        execute = jax.ffi.pycapsule(getattr(_LIBRARY, target(name)))
+        stages = {"instantiate": instantiate, "execute": execute}
+        jax.ffi.register_ffi_target(target(name), stages, platform="cpu")
+
+
+def target(contraction: str) -> str:
+    """Return the name of a contraction's handlers, for `jax.ffi.ffi_call`."""
+    return f"jaxconv_onednn_{contraction}"
+
+
+def _function(name: str, result: Any) -> Any:
+    function = getattr(_LIBRARY, f"jaxconv_onednn_call_{name}")
+    function.restype = result
+    return function
 
 
 def cache_info() -> CacheInfo:
@@ -98,7 +116,7 @@ def cache_info() -> CacheInfo:
 
 
 def cache_resize(capacity: int) -> None:
-    """Set how many plans may be cached, at least 1, and drop those used longest ago."""
+    """Set how many plans may be cached, at least 1, and drop those asked for longest ago."""
     _LIBRARY.jaxconv_onednn_cache_resize(ctypes.c_int64(capacity))
 
 

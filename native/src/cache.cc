@@ -1,6 +1,7 @@
 #include "cache.h"
 
 #include <algorithm>
+#include <atomic>
 #include <list>
 #include <mutex>
 #include <unordered_map>
@@ -30,7 +31,8 @@ struct Cache {
   std::list<Entry> entries;  // the last used first
   std::unordered_map<Key, std::list<Entry>::iterator, KeyHash> places;
   int64_t capacity = 512;
-  int64_t hits = 0, misses = 0;
+  std::atomic<int64_t> hits{0};
+  int64_t misses = 0;
 
   std::shared_ptr<const Plan> Find(const Key& key) {
     const auto place = places.find(key);
@@ -77,10 +79,12 @@ std::shared_ptr<const Plan> PlanFor(const Problem& problem) {
   return built;
 }
 
+void CountHit() { TheCache().hits.fetch_add(1, std::memory_order_relaxed); }
+
 CacheInfo GetCacheInfo() {
   Cache& cache = TheCache();
   const std::lock_guard<std::mutex> lock(cache.mutex);
-  return {static_cast<int64_t>(cache.entries.size()), cache.capacity, cache.hits, cache.misses};
+  return {static_cast<int64_t>(cache.entries.size()), cache.capacity, cache.hits.load(), cache.misses};
 }
 
 void ResizeCache(int64_t capacity) {

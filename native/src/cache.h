@@ -1,4 +1,4 @@
-// Plans by problem: the ones used last, up to a bound.
+// Plans by problem: the ones asked for last, up to a bound.
 #ifndef JAXCONV_CACHE_H_
 #define JAXCONV_CACHE_H_
 
@@ -15,6 +15,9 @@ struct CacheInfo {
 
 // The problem's plan, from the cache or built now. Call it with the problem's `Cores` held.
 std::shared_ptr<const Plan> PlanFor(const Problem& problem);
+
+// Counts a call that had its plan at hand and did not have to ask.
+void CountHit();
 
 CacheInfo GetCacheInfo();
 

@@ -1,8 +1,11 @@
-// XLA's way in: one FFI handler a contraction.
+// XLA's way in: one FFI handler that reads what a call says, and one a contraction that runs it.
 #include <cstdint>
 #include <exception>
+#include <memory>
+#include <mutex>
 #include <new>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cache.h"
@@ -32,33 +35,57 @@ Array Describe(ffi::AnyBuffer buffer) {
   }
 }
 
-void Compute(Contraction contraction, int64_t pool, ffi::AnyBuffer x, ffi::AnyBuffer w,
-             ffi::AnyBuffer y, const Geometry& geometry, int64_t devices) {
-  const Problem problem = MakeProblem(contraction, Describe(x), Describe(w), Describe(y), geometry,
-                                      ThreadsFor(pool, devices));
-  const ffi::AnyBuffer& result = contraction == Contraction::kOutput  ? y
-                                 : contraction == Contraction::kInput ? x
-                                                                      : w;
-  PreferLargePages(result.untyped_data(), result.size_bytes());
-  const Cores cores(problem.threads);
-  PlanFor(problem)->Run(x.untyped_data(), w.untyped_data(), y.untyped_data());
-}
+// One call in a program. Its shapes and attributes are those of the program, so that they are read
+// once: each later run of the program finds the plan here.
+class Call {
+ public:
+  static ffi::TypeId id;
 
-template <Contraction contraction>
-ffi::Error Handle(ffi::ThreadPool pool, ffi::AnyBuffer a, ffi::AnyBuffer b,
-                  ffi::Result<ffi::AnyBuffer> result, Integers stride, Integers dilation,
-                  Integers before, Integers after, int64_t groups, int64_t devices) {
-  // nothing may be thrown through XLA's C interface
-  try {
-    const Geometry geometry{Copy(stride), Copy(dilation), Copy(before), Copy(after), groups};
-    const int64_t threads = pool.num_threads();
-    if constexpr (contraction == Contraction::kOutput) {
-      Compute(contraction, threads, a, b, *result, geometry, devices);
-    } else if constexpr (contraction == Contraction::kInput) {
-      Compute(contraction, threads, *result, b, a, geometry, devices);
-    } else {
-      Compute(contraction, threads, a, *result, b, geometry, devices);
+  Call(Geometry geometry, int64_t devices) : geometry_(std::move(geometry)), devices_(devices) {}
+
+  void Run(Contraction contraction, ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::AnyBuffer w,
+           ffi::AnyBuffer y) {
+    const auto plan = PlanOf(contraction, pool, x, w, y);
+    const ffi::AnyBuffer& result = contraction == Contraction::kOutput  ? y
+                                   : contraction == Contraction::kInput ? x
+                                                                        : w;
+    PreferLargePages(result.untyped_data(), result.size_bytes());
+    const Cores cores(plan->threads());
+    plan->Run(x.untyped_data(), w.untyped_data(), y.untyped_data());
+  }
+
+ private:
+  std::shared_ptr<const Plan> PlanOf(Contraction contraction, ffi::ThreadPool pool,
+                                     ffi::AnyBuffer x, ffi::AnyBuffer w, ffi::AnyBuffer y) {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (auto plan = plan_.lock()) {
+        CountHit();
+        return plan;
+      }
     }
+    const Problem problem = MakeProblem(contraction, Describe(x), Describe(w), Describe(y),
+                                        geometry_, ThreadsFor(pool.num_threads(), devices_));
+    const Cores cores(problem.threads);
+    auto plan = PlanFor(problem);
+    const std::lock_guard<std::mutex> lock(mutex_);
+    plan_ = plan;
+    return plan;
+  }
+
+  const Geometry geometry_;
+  const int64_t devices_;
+  std::mutex mutex_;
+  std::weak_ptr<const Plan> plan_;  // the cache holds it, within its bound
+};
+
+ffi::TypeId Call::id = {};
+
+// Nothing may be thrown through XLA's C interface.
+template <typename Function>
+ffi::Error Guarded(const Function& function) {
+  try {
+    function();
     return ffi::Error::Success();
   } catch (const BadProblem& error) {
     return ffi::Error::InvalidArgument(error.what());
@@ -75,12 +102,34 @@ ffi::Error Handle(ffi::ThreadPool pool, ffi::AnyBuffer a, ffi::AnyBuffer b,
   }
 }
 
-auto Binding() {
-  return ffi::Ffi::Bind()
-      .Ctx<ffi::ThreadPool>()
-      .Arg<ffi::AnyBuffer>()
-      .Arg<ffi::AnyBuffer>()
-      .Ret<ffi::AnyBuffer>()
+ffi::ErrorOr<std::unique_ptr<Call>> Instantiate(Integers stride, Integers dilation,
+                                                Integers before, Integers after, int64_t groups,
+                                                int64_t devices) {
+  std::unique_ptr<Call> call;
+  const ffi::Error error = Guarded([&] {
+    call = std::make_unique<Call>(
+        Geometry{Copy(stride), Copy(dilation), Copy(before), Copy(after), groups}, devices);
+  });
+  if (error.failure()) return ffi::Unexpected(error);
+  return call;
+}
+
+template <Contraction contraction>
+ffi::Error Execute(Call* call, ffi::ThreadPool pool, ffi::AnyBuffer a, ffi::AnyBuffer b,
+                   ffi::Result<ffi::AnyBuffer> result) {
+  return Guarded([&] {
+    if constexpr (contraction == Contraction::kOutput) {
+      call->Run(contraction, pool, a, b, *result);
+    } else if constexpr (contraction == Contraction::kInput) {
+      call->Run(contraction, pool, *result, b, a);
+    } else {
+      call->Run(contraction, pool, a, *result, b);
+    }
+  });
+}
+
+auto InstantiateBinding() {
+  return ffi::Ffi::BindInstantiate()
       .Attr<Integers>("stride")
       .Attr<Integers>("dilation")
       .Attr<Integers>("before")
@@ -89,14 +138,34 @@ auto Binding() {
       .Attr<int64_t>("devices");
 }
 
+auto ExecuteBinding() {
+  return ffi::Ffi::Bind()
+      .Ctx<ffi::State<Call>>()
+      .Ctx<ffi::ThreadPool>()
+      .Arg<ffi::AnyBuffer>()
+      .Arg<ffi::AnyBuffer>()
+      .Ret<ffi::AnyBuffer>();
+}
+
+constexpr ffi::TypeInfo kCallInfo = ffi::MakeTypeInfo<Call>();
+
 }  // namespace
 }  // namespace jaxconv
 
 #pragma GCC visibility push(default)
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxconv_onednn_instantiate, jaxconv::Instantiate,
+                              jaxconv::InstantiateBinding());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxconv_onednn_output,
-                              jaxconv::Handle<jaxconv::Contraction::kOutput>, jaxconv::Binding());
+                              jaxconv::Execute<jaxconv::Contraction::kOutput>,
+                              jaxconv::ExecuteBinding());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxconv_onednn_input,
-                              jaxconv::Handle<jaxconv::Contraction::kInput>, jaxconv::Binding());
+                              jaxconv::Execute<jaxconv::Contraction::kInput>,
+                              jaxconv::ExecuteBinding());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxconv_onednn_kernel,
-                              jaxconv::Handle<jaxconv::Contraction::kKernel>, jaxconv::Binding());
+                              jaxconv::Execute<jaxconv::Contraction::kKernel>,
+                              jaxconv::ExecuteBinding());
+
+// What JAX registers the calls' state by.
+extern "C" void* jaxconv_onednn_call_type_id() { return &jaxconv::Call::id; }
+extern "C" const void* jaxconv_onednn_call_type_info() { return &jaxconv::kCallInfo; }
 #pragma GCC visibility pop

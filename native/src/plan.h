@@ -26,6 +26,9 @@ class Plan {
   // the layout that it works in; or ours.
   const std::string& implementation() const { return implementation_; }
 
+  // What it is to be run on.
+  int64_t threads() const { return threads_; }
+
  private:
   // One of the three arrays: as XLA has it and as the primitive wants it.
   struct Side {

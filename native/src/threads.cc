@@ -20,16 +20,22 @@ Gate& TheGate() {
   return *gate;
 }
 
+// The process's cores: asked once, since asking is a system call.
+int64_t AllCores() {
+  static const int64_t cores = omp_get_num_procs();
+  return cores;
+}
+
 }  // namespace
 
 int64_t ThreadsFor(int64_t pool, int64_t devices) {
-  const int64_t cores = omp_get_num_procs();
+  const int64_t cores = AllCores();
   const int64_t available = pool > 0 ? std::min(pool, cores) : cores;
   return std::max<int64_t>(1, available / std::max<int64_t>(1, devices));
 }
 
 Cores::Cores(int64_t threads) : threads_(threads), before_(omp_get_max_threads()) {
-  const int64_t cores = omp_get_num_procs();
+  const int64_t cores = AllCores();
   Gate& gate = TheGate();
   std::unique_lock<std::mutex> lock(gate.mutex);
   gate.freed.wait(lock, [&] { return gate.taken == 0 || gate.taken + threads_ <= cores; });

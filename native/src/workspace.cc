@@ -28,8 +28,8 @@ Idle& IdleBlocks() {
 }  // namespace
 
 Workspace::Workspace(size_t bytes) {
+  if (bytes == 0) return;
   size_ = (bytes + kAlignment - 1) / kAlignment * kAlignment;
-  if (size_ == 0) size_ = kAlignment;
   Idle& idle = IdleBlocks();
   {
     const std::lock_guard<std::mutex> lock(idle.mutex);
@@ -49,6 +49,7 @@ Workspace::Workspace(size_t bytes) {
 }
 
 Workspace::~Workspace() {
+  if (data_ == nullptr) return;
   Idle& idle = IdleBlocks();
   const std::lock_guard<std::mutex> lock(idle.mutex);
   if (size_ > kKept) {
