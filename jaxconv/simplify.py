@@ -1,11 +1,9 @@
 """The smaller convolution that has the same answer, on one device.
 
-Three things can go before any method sees a problem. Entries at a kernel's ends that meet nothing
-but padding, whatever the output, are cut off: a kernel may be many times as large as its image.
-Along a dimension with one entry a stride means that most of the input is never read: what is read
-is taken out, and stride, dilation and (negative) padding are gone. Leading dimensions of a volume
-along which the kernel has one entry then join the batch: methods for planes are faster than methods
-for volumes.
+Two things can go before any method sees a problem. Entries at a kernel's ends that meet nothing but
+padding, whatever the output, are cut off: a kernel may be many times as large as its image. Leading
+dimensions of a volume along which the kernel has one entry join the batch, with the positions that
+a stride reads: methods for planes are faster than methods for volumes.
 """
 
 import functools
@@ -62,7 +60,7 @@ class Simple(NamedTuple):
         array = array.reshape(math.prod(shape[: -rank - 1]), *map(len, self.read), shape[-1])
         sizes = shape[-rank - 1 : -1]
         around = [
-            (r.start, n - 1 - r[-1], r.step - 1) for n, r in zip(sizes, self.read, strict=True)
+            (r.start, n - r.stop, r.step - 1) for n, r in zip(sizes, self.read, strict=True)
         ]
         return _spread(array, [_ALL, *around, _ALL]).reshape(shape)
 
@@ -81,44 +79,31 @@ def simplify(spec: ConvSpec) -> Simple:
     Example:
         >>> simplify(ConvSpec((1,), (1,), ((9, 9),), 1, (4,), (19,))).spec.kernel_size
         (7,)
-        >>> simplify(ConvSpec((2,), (1,), ((0, 0),), 1, (9,), (1,))).read
-        (range(0, 9, 2),)
+        >>> strided = ConvSpec((2, 1, 1), (1,) * 3, ((0, 0),) * 3, 1, (9, 8, 8), (1, 3, 3))
+        >>> simplify(strided).read
+        (range(0, 9, 2), range(0, 8), range(0, 8))
     """
     cut = tuple(_blind_ends(spec, dim) for dim in range(spec.rank))
     kernel = tuple(k - lo - hi for k, (lo, hi) in zip(spec.kernel_size, cut, strict=True))
-    read, stride, dilation, padding = [], [], [], []
-    for dim, (n, m, s, d, pads, ends) in enumerate(
-        zip(
-            spec.input_size,
-            spec.output_size,
-            spec.stride,
-            spec.dilation,
-            spec.padding,
-            cut,
-            strict=True,
-        )
-    ):
-        lo, hi = (pad - entries * d for pad, entries in zip(pads, ends, strict=True))
-        single = kernel[dim] == 1
-        if single and m > 0 and lo <= 0 and (m - 1) * s - lo < n:
-            seen, s, lo, hi = range(-lo, (m - 1) * s - lo + 1, s), 1, 0, 0
-        else:
-            seen = range(n)
-        read.append(seen)
-        stride.append(s)
-        dilation.append(1 if single else d)
-        padding.append((lo, hi))
+    padding = tuple(
+        (lo - before * d, hi - after * d)
+        for (lo, hi), (before, after), d in zip(spec.padding, cut, spec.dilation, strict=True)
+    )
+    read = [range(n) for n in spec.input_size]
     folded = 0
-    while spec.rank - folded > PLANE and (
-        kernel[folded] == 1 and stride[folded] == 1 and padding[folded] == (0, 0)
-    ):
+    while spec.rank - folded > PLANE and kernel[folded] == 1:
+        first, s = -padding[folded][0], spec.stride[folded]
+        seen = range(first, first + (spec.output_size[folded] - 1) * s + 1, s)
+        if first < 0 or seen.stop > spec.input_size[folded]:
+            break  # some of the output is padding
+        read[folded] = seen
         folded += 1
     smaller = ConvSpec(
-        tuple(stride[folded:]),
-        tuple(dilation[folded:]),
-        tuple(padding[folded:]),
+        spec.stride[folded:],
+        tuple(1 if k == 1 else d for k, d in zip(kernel, spec.dilation, strict=True))[folded:],
+        padding[folded:],
         spec.groups,
-        tuple(map(len, read[folded:])),
+        spec.input_size[folded:],
         kernel[folded:],
     )
     return Simple(smaller, cut, tuple(read), folded)
