@@ -88,6 +88,18 @@ CASES = (
     case("batch axes", (2, 4, 5, 4, 2), (3, 3, 2, 3), P("b", "a"), padding=1),
     case("groups", (2, 8, 4), (3, 1, 8), P(None, "b", "a"), groups=4, padding=1),
     case("groups in parts", (2, 8, 16), (3, 4, 8), P(None, None, ("a", "b")), groups=4, padding=1),
+    case("groups cut in two", (2, 8, 8), (3, 4, 12), P("b", None, "a"), groups=2, padding=1),
+    case("groups cut, other order", (8, 16), (3, 8, 8), P(None, ("b", "a")), groups=2, padding=1),
+    case("groups cut, halo", (2, 8, 8), (3, 4, 4), P(None, "b", "a"), groups=2, padding=1),
+    case("groups cut, few outputs", (2, 8, 8), (3, 4, 2), P(None, "b", "a"), groups=2, padding=1),
+    case("groups cut unevenly", (2, 8, 12), (3, 2, 12), P(None, "b", "a"), groups=6, padding=1),
+    case("groups cut unevenly, whole", (8, 12), (3, 4, 3), P(None, "b"), groups=3, stride=2),
+    case("outputs of groups", (2, 8, 8), (3, 4, 8), P("b"), P(None, None, "a"), groups=2),
+    case("outputs of a group", (8, 8), (3, 4, 16), P("b"), P(None, None, "a"), groups=2, padding=1),
+    case(
+        "groups and outputs", (2, 8, 8), (3, 4, 8), P(None, None, "b"), P(None, "b", "a"), groups=2
+    ),
+    case("groups and inputs", (2, 8, 8), (3, 4, 8), P(None, None, "b"), P(None, "a"), groups=2),
     case("groups of w", (2, 6, 4), (3, 1, 8), P("b"), P(None, None, "a"), groups=4),
     case("output channels", (2, 8, 3), (3, 3, 4), P(None, "b"), P(None, None, "a"), padding=1),
     case("input channels", (2, 8, 8), (3, 8, 3), P(None, "b", "a"), padding=1),

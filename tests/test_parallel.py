@@ -110,11 +110,16 @@ def adjoint_arguments(case):
     [
         *("1d several hops", "1d uneven", "2d grouped everything", "groups of w", "reflect 2d"),
         *("input channels of w", "channels to channels", "circular hops", "groups in parts"),
+        *("groups cut in two", "groups cut, other order", "groups cut, halo", "outputs of a group"),
+        *("groups cut unevenly", "groups and outputs", "groups and inputs"),
+        case("groups cut, few inputs", (2, 8, 2), (3, 1, 8), P(None, None, "a"), groups=2),
+        case("inputs uneven", (8, 3), (3, 1, 12), P(None, "b"), P(None, "a"), groups=3, stride=2),
     ],
+    ids=str,
 )
 def test_transposed(name):
     """Values and gradients of conv_transpose, whose arrays are conv's with x and y swapped."""
-    case = by_name(name)
+    case = by_name(name) if isinstance(name, str) else name
     x, w, _, y = case.arrays()
     b = jnp.arange(float(x.shape[-1]))
     arguments = adjoint_arguments(case)
@@ -161,6 +166,24 @@ def test_layouts_are_read_from_the_arrays(kind):
         np.testing.assert_array_equal(odd, jaxconv.conv(*case.arrays()[:2], padding=((0, 1),)))
 
 
+@pytest.mark.parametrize(
+    "name", ["groups cut in two", "groups cut unevenly, whole", "outputs of a group"]
+)
+def test_cut_groups_on_explicit_axes(name):
+    case, mesh = by_name(name), mesh_of(AxisType.Explicit)
+    arrays = case.arrays()
+    want = value_and_gradients(jaxconv.conv, **case.arguments)(*arrays)
+    x, w = (
+        jax.device_put(array, NamedSharding(mesh, spec))
+        for array, spec in zip(arrays, (case.x_spec, case.w_spec), strict=False)
+    )
+    y = parallel.conv(x, w, **case.arguments)
+    cotangent = jax.device_put(arrays[3], y.sharding)
+    got = value_and_gradients(parallel.conv, **case.arguments)(x, w, arrays[2], cotangent)
+    for actual, right in zip(got, want, strict=True):
+        np.testing.assert_array_equal(actual, right)
+
+
 @pytest.mark.parametrize("types", [(AxisType.Auto, AxisType.Explicit), (AxisType.Explicit,) * 2])
 def test_uneven_sizes_on_axes_of_both_types(types):
     case = by_name("2d grouped everything")
@@ -168,6 +191,36 @@ def test_uneven_sizes_on_axes_of_both_types(types):
     mesh = jax.make_mesh((4, 2), ("a", "b"), axis_types=types)
     call = functools.partial(parallel.conv, **case.arguments, mesh=mesh, x_spec=case.x_spec)
     np.testing.assert_array_equal(jax.jit(call)(x, w, b), jaxconv.conv(x, w, b, **case.arguments))
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=str)
+@pytest.mark.parametrize("spec", [P("a"), P(None, "a"), P(None, None, "a")], ids=str)
+@pytest.mark.parametrize("mode", ["zeros", "circular"])
+def test_empty_batches(kind, spec, mode):
+    """Values and gradients, as on one device: y is empty, what w and b are told is zero."""
+    mesh, w, b = mesh_of(kind), jnp.ones((3, 4, 8)), jnp.arange(8.0)
+    for batch in ((0,), (2, 0)):
+        x, entries = jnp.zeros((*batch, 8, 4)), P(*[None] * (len(batch) - 1), *spec)
+        how = {"padding": 1, "padding_mode": mode}
+        for call, name in (("conv", "x"), ("conv_transpose", "y")):
+            kernel = w if call == "conv" else w.transpose(0, 2, 1)
+            sharded = functools.partial(
+                getattr(parallel, call), **how, mesh=mesh, **{f"{name}_spec": entries}
+            )
+            want, _ = jax.vjp(functools.partial(getattr(jaxconv, call), **how), x, kernel, b)
+            found, pull = jax.vjp(sharded, x, kernel, b)
+            np.testing.assert_array_equal(found, want)
+            zeros = pull(jnp.zeros_like(found))
+            for gradient, array in zip(zeros, (x, kernel, b), strict=True):
+                np.testing.assert_array_equal(gradient, jnp.zeros_like(array))
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=str)
+def test_images_of_no_size_give_what_lies_around_them(kind):
+    x, w, b = jnp.zeros((1, 0, 4)), jnp.ones((3, 4, 8)), jnp.arange(8.0)
+    found = parallel.conv(x, w, b, padding=4, mesh=mesh_of(kind), x_spec=P(None, "a"))
+    np.testing.assert_array_equal(found, jaxconv.conv(x, w, b, padding=4))
+    assert found.shape == (1, 6, 8)
 
 
 def test_transforms():

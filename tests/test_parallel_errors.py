@@ -49,14 +49,13 @@ BAD = {
         ValueError,
         "x_spec=P('a', 'a') names the mesh axis 'a' twice",
     ),
-    "groups cut apart": (
-        {"w": jnp.ones((3, 3, 2, 8)), "groups": 2, "x_spec": P(None, None, None, "a")},
-        ValueError,
-        "x's channels are sharded over ('a',), in 4 parts, which do not divide groups=2; use "
-        "jax.sharding.reshard, or x_spec=, to shard them so that every part holds whole groups",
-    ),
     "channels not shared evenly": (
         {"x_spec": P(None, None, None, ("a", "b"))},
+        ValueError,
+        "x has 4 channels, which 8 devices (mesh axes ('a', 'b')) do not share evenly",
+    ),
+    "groups not shared evenly": (
+        {"w": jnp.ones((3, 3, 2, 8)), "groups": 2, "x_spec": P(None, None, None, ("a", "b"))},
         ValueError,
         "x has 4 channels, which 8 devices (mesh axes ('a', 'b')) do not share evenly",
     ),

@@ -86,6 +86,43 @@ def test_channels_are_summed_once():
     assert collectives(compiled(jax.jit(call), *arrays)) == ["all-reduce"]
 
 
+@pytest.mark.parametrize(
+    ("name", "forward", "spec"),
+    [
+        # the parts of a group add up among themselves, and each keeps its share
+        ("groups cut in two", ["reduce-scatter"], P("b", None, "a")),
+        # one sum of what has y's size: a device has parts of several groups
+        ("groups cut unevenly, whole", ["all-reduce"], P(None, None)),
+        # every device has the group that its outputs are made of
+        ("outputs of groups", [], P("b", None, "a")),
+        ("groups and outputs", [], P(None, None, ("b", "a"))),
+    ],
+)
+def test_groups_that_are_cut_apart_are_summed_and_not_gathered(name, forward, spec):
+    case = next(case for case in CASES if case.name == name)
+    call, arrays = sharded(case)
+    assert collectives(compiled(jax.jit(call), *arrays[:3])) == forward
+    y = call(*arrays[:3])
+    assert y.sharding.is_equivalent_to(NamedSharding(MESH, spec), y.ndim)
+    # a sum among few costs less than one over all: the teams of two devices each
+    if forward == ["reduce-scatter"]:
+        text = compiled(jax.jit(call), *arrays[:3])
+        assert "replica_groups={{0,2},{4,6},{1,3},{5,7}}" in text
+
+
+def test_halos_of_what_a_device_reads():
+    """Where it reads one of two groups, that group's halo is all it is sent."""
+    name = "outputs of a group"
+    case = next(case for case in CASES if case.name == name)
+    call, arrays = sharded(case)
+    paper = parallel.halo_bytes(
+        *arrays[:2], **case.arguments, mesh=MESH, x_spec=case.x_spec, w_spec=case.w_spec
+    )
+    # 2 parts, 4 copies of each, a row each way, 4 of 8 channels of 4 bytes
+    assert paper == 4 * 2 * 1 * 4 * 4
+    assert parallel.permuted_bytes(compiled(jax.jit(call), *arrays[:3])) == paper
+
+
 def test_drifting_windows_send_little_more():
     """Where the stride does not divide a block each hop sends its longest need's length."""
     sent = {}

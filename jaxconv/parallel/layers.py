@@ -40,20 +40,22 @@ def conv(
     Every device convolves its own part of x. Where space is sharded it is first sent the halo, the
     rows of other devices' parts that its windows reach into, by collective permutes
     (`jaxconv.parallel.halo_bytes` counts them); where the channels summed over are sharded the
-    partial sums are added up. Nothing else is communicated: batch, groups and output channels are
-    free, w's gradient is one sum over the devices that share it, and x's sends the halo back.
+    partial sums are added up, with groups among the devices that share one. Nothing else is
+    communicated: batch, groups and output channels are free, w's gradient is one sum over the
+    devices that share it, and x's sends the halo back.
 
     Args:
         x: (*batch, *space, in), as in `jaxconv.conv`; any dimensions sharded, each over any number
             of mesh axes. A size that its mesh axes do not divide is padded to a multiple inside.
-        w: (*kernel, in // groups, out); any dimensions sharded. Along its channels that is kept;
-            along the kernel, and over mesh axes that x uses already, w is gathered.
+        w: (*kernel, in // groups, out); any dimensions sharded. Along its channels that is kept,
+            with groups where a part of out lies in one group or holds whole ones; along the
+            kernel, and over mesh axes that x uses already, w is gathered.
         b: (out,), or None.
         stride: as in `jaxconv.conv`; it need not divide a device's part.
         padding: as in `jaxconv.conv`.
         dilation: as in `jaxconv.conv`; a halo may be wider than a device's part.
-        groups: as in `jaxconv.conv`; where x's channels are sharded, every part must hold whole
-            groups, or the first of their mesh axes one group each.
+        groups: as in `jaxconv.conv`; where x's channels are sharded a part may hold whole groups,
+            a part of one group, or parts of several. The last costs a sum of y's full size.
         padding_mode: as in `jaxconv.conv`; "circular" closes the ring of devices.
         flip: as in `jaxconv.conv`.
         method: as in `jaxconv.conv`: what each device uses.
@@ -66,10 +68,13 @@ def conv(
         w_spec: how w is sharded; by default what w says, and whole where it says nothing.
 
     Returns:
-        y: (*batch, *space', out), sharded as x in batch and space and as w in out. JAX's arrays
-        have equal parts, so along a dimension that its mesh axes do not divide y is whole: gathered
-        on every device, by an all-gather of all of y that `halo_bytes` does not count; on auto axes
-        only where it leaves a program, between two layers under jit it is not gathered.
+        y: (*batch, *space', out), sharded as x in batch and space and as w in out; with groups in
+        out as the groups of x and then w, and where x's parts cut groups apart as x's channels,
+        whole where out does not fall into as many parts. JAX's arrays have equal parts, so along a
+        batch or spatial dimension that its mesh axes do not divide y is whole: gathered on every
+        device, by an all-gather of all of y that `halo_bytes` does not count; on auto axes only
+        where it leaves a program, between two layers under jit it is not gathered. Of an x
+        without elements y is whole, and b alone.
 
         With the same method the values are those of `jaxconv.conv`, bit for bit where an element's
         sum is whole on one device and its rounding does not depend on the array's size ("taps" and
@@ -78,7 +83,7 @@ def conv(
 
     Raises:
         TypeError: as `jaxconv.conv`, and if mesh or a spec is none.
-        ValueError: as `jaxconv.conv`; x's layout is not known, or the channels or groups do not
+        ValueError: as `jaxconv.conv`; x's layout is not known, or the channels summed over do not
             fall into as many parts as there are devices for them.
 
     Example:
@@ -113,6 +118,9 @@ def conv(
         channels=(x.shape[-1], w.shape[-1]),
     )
     plan = Plan("output", spec, place, padding_mode)
+    if not x.size:
+        y_shape = (*x.shape[: -spec.rank - 1], *spec.output_size, w.shape[-1])
+        return plan.bias_alone(y_shape, b, dtype)
     return run(*plan.placed(x, w, b), plan=plan, dtype=dtype, **numerics)
 
 
@@ -214,4 +222,6 @@ def conv_transpose(
         channels=(y.shape[-1], made),
     )
     plan = Plan("input", spec, place, padding_mode)
+    if not y.size:
+        return plan.bias_alone(x_shape, b, dtype)
     return run(*plan.placed(y, w, b), plan=plan, dtype=dtype, **numerics)

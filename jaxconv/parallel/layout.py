@@ -7,7 +7,7 @@ says of batch, space and channels and w of channels determines the layout of the
 |---|---|---|---|
 | batch | x, y | x says | nothing |
 | space | x, y | x says | a halo |
-| channels summed over | x, w | x says, else w | a sum of partial results |
+| channels summed over | x, w | x says, else w | a sum of partial results (see `cuts`) |
 | channels kept | w, y | w says | nothing |
 | groups | x, w, y | x says, else w | nothing |
 | kernel | w | whole: every device needs the window | w is gathered, where it says otherwise |
@@ -16,6 +16,7 @@ A mesh axis serves one class: x's say goes before w's.
 """
 
 import dataclasses
+import math
 from typing import Any
 
 import jax
@@ -40,7 +41,10 @@ class Layout:
         groups: of the groups, none where there is one group.
         summed: of the channels summed over.
         kept: of the channels that the kernel makes.
-        scattered: whether the sum over `summed` leaves each device its part of the channels made.
+        scattered: whether the sum over `summed`, or over the parts of cut groups, leaves each
+            device its part of the channels made.
+        cuts: parts that the channels summed over fall into in each group, where the mesh cuts
+            groups apart; `groups` shards the parts of all groups then.
     """
 
     mesh: Mesh | AbstractMesh
@@ -50,6 +54,11 @@ class Layout:
     summed: Axes
     kept: Axes
     scattered: bool
+    cuts: int = 1
+
+    def picks(self, groups: int) -> int:
+        """Groups on a device of which it reads one, since it makes channels of that alone; or 1."""
+        return groups // self.parts(self.groups) if groups > 1 and self.kept else 1
 
     def parts(self, axes: Axes) -> int:
         """Parts that a dimension sharded over these mesh axes falls into."""
@@ -90,8 +99,14 @@ class Layout:
     @property
     def result(self) -> PartitionSpec:
         """Of the array with space that is made."""
-        made = self.summed if self.scattered else self.kept
-        return spec_of((*self.batch, *self.space, self.groups + made))
+        return spec_of((*self.batch, *self.space, self.made))
+
+    @property
+    def made(self) -> Axes:
+        """Of its channels."""
+        if self.cuts > 1:
+            return self.groups if self.scattered else ()
+        return self.groups + (self.summed if self.scattered else self.kept)
 
     def kernel(self, *, transposed: bool) -> PartitionSpec:
         """Of w; for the transposed convolution the roles of its two channel axes are swapped."""
@@ -102,7 +117,7 @@ class Layout:
     @property
     def bias(self) -> PartitionSpec:
         """Of b."""
-        return spec_of((self.groups + (self.summed if self.scattered else self.kept),))
+        return spec_of((self.made,))
 
 
 def parts(mesh: Mesh | AbstractMesh, axes: Axes) -> int:
@@ -239,19 +254,18 @@ def lay_out(
         groups = own
         while count % parts(mesh, groups):
             groups = groups[:-1]
-        # one group to a part of these axes, which the others cut into parts that are summed
         within = own[len(groups) :]
-        if within and parts(mesh, groups) != count:
-            raise ValueError(
-                f"{caller}: {x_name}'s channels are sharded over {own}, in {parts(mesh, own)} "
-                f"parts, which do not divide groups={count}; use jax.sharding.reshard, or "
-                f"{x_name}_spec=, to shard them so that every part holds whole groups"
-            )
         _check_divides(caller, mesh, own, channels[0], x_name)
-        more = tuple(axis for axis in w[-1] if axis not in taken and axis not in own)
-        if not within and count % parts(mesh, own + more) == 0:
-            groups += more  # they cost nothing
-        return Layout(mesh, batch, space, groups, within, (), False)
+        if within and parts(mesh, groups) != count:
+            number = parts(mesh, own)
+            even = channels[1] % number == 0
+            cuts = math.lcm(count, number) // count
+            return Layout(mesh, batch, space, own, (), (), even, cuts)
+        # one group to a part of these axes, which the others cut into parts that are summed
+        groups, kept = _grouped(
+            mesh, count, groups, channels[1], w=w, taken=(*taken, *own), of=x_name
+        )
+        return Layout(mesh, batch, space, groups, within, kept, False)
     summed = own or tuple(axis for axis in other if axis not in taken)
     _check_divides(caller, mesh, summed, channels[0], x_name)
     kept = tuple(axis for axis in made if axis not in taken)
@@ -263,6 +277,22 @@ def lay_out(
     if channels[1] % parts(mesh, kept):
         kept = ()
     return Layout(mesh, batch, space, (), summed, kept, scattered)
+
+
+def _grouped(
+    mesh: Any, count: int, groups: Axes, made: int, *, w: Any, taken: Any, of: str
+) -> tuple[Axes, Axes]:
+    """Return the axes of the groups and of the channels kept, with those that w adds for free."""
+    rest = tuple(axis for axis in w[-1] if axis not in taken)
+    while rest and count % parts(mesh, groups + rest[:1]) == 0:
+        groups, rest = groups + rest[:1], rest[1:]
+    here = count // parts(mesh, groups)
+    if of == "y":  # the channels that a transposed convolution makes are w's first
+        rest = tuple(axis for axis in w[-2] if axis not in taken and axis not in groups)
+        even = here == 1
+    else:
+        even = parts(mesh, rest) % here == 0  # each device makes channels of one group
+    return groups, rest if even and made % (count // here * parts(mesh, rest)) == 0 else ()
 
 
 def _check_divides(caller: str, mesh: Any, axes: Axes, channels: int, name: str) -> None:

@@ -17,6 +17,7 @@ from jax.core import Tracer
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxconv import padding as extension
+from jaxconv.parallel.cuts import add_up, cut_kernel
 from jaxconv.parallel.halos import Line, fill
 from jaxconv.parallel.layout import Layout, axes_of, spec_of
 from jaxconv.spec import ConvSpec
@@ -36,6 +37,11 @@ class Plan:
     def kernel_spec(self) -> PartitionSpec:
         """How w lies on the mesh."""
         return self.layout.kernel(transposed=self.contraction == "input")
+
+    @property
+    def cuts_kernel(self) -> bool:
+        """Whether w is rearranged for groups that are cut apart."""
+        return self.layout.cuts > 1 and self.contraction == "output"
 
     @property
     def lines(self) -> dict[int, Line]:
@@ -59,13 +65,18 @@ class Plan:
             pads[axis + rank + 1] = (0, 0)
         for axis, line in lines.items():
             sizes[axis + rank + 1], pads[axis + rank + 1] = line.window, (0, 0)
-        groups = spec.groups // self.layout.parts(self.layout.groups)
+        place = self.layout
+        groups = spec.groups * place.cuts // place.parts(place.groups) // place.picks(spec.groups)
         return dataclasses.replace(
             spec, input_size=tuple(sizes), padding=tuple(pads), groups=groups
         )
 
     def window(self, x: jax.Array) -> jax.Array:
         """What the local convolution reads, from the device's part of x."""
+        if (here := self.layout.picks(self.spec.groups)) > 1:
+            width, kept = x.shape[-1] // here, self.layout.kept
+            number = lax.axis_index(kept) * here // self.layout.parts(kept)
+            x = lax.dynamic_slice_in_dim(x, number * width, width, axis=-1)
         for axis, line in self.lines.items():
             names = self.layout.space[axis + self.spec.rank + 1]
             x = fill(x, line, axis=x.ndim + axis, names=names, ring=self.layout.ring(names))
@@ -92,9 +103,14 @@ class Plan:
                 entries[n] = None  # padded later, and sharded then
         return (
             self._put(operand, PartitionSpec(*entries)),
-            self._put(w, self.kernel_spec),
+            self._put(w, PartitionSpec() if self.cuts_kernel else self.kernel_spec),
             None if b is None else self._put(b, self.layout.bias),
         )
+
+    def bias_alone(self, shape: tuple[int, ...], b: jax.Array | None, dtype: Any) -> jax.Array:
+        """Return the result of an operand without elements: shard_map does not take those."""
+        made = self._put(jnp.zeros(shape, dtype), spec_of(((),) * len(shape)))
+        return made if b is None else made + self._put(b, spec_of(((),))).astype(dtype)
 
     def _put(self, array: jax.Array, spec: PartitionSpec) -> jax.Array:
         mesh = self.layout.mesh
@@ -113,6 +129,9 @@ def run(operand, w, b, *, plan: Plan, dtype, **numerics):
     if any(above):
         operand = jnp.pad(operand, [*((0, n) for n in above), (0, 0)])
         operand = _on_explicit_axes(operand, place.mesh, place.operand)
+    if plan.cuts_kernel:
+        w = cut_kernel(w, plan.spec.groups, place.cuts)
+        w = _on_explicit_axes(w, place.mesh, plan.kernel_spec)
     made = jax.shard_map(
         partial(_local, plan=plan, dtype=dtype, **numerics),
         mesh=place.mesh,
@@ -137,10 +156,15 @@ def _local(operand, w, b, *, plan: Plan, dtype, **numerics):
     if plan.contraction == "output":
         made = contract("output", plan.window(operand), w, plan.local, dtype=dtype, **numerics)
     else:
-        made = plan.fold(contract("input", operand, w, plan.local, dtype=dtype, **numerics))
-    if place.scattered:
+        made = contract("input", operand, w, plan.local, dtype=dtype, **numerics)
+    # shares of a sum are smaller than what is summed: they send the smaller halo
+    if place.cuts > 1:
+        made = add_up(made, place, plan.spec.groups)
+    elif place.scattered:
         made = lax.psum_scatter(made, place.summed, scatter_dimension=made.ndim - 1, tiled=True)
-    elif place.summed:
+    if plan.contraction == "input":
+        made = plan.fold(made)
+    if place.summed and not place.scattered:
         made = lax.psum(made, place.summed)
     return made if b is None else made + b.astype(dtype)
 

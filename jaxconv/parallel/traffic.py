@@ -92,7 +92,8 @@ def halo_bytes(
     )
     batch = x.shape[: -spec.rank - 1]
     held = [-(-n // place.parts(axes)) for n, axes in zip(batch, place.batch, strict=True)]
-    rest = math.prod(held) * (x.shape[-1] // place.parts(place.groups + place.summed))
+    channels = x.shape[-1] // place.parts(place.groups + place.summed) // place.picks(groups)
+    rest = math.prod(held) * channels
     lines = place.lines(spec, padding_mode)
     rows = [lines[d].block if d in lines else n for d, n in enumerate(spec.input_size)]
     total = 0
