@@ -35,11 +35,12 @@ def primitives_of(function, *args):
     return found
 
 
-def assert_close(actual, want):
-    assert (actual.shape, actual.dtype) == (want.shape, want.dtype)
+def assert_close(actual, want, call=""):
+    assert (actual.shape, actual.dtype) == (want.shape, want.dtype), call
     wide = np.promote_types(want.dtype, np.float32) if want.dtype != jnp.bfloat16 else np.float32
     actual, want = np.asarray(actual, wide), np.asarray(want, wide)
-    np.testing.assert_allclose(actual, want, rtol=2e-5, atol=2e-5 * np.abs(want).max(initial=1e-3))
+    atol = 2e-5 * np.abs(want).max(initial=1e-3)
+    np.testing.assert_allclose(actual, want, rtol=2e-5, atol=atol, err_msg=call)
 
 
 def error_of(function, *args, **arguments):
@@ -121,14 +122,21 @@ def calls(draw):
     )
 
 
-@settings(max_examples=60, derandomize=True, deadline=None, database=None)
-@given(calls())
-def test_random_calls(call):
-    lhs, rhs, arguments = call
-    x, w = _operands(lhs, rhs)
-    assert_close(
-        conv_general_dilated(x, w, **arguments), lax.conv_general_dilated(x, w, **arguments)
-    )
+@settings(max_examples=6, derandomize=True, deadline=None, database=None)
+@given(st.lists(calls(), min_size=10, max_size=10))
+def test_random_calls(drawn):
+    """Sixty of them, ten in a program."""
+    operands = [_operands(lhs, rhs) for lhs, rhs, _ in drawn]
+
+    @jax.jit
+    def both(operands):
+        return [
+            [f(x, w, **arguments) for f in (conv_general_dilated, lax.conv_general_dilated)]
+            for (x, w), (_, _, arguments) in zip(operands, drawn, strict=True)
+        ]
+
+    for call, (actual, want) in zip(drawn, both(operands), strict=True):
+        assert_close(actual, want, str(call))
 
 
 @pytest.mark.parametrize(

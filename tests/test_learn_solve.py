@@ -211,6 +211,7 @@ def test_a_ridge_shrinks_as_its_formula_says_under_jit_and_vmap():
 def test_derivatives_of_the_solution():
     x, y = _normal(0, 6, 7), _normal(1, 5, 5)
 
+    @jax.jit
     def solution(x, y, ridge):
         found = solve_kernel(x, y, (2, 3), ridge=ridge, bias=True)
         return found.kernel, found.bias, found.residual

@@ -109,18 +109,26 @@ RESULT = {"bool": "int32", "int8": "int32"}
 @pytest.mark.parametrize("dtype", [*cases.TOLERANCE, "bool", "int8", "uint8", "int16", "int32"])
 @pytest.mark.parametrize("case", DTYPE_CASES, ids=str)
 def test_every_dtype(case, dtype):
-    with jax.enable_x64(True):
-        for method, contraction in OFFERED:
-            a, b = case.operands(contraction, dtype)
-            result = contract(
+    """Values of each method and contraction: one program a dtype."""
+
+    @jit
+    def everything(arrays):
+        return [
+            contract(
                 contraction,
-                jnp.asarray(a),
-                jnp.asarray(b),
+                *(arrays[name] for name in OPERANDS[contraction]),
                 case.spec,
                 dtype=RESULT.get(dtype, dtype),
                 method=method,
                 precision=HIGHEST,
             )
+            for method, contraction in OFFERED
+        ]
+
+    with jax.enable_x64(True):
+        arrays = case.arrays(dtype)
+        for (method, contraction), result in zip(OFFERED, everything(arrays), strict=True):
+            a, b = (arrays[name] for name in OPERANDS[contraction])
             matches(method)(result, contraction, a, b, case.spec)
 
 

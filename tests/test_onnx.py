@@ -5,6 +5,7 @@ Small integers in float32, so that every sum is exact and the two must agree in 
 
 import random
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given, seed, settings
@@ -15,7 +16,8 @@ from jaxconv import conv
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
-EXAMPLES, BLOCKS = 130, 4  # more than 500 a run, shared out between the workers
+# more than 500 a run: four blocks for the workers to share, and programs of ten to compile fewer
+PROGRAMS, TOGETHER, BLOCKS = 13, 10, 4
 
 
 @st.composite
@@ -63,23 +65,34 @@ def theirs(x, w, b, *, stride, dilation, padding, groups):
     )
 
 
-def ours(x, w, b, **arguments):
+def ours(calls):
     """Channels first on both sides, so that the layouts meet here and nowhere else."""
-    y = conv(np.moveaxis(x, 1, -1), np.moveaxis(w, (0, 1), (-1, -2)), b, **arguments)
-    return np.moveaxis(np.asarray(y), -1, 1)
+    calls = [
+        (np.moveaxis(x, 1, -1), np.moveaxis(w, (0, 1), (-1, -2)), b, arguments)
+        for x, w, b, arguments in calls
+    ]
+    arrays = [(x, w, b) for x, w, b, _ in calls]
+
+    @jax.jit
+    def together(arrays):
+        return [conv(*a, **call[-1]) for a, call in zip(arrays, calls, strict=True)]
+
+    return [np.moveaxis(np.asarray(y), -1, 1) for y in together(arrays)]
 
 
 def integers(rng, shape):
     return rng.integers(-9, 10, shape).astype("float32")
 
 
-def compare(configuration, implementation=ours):
-    x_shape, w_shape, bias, arguments = configuration
+def compare(configurations, implementation=ours):
     rng = np.random.default_rng(0)
-    x, w = integers(rng, x_shape), integers(rng, w_shape)
-    b = integers(rng, w_shape[:1]) if bias else None
-    want = theirs(x, w, b, **arguments)
-    np.testing.assert_array_equal(implementation(x, w, b, **arguments), want)
+    calls = [
+        (integers(rng, x), integers(rng, w), integers(rng, w[:1]) if bias else None, arguments)
+        for x, w, bias, arguments in configurations
+    ]
+    for (x, w, b, arguments), y in zip(calls, implementation(calls), strict=True):
+        message = f"x {x.shape}, w {w.shape}, b {b is not None}, {arguments}"
+        np.testing.assert_array_equal(y, theirs(x, w, b, **arguments), message)
 
 
 @pytest.mark.parametrize("block", range(BLOCKS))
@@ -90,12 +103,12 @@ def test_random_configurations(block):
     examples = 0
 
     @seed(number)
-    @settings(max_examples=EXAMPLES, deadline=None, database=None)
-    @given(configurations())
-    def check(configuration):
+    @settings(max_examples=PROGRAMS, deadline=None, database=None)
+    @given(st.lists(configurations(), min_size=TOGETHER, max_size=TOGETHER))
+    def check(drawn):
         nonlocal examples
-        compare(configuration)
-        examples += 1
+        compare(drawn)
+        examples += len(drawn)
 
     check()
     assert examples >= 125
@@ -104,16 +117,19 @@ def test_random_configurations(block):
 def test_the_comparison_can_fail():
     """One argument left out, or an element off by one, must be found."""
 
-    def forgets_dilation(x, w, b, dilation, **arguments):
-        return ours(x, w, b, dilation=1, **arguments)
+    def forgets_dilation(calls):
+        return ours([(*arrays, arguments | {"dilation": 1}) for *arrays, arguments in calls])
 
-    def off_by_one(x, w, b, **arguments):
-        y = ours(x, w, b, **arguments).copy()
-        y.flat[-1] += 1
-        return y
+    def off_by_one(calls):
+        results = [y.copy() for y in ours(calls)]
+        results[-1].flat[-1] += 1
+        return results
 
     shapes = (1, 2, 5), (2, 2, 2), True
     arguments = {"stride": (1,), "dilation": (2,), "padding": ((1, 0),), "groups": 1}
+    plain = (*shapes, arguments | {"dilation": (1,)})
     for wrong in (forgets_dilation, off_by_one):
-        with pytest.raises(AssertionError, match="Arrays are not equal"):
-            compare((*shapes, arguments), wrong)
+        with pytest.raises(
+            AssertionError, match=r"b True, \{'stride': \(1,\), 'dilation': \(2,\), "
+        ):
+            compare([plain, (*shapes, arguments)], wrong)

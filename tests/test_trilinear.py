@@ -107,7 +107,7 @@ def test_vmap_over_either_operand_and_both(case, contraction):
     f = bilinear(case, contraction)
     for seed, axes in enumerate(AXES):
         a, b = stacked(case, contraction, axes, 3, seed)
-        result = jax.vmap(f, axes)(a, b)
+        result = jax.jit(jax.vmap(f, axes))(a, b)
         for n in range(3):
             one = [
                 array if axis is None else np.take(array, n, axis)
@@ -130,7 +130,7 @@ def test_vmap_nests_and_differentiates(contraction):
             )
             for times, array in zip(mapped, case.operands(contraction), strict=True)
         )
-        nested = jax.vmap(jax.vmap(f, inner), outer)
+        nested = jax.jit(jax.vmap(jax.vmap(f, inner), outer))
         want = np.array(
             [
                 [
@@ -143,7 +143,7 @@ def test_vmap_nests_and_differentiates(contraction):
         np.testing.assert_allclose(nested(a, b), want, rtol=2e-5, atol=2e-4)
         # <nested(a, b), c> is linear in each operand, so both gradients give the value back
         c = np.random.default_rng(0).normal(size=want.shape).astype("float32")
-        da, db = jax.vjp(nested, a, b)[1](c)
+        da, db = jax.jit(lambda a, b, c: jax.vjp(nested, a, b)[1](c))(a, b, c)
         value = np.vdot(want, c)
         np.testing.assert_allclose(np.vdot(da, a), value, rtol=1e-4, atol=1e-2)
         np.testing.assert_allclose(np.vdot(db, b), value, rtol=1e-4, atol=1e-2)

@@ -65,6 +65,8 @@ def run_part(
         path = os.pathsep.join(map(str, paths))
         environment = {**os.environ, "PYTHONPATH": path, "JAX_ENABLE_X64": "1"}
         environment.pop("PYTEST_ADDOPTS", None)
+        if not whole:
+            environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # most of the time is LLVM's
         done = subprocess.run(
             command,
             cwd=folder,  # away from this project's own pytest settings
