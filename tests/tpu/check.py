@@ -25,7 +25,7 @@ from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import jaxconv
-from jaxconv import parallel
+from jaxconv import learn, parallel
 
 P = PartitionSpec
 KINDS = "collective-permute|all-reduce|all-gather|all-to-all|reduce-scatter"
@@ -126,6 +126,33 @@ def main():
     specs = P(("a", "b")), P(), P(("a", "b"))
     program = functools.partial(gradients, grouped)
     told("batch, 4 groups, gradients", grid, program, arguments, specs, {"all-reduce"})
+    # each group lies on two devices, which sum what they have of it and keep half
+    line, channels = Mesh(np.array(devices), ("a",)), P(None, None, None, "a")
+    cut = functools.partial(parallel.conv, padding="same", groups=2, mesh=line, x_spec=channels)
+    arguments, specs = (X, (5, 5, 8, 32)), (channels, P())
+    told("groups cut in two, conv", line, cut, arguments, specs, {"reduce-scatter"})
+    check_fits(grid, y)
+
+
+def check_fits(grid, y):
+    """`learn.fit_conv` sums gradients and losses, and sends halos; images move only on demand."""
+    rows, both = P(None, ("a", "b")), P(None, "a", "b")
+    want = {"collective-permute", "all-reduce"}
+    for name, spec, given in (
+        ("rows", rows, rows),
+        ("rows and columns", both, both),
+        ("rows and columns as rows", rows, both),
+    ):
+        fit = functools.partial(
+            learn.fit_conv, kernel_size=5, padding="same", steps=20, mesh=grid, x_spec=spec
+        )
+        # x and y that lie otherwise than x_spec says are moved there, once each, before the loop
+        moves = {"all-to-all"} if spec != given else set()
+        specs = given, given
+        done, _ = told(f"{name}, fit_conv of 20 steps", grid, fit, (X, y), specs, want | moves)
+        named = re.findall(r' all-to-all\(.*op_name="([^"]*)"', done.as_text())
+        assert len(named) == 2 * len(moves), named
+        assert all(name.endswith("/sharding_constraint") for name in named), named
 
 
 if __name__ == "__main__":
