@@ -115,7 +115,7 @@ ROWS = [
         TypeError,
         "bias='no' must be True or False",
     ),
-    (("fit_kernel",), {"exact": None}, TypeError, "exact=None must be True or False"),
+    (FITS, {"exact": None}, TypeError, "exact=None must be True or False"),
     (("recover_kernel",), {"whitened": 0}, TypeError, "whitened=0 must be True or False"),
     (
         FITS,

@@ -77,6 +77,29 @@ def test_the_distance_of_a_grouped_layer():
     np.testing.assert_allclose(found.excess, fit.final_loss * y.size - least, rtol=1e-4)
 
 
+@pytest.mark.parametrize("extra", [{}, {"crop": 4}, {"on_losses": lambda *_: None}], ids=str)
+def test_a_layer_reports_its_distance_where_asked(extra):
+    """Of several images, strided and padded; of the whole where the steps saw crops."""
+    x, y = [_normal(n, 2, 20 + n, 4) for n in (0, 1)], [_normal(n, 2, 8 + n, 6) for n in (2, 3)]
+    geometry = {"groups": 2, "stride": 2, "padding": 1}
+    asked = {"bias": True, "steps": 3} | geometry | extra
+    told = fit_conv(x, y, (3,), exact=True, **asked)
+    assert fit_conv(x, y, (3,), **asked).distance is None
+    found = distance_to_optimum(told, x, y, channels=True, **geometry)
+    jax.tree.map(np.testing.assert_array_equal, told.distance, found)
+    assert found.kernel > 0.1
+
+
+def test_many_layers_report_their_distances_under_vmap():
+    x, y = _normal(0, 30, 2), _normal(1, 28, 3)
+    keys = jax.random.split(jax.random.key(0), 3)
+    many = jax.vmap(lambda key: fit_conv(x, y, (3,), key=key, steps=2, exact=True))(keys)
+    least = solve_kernel(x, y, (3,), channels=True)
+    np.testing.assert_allclose(
+        many.distance.kernel, jnp.abs(many.kernel - least.kernel).max((1, 2, 3)), rtol=1e-4
+    )
+
+
 def test_free_directions_are_no_distance(edge):
     x, _ = edge
     free = jnp.asarray([[5.0], [-5.0]])  # rows are alike

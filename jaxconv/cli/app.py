@@ -55,12 +55,21 @@ def learn(
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("learned"),
     steps: Annotated[
         int | None,
-        typer.Option(help="Steps of the optimiser (default: sgd 40, lbfgs 60, adam 500)"),
+        typer.Option(
+            help="Steps of the optimiser (default: sgd 40, lbfgs 60, adam 500, constrained 300)"
+        ),
     ] = None,
     optimizer: Annotated[str, typer.Option(help="sgd (whitened), lbfgs or adam.")] = "sgd",
     learning_rate: Annotated[
         float | None,
         typer.Option(help="For sgd (default: 0.25) and adam (default: 0.1)."),
+    ] = None,
+    constraint: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What the kernel must obey: non_negative, sum_to_one, simplex (both), symmetric, "
+            "separable or separable:RANK. May be given several times."
+        ),
     ] = None,
     one_kernel: Annotated[
         bool, typer.Option("--one-kernel", help="Learn one kernel for all colours, not one each.")
@@ -109,6 +118,7 @@ def learn(
         steps=steps,
         optimizer=optimizer,
         learning_rate=learning_rate,
+        constraints=tuple(constraint or ()),
         one_kernel=one_kernel,
         bias=bias,
         exact=exact,

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from rich.console import Console
 
-from jaxconv.cli import exact, report
+from jaxconv.cli import constrained, exact, report
 from jaxconv.cli.keeping import Keeping
 from jaxconv.cli.metrics import Metrics, metrics
 from jaxconv.cli.pairs import Pair, colours, demonstration, from_files
@@ -22,6 +22,7 @@ from jaxconv.cli.progress import Watch, watching
 from jaxconv.cli.results import check_writable, write_results
 from jaxconv.learn import (
     Fit,
+    constraints,
     fit_kernel,
     predict,
     recover_kernel,
@@ -51,6 +52,7 @@ class Request:
     steps: int | None = None
     optimizer: str = "sgd"
     learning_rate: float | None = None
+    constraints: tuple[str, ...] = ()
     one_kernel: bool = False
     bias: bool = True
     exact: bool = False
@@ -68,6 +70,7 @@ def run(request: Request) -> None:
     request = _with_defaults(request)
     check_writable(request.out)
     pair = _pair(request)
+    rules = constrained.projections(request.constraints, pair.kernel_size)
     keeping = _keeping(pair, request)
     console = Console(quiet=request.json, highlight=False)
     edge = None
@@ -77,7 +80,7 @@ def run(request: Request) -> None:
     report.print_task(console, pair)
     began = time.perf_counter()
     with metrics(request.metrics, request.tensorboard) as files:
-        fits = _fit(pair, request, keeping, files)
+        fits = _fit(pair, request, keeping, files, rules)
     seconds = time.perf_counter() - began
     _refuse_divergence(fits, pair, request)
     prediction = _prediction(pair, fits)
@@ -118,6 +121,11 @@ def _with_defaults(request: Request) -> Request:
         if not 0 < request.learning_rate < float("inf"):
             raise Problem(f"--learning-rate must be above 0, got {request.learning_rate}")
         rate = request.learning_rate
+    if request.constraints:
+        if request.optimizer != "sgd" or request.learning_rate is not None:
+            name = "--learning-rate" if request.learning_rate is not None else "--optimizer"
+            raise Problem(f"--constraint comes with a descent of its own; leave {name} out")
+        steps, rate = constrained.STEPS, None
     if request.seed is not None and not 0 <= request.seed < 2**32:
         raise Problem(f"--seed must be from 0 to 2**32 - 1, got {request.seed}")
     return replace(request, steps=request.steps or steps, learning_rate=rate)
@@ -147,7 +155,9 @@ def _unseen(pair: Pair) -> list[str]:
     ]
 
 
-def _optimizer(request: Request) -> optax.GradientTransformation:
+def _optimizer(request: Request) -> optax.GradientTransformation | None:
+    if request.constraints:
+        return None  # recover_kernel has one for them
     if request.optimizer == "lbfgs":
         return optax.lbfgs(memory_size=30)
     assert request.learning_rate is not None  # _with_defaults saw to it
@@ -170,6 +180,7 @@ def _keeping(pair: Pair, request: Request) -> Keeping:
             "--kernel": "x".join(map(str, pair.kernel_size)),
             "--optimizer": request.optimizer,
             "--learning-rate": request.learning_rate,
+            "--constraint": " ".join(sorted(request.constraints)) or "none",
             "--one-kernel": request.one_kernel,
             "--bias": request.bias,
             "--seed": request.seed,
@@ -183,7 +194,13 @@ def _planes(pair: Pair, request: Request) -> list[str]:
     return colours(pair, 3 if pair.before.ndim == 3 and not request.one_kernel else 1)
 
 
-def _fit(pair: Pair, request: Request, keeping: Keeping, files: Metrics) -> list[Fit]:
+def _fit(
+    pair: Pair,
+    request: Request,
+    keeping: Keeping,
+    files: Metrics,
+    rules: tuple[constraints.Projection, ...],
+) -> list[Fit]:
     # (H, W, 3) -> (3, H, W): planes lead; one kernel for all takes them as a batch
     x, y = (np.moveaxis(a, -1, 0) if a.ndim == 3 else a[None] for a in (pair.before, pair.after))
     parts = [(x, y)] if request.one_kernel else list(zip(x, y, strict=True))
@@ -205,6 +222,7 @@ def _fit(pair: Pair, request: Request, keeping: Keeping, files: Metrics) -> list
                     pair.kernel_size,
                     optimizer=_optimizer(request),
                     whitened=request.optimizer == "sgd",
+                    constraints=rules,
                     steps=request.steps,
                     key=None if request.seed is None else jax.random.key(request.seed),
                     bias=request.bias,

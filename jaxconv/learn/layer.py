@@ -5,7 +5,6 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from numbers import Integral
 from typing import Any, NamedTuple
 
 import jax
@@ -19,18 +18,17 @@ from jaxconv import parallel
 from jaxconv.functional import conv
 from jaxconv.learn import checks
 from jaxconv.learn.checkpoints import Checkpoints, digest, named_first
+from jaxconv.learn.crops import Batch, crop_size, pieces
 from jaxconv.learn.gram import embedded
 from jaxconv.learn.losses import mean_squared_error
+from jaxconv.learn.optimum import distance_to_optimum
 from jaxconv.learn.outcome import Fit
 from jaxconv.learn.pairs import Images, Pairs, read_pairs
 from jaxconv.learn.places import Place, cut, find_place
 from jaxconv.learn.segments import describe, run_segments
 from jaxconv.learn.state import LearnState, Loss, descend
 from jaxconv.learn.state import init as begin
-from jaxconv.shapes import extent
 from jaxconv.spec import ConvSpec, Padding
-
-Batch = tuple[list[jax.Array], list[jax.Array]]
 
 
 class _Task(NamedTuple):
@@ -70,6 +68,7 @@ def fit_conv(
     key: jax.Array | None = None,
     bias: bool = False,
     loss: Loss = mean_squared_error,
+    exact: bool = False,
     crop: int | Sequence[int] | None = None,
     crops: int = 1,
     on_losses: Callable[[int, np.ndarray], None] | None = None,
@@ -105,6 +104,7 @@ def fit_conv(
         key: for the random start and the crops; `jax.random.key(0)` if None.
         bias: whether to learn one constant an output channel; they start at 0.
         loss: `(prediction, target) -> scalar`.
+        exact: as in `fit_kernel`, of the whole images where the steps see crops.
         crop: positions of y, one integer or one a dimension, in the pieces that a step looks at;
             None for the whole of all images. Memory and time of a step follow it. Not of images
             that are sharded.
@@ -117,8 +117,8 @@ def fit_conv(
 
     Returns:
         A `Fit`: kernel (*kernel, in // groups, out), bias (out,) or None. With crops, losses are
-        those of the pieces; final_loss and zero_loss are of the whole images. How far it is from
-        the least squared error `distance_to_optimum(..., channels=True)` tells.
+        those of the pieces; final_loss and zero_loss are of the whole images. With exact its
+        `distance` tells how far it is from the least squared error.
 
     Raises:
         TypeError: x or y is not floating point, an argument is none of its kind, or one that works
@@ -137,6 +137,9 @@ def fit_conv(
         >>> fit = fit_conv(x, conv(x, truth, stride=2), (3,), stride=2, steps=1000)
         >>> print(fit.kernel.shape, abs(fit.kernel - truth).max() < 1e-2)
         (3, 2, 4) True
+        >>> fit = fit_conv(x, conv(x, truth, stride=2), (3,), stride=2, steps=1000, exact=True)
+        >>> print(fit.distance.kernel < 1e-2, fit.distance.solution.rank)
+        True 6
 
     Source: LeCun et al., Gradient-based learning applied to document recognition, 1998.
     """
@@ -155,7 +158,8 @@ def fit_conv(
     caller = "fit_conv"
     for name, value in (("steps", steps), ("crops", crops)):
         checks.check_count(caller, name, value)
-    checks.check_flag(caller, "bias", bias)
+    for name, flag in (("bias", bias), ("exact", exact)):
+        checks.check_flag(caller, name, flag)
     host = {"checkpoints": checkpoints, "on_losses": on_losses}
     checks.check_host(caller, (pairs.xs, pairs.ys, init, key), host)
     checks.check_optimizer(caller, optimizer)
@@ -181,7 +185,7 @@ def fit_conv(
         optimizer,
         loss,
         int(steps),
-        _crop_size(crop, pairs.specs),
+        crop_size(crop, pairs.specs),
         int(crops),
         bool(bias),
         place,
@@ -199,34 +203,35 @@ def fit_conv(
         start, crop_key = place.put_whole((start, crop_key))
         xs, ys = tuple(map(place.put_x, pairs.xs)), tuple(map(place.put_y, pairs.ys))
         if checkpoints is None and on_losses is None:
-            return place.put_back(_whole(start, xs, ys, crop_key, task=task))
-        batch = _laid_out(xs, ys, task=task)
-        state, losses = run_segments(
-            functools.partial(_step, task=task),
-            place.put_whole(_begin(start, crop_key, task)),
-            batch,
-            steps=task.steps,
-            checkpoints=checkpoints,
-            on_losses=on_losses,
-            program=program,
-        )
-        return place.put_back(_finish(state, place.put_whole(losses), batch, task=task))
-
-
-def _crop_size(crop: Any, specs: tuple[ConvSpec, ...]) -> tuple[int, ...] | None:
-    if crop is None:
-        return None
-    given = crop if isinstance(crop, tuple | list) else [crop] * specs[0].rank
-    size = [int(c) if isinstance(c, Integral) else 0 for c in given]
-    if len(size) != specs[0].rank or min(size) < 1:
-        raise ValueError(
-            f"fit_conv: crop={crop!r} must be an integer of 1 or more, or one for each of the "
-            f"{specs[0].rank} spatial dimensions"
-        )
-    for spec in specs:
-        if any(c > m for c, m in zip(size, spec.output_size, strict=True)):
-            raise ValueError(f"fit_conv: crop={crop!r} is larger than y's size {spec.output_size}")
-    return tuple(size)
+            fit = place.put_back(_whole(start, xs, ys, crop_key, task=task))
+        else:
+            batch = _laid_out(xs, ys, task=task)
+            state, losses = run_segments(
+                functools.partial(_step, task=task),
+                place.put_whole(_begin(start, crop_key, task)),
+                batch,
+                steps=task.steps,
+                checkpoints=checkpoints,
+                on_losses=on_losses,
+                program=program,
+            )
+            fit = place.put_back(_finish(state, place.put_whole(losses), batch, task=task))
+    if not exact:
+        return fit
+    distance = distance_to_optimum(
+        fit,
+        x,
+        y,
+        channels=True,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+        padding_mode=padding_mode,
+        mesh=mesh,
+        x_spec=x_spec,
+    )
+    return fit.replace(distance=distance)
 
 
 def _settings(start: jax.Array, pairs: Pairs, key: jax.Array, task: _Task) -> dict[str, Any]:
@@ -283,7 +288,7 @@ def _begin(start: jax.Array, key: jax.Array, task: _Task) -> _State:
 def _step(state: _State, batch: Batch, *, task: _Task) -> tuple[_State, jax.Array]:
     key, own = jax.random.split(state.key)
     if task.crop is not None:
-        batch = _pieces(own, *batch, task)
+        batch = pieces(own, *batch, specs=task.specs, size=task.crop, count=task.crops)
     learned, loss = descend(
         state.learned, lambda p: _value(p, batch, task), optimizer=task.optimizer
     )
@@ -346,45 +351,3 @@ def _one(arrays: list[jax.Array]) -> jax.Array:
     if len(arrays) == 1:
         return arrays[0]
     return jnp.concatenate([a.reshape(-1, a.shape[-1]) for a in arrays])
-
-
-def _pieces(
-    key: jax.Array,
-    images: list[jax.Array],
-    targets: list[jax.Array],
-    task: _Task,
-) -> Batch:
-    """Random crops of one image and what they reach in its input."""
-    which, where = jax.random.split(key)
-    sizes = jnp.asarray([y.size for y in targets], jnp.float32)
-    number = jax.random.categorical(which, jnp.log(sizes))
-    branches = [
-        functools.partial(_crops, image=image, target=target, spec=spec, task=task)
-        for image, target, spec in zip(images, targets, task.specs, strict=True)
-    ]
-    x, y = lax.switch(number, branches, where)
-    return [x], [y]
-
-
-def _crops(
-    key: jax.Array, *, image: jax.Array, target: jax.Array, spec: ConvSpec, task: _Task
-) -> tuple[jax.Array, jax.Array]:
-    assert task.crop is not None
-    reach = [
-        (c - 1) * s + extent(k, d)
-        for c, s, k, d in zip(task.crop, spec.stride, spec.kernel_size, spec.dilation, strict=True)
-    ]
-    room = [m - c + 1 for m, c in zip(spec.output_size, task.crop, strict=True)]
-    first = jax.random.randint(
-        key, (task.crops, 1 + spec.rank), 0, jnp.asarray([len(target), *room], jnp.int32)
-    )
-    size, steps = task.crop, jnp.asarray([1, *spec.stride], jnp.int32)
-    cut: Callable[..., Any] = lax.dynamic_slice
-
-    def piece(at: jax.Array) -> tuple[jax.Array, jax.Array]:
-        zero = jnp.zeros((), at.dtype)
-        x = cut(image, (*(at * steps), zero), (1, *reach, image.shape[-1]))
-        y = cut(target, (*at, zero), (1, *size, target.shape[-1]))
-        return x[0], y[0]
-
-    return jax.vmap(piece)(first)

@@ -49,7 +49,8 @@ class Fit:
 
         It diverged if the run ends with a loss that is not finite or above the one it started
         from; the step is the first of those at the end that saw such a loss. Losses below the
-        rounding of zero_loss do not count as growth. Values are looked at: not under jit or vmap.
+        rounding of zero_loss do not count as growth, nor does a hundred times the rounding of the
+        first loss: a run may start at its end. Values are looked at: not under jit or vmap.
 
         Raises:
             ValueError: the fit is of several runs, from vmap.
@@ -60,9 +61,10 @@ class Fit:
                 "as in jax.tree.map(lambda leaf: leaf[0], fit)"
             )
         losses = np.append(np.asarray(self.losses), np.asarray(self.final_loss))
-        rounding = float(jnp.finfo(losses.dtype).eps) * np.asarray(self.zero_loss)
+        unit = float(jnp.finfo(losses.dtype).eps)
+        bound = max((1 + 100 * unit) * losses[0], unit * np.asarray(self.zero_loss))
         # not "above": a comparison with NaN has to come out as astray
-        astray = ~((losses <= max(losses[0], rounding)) & np.isfinite(losses))
+        astray = ~((losses <= bound) & np.isfinite(losses))
         if not astray[-1]:
             return None
         return int(np.flatnonzero(~astray).max(initial=-1)) + 2

@@ -21,7 +21,7 @@ it leaves 0.0003 after 60 steps from zeros and 0.05 from a random kernel. Whiten
 after 40, each of one gradient where a line search takes several.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import jax
@@ -33,9 +33,11 @@ from jax.core import Tracer
 from jaxconv.dtypes import as_array
 from jaxconv.learn import checks
 from jaxconv.learn.checkpoints import Checkpoints, digest, named_first
+from jaxconv.learn.constraints import Projection, projected
 from jaxconv.learn.fit import check_planes, fit_kernel, kernel_shape
 from jaxconv.learn.losses import mean_squared_error
 from jaxconv.learn.outcome import Fit
+from jaxconv.learn.solve import solve_kernel
 from jaxconv.learn.whitening import whiten, window_covariance
 
 
@@ -95,8 +97,9 @@ def recover_kernel(
     y: jax.Array,
     kernel_size: int | tuple[int, int],
     *,
-    optimizer: optax.GradientTransformation = optax.sgd(0.25),  # noqa: B008 - two pure functions
+    optimizer: optax.GradientTransformation | None = None,
     whitened: bool = True,
+    constraints: Sequence[Projection] = (),
     steps: int = 40,
     key: jax.Array | None = None,
     bias: bool = True,
@@ -111,18 +114,24 @@ def recover_kernel(
     The descent works on `(x - mean(x)) / std(x)` and `(y - mean(y)) / std(y)` (without a bias it
     only divides, by root mean squares), and what it finds is converted back exactly.
 
+    Within constraints it starts at the exact answer, takes no whitened gradients, which would lead
+    the projections astray, and divides both images by std(x), so that kernels keep their units.
+
     Args:
         x: planes (*batch, H, W), floating point, any units.
         y: planes (*batch, H - h + 1, W - w + 1), floating point, any units.
         kernel_size: (h, w), or h for a square.
-        optimizer: any optax gradient transformation, which sees the converted images. Plain SGD
-            at 0.25 on whitened gradients halves the error of all weights a step. Constraints would
-            hold in the converted units: for those use `fit_kernel`.
+        optimizer: any optax gradient transformation, which sees the converted images. If None,
+            plain SGD at 0.25, which on whitened gradients halves the error of all weights a step;
+            within constraints, SGD at 1 over the largest curvature with Nesterov's momentum 0.9.
         whitened: whether the optimiser gets its gradients from `whiten`; turn it off for those
             that search along a line (`optax.lbfgs`), which scale their steps themselves.
+        constraints: projections of `jaxconv.learn.constraints`, which the kernel obeys after every
+            step, one after another as in `projected`.
         steps: how many steps to take, 1 or more.
-        key: for a random start, uniform in [0, 1) in the converted units; zeros if None. What
-            the image does not show of the kernel stays where it started.
+        key: for a random start, uniform in [0, 1) in the converted units; if None zeros, within
+            constraints the kernel of `solve_kernel`, projected. What the image does not show of
+            the kernel stays where it started.
         bias: whether y may be shifted by a constant, as by a saved image's offset.
         on_progress: as in `fit_kernel`; losses in squared units of y.
         on_losses: likewise.
@@ -144,6 +153,10 @@ def recover_kernel(
         >>> fit = recover_kernel(x, 7 + corr2d(x, jnp.array([[-1.0, 1.0]])), (1, 2))
         >>> print(fit.kernel.round(3), fit.bias.round(2))
         [[-1.  1.]] 7.0
+        >>> from jaxconv.learn.constraints import simplex
+        >>> y = corr2d(x, jnp.array([[-1.0, 1.0]]))
+        >>> print(recover_kernel(x, y, (1, 2), constraints=[simplex]).kernel.round(3))
+        [[0. 1.]]
 
     Source: LeCun, Bottou, Orr and Müller, Efficient BackProp, 1998, section 4.3.
     """
@@ -166,7 +179,14 @@ def recover_kernel(
     check_planes(caller, x, y, shape)
     for name, flag in (("whitened", whitened), ("bias", bias)):
         checks.check_flag(caller, name, flag)
-    checks.check_optimizer(caller, optimizer)
+    if optimizer is not None:
+        checks.check_optimizer(caller, optimizer)
+    if callable(constraints):
+        raise TypeError(
+            f"recover_kernel: constraints={constraints!r} must be a sequence of projections, as in "
+            "[constraints.simplex]"
+        )
+    project = projected(*constraints) if constraints else None
     x_mean, y_mean = (jnp.mean(x), jnp.mean(y)) if bias else (jnp.zeros(()), jnp.zeros(()))
     x_scale = jnp.sqrt(jnp.mean(jnp.square(x - x_mean)))
     y_scale = jnp.sqrt(jnp.mean(jnp.square(y - y_mean)))
@@ -178,7 +198,7 @@ def recover_kernel(
                 f"recover_kernel: the squares of {name}'s deviations leave the range of "
                 f"{scale.dtype}; scale {name} closer to 1"
             )
-    y_scale = jnp.where(y_scale > 0, y_scale, 1.0)
+    y_scale = x_scale if constraints else jnp.where(y_scale > 0, y_scale, 1.0)
 
     def report(done: int, loss: float) -> None:
         assert on_progress is not None
@@ -189,8 +209,20 @@ def recover_kernel(
         on_losses(before, losses * np.asarray(y_scale) ** 2)  # to the bit what Fit.losses holds
 
     x_unit, y_unit = (x - x_mean) / x_scale, (y - y_mean) / y_scale
-    if whitened:
-        optimizer = optax.chain(whiten(window_covariance(x_unit, shape)), optimizer)
+    start = jnp.zeros(shape) if key is None else None
+    if project is not None:
+        if optimizer is None:
+            steepest = 2 * np.linalg.eigvalsh(window_covariance(x_unit, shape))[-1]
+            optimizer = optax.sgd(float(1 / steepest), momentum=0.9, nesterov=True)
+        optimizer = optax.chain(optimizer, project)
+        if key is None:
+            start = solve_kernel(x_unit, y_unit, shape, bias=bias).kernel
+            for projection in constraints:
+                start = projection(start)
+    else:
+        optimizer = optax.sgd(0.25) if optimizer is None else optimizer
+        if whitened:
+            optimizer = optax.chain(whiten(window_covariance(x_unit, shape)), optimizer)
     if checkpoints is not None:
         # the images as given: how they are converted may round otherwise on another machine
         own = {"x": digest(x), "y": digest(y), "whitened": whitened, "bias": bias}
@@ -201,7 +233,7 @@ def recover_kernel(
         shape,
         optimizer=optimizer,
         steps=steps,
-        init=jnp.zeros(shape) if key is None else None,
+        init=start,
         key=key,
         bias=bias,
         loss=mean_squared_error,

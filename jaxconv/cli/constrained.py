@@ -1,0 +1,64 @@
+"""`jaxconv learn --constraint`: which rules a kernel is to obey, and in which order."""
+
+import re
+from collections.abc import Sequence
+
+from jaxconv.cli.problem import Problem
+from jaxconv.learn import constraints
+from jaxconv.learn.constraints import Projection
+
+STEPS = 300
+NAMES = ("non_negative", "sum_to_one", "simplex", "symmetric", "separable")
+
+
+def projections(given: Sequence[str], kernel_size: tuple[int, int]) -> tuple[Projection, ...]:
+    """Turn names into projections, in an order in which each keeps what those before it made.
+
+    Args:
+        given: names as `jaxconv.learn.constraints` has them; separable with `:RANK` or without.
+        kernel_size: (h, w).
+
+    Raises:
+        Problem: a name is unknown, given twice or says nothing of this kernel, or no projection
+            obeys all of them.
+    """
+    known = f"known: {', '.join(NAMES)} (or separable:2, of rank 2)"
+    names, rank = set(), 1
+    for text in given:
+        match = re.fullmatch(r"(\w+?)(?::(\d{1,4}))?", text.strip())
+        name, after = match.groups() if match else (text, None)
+        if name not in NAMES or (after is not None and name != "separable"):
+            raise Problem(f"no constraint is called {text!r}; {known}")
+        if name in names:
+            raise Problem(f"--constraint {name} is given twice")
+        names.add(name)
+        if after is not None:
+            rank = int(after)
+    if "separable" in names and not 1 <= rank < max(2, min(kernel_size)):
+        h, w = kernel_size
+        raise Problem(
+            f"--constraint separable:{rank} says nothing of a {h}x{w} kernel: ranks below "
+            f"{min(h, w)} do"
+            if rank
+            else "--constraint separable:0 must have a rank of 1 or more"
+        )
+    if names & {"simplex", "non_negative"} and names & {"simplex", "sum_to_one"}:
+        names = names - {"non_negative", "sum_to_one"} | {"simplex"}
+    if "separable" in names and names & {"simplex", "sum_to_one"}:
+        raise Problem(
+            "--constraint separable cannot be kept together with sum_to_one or simplex: no "
+            "projection obeys both"
+        )
+    if "separable" in names and rank > 1 and "non_negative" in names:
+        raise Problem(
+            f"--constraint separable:{rank} cannot be kept together with non_negative, only "
+            "separable:1 can"
+        )
+    found: dict[str, Projection] = {
+        "symmetric": constraints.symmetric,
+        "non_negative": constraints.non_negative,
+        "sum_to_one": constraints.sum_to_one,
+        "simplex": constraints.simplex,
+        "separable": constraints.separable(max(rank, 1)),
+    }
+    return tuple(projection for name, projection in found.items() if name in names)
