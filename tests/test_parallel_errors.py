@@ -1,9 +1,12 @@
 """What sharded convolutions refuse, by whole messages."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
-from jax.sharding import AxisType, NamedSharding
+from jax.sharding import AbstractMesh, AxisType, NamedSharding
 from sharded_cases import P, mesh_of
 
 from jaxconv import parallel
@@ -128,4 +131,37 @@ def test_the_other_functions_name_themselves_and_their_array():
     assert str(caught.value) == (
         "halo_bytes: mesh is not given, and neither x nor w knows its own: give mesh=, or arrays "
         "that jax.device_put has put on one"
+    )
+
+
+def test_meshes_without_devices_compute_nothing():
+    mesh = AbstractMesh((4, 2), ("a", "b"))
+    for call, arguments in (
+        ("conv", {"x": X, "w": W, "x_spec": P("b")}),
+        ("conv_transpose", {"y": X, "w": jnp.ones((3, 3, 2, 4)), "y_spec": P("b")}),
+    ):
+        with pytest.raises(ValueError, match="is abstract") as caught:
+            getattr(parallel, call)(**arguments, mesh=mesh)
+        assert str(caught.value) == (
+            f"parallel.{call}: mesh {{'a': 4, 'b': 2}} is abstract and has no devices to compute "
+            "on; give a jax.sharding.Mesh, or trace the call: jax.eval_shape, or "
+            "jax.jit(...).lower"
+        )
+
+
+def test_what_is_counted():
+    how: Any = {"mesh": MESH, "x_spec": P(None, "a")}
+    number: Any = 3
+    counted = parallel.halo_bytes(np.ones((2, 8, 8, 4), np.float32), np.ones((5, 3, 4, 8)), **how)
+    assert counted == parallel.halo_bytes(X, jnp.ones((5, 3, 4, 8)), **how) > 0
+    with pytest.raises(TypeError) as caught:
+        parallel.halo_bytes(X, number, **how)
+    assert str(caught.value) == (
+        "halo_bytes: w must be an array or a jax.ShapeDtypeStruct, not int"
+    )
+    with pytest.raises(TypeError) as caught:
+        parallel.permuted_bytes(number)
+    assert str(caught.value) == (
+        "permuted_bytes: program must be the text of a compiled program, not int; .as_text() gives "
+        "it"
     )

@@ -86,6 +86,16 @@ def test_other_methods_and_geometries(tmp_path, method):
     np.testing.assert_array_equal(read(tmp_path / "y.tif"), whole)
 
 
+def test_one_channel_in_a_tiff_has_no_axis(tmp_path):
+    source, target = zarr(tmp_path / "x.zarr", X), tmp_path / "y.tif"
+    done = apply_tiled(source, W[..., :1], target, tile=9)
+    whole = np.asarray(conv(X, W[..., :1], padding="same", method=done.method))
+    assert done.shape == (19, 26, 1)
+    np.testing.assert_array_equal(read(target), whole[..., 0])
+    again = apply_tiled(source, W[..., :1], target, tile=9, resume=True)
+    assert again.resumed == again.tiles
+
+
 def test_one_kernel_a_channel_is_the_grouped_convolution(tmp_path):
     x, w = np.rint(9 * X), np.rint(9 * W[..., :1, :1] * np.ones(3, np.float32))  # exact sums
     apply_tiled(zarr(tmp_path / "x.zarr", x), w, tmp_path / "y.zarr", tile=9, groups=3)

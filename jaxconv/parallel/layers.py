@@ -83,8 +83,8 @@ def conv(
 
     Raises:
         TypeError: as `jaxconv.conv`, and if mesh or a spec is none.
-        ValueError: as `jaxconv.conv`; x's layout is not known, or the channels summed over do not
-            fall into as many parts as there are devices for them.
+        ValueError: as `jaxconv.conv`; x's layout is not known, the channels summed over do not
+            fall into as many parts as there are devices for them, or the mesh has no devices.
 
     Example:
         >>> mesh = jax.make_mesh((jax.device_count(),), ("rows",))
@@ -108,6 +108,7 @@ def conv(
     functional.check_padding_mode(caller, x.shape, spec, padding_mode)
     w = functional.flipped(caller, w, flip)
     mesh = layout.find_mesh(caller, mesh, x=x, w=w)
+    layout.check_devices(caller, mesh, x, w, b)
     place = layout.lay_out(
         caller,
         spec,
@@ -212,6 +213,7 @@ def conv_transpose(
     functional.check_padding_mode(caller, x_shape, spec, padding_mode)
     w = functional.flipped(caller, w, flip)
     mesh = layout.find_mesh(caller, mesh, y=y, w=w)
+    layout.check_devices(caller, mesh, y, w, b)
     place = layout.lay_out(
         caller,
         spec,

@@ -158,12 +158,22 @@ def find_mesh(caller: str, mesh: Any, **arrays: jax.Array) -> Mesh | AbstractMes
     return mesh
 
 
+def check_devices(caller: str, mesh: Mesh | AbstractMesh, *arrays: Any) -> None:
+    """Raise ValueError if something is to be computed on a mesh without devices."""
+    traced = any(isinstance(array, Tracer) for array in arrays)
+    if isinstance(mesh, AbstractMesh) and not traced and jax.sharding.get_abstract_mesh().empty:
+        raise ValueError(
+            f"{caller}: mesh {dict(mesh.shape)} is abstract and has no devices to compute on; give "
+            "a jax.sharding.Mesh, or trace the call: jax.eval_shape, or jax.jit(...).lower"
+        )
+
+
 def sharding(array: jax.Array) -> NamedSharding | None:
     """Return an array's sharding if it is known here: that of a tracer only on explicit axes."""
     if isinstance(array, Tracer):
         found = jax.typeof(array).sharding
         return found if AxisType.Explicit in found.mesh.axis_types else None
-    found = array.sharding
+    found = getattr(array, "sharding", None)  # NumPy's arrays have none
     return found if isinstance(found, NamedSharding) else None
 
 

@@ -58,7 +58,7 @@ def halo_bytes(
         Bytes received; divided by the number of devices, the mean of one.
 
     Raises:
-        TypeError: as `parallel.conv`.
+        TypeError: as `parallel.conv`, and if x or w has no shape and dtype.
         ValueError: as `parallel.conv`.
 
     Example:
@@ -76,6 +76,12 @@ def halo_bytes(
         parallelism", section IV.
     """
     caller = "halo_bytes"
+    for name, array in (("x", x), ("w", w)):
+        if not hasattr(array, "shape") or not hasattr(array, "dtype"):
+            kind = type(array).__name__
+            raise TypeError(
+                f"{caller}: {name} must be an array or a jax.ShapeDtypeStruct, not {kind}"
+            )
     spec = normalise(
         caller, x.shape, w.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
@@ -116,12 +122,20 @@ def permuted_bytes(program: str) -> int:
     Returns:
         Bytes sent by all devices together. A permute in a loop counts once.
 
+    Raises:
+        TypeError: program is no text.
+
     Example:
         >>> permuted_bytes(
         ...     "%p = bf16[2,8]{1,0} collective-permute(%x), source_target_pairs={{0,1},{1,2}}"
         ... )
         64
     """
+    if not isinstance(program, str):
+        raise TypeError(
+            "permuted_bytes: program must be the text of a compiled program, not "
+            f"{type(program).__name__}; .as_text() gives it"
+        )
     total = 0
     for made, start, pairs in _PERMUTE.findall(program):
         # an asynchronous start holds its operands, its results and two words of state

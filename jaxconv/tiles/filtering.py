@@ -99,7 +99,7 @@ def apply_tiled(
         kernel: (*kernel, in // groups, out), or (*kernel) for a source without channels; used as
             float32. Messages about its shape call it w, as `conv` does.
         target: a path that ends in .zarr (version 3, one chunk a tile) or, for planes, in .tif or
-            .tiff (uncompressed, in tiles of 256 x 256).
+            .tiff (uncompressed, in tiles of 256 x 256; one channel is stored without its axis).
         tile: outputs of a tile, one integer or one a spatial dimension; it need not divide the
             image.
         bias: (out,), or one number for a kernel without channels; None for zeros.

@@ -152,6 +152,8 @@ class TiffTarget:
         self, path: Path, shape: tuple[int, ...], dtype: str, *, profile: bytes | None
     ) -> None:
         self._path = path
+        if shape[2:] == (1,):  # TIFF has no axis for one channel; the bytes are the same
+            shape = shape[:2]
         if not path.exists():
             with rasters.telling(path):
                 _make(path, shape, dtype, profile)
