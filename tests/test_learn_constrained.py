@@ -85,10 +85,21 @@ def test_a_start_and_an_optimizer_of_ones_own(noisy):
         assert jnp.abs(fit.kernel - least).max() > 1e-2
 
 
-def test_a_projection_alone_is_refused_by_name(noisy):
-    message = r"^recover_kernel: constraints=<function simplex at .*> must be a sequence of "
-    with pytest.raises(TypeError, match=message + r"projections, as in \[constraints\.simplex\]$"):
-        recover_kernel(*noisy, 5, constraints=constraints.simplex)
+@pytest.mark.parametrize("given", [constraints.simplex, "simplex", None, 3], ids=range(4))
+def test_a_projection_alone_is_refused_by_name(noisy, given):
+    message = (
+        f"recover_kernel: constraints={given!r} must be a list of projections, as in "
+        "[constraints.simplex]"
+    )
+    with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
+        recover_kernel(*noisy, 5, constraints=given)
+
+
+def test_a_projection_of_another_shape_is_refused_before_any_step(noisy):
+    with pytest.raises(
+        ValueError, match=r"^projected: a projection made shape \(5,\) of a kernel "
+    ):
+        recover_kernel(*noisy, 5, constraints=[lambda kernel: kernel[0]])
 
 
 # The command

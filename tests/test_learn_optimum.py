@@ -16,6 +16,7 @@ from jaxconv.learn import (
     distance_to_optimum,
     estimate_shift,
     examine_window,
+    find_shift,
     fit_conv,
     fit_kernel,
     losses,
@@ -77,7 +78,7 @@ def test_the_distance_of_a_grouped_layer():
     np.testing.assert_allclose(found.excess, fit.final_loss * y.size - least, rtol=1e-4)
 
 
-@pytest.mark.parametrize("extra", [{}, {"crop": 4}, {"on_losses": lambda *_: None}], ids=str)
+@pytest.mark.parametrize("extra", [{}, {"crop": 4}, {"on_losses": lambda *_: None}], ids=range(3))
 def test_a_layer_reports_its_distance_where_asked(extra):
     """Of several images, strided and padded; of the whole where the steps saw crops."""
     x, y = [_normal(n, 2, 20 + n, 4) for n in (0, 1)], [_normal(n, 2, 8 + n, 6) for n in (2, 3)]
@@ -211,6 +212,31 @@ def test_no_named_filter_is_taken_for_a_shift():
     for name in filters.NAMES:
         kernel = np.asarray(filters.by_name(name))
         assert border_side(kernel) == (0,) * kernel.ndim, name
+
+
+@pytest.mark.parametrize("far", [False, True])
+def test_a_shift_whose_size_cannot_be_seen_gets_no_number(far):
+    """Weight at the border, images that lie on each other; or images that tell nothing."""
+    x = np.random.default_rng(0).normal(size=(40, 44))
+    y = np.random.default_rng(31).normal(size=(38, 42)) if far else x[1:-1, 1:-1]
+    assert estimate_shift(x, y) == ((0, -14) if far else (0, 0))
+    shift, message = find_shift(np.array([[0, 0, 0], [0, 0, 0], [0, 1, 0.1]]), x, y)
+    assert shift is None
+    assert message == (
+        "the kernel's weight sits at the border of its window (last row): the images may be "
+        "shifted against each other, if only by part of an element; align them, or increase "
+        "kernel_size to (5, 3)"
+    )
+
+
+def test_half_a_pixel_is_told_of_an_identity():
+    x = np.asarray(images.sample("camera"))[100:180, 200:280].astype(np.float32)
+    phase = np.exp(-1j * np.pi * np.fft.fftfreq(80))[:, None]
+    y = np.fft.ifft2(np.fft.fft2(x) * phase).real.astype(np.float32)
+    inner = jnp.asarray(x[20:-20, 20:-20])
+    for moved, told in ((x, None), (y, "takes away")):
+        message = examine_window(inner, jnp.asarray(moved[21:-21, 21:-21]), 3, bias=True).message
+        assert message is None if told is None else told in message
 
 
 def test_shifts_of_a_batch_are_estimated_together():

@@ -23,6 +23,7 @@ after 40, each of one gradient where a line search takes several.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -181,9 +182,9 @@ def recover_kernel(
         checks.check_flag(caller, name, flag)
     if optimizer is not None:
         checks.check_optimizer(caller, optimizer)
-    if callable(constraints):
+    if not isinstance(constraints, tuple | list):
         raise TypeError(
-            f"recover_kernel: constraints={constraints!r} must be a sequence of projections, as in "
+            f"recover_kernel: constraints={constraints!r} must be a list of projections, as in "
             "[constraints.simplex]"
         )
     project = projected(*constraints) if constraints else None
@@ -216,9 +217,10 @@ def recover_kernel(
             optimizer = optax.sgd(float(1 / steepest), momentum=0.9, nesterov=True)
         optimizer = optax.chain(optimizer, project)
         if key is None:
-            start = solve_kernel(x_unit, y_unit, shape, bias=bias).kernel
-            for projection in constraints:
-                start = projection(start)
+            least: Any = (solve_kernel(x_unit, y_unit, shape, bias=bias).kernel, None)
+            still: Any = (jnp.zeros_like(least[0]), None)
+            update: Any = project.update(still, project.init(least), least)[0]
+            start = least[0] + update[0]
     else:
         optimizer = optax.sgd(0.25) if optimizer is None else optimizer
         if whitened:
