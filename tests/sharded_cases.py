@@ -97,7 +97,12 @@ CASES = (
     case("outputs of groups", (2, 8, 8), (3, 4, 8), P("b"), P(None, None, "a"), groups=2),
     case("outputs of a group", (8, 8), (3, 4, 16), P("b"), P(None, None, "a"), groups=2, padding=1),
     case(
-        "groups and outputs", (2, 8, 8), (3, 4, 8), P(None, None, "b"), P(None, "b", "a"), groups=2
+        "groups and outputs",
+        (2, 8, 8),
+        (3, 4, 8),
+        P(None, None, "b"),
+        P(None, None, ("b", "a")),
+        groups=2,
     ),
     case("groups and inputs", (2, 8, 8), (3, 4, 8), P(None, None, "b"), P(None, "a"), groups=2),
     case("groups of w", (2, 6, 4), (3, 1, 8), P("b"), P(None, None, "a"), groups=4),
