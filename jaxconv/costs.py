@@ -11,15 +11,19 @@ import math
 from collections.abc import Callable, Mapping
 
 from jaxconv.constants import CONSTANTS
+from jaxconv.methods.onednn import implementation, repeats
+from jaxconv.methods.residues import reach
 from jaxconv.methods.rows import ACCUMULATORS
 from jaxconv.methods.slabs import plane_of
-from jaxconv.methods.taps import PAIRS, UNROLLED
+from jaxconv.methods.taps import PAIRS, TOGETHER, loops
 from jaxconv.policy import Problem
 from jaxconv.shapes import extent, fast_length
 from jaxconv.simplify import simplify
 from jaxconv.spec import ConvSpec
 
 Terms = Mapping[str, float]
+# Channels of a result up to which they are unrolled and positions fill the vectors.
+FEW = 4
 
 
 def simpler(problem: Problem) -> Problem:
@@ -110,28 +114,40 @@ def _lax(problem: Problem) -> dict[str, float]:
         read, made, places, sparse = o, i, n * math.prod(spec.input_size), spec.dilation
     else:  # batch and channels trade places, and so do kernel and output
         read, made, places, sparse = n, o, kernel * i, spec.stride
-    windows = work * spread / made
+    product = dense and kernel == strides == 1  # of matrices, with no windows
+    windows = 0.0 if product else work / made
+    seen = spec.output_size if problem.contraction == "input" else spec.input_size
+    if dense and problem.contraction != "kernel" and kernel > math.prod(seen):
+        # XLA then slides the image over the kernel: batch and results trade places
+        places, made = places // max(n, 1) * made, max(n, 1)
+        windows = places * math.prod(seen) * read
     odd = spread > 1 or max(sparse) > 1
+    ragged = windows if read % 8 else 0.0
     runs = places * kernel / (1 if odd else spec.kernel_size[-1])
-    pairs = (i * o > 1) * spec.groups
     found = {
         "windows": windows,
+        "spread windows": windows * spread if spread > 1 else 0.0,
         "odd windows": windows if odd else 0.0,
-        "ragged windows": windows if read % 8 else 0.0,
-        "runs": runs if problem.contraction != "kernel" else 0.0,
-        "work a channel read": work * spread / max(read, 1),
-        "all work": work * spread,
-        "work of few": work * spread / min(made, 16),
-        "work of few places": work * spread / min(max(places, 1), 1024),
+        "ragged windows": ragged,
+        "thin windows": windows / max(read, 1),
+        "padded windows": ragged if any(map(any, spec.padding)) else 0.0,
+        "runs": 0.0 if problem.contraction == "kernel" or product else runs,
+        "product": work if product else 0.0,
+        "work of few": work / min(made, 16),
+        "work of few read": work / min(max(read, 1), 16),
+        "spread work": work * spread if spread > 1 else 0.0,
+        "work of few places": work / min(max(places, 1), 1024),
     }
-    kind = "grouped" if not dense else "volume" if spec.rank > 2 else "plane"
+    kind = "grouped" if not dense else "volume" if spec.rank > 2 else "layer"
+    kind = "single" if kind == "layer" and i * o == 1 else kind
     named = {
         f"{which} {name}": term if which == kind else 0.0
-        for which in ("plane", "volume", "grouped")
+        for which in ("single", "layer", "volume", "grouped")
         for name, term in found.items()
     }
     # a gradient of groups is computed for every pair of groups, but for depthwise ones
     every_pair = problem.contraction == "kernel" and not dense
+    pairs = (i * o > 1) * spec.groups
     return named | {"work of pairs of groups": work * pairs if every_pair else 0.0}
 
 
@@ -141,28 +157,49 @@ def _taps(problem: Problem) -> dict[str, float]:
         few = problem.spec.groups > 1 and problem.inputs * problem.outputs <= PAIRS
         taken, other = (_rows, _products) if few else (_products, _rows)
         return dict.fromkeys(other(problem), 0.0) | taken(problem)
-    spec, common = problem.spec, _common(problem)
+    spec, n = problem.spec, problem.batch
     kernel, pairs = math.prod(spec.kernel_size), problem.inputs * problem.outputs
-    made, read = problem.outputs, problem.inputs
+    strides = math.prod(spec.stride)
+    made, read, size, source = problem.outputs, problem.inputs, spec.output_size, spec.input_size
     if problem.contraction == "input":
-        made, read = read, made
+        made, read, size, source = read, made, source, size
+    places = math.prod(size)
+    if problem.contraction == "input" and strides > 1:
+        places = math.prod(m + q for m, q in zip(source, reach(spec), strict=True)) * strides
+    result = n * places * spec.groups * made
+    work = result * kernel * read / (strides if problem.contraction == "input" else 1)
     # what is last in `methods.taps._Form`
     if made == 1:
-        last = spec.groups if spec.groups > 1 else spec.output_size[-1]
+        last = spec.groups if spec.groups > 1 else max(size[-1], 1)
     else:
         last = spec.groups if spec.groups > 1 and read > 1 else made
-    strides = math.prod(spec.stride)
+    row = made == spec.groups == 1
+    few = not row and last <= FEW
+    lanes = last * max(size[-1], 1) if few else last
+    # terms that are added to the result in one pass over it, and how many passes there are
+    counts = tuple(-(-k // s) for k, s in zip(spec.kernel_size, spec.stride, strict=True))
+    looped, each_channel = loops(counts, read)
+    turn = math.prod(counts[looped:]) * (1 if each_channel else read)
+    if looped and not each_channel:
+        turn *= min(counts[looped - 1], max(1, TOGETHER // turn))
+    turns = math.prod(counts) * read / turn
+    moved = read > 1 and spec.groups > 1
     return {
-        "scalar work": common["work"] / min(last, 16),
-        "half work": common["work"] / min(last, 64),
+        "done": work,
+        "scalar work": work / min(lanes, 16),
+        "half work": work / min(lanes, 64),
+        "few work": work if few else 0.0,
+        "row work": work if row else 0.0,
+        "lines": result / last,
+        "result": result,
         "entries": kernel,
         "pairs": kernel * pairs,
-        "looped work": common["work"] if kernel * read > UNROLLED else 0.0,
-        "looped passes": kernel * read * common["y" if problem.contraction == "output" else "x"]
-        if kernel * read > UNROLLED
+        "looped work": work if turns > 1 else 0.0,
+        "passes": turns * result if turns > 1 else 0.0,
+        "moved": n * spec.groups * (math.prod(source) * read + places * made) if moved else 0.0,
+        "strided": n * math.prod(spec.input_size) * spec.groups * problem.inputs
+        if strides > 1
         else 0.0,
-        "lines": common["y"] / last,
-        "strided": common["x"] if strides > 1 else 0.0,
     }
 
 
@@ -243,8 +280,6 @@ def _phases(problem: Problem) -> dict[str, float]:
 def _slabs(problem: Problem) -> dict[str, float]:
     """Sums of planes' convolutions, one for each entry of the kernel along the first axes."""
     spec, common = problem.spec, _common(problem)
-    if spec.rank < 3:
-        return {**_lax(problem), "sums": 0.0}
     entries = math.prod(spec.kernel_size[:-2])
     batch = problem.batch * math.prod(spec.output_size[:-2])
     found = _lax(problem._replace(spec=plane_of(spec), batch=batch))
@@ -253,30 +288,35 @@ def _slabs(problem: Problem) -> dict[str, float]:
 
 
 def _onednn(problem: Problem) -> dict[str, float]:
-    """Kernels of four kinds, on blocks of 16 channels; what does not fill one is slower."""
+    """Kernels of several kinds, on blocks of 16 channels; what does not fill one is slower."""
     spec, common = problem.spec, _common(problem)
     g, i, o = spec.groups, problem.inputs, problem.outputs
     work = common["inner work"]
     kind = "dense" if g == 1 else "depthwise" if i == o == 1 else "grouped"
     kind = "single" if g * i * o == 1 else kind
-    wide = g if kind == "depthwise" else o
+    kind = "repeated" if repeats(problem.contraction, i, g * o, spec) else kind
+    if "gemm" in implementation(problem.contraction, spec, problem.batch, i, o):
+        kind = "product"  # of matrices, of windows that are copied out one image after the other
+    wide = {"depthwise": g, "repeated": g * o}.get(kind, o)
     odd = max(spec.stride) > 1 or max(spec.dilation) > 1
     found = {
         "work": work,
-        "read": common["x"],
+        "read": common["x"] * (o if kind == "repeated" else 1),
         "made": common["y"],
         "entries": common["w"],
+        "windows": problem.batch * math.prod(spec.kernel_size + spec.output_size) * g * i,
+        "images": problem.batch * g,
         "work of few read": work / min(i, 16),
         "work of few made": work / min(wide, 16),
         "lines": common["y"] / spec.output_size[-1] * math.prod(spec.kernel_size[:-1]),
         "odd work": work if odd else 0.0,
         "volume work": work if spec.rank > 2 else 0.0,
         "line work": work if spec.rank == 1 else 0.0,
-        "ragged work": work if wide % 16 or (i % 16 and kind != "depthwise") else 0.0,
+        "ragged work": work if wide % 16 or (i % 16 and wide == o) else 0.0,
     }
     return {
         f"{which} {name}": term if which == kind else 0.0
-        for which in ("single", "depthwise", "grouped", "dense")
+        for which in ("single", "depthwise", "repeated", "grouped", "dense", "product")
         for name, term in found.items()
     }
 

@@ -41,6 +41,19 @@ def test_the_times_are_predicted(rows, method, within):
     assert np.median(errors) < within
 
 
+def test_a_hopeless_time_counts_less_than_one_that_decides(rows):
+    """One sum cannot be right for both halves: it is where the method is nearly the fastest."""
+    half = [
+        row | {"times": {"lax": 1e-3 if k % 2 else 2e-1, "onednn": 1e-3 if k % 2 else 1e-5}}
+        for k, row in enumerate(rows)
+    ]
+    same = [row | {name: rows[0][name] for name in rows[0] if name != "times"} for row in half]
+    at = fit.problem(rows[0])
+    found = fit.fit(same, "lax")
+    expected = sum(c * terms("lax", at)[name] for name, c in found.items())
+    assert expected == pytest.approx(1e-3, rel=0.02)
+
+
 def test_a_margin_is_as_wide_as_the_predictions_are_wrong(rows):
     """Where lax is expected to be ahead by a fifth, and is behind by as much, it is not taken."""
     measured = [row | {"times": {"lax": 1.25, "onednn": 1.0}} for row in rows]

@@ -75,6 +75,27 @@ def test_half_precision(name, dtype):
             )
 
 
+@pytest.mark.parametrize(
+    ("x", "w", "arguments"),
+    [
+        ((2, 40, 3), (12, 1, 6), {"stride": 2, "padding": 5}),
+        ((1, 9, 8, 5), (4, 3, 1, 20), {"padding": (2, 1), "dilation": (1, 2)}),
+        ((2, 5, 6, 7, 2), (2, 3, 2, 1, 6), {"padding": 1}),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_several_outputs_a_channel_are_outputs_of_equal_channels(x, w, arguments, dtype):
+    if dtype not in plugin.dtypes():
+        pytest.skip(f"oneDNN does not compute in {dtype} on this CPU")
+    case = cases.Case("", x, w, {**arguments, "groups": x[-1]})
+    arrays = case.arrays(dtype)
+    compiled = jax.jit(partial(three, spec=case.spec, dtype="float32"))
+    assert compiled.lower(arrays).as_text().count(f"groups = {w[-1]} : i64") == 3
+    for contraction, (value, *_) in compiled(arrays).items():
+        operands = (arrays[n] for n in OPERANDS[contraction])
+        cases.assert_matches(value, contraction, *operands, case.spec)
+
+
 WRONG_IN_ONEDNN = (
     ("float32", (1, 54, 4), (7, 2, 16), {"groups": 2, "stride": 2, "dilation": 3, "padding": 18}),
     ("bfloat16", (1, 8, 3, 2, 4), (2, 1, 3, 4, 4), {"stride": 3, "padding": (0, 0, 1)}),

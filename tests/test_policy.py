@@ -148,6 +148,16 @@ def test_no_method_is_timed_or_chosen_where_it_refuses(monkeypatch):
     assert "taps" not in policy.values()
 
 
+def test_what_would_be_laxs_own_method_by_another_name_is_refused():
+    line = PROBLEM._replace(contraction="input", spec=dataclasses.replace(SPEC, stride=(1,)))
+    assert select(PROBLEM, "slabs") == Choice("lax", "slabs are of volumes")
+    assert select(line, "phases") == Choice("lax", "there is no stride to split by")
+    volume = ConvSpec((1, 1, 2), (1,) * 3, ((1, 1),) * 3, 1, (6, 6, 6), (3, 3, 3))
+    for method in ("slabs", "phases"):
+        strided = PROBLEM._replace(contraction="input", spec=volume)
+        assert select(strided, method) == Choice(method, "asked for")
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [

@@ -29,9 +29,12 @@ from jaxconv.spec import ConvSpec
 Row = Mapping[str, Any]
 # A term stays if without it the mean error of the logarithms grows by more than this.
 MISSED = 0.002
+# A time counts with this power of fastest / time: where a method is hopeless, it need not be known
+# how hopeless.
+MATTERS = 0.2
 # Steps of the solver; the least share of the measured time that it predicts; errors of the
-# logarithm up to which its loss is quadratic.
-ITERATIONS, FLOOR, SOFT = 8, 1e-3, 0.15
+# logarithm up to which its loss is quadratic; errors that one step believes, too low and too high.
+ITERATIONS, FLOOR, SOFT, STEP = 25, 1e-6, 0.15, (-2.0, 0.7)
 FOLDS = 5
 MARGINS_TRIED = tuple(round(0.05 * step, 2) for step in range(20, 3, -1))
 
@@ -52,17 +55,25 @@ def problem(row: Row) -> Problem:
 
 def fit(rows: Sequence[Row], method: str) -> dict[str, float]:
     """Return a method's constants for rows of one contraction, in seconds a unit of each term."""
-    timed = [(problem(row), t) for row in rows if (t := _time(row, method)) is not None]
-    found = [terms(method, p) for p, _ in timed]
-    measured = np.array([t for _, t in timed])
+    timed = [(problem(row), t, row) for row in rows if (t := _time(row, method)) is not None]
+    found = [terms(method, p) for p, _, _ in timed]
+    measured = np.array([t for _, t, _ in timed])
+    fastest = np.array([min((row["once"] | row["times"]).values()) for _, _, row in timed])
+    matters = (fastest / measured) ** MATTERS
     names = [name for name in found[0] if any(each.get(name, 0) > 0 for each in found)]
     # shares of the measured time that a unit of each term would be
     matrix = np.array([[each.get(name, 0.0) for name in names] for each in found])
     matrix /= measured[:, np.newaxis]
-    best, error = _solve(matrix)
+    best, error = _solve(matrix, matters)
+    kept = best > 0
+    names = [name for name, keep in zip(names, kept, strict=True) if keep]
+    matrix, best = matrix[:, kept], best[kept]
     while len(names) > 1:
         # backward elimination: drop the term that is missed least
-        without = [_solve(np.delete(matrix, index, axis=1)) for index in range(len(names))]
+        without = [
+            _solve(np.delete(matrix, index, axis=1), matters, np.delete(best, index))
+            for index in range(len(names))
+        ]
         index = min(range(len(names)), key=lambda k: without[k][1])
         if without[index][1] > error + MISSED:
             break
@@ -76,29 +87,50 @@ def _time(row: Row, method: str) -> float | None:
     return (row["once"] | row["times"]).get(method)
 
 
-def _solve(matrix: np.ndarray) -> tuple[np.ndarray, float]:
+def _solve(
+    matrix: np.ndarray, matters: np.ndarray, start: np.ndarray | None = None
+) -> tuple[np.ndarray, float]:
     """Positive constants of least absolute error in the logarithm, and the mean of that error.
 
-    Iteratively reweighted least squares: `matrix @ constants` is predicted over measured, and the
-    weights turn the square of its distance from 1 into the absolute value of its logarithm.
+    `matrix @ constants` is predicted over measured. Gauss-Newton on its logarithm: each step is a
+    linear problem in positive constants, weighted so that squares stand for absolute values, and
+    goes as far as it makes the error smaller.
     """
     from scipy.optimize import nnls
 
     if not (matrix.sum(axis=1) > 0).all():
         return np.zeros(matrix.shape[1]), math.inf
+    terms_here = matrix.shape[1]
     scale = matrix.max(axis=0)
     matrix = matrix / scale
-    weights = np.ones(len(matrix))
-    best, least = np.zeros(matrix.shape[1]), math.inf
+    if start is None:  # every term has an equal part in the problem that is in the middle for it
+        middle = [np.median(column[column > 0]) for column in matrix.T]
+        found = 1 / (np.array(middle) * terms_here)
+    else:
+        found = start * scale
+
+    def logs(of: np.ndarray) -> np.ndarray:
+        return np.log(np.maximum(matrix @ of, FLOOR))
+
+    def mean(errors: np.ndarray) -> float:
+        return float(np.average(np.abs(errors), weights=matters))
+
+    error = mean(logs(found))
     for _ in range(ITERATIONS):
-        found, _ = nnls(matrix * weights[:, np.newaxis], weights, maxiter=100 * matrix.shape[1])
-        ratio = np.maximum(matrix @ found, FLOOR)
-        logs = np.abs(np.log(ratio))
-        if logs.mean() < least:
-            best, least = found, float(logs.mean())
-        steepness = logs / np.maximum(np.abs(ratio - 1), 1e-9)
-        weights = np.where(logs > 1e-9, steepness, 1.0) / np.sqrt(np.maximum(logs, SOFT))
-    return best / scale, least
+        off = logs(found)
+        weights = np.sqrt(matters / np.maximum(np.abs(off), SOFT))
+        slopes = matrix / np.exp(off)[:, np.newaxis] * weights[:, np.newaxis]
+        wanted = (1 - np.clip(off, *STEP)) * weights
+        aim, _ = nnls(slopes, wanted, maxiter=200 * terms_here)
+        for part in (1.0, 0.5, 0.25, 0.1):
+            tried = found + part * (aim - found)
+            tried_error = mean(logs(tried))
+            if tried_error < error:
+                break
+        else:
+            break
+        found, error = tried, tried_error
+    return found / scale, error
 
 
 def constants(rows: Sequence[Row]) -> dict[tuple[str, str], dict[str, float]]:

@@ -31,6 +31,8 @@ REFUSES: Mapping[str, Callable[[Contraction, ConvSpec, jnp.dtype], str | None]] 
     "fft": fft.refuses,
     "columns": columns.refuses,
     "onednn": onednn.refuses,
+    "phases": phases.refuses,
+    "slabs": slabs.refuses,
 }
 
 # Methods whose compiled programs call into a library of this process: they are for CPUs, no such

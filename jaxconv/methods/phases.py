@@ -20,6 +20,12 @@ from jaxconv.shapes import extent
 from jaxconv.spec import ConvSpec
 
 
+def refuses(contraction: str, spec: ConvSpec, dtype: jnp.dtype) -> str | None:
+    """Say why not, or None: without stride it is lax's method."""
+    del contraction, dtype
+    return None if max(spec.stride) > 1 else "there is no stride to split by"
+
+
 def input(
     y: jax.Array, w: jax.Array, spec: ConvSpec, *, precision=None, dtype: jnp.dtype
 ) -> jax.Array:

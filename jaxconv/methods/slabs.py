@@ -20,12 +20,21 @@ from jaxconv.methods import lax as own
 from jaxconv.shapes import extent
 from jaxconv.spec import ConvSpec
 
+# Leading dimensions are those before the last two.
+PLANE = 2
+
+
+def refuses(contraction: str, spec: ConvSpec, dtype: jnp.dtype) -> str | None:
+    """Say why not, or None: lines and planes are lax's as they are."""
+    del contraction, dtype
+    return None if spec.rank > PLANE else "slabs are of volumes"
+
 
 def output(
     x: jax.Array, w: jax.Array, spec: ConvSpec, *, precision=None, dtype: jnp.dtype
 ) -> jax.Array:
     """Sum over the leading kernel entries the rank-2 convolutions of shifted x."""
-    sums, lead, plane = accumulation_dtype(x, w, dtype), max(spec.rank - 2, 0), plane_of(spec)
+    sums, lead, plane = accumulation_dtype(x, w, dtype), spec.rank - PLANE, plane_of(spec)
     pads = [(0, 0, 0), *((lo, hi, 0) for lo, hi in spec.padding[:lead])]
     pads += [(0, 0, 0)] * (x.ndim - len(pads))
     x = lax.optimization_barrier(lax.pad(x, jnp.zeros((), x.dtype), pads))
@@ -49,7 +58,7 @@ def input(
     y: jax.Array, w: jax.Array, spec: ConvSpec, *, precision=None, dtype: jnp.dtype
 ) -> jax.Array:
     """Add the rank-2 `input` of y and each leading kernel entry where that entry reads x."""
-    sums, lead, plane = accumulation_dtype(y, w, dtype), max(spec.rank - 2, 0), plane_of(spec)
+    sums, lead, plane = accumulation_dtype(y, w, dtype), spec.rank - PLANE, plane_of(spec)
     n, m = y.shape[0], spec.output_size[:lead]
     y = y.reshape(n * math.prod(m), *y.shape[1 + lead :])
     channels = spec.groups * w.shape[-2]

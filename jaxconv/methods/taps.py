@@ -184,7 +184,7 @@ def _correlate(
     """
     rank = len(size)
     channels, counts = w.shape[0], w.shape[1 : 1 + rank]
-    looped, each_channel = _loops(counts, channels)
+    looped, each_channel = loops(counts, channels)
     rows = 1  # of the last looped dimension that are added up in one turn
     if looped and not each_channel:
         row = looped - 1
@@ -238,7 +238,7 @@ def _correlate(
     return lax.fori_loop(0, steps, step, total)
 
 
-def _loops(counts: Sequence[int], channels: int) -> tuple[int, bool]:
+def loops(counts: Sequence[int], channels: int) -> tuple[int, bool]:
     """How many leading kernel dimensions to loop over, and whether over the channels too."""
     for unrolled in (channels, 1):
         for looped in range(len(counts)):
