@@ -24,6 +24,8 @@ from jaxconv.spec import ConvSpec
 Terms = Mapping[str, float]
 # Channels of a result up to which they are unrolled and positions fill the vectors.
 FEW = 4
+# Elements of input and output from which they are not small beside caches and allocators.
+LARGE = 1 << 22
 
 
 def simpler(problem: Problem) -> Problem:
@@ -69,7 +71,10 @@ def _common(problem: Problem) -> dict[str, float]:
     whole = {"x": x, "y": y, "w": kernel * g * i * o, "work": y * i * kernel}
     # what grows more slowly than what is computed: threads that are woken, caches that are filled
     roots = {f"root of {name}": math.sqrt(term) for name, term in whole.items()}
-    return {"call": 1.0, **whole, **roots, "inner work": n * _pairs(spec) * g * i * o}
+    # what no cache holds, and what the allocator takes from the system anew for each call
+    large = {"large": max(0, x + y - LARGE)}
+    inner = {"inner work": n * _pairs(spec) * g * i * o}
+    return {"call": 1.0, **whole, **roots, **large, **inner}
 
 
 def _pairs(spec: ConvSpec) -> int:

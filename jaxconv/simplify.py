@@ -59,9 +59,7 @@ class Simple(NamedTuple):
             return _spread(array, [*((lo, hi, 0) for lo, hi in self.cut), _ALL, _ALL])
         array = array.reshape(math.prod(shape[: -rank - 1]), *map(len, self.read), shape[-1])
         sizes = shape[-rank - 1 : -1]
-        around = [
-            (r.start, n - r.stop, r.step - 1) for n, r in zip(sizes, self.read, strict=True)
-        ]
+        around = [(r.start, n - r.stop, r.step - 1) for n, r in zip(sizes, self.read, strict=True)]
         return _spread(array, [_ALL, *around, _ALL]).reshape(shape)
 
 

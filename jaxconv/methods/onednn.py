@@ -51,7 +51,9 @@ def describe() -> str | None:
 def implementation(
     contraction: Contraction, spec: ConvSpec, batch: int, inputs: int, outputs: int
 ) -> str:
-    """Return the name of what would compute a contraction in float32, "" without the plugin.
+    """Return the name of what would compute a contraction in float32, "" if nothing does.
+
+    Without the plugin nothing does, nor for arrays without elements.
 
     Args:
         contraction: the array that is left out of the form.
@@ -61,7 +63,7 @@ def implementation(
         outputs: output channels of a group.
     """
     plugin = _plugin()
-    if isinstance(plugin, str):
+    if isinstance(plugin, str) or not batch * math.prod(spec.input_size):
         return ""
     if repeats(contraction, inputs, spec.groups * outputs, spec):
         spec, outputs = dataclasses.replace(spec, groups=spec.groups * outputs), 1
