@@ -23,7 +23,6 @@ from jaxconv.policy import Problem
 from jaxconv.spec import normalise
 from jaxconv.trilinear import OPERANDS
 
-
 # Products of a plane, whose exact values take minutes beyond.
 MOST = 2e10
 
