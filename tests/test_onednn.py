@@ -75,27 +75,6 @@ def test_half_precision(name, dtype):
             )
 
 
-@pytest.mark.parametrize(
-    ("x", "w", "arguments"),
-    [
-        ((2, 40, 3), (12, 1, 6), {"stride": 2, "padding": 5}),
-        ((1, 9, 8, 5), (4, 3, 1, 20), {"padding": (2, 1), "dilation": (1, 2)}),
-        ((2, 5, 6, 7, 2), (2, 3, 2, 1, 6), {"padding": 1}),
-    ],
-)
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_several_outputs_a_channel_are_outputs_of_equal_channels(x, w, arguments, dtype):
-    if dtype not in plugin.dtypes():
-        pytest.skip(f"oneDNN does not compute in {dtype} on this CPU")
-    case = cases.Case("", x, w, {**arguments, "groups": x[-1]})
-    arrays = case.arrays(dtype)
-    compiled = jax.jit(partial(three, spec=case.spec, dtype="float32"))
-    assert compiled.lower(arrays).as_text().count(f"groups = {w[-1]} : i64") == 3
-    for contraction, (value, *_) in compiled(arrays).items():
-        operands = (arrays[n] for n in OPERANDS[contraction])
-        cases.assert_matches(value, contraction, *operands, case.spec)
-
-
 WRONG_IN_ONEDNN = (
     ("float32", (1, 54, 4), (7, 2, 16), {"groups": 2, "stride": 2, "dilation": 3, "padding": 18}),
     ("bfloat16", (1, 8, 3, 2, 4), (2, 1, 3, 4, 4), {"stride": 3, "padding": (0, 0, 1)}),
@@ -323,7 +302,7 @@ GEOMETRY = {name: np.ones(1, np.int64) for name in ("stride", "dilation")} | {
     ],
 )  # fmt: skip
 def test_a_handler_called_wrongly_raises(x, w, y, dtype, message):
-    assert onednn.refuses("output", NETWORK.spec, jnp.dtype("float32")) is None  # registers it
+    onednn.registered()
     call = jax.ffi.ffi_call("jaxconv_onednn_output", jax.ShapeDtypeStruct(y, dtype))
     with pytest.raises(jax.errors.JaxRuntimeError) as error:
         jax.block_until_ready(
@@ -376,6 +355,19 @@ def test_importing_jaxconv_does_not_load_it():
     code = "import sys, jaxconv; print('jaxconv_onednn' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_process_may_begin_with_a_program_that_calls_it():
+    """Before any backend: XLA takes no handlers before the type of their state."""
+    code = (
+        "import jax, numpy as np; from functools import partial\n"
+        "from jaxconv.methods import onednn; from jaxconv.spec import normalise\n"
+        "x, w = np.ones((1, 4, 1), np.float32), np.ones((2, 1, 1), np.float32)\n"
+        "spec = normalise('conv', x.shape, w.shape)\n"
+        "print(jax.jit(partial(onednn.output, spec=spec, dtype=x.dtype))(x, w).ravel())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[2. 2. 2.]"
 
 
 def test_the_implementation_can_be_asked_for():

@@ -135,3 +135,25 @@ def test_large_single_planes_on_several_threads(shape, stride):
         want = make(a.astype(np.float64), b.astype(np.float64), case.spec)
         got = np.asarray(jax.jit(compute)(a, b))
         np.testing.assert_allclose(got, want, rtol=0, atol=2e-6 * np.abs(want).max())
+
+
+@pytest.mark.parametrize(
+    ("x", "w", "arguments"),
+    [
+        ((2, 40, 3), (12, 1, 6), {"stride": 2, "padding": 5}),
+        ((1, 9, 8, 5), (4, 3, 1, 20), {"padding": (2, 1), "dilation": (1, 2)}),
+        ((2, 5, 6, 7, 2), (2, 3, 2, 1, 6), {"padding": 1}),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_several_outputs_a_channel_are_outputs_of_equal_channels(x, w, arguments, dtype):
+    if dtype not in plugin.dtypes():
+        pytest.skip(f"oneDNN does not compute in {dtype} on this CPU")
+    case = cases.Case("", x, w, {**arguments, "groups": x[-1]})
+    arrays = case.arrays(dtype)
+    for contraction, names in OPERANDS.items():
+        a, b = (arrays[name] for name in names)
+        f = partial(contract, contraction, spec=case.spec, dtype="float32", method="onednn")
+        lowered = jax.jit(f).lower(a, b)
+        assert f"groups = {w[-1]} : i64" in lowered.as_text()
+        cases.assert_matches(lowered.compile()(a, b), contraction, a, b, case.spec)

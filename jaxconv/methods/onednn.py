@@ -1,12 +1,14 @@
 """oneDNN's convolutions, through the plugin of the distribution `jaxconv-onednn` (CPU only).
 
-The plugin is found by its entry point when the first convolution asks for it, never at import.
+The plugin is found by its entry point when the first convolution asks for it, never at import, and
+its handlers are registered when the first program calls them.
 oneDNN sums in float32, whatever `precision` says: float32 in full, half precision rounded once.
 """
 
 import dataclasses
 import functools
 import math
+import threading
 from importlib.metadata import entry_points
 from types import ModuleType
 
@@ -132,15 +134,30 @@ CONTRACTIONS = {"output": output, "input": input, "kernel": kernel}
 
 @functools.cache
 def _plugin() -> ModuleType | str:
-    """The plugin with its handlers registered, or why there is none."""
+    """The plugin, or why there is none."""
     found = entry_points(group="jaxconv.methods", name="onednn")
     if not found:
         return "the plugin jaxconv-onednn is not installed"
     try:
-        plugin = next(iter(found)).load()
-        plugin.register()
+        return next(iter(found)).load()
     except (ImportError, OSError, AttributeError) as error:
         return f"the plugin jaxconv-onednn does not load ({error})"
+
+
+def registered() -> ModuleType:
+    """Return the plugin with its handlers registered, for a program that is to call it."""
+    with _REGISTERING:
+        return _registered()
+
+
+_REGISTERING = threading.Lock()  # XLA takes the type of their state once only
+
+
+@functools.cache
+def _registered() -> ModuleType:
+    plugin = _plugin()
+    assert not isinstance(plugin, str), plugin
+    plugin.register()
     return plugin
 
 
@@ -227,8 +244,7 @@ def _call(
 ) -> jax.Array:
     if not (math.prod(a.shape) and math.prod(b.shape) and math.prod(shape)):
         return jnp.zeros(shape, dtype)
-    plugin = _plugin()  # its handlers are registered then
-    assert not isinstance(plugin, str), plugin
+    plugin = registered()
     common = operand_dtype(a, b, jnp.dtype(jnp.float32))
     if contraction == "kernel" and common == jnp.float16:
         common = jnp.dtype(jnp.float32)  # in float16 oneDNN 3.2 has only its reference loops here

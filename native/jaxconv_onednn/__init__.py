@@ -83,7 +83,12 @@ with _short_waits():
 
 
 def register() -> None:
-    """Register the FFI handlers of the three contractions with JAX, `target(contraction)` each."""
+    """Register the FFI handlers of the three contractions with JAX, `target(contraction)` each.
+
+    Starts JAX's CPU backend if nothing has yet: what is registered before waits for the backend,
+    which would get the handlers before the type of their state, and XLA refuses that.
+    """
+    jax.local_devices(backend="cpu")
     address = {name: _function(name, ctypes.c_void_p)() for name in ("type_id", "type_info")}
     jax.ffi.register_ffi_type(
         "jaxconv_onednn_call",
