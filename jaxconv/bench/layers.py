@@ -20,7 +20,7 @@ from jaxconv.bench.cases import LAYERS, PLANES
 from jaxconv.bench.report import machine
 from jaxconv.choose import CANDIDATES, worth_expecting
 from jaxconv.policy import Problem
-from jaxconv.spec import normalise
+from jaxconv.spec import Contraction, ConvSpec, normalise
 from jaxconv.trilinear import OPERANDS
 
 # Products of a plane, whose exact values take minutes beyond.
@@ -29,31 +29,30 @@ MOST = 2e10
 
 def cases() -> list[tuple[str, Problem, dict[str, np.ndarray]]]:
     """Return every layer in its three contractions and every plane, named, with their operands."""
-    found = []
+    drawn: list[tuple[str, ConvSpec, list[Contraction], dict[str, np.ndarray]]] = []
     for index, layer in enumerate(LAYERS):
-        draw = np.random.default_rng(index)
         x, y = (layer.y, layer.x) if layer.transposed else (layer.x, layer.y)
-        shapes = {"x": x, "w": layer.w, "y": y}
-        arrays = {name: draw.standard_normal(of, np.float32) for name, of in shapes.items()}
-        found += [(layer.name, layer.spec, names, arrays) for names in OPERANDS.items()]
+        arrays = _random(index, x=x, w=layer.w, y=y)
+        drawn.append((layer.name, layer.spec, ["output", "input", "kernel"], arrays))
     for index, plane in enumerate(PLANES):
         if plane.size**2 * math.prod(plane.kernel) > MOST:
             continue
-        draw = np.random.default_rng(index)
-        shapes = {"x": (1, plane.size, plane.size, 1), "w": (*plane.kernel, 1, 1)}
-        spec = normalise("layers", *shapes.values(), padding="same")
-        arrays = {name: draw.standard_normal(of, np.float32) for name, of in shapes.items()}
-        found.append((plane.name, spec, ("output", OPERANDS["output"]), arrays))
-    return [
-        (
-            name,
-            Problem.of(
-                contraction, *(arrays[o] for o in names), spec, dtype=jnp.float32, platform="cpu"
-            ),
-            {o: arrays[o] for o in names},
-        )
-        for name, spec, (contraction, names), arrays in found
-    ]
+        x, w = (1, plane.size, plane.size, 1), (*plane.kernel, 1, 1)
+        spec = normalise("layers", x, w, padding="same")
+        drawn.append((plane.name, spec, ["output"], _random(index, x=x, w=w)))
+    found = []
+    for name, spec, contractions, arrays in drawn:
+        for contraction in contractions:
+            operands = {array: arrays[array] for array in OPERANDS[contraction]}
+            a, b = operands.values()
+            problem = Problem.of(contraction, a, b, spec, dtype=jnp.float32, platform="cpu")
+            found.append((name, problem, operands))
+    return found
+
+
+def _random(seed: int, **shapes: tuple[int, ...]) -> dict[str, np.ndarray]:
+    draw = np.random.default_rng(seed)
+    return {name: draw.standard_normal(shape, np.float32) for name, shape in shapes.items()}
 
 
 def main(path: Path, pattern: str = "") -> None:
