@@ -177,6 +177,17 @@ def test_kernels_that_are_looped_over(case):
         cases.assert_matches(jit(f)(a, b), contraction, a, b, case.spec)
 
 
+@pytest.mark.parametrize("method", ["lax", "slabs"])
+def test_what_xla_would_abort_the_process_on(method):
+    """A dilated image below a larger kernel, two entries by stride two along another dimension."""
+    lead = (1,) if method == "slabs" else ()
+    x, w = (2, *(3 for _ in lead), 2, 6, 2), (*(2 for _ in lead), 3, 2, 2, 3)
+    case = cases.Case("", x, w, {"stride": (*lead, 1, 2), "padding": (*lead, 1, 1)})
+    y, w = case.operands("input")
+    f = functools.partial(contract, "input", spec=case.spec, dtype="float32", method=method)
+    cases.assert_matches(jit(f)(y, w), "input", y, w, case.spec)
+
+
 def test_the_comparison_can_fail():
     """One flipped kernel must not pass for the right answer."""
     case = cases.by_name("2d")

@@ -48,12 +48,18 @@ def input(
         before = extent(k, d) - 1 - lo
         # the spread y has (m - 1) s + 1 elements; the result must have n
         pads.append((before, n + extent(k, d) - 1 - ((m - 1) * s + 1) - before))
+    spread = spec.stride
+    if _aborts(spec):
+        gaps = [(0, 0, 0), *((0, 0, s - 1) for s in spread), (0, 0, 0)]
+        # behind a barrier, lest XLA makes it a dilation again
+        y = lax.optimization_barrier(lax.pad(y, jnp.zeros((), y.dtype), gaps))
+        spread = (1,) * spec.rank
     x = lax.conv_general_dilated(
         y,
         w,
         window_strides=(1,) * spec.rank,
         padding=pads,
-        lhs_dilation=spec.stride,
+        lhs_dilation=spread,
         rhs_dilation=spec.dilation,
         dimension_numbers=_dimensions(spec.rank),
         feature_group_count=groups,
@@ -61,6 +67,18 @@ def input(
         preferred_element_type=sums,
     )
     return x.astype(dtype)
+
+
+def _aborts(spec: ConvSpec) -> bool:
+    """Whether XLA may abort the process on y's dilation by the stride.
+
+    It lets image and kernel trade places where the kernel is the larger, and takes a dimension with
+    two kernel entries and dilation two for one of groups, whatever its size (jax 0.10.2).
+    """
+    sizes = zip(spec.kernel_size, spec.stride, spec.output_size, strict=True)
+    return (2, 2) in zip(spec.kernel_size, spec.stride, strict=True) and any(
+        k > m for k, _, m in sizes
+    )
 
 
 def kernel(
