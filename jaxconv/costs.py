@@ -85,15 +85,7 @@ def _pairs(spec: ConvSpec) -> int:
             max(0, min(m, (n - 1 + lo - j * d) // s + 1) - max(0, -((j * d - lo) // s)))
             for j in range(k)
         )
-        for n, m, k, s, d, (lo, _) in zip(
-            spec.input_size,
-            spec.output_size,
-            spec.kernel_size,
-            spec.stride,
-            spec.dilation,
-            spec.padding,
-            strict=True,
-        )
+        for n, m, k, s, d, (lo, _) in spec.dimensions
     )
 
 

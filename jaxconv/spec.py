@@ -69,6 +69,21 @@ class ConvSpec:
             )
         )
 
+    @property
+    def dimensions(self) -> tuple[tuple[int, int, int, int, int, tuple[int, int]], ...]:
+        """(input size, output size, kernel size, stride, dilation, padding) of each dimension."""
+        return tuple(
+            zip(
+                self.input_size,
+                self.output_size,
+                self.kernel_size,
+                self.stride,
+                self.dilation,
+                self.padding,
+                strict=True,
+            )
+        )
+
 
 def normalise(
     caller: str,

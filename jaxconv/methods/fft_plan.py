@@ -168,15 +168,7 @@ def _cuts(line: Line, outputs: int, circle: int, most: int) -> list[tuple[int, i
 def axes_of(spec: ConvSpec) -> tuple[Line, ...]:
     """The axes of the correlation without stride or dilation; what no window reaches is cut."""
     lines = []
-    for n, m, k, s, d, (lo, _) in zip(
-        spec.input_size,
-        spec.output_size,
-        spec.kernel_size,
-        spec.stride,
-        spec.dilation,
-        spec.padding,
-        strict=True,
-    ):
+    for n, m, k, s, d, (lo, _) in spec.dimensions:
         taps = extent(k, d)
         lines.append(Line(n, lo, (m - 1) * s + taps - n - lo, taps))
     return tuple(lines)

@@ -44,7 +44,7 @@ def input(
     w = jnp.swapaxes(w, -3, -1)
     w = w.reshape(*spec.kernel_size, w.shape[-3], groups * i)
     pads = []
-    for n, m, k, s, d, (lo, _) in _each_dimension(spec):
+    for n, m, k, s, d, (lo, _) in spec.dimensions:
         before = extent(k, d) - 1 - lo
         # the spread y has (m - 1) s + 1 elements; the result must have n
         pads.append((before, n + extent(k, d) - 1 - ((m - 1) * s + 1) - before))
@@ -90,7 +90,7 @@ def kernel(
     pads = [
         # the result must have k elements
         (lo, (k - 1) * d + (m - 1) * s + 1 - n - lo)
-        for n, m, k, s, d, (lo, _) in _each_dimension(spec)
+        for n, m, k, s, d, (lo, _) in spec.dimensions
     ]
     spatial = tuple(range(1, rank + 1))
     w = lax.conv_general_dilated(
@@ -127,17 +127,4 @@ def _dimensions(rank: int) -> lax.ConvDimensionNumbers:
         lhs_spec=(0, rank + 1, *spatial),
         rhs_spec=(rank + 1, rank, *range(rank)),
         out_spec=(0, rank + 1, *spatial),
-    )
-
-
-def _each_dimension(spec: ConvSpec):
-    """(input size, output size, kernel size, stride, dilation, padding) a dimension."""
-    return zip(
-        spec.input_size,
-        spec.output_size,
-        spec.kernel_size,
-        spec.stride,
-        spec.dilation,
-        spec.padding,
-        strict=True,
     )

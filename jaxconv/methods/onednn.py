@@ -165,15 +165,7 @@ def _has_blind_taps(spec: ConvSpec) -> bool:
     """Whether some entry of the kernel sees nothing but padding."""
     return any(
         not any(0 <= t * s + tap * d - lo < n for t in range(m))
-        for n, m, k, s, d, (lo, _) in zip(
-            spec.input_size,
-            spec.output_size,
-            spec.kernel_size,
-            spec.stride,
-            spec.dilation,
-            spec.padding,
-            strict=True,
-        )
+        for n, m, k, s, d, (lo, _) in spec.dimensions
         for tap in range(k)
     )
 
