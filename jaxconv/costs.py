@@ -100,6 +100,25 @@ def _lax(problem: Problem) -> dict[str, float]:
     A window is copied run by run: fast where all of a row of it lies together in memory and
     channels fill vectors, element by element where something is dilated.
     """
+    if _elementwise(problem):
+        like_any = dict.fromkeys(_common(problem) | _windows(problem), 0.0)
+        x, y = (_common(problem)[name] for name in "xy")
+        moved = {"elementwise": x + y, "elementwise large": max(0, x + y - LARGE)}
+        return like_any | {"call": 1.0} | moved
+    return {"elementwise": 0.0, "elementwise large": 0.0} | _windows(problem)
+
+
+def _elementwise(problem: Problem) -> bool:
+    """Whether XLA makes a loop over elements of a convolution: of entries that meet one channel."""
+    spec, entries = problem.spec, math.prod(problem.spec.kernel_size)
+    if problem.inputs * problem.outputs > 1:
+        return False
+    if spec.groups == 1:
+        return entries <= 2
+    return entries == math.prod(spec.stride) == 1 and problem.contraction != "kernel"
+
+
+def _windows(problem: Problem) -> dict[str, float]:
     spec, common = problem.spec, _common(problem)
     work, dense, kernel = common["work"], spec.groups == 1, math.prod(spec.kernel_size)
     strides = math.prod(spec.stride)
@@ -157,6 +176,7 @@ def _taps(problem: Problem) -> dict[str, float]:
     spec, n = problem.spec, problem.batch
     kernel, pairs = math.prod(spec.kernel_size), problem.inputs * problem.outputs
     strides = math.prod(spec.stride)
+    one = kernel == strides == problem.inputs == problem.outputs == 1
     made, read, size, source = problem.outputs, problem.inputs, spec.output_size, spec.input_size
     if problem.contraction == "input":
         made, read, size, source = read, made, source, size
@@ -181,7 +201,7 @@ def _taps(problem: Problem) -> dict[str, float]:
         turn *= min(counts[looped - 1], max(1, TOGETHER // turn))
     turns = math.prod(counts) * read / turn
     moved = read > 1 and spec.groups > 1
-    return {
+    found = {
         "done": work,
         "scalar work": work / min(lanes, 16),
         "half work": work / min(lanes, 64),
@@ -198,6 +218,11 @@ def _taps(problem: Problem) -> dict[str, float]:
         if strides > 1
         else 0.0,
     }
+    x, y = (_common(problem)[name] for name in "xy")
+    if one:
+        like_any = dict.fromkeys(_common(problem) | found, 0.0)
+        return like_any | {"call": 1.0, "elementwise": x + y, "elementwise large": max(0, x + y - LARGE)}
+    return found | {"elementwise": 0.0, "elementwise large": 0.0}
 
 
 def _rows(problem: Problem) -> dict[str, float]:

@@ -62,6 +62,24 @@ PLANES = (
     ),
 )
 
+# A vector holds the channels of several positions: once over, or in as many vectors as there are
+# before the channels come again (3 of 3 channels, 5 of 5, 3 of 6).
+FEW_CHANNELS = (
+    cases.Case("2 channels", (2, 9, 31, 2), (3, 4, 1, 2), {"groups": 2, "padding": (1, 3)}),
+    cases.Case("3 channels", (1, 8, 50, 3), (5, 3, 1, 3), {"groups": 3, "padding": "same"}),
+    cases.Case("line of 3", (2, 700, 3), (19, 1, 3), {"groups": 3, "padding": ((15, 2),)}),
+    cases.Case("5 channels, narrow", (3, 7, 2, 5), (2, 2, 1, 5), {"groups": 5, "padding": 1}),
+    cases.Case(
+        "6 channels, strided rows",
+        (1, 11, 23, 6),
+        (3, 2, 1, 6),
+        {"groups": 6, "stride": (3, 1), "dilation": (2, 4), "padding": (4, 3)},
+    ),
+    cases.Case(
+        "volume of 8", (1, 4, 5, 9, 8), (2, 3, 3, 1, 8), {"groups": 8, "dilation": (1, 1, 2)}
+    ),
+)
+
 
 # Where oneDNN is told another way than its own first: blocks of channels, a matrix product.
 BLOCKS, PRODUCT = "jit:avx512_core in blocks", "x64:gemm:jit"
@@ -114,6 +132,11 @@ def test_single_planes(case):
     assert_matches(case, "jaxconv_plane:avx512f")
 
 
+@pytest.mark.parametrize("case", FEW_CHANNELS, ids=str)
+def test_few_channels(case):
+    assert_matches(case, "jaxconv_plane:avx512f")
+
+
 @pytest.mark.parametrize(("contraction", "name", "case"), LED)
 def test_where_onednn_is_led(contraction, name, case):
     if has_avx512():
@@ -123,12 +146,20 @@ def test_where_onednn_is_led(contraction, name, case):
     cases.assert_matches(jax.jit(compute)(a, b), contraction, a, b, case.spec)
 
 
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("shape", [(1031, 1100), (1_100_000,)], ids=["plane", "line"])
-def test_large_single_planes_on_several_threads(shape, stride):
-    """Large enough for large pages too."""
-    kernel = (3,) * len(shape)
-    case = cases.Case("", (1, *shape, 1), (*kernel, 1, 1), {"padding": 1, "stride": stride})
+@pytest.mark.parametrize(
+    ("shape", "channels", "stride"),
+    [
+        ((1031, 1100), 1, 1),
+        ((1031, 1100), 1, 2),
+        ((1_100_000,), 1, 1),
+        ((1_100_000,), 1, 2),
+        ((400, 611), 5, 1),
+    ],
+)
+def test_large_planes_on_several_threads(shape, channels, stride):
+    """Large enough for large pages too, but the one of channels."""
+    arguments = {"padding": 1, "stride": stride, "groups": channels}
+    case = cases.Case("", (1, *shape, channels), (*(3,) * len(shape), 1, channels), arguments)
     for contraction, make in zip(OPERANDS, (exact.make_y, exact.make_x, exact.make_w), strict=True):
         a, b = case.operands(contraction)
         compute = partial(contract, contraction, spec=case.spec, dtype="float32", method="onednn")

@@ -31,6 +31,11 @@ inline __mmask16 Upto(int64_t t, int64_t count) {
   return static_cast<__mmask16>((1u << Max(0, Min(kLanes, count - t))) - 1);
 }
 
+inline int64_t Gcd(int64_t a, int64_t b) { return b == 0 ? a : Gcd(b, a % b); }
+
+// Vectors after which the channels of a row's elements come again.
+inline int64_t PeriodOf(const Depthwise& d) { return d.c / Gcd(d.c, kLanes); }
+
 inline int64_t FloorDiv(int64_t a, int64_t b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
 
 inline int64_t RoundToLines(int64_t bytes) { return CeilDiv(bytes, 64) * 64; }

@@ -1,5 +1,5 @@
-// Convolutions of single planes (and lines, and volumes) in float32, all three contractions: one
-// channel leaves the vectors of every other kernel empty.
+// Convolutions of single planes (and lines, and volumes) and depthwise ones of few channels in
+// float32, all three contractions: so few leave the vectors of every other kernel empty.
 #ifndef JAXCONV_PLANE_H_
 #define JAXCONV_PLANE_H_
 
@@ -7,7 +7,7 @@
 
 namespace jaxconv {
 
-// All take a `Depthwise` of one channel, and `scratch` of as many bytes as is said here, aligned
+// All take a `Depthwise` of one channel, or of several if the last dimension is not strided, and `scratch` of as many bytes as is said here, aligned
 // to 64.
 int64_t PlaneOutputScratch(const Depthwise& d, int64_t threads);
 int64_t PlaneInputScratch(const Depthwise& d, int64_t threads);

@@ -14,6 +14,8 @@ constexpr int kMostRows = 6;
 constexpr int kMostEntries = 4;
 // Results of a row that are taken together: they and what they read stay in the first cache.
 constexpr int64_t kChunk = 512;
+// As many times more, where each of as many vectors has sums of its own.
+constexpr int64_t kMostPeriods = 4;
 
 // A row of y that a row of x meets, and the row of the kernel that joins them.
 struct Pair {
@@ -21,13 +23,15 @@ struct Pair {
   int64_t taps;
 };
 
-// Results [first, last) along the last dimension, of `count`.
+// Results [first, last) along the last dimension, of `count`, as vectors; of several channels, each
+// `step`-th vector from first on.
 struct Range {
-  int64_t first, last, count;
+  int64_t first, last, count, step;
 };
 
 // Adds x[t + k] * y[t], over the t of a range, to the sums of `rows` pairs and `entries` entries
-// of the kernel from k on. Each sum is a vector: the lanes are added in the end.
+// of the kernel from k on. Each sum is a vector: the lanes are added in the end. An entry has
+// range.step sums.
 template <int rows, int entries>
 void Add(const Range& range, const float* x, const Pair* pairs, const Column* columns, int64_t k,
          float* sums) {
@@ -37,7 +41,7 @@ void Add(const Range& range, const float* x, const Pair* pairs, const Column* co
   }
   const float* at[entries];
   JAXCONV_UNROLL for (int e = 0; e < entries; ++e) at[e] = x + columns[k + e].offset;
-  for (int64_t t = range.first; t < range.last; t += kLanes) {
+  for (int64_t t = range.first; t < range.last; t += range.step * kLanes) {
     bool inside = t + kLanes <= range.count;
     JAXCONV_UNROLL for (int e = 0; e < entries; ++e)
       inside = inside && columns[k + e].Inside(t, kLanes);
@@ -62,7 +66,7 @@ void Add(const Range& range, const float* x, const Pair* pairs, const Column* co
   }
   JAXCONV_UNROLL for (int r = 0; r < rows; ++r) {
     JAXCONV_UNROLL for (int e = 0; e < entries; ++e) {
-      float* sum = sums + (pairs[r].taps + k + e) * kLanes;
+      float* sum = sums + (pairs[r].taps + k + e) * range.step * kLanes;
       _mm512_storeu_ps(sum, _mm512_add_ps(_mm512_loadu_ps(sum), own[r][e]));
     }
   }
@@ -114,13 +118,18 @@ int64_t FindPairs(const Depthwise& d, const float* y, int64_t row, Pair* pairs) 
   return count;
 }
 
-float SumOf(__m512 sum) {
-  float lanes[kLanes];
-  _mm512_storeu_ps(lanes, sum);
-  for (int64_t half = kLanes / 2; half > 0; half /= 2) {
-    for (int64_t i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+// Adds up the lanes that are of a channel, of the sums of an entry.
+void SumUp(const float* sums, int64_t count, int64_t channels, float* w) {
+  for (int64_t c = 0; c < channels; ++c) {
+    float lanes[kLanes] = {};
+    for (int64_t i = c, place = 0; i < count; i += channels, ++place) {
+      lanes[place % kLanes] += sums[i];
+    }
+    for (int64_t half = kLanes / 2; half > 0; half /= 2) {
+      for (int64_t i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+    }
+    w[c] = lanes[0];
   }
-  return lanes[0];
 }
 
 int64_t ColumnBytes(const Depthwise& d) { return RoundToLines(d.kernel[2] * sizeof(Column)); }
@@ -129,53 +138,62 @@ int64_t PairBytes(const Depthwise& d) {
   return RoundToLines(d.kernel[0] * d.kernel[1] * sizeof(Pair));
 }
 
-int64_t SumBytes(const Depthwise& d) { return d.taps() * kLanes * sizeof(float); }
+int64_t SumBytes(const Depthwise& d) { return d.taps() * PeriodOf(d) * kLanes * sizeof(float); }
 
 }  // namespace
 
 int64_t PlaneKernelScratch(const Depthwise& d, int64_t threads) {
-  return ColumnBytes(d) + Rows::Scratch(d) + threads * (PairBytes(d) + SumBytes(d));
+  return ColumnBytes(d) + Rows::Scratch(d.rows()) + threads * (PairBytes(d) + SumBytes(d));
 }
 
 void PlaneKernel(const Depthwise& d, const float* x, float* w, const float* y, void* scratch,
                  int64_t threads) {
+  const Depthwise flat = d.rows();
   Column* columns = static_cast<Column*>(scratch);
-  for (int64_t k = 0; k < d.kernel[2]; ++k) columns[k] = Rows::ColumnOf(d, k);
+  for (int64_t k = 0; k < d.kernel[2]; ++k) columns[k] = Rows::ColumnOf(flat, k);
   char* pairs_of_all = static_cast<char*>(scratch) + ColumnBytes(d);
   float* sums_of_all = reinterpret_cast<float*>(pairs_of_all + threads * PairBytes(d));
-  const int64_t taps = d.taps();
-  float* copy = sums_of_all + threads * taps * kLanes;
-  const Rows rows = Rows::Of(d, x, copy);
-  const int64_t chunks = CeilDiv(d.out[2], kChunk), units = d.n * d.in[0] * d.in[1] * chunks;
+  const int64_t taps = d.taps(), period = PeriodOf(d), sums_of_one = period * kLanes;
+  float* copy = sums_of_all + threads * taps * sums_of_one;
+  const Rows rows = Rows::Of(flat, x, copy);
+  const int64_t chunk = kChunk * Min(period, kMostPeriods);
+  const int64_t chunks = CeilDiv(flat.out[2], chunk), units = d.n * d.in[0] * d.in[1] * chunks;
 #pragma omp parallel num_threads(threads)
   {
-    Rows::Copy(d, x, copy);
+    Rows::Copy(flat, x, copy);
     // one part for each thread, whoever takes it: the sums are the same ones every time
 #pragma omp for schedule(static)
     for (int64_t part = 0; part < threads; ++part) {
       Pair* pairs = reinterpret_cast<Pair*>(pairs_of_all + part * PairBytes(d));
-      float* sums = sums_of_all + part * taps * kLanes;
-      for (int64_t k = 0; k < taps * kLanes; ++k) sums[k] = 0;
+      float* sums = sums_of_all + part * taps * sums_of_one;
+      for (int64_t k = 0; k < taps * sums_of_one; ++k) sums[k] = 0;
       int64_t count = 0, found = -1;
       for (int64_t unit = part * units / threads; unit < (part + 1) * units / threads; ++unit) {
-        const int64_t row = unit / chunks, first = unit % chunks * kChunk;
-        if (row != found) count = FindPairs(d, y, found = row, pairs);
-        const Range range{first, Min(d.out[2], first + kChunk), d.out[2]};
+        const int64_t row = unit / chunks, first = unit % chunks * chunk;
+        if (row != found) count = FindPairs(flat, y, found = row, pairs);
+        const float* of_x = rows.data + row * rows.pitch;
         // groups of like size
         const int64_t groups = CeilDiv(count, kMostRows);
         for (int64_t group = 0; group < groups; ++group) {
           const int64_t from = group * count / groups, to = (group + 1) * count / groups;
-          AddPairs(to - from, d.kernel[2], range, rows.data + row * rows.pitch, pairs + from,
-                   columns, sums);
+          for (int64_t v = 0; v < period; ++v) {
+            const Range range{first + v * kLanes, Min(flat.out[2], first + chunk), flat.out[2],
+                              period};
+            const int64_t sum = range.first / kLanes % period;
+            AddPairs(to - from, d.kernel[2], range, of_x, pairs + from, columns,
+                     sums + sum * kLanes);
+          }
         }
       }
     }
 #pragma omp for schedule(static)
     for (int64_t k = 0; k < taps; ++k) {
-      __m512 sum = _mm512_loadu_ps(sums_of_all + k * kLanes);
-      for (int64_t part = 1; part < threads; ++part)
-        sum = _mm512_add_ps(sum, _mm512_loadu_ps(sums_of_all + (part * taps + k) * kLanes));
-      w[k] = SumOf(sum);
+      float* total = sums_of_all + k * sums_of_one;
+      for (int64_t part = 1; part < threads; ++part) {
+        const float* more = total + part * taps * sums_of_one;
+        for (int64_t i = 0; i < sums_of_one; ++i) total[i] += more[i];
+      }
+      SumUp(total, sums_of_one, d.c, w + k * d.c);
     }
   }
 }

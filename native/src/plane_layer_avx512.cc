@@ -23,8 +23,6 @@ struct Axis {
   int64_t first, step, count, entries, entry, entry_step, move, dilation, start;
 };
 
-int64_t Gcd(int64_t a, int64_t b) { return b == 0 ? a : Gcd(b, a % b); }
-
 // Of the output: all results are alike.
 Axis Forward(const Depthwise& d, int dim) {
   return {0, 1, d.out[dim], d.kernel[dim], 0, 1, d.stride[dim], d.dilation[dim], -d.before[dim]};
@@ -59,13 +57,14 @@ Inner InnerOf(const Axis& axis, const Column* columns) {
   return inner;
 }
 
-// Results of one kind: they are made by the same entries.
+// Results of one kind: they are made by the same entries. An entry is one number, or `period`
+// vectors of the numbers for the elements of a row, vector by vector.
 struct Sheet {
   const Depthwise& d;
   Axis axes[3];
   const int64_t *source_size, *result_size;
   const float *source, *w;
-  int64_t source_pitch;
+  int64_t period, source_pitch;
   const Column* columns;
   Inner inner;
   float* result;
@@ -79,21 +78,50 @@ struct Place {
 template <int rows, int wide>
 using Sums = __m512[rows][wide];
 
+// Floats of a row of entries.
+template <bool several>
+JAXCONV_INLINE int64_t RowOfEntries(const Sheet& s) {
+  return s.axes[2].entries * (several ? s.period * kLanes : 1);
+}
+
+// Columns t to t + wide * kLanes of rows; of several channels, with where in an entry the vectors
+// are that fall on them.
+template <int wide, bool several>
+struct Columns {
+  int64_t t;
+  const __mmask16* masks;
+  int64_t places[several ? wide : 1];
+
+  Columns(const Sheet& s, int64_t t, const __mmask16* masks) : t(t), masks(masks) {
+    if (!several) return;
+    JAXCONV_UNROLL for (int v = 0; v < wide; ++v) places[v] = (t / kLanes + v) % s.period * kLanes;
+  }
+};
+
 // Adds what one row of the source gives to the rows of results from `from` to `to`; w is the row
 // of entries for row 0, the ones for the next come before.
-template <int from, int to, int rows, int wide, bool edge>
+template <int from, int to, int rows, int wide, bool edge, bool several>
 JAXCONV_INLINE void AddRow(const Sheet& s, Sums<rows, wide>& sums, const float* source,
-                           const float* w, int64_t t, const __mmask16* masks) {
-  const int64_t entries = s.axes[2].entries;
+                           const float* w, const Columns<wide, several>& columns) {
+  const int64_t entries = s.axes[2].entries, row = RowOfEntries<several>(s);
+  const int64_t size = several ? s.period * kLanes : 1;
   for (int64_t k = 0; k < entries; ++k) {
-    const float* at = source + s.columns[k].offset + t;
+    const float* at = source + s.columns[k].offset + columns.t;
     __m512 values[wide];
     JAXCONV_UNROLL for (int v = 0; v < wide; ++v) {
-      values[v] = edge ? _mm512_maskz_loadu_ps(masks[k * wide + v], at + v * kLanes)
+      values[v] = edge ? _mm512_maskz_loadu_ps(columns.masks[k * wide + v], at + v * kLanes)
                        : _mm512_loadu_ps(at + v * kLanes);
     }
     JAXCONV_UNROLL for (int r = from; r <= to; ++r) {
-      const __m512 entry = _mm512_set1_ps(w[k - r * entries]);
+      const float* numbers = w + k * size - r * row;
+      if (several) {
+        JAXCONV_UNROLL for (int v = 0; v < wide; ++v) {
+          const __m512 entry = _mm512_loadu_ps(numbers + columns.places[v]);
+          sums[r][v] = _mm512_fmadd_ps(values[v], entry, sums[r][v]);
+        }
+        continue;
+      }
+      const __m512 entry = _mm512_set1_ps(*numbers);
       JAXCONV_UNROLL for (int v = 0; v < wide; ++v)
         sums[r][v] = _mm512_fmadd_ps(values[v], entry, sums[r][v]);
     }
@@ -112,28 +140,29 @@ inline const float* SourceRow(const Sheet& s, const Layer& layer, int64_t q) {
 }
 
 // The first rows of the source are read by the first rows of results alone ...
-template <int q, int rows, int wide, bool edge>
-JAXCONV_INLINE void AddFirst(const Sheet& s, Sums<rows, wide>& sums, const Layer& layer, int64_t t,
-                             const __mmask16* masks) {
+template <int q, int rows, int wide, bool edge, bool several>
+JAXCONV_INLINE void AddFirst(const Sheet& s, Sums<rows, wide>& sums, const Layer& layer,
+                             const Columns<wide, several>& columns) {
   if constexpr (q < rows - 1) {
     if (const float* at = SourceRow(s, layer, q)) {
-      AddRow<0, q, rows, wide, edge>(s, sums, at, layer.w + q * s.axes[2].entries, t, masks);
+      const float* w = layer.w + q * RowOfEntries<several>(s);
+      AddRow<0, q, rows, wide, edge, several>(s, sums, at, w, columns);
     }
-    AddFirst<q + 1, rows, wide, edge>(s, sums, layer, t, masks);
+    AddFirst<q + 1, rows, wide, edge, several>(s, sums, layer, columns);
   }
 }
 
 // ... and the last ones by the last.
-template <int q, int rows, int wide, bool edge>
-JAXCONV_INLINE void AddLast(const Sheet& s, Sums<rows, wide>& sums, const Layer& layer, int64_t t,
-                            const __mmask16* masks) {
+template <int q, int rows, int wide, bool edge, bool several>
+JAXCONV_INLINE void AddLast(const Sheet& s, Sums<rows, wide>& sums, const Layer& layer,
+                            const Columns<wide, several>& columns) {
   if constexpr (q < rows - 1) {
     const int64_t row = s.axes[1].entries + q;
     if (const float* at = SourceRow(s, layer, row)) {
-      AddRow<q + 1, rows - 1, rows, wide, edge>(s, sums, at, layer.w + row * s.axes[2].entries, t,
-                                                masks);
+      const float* w = layer.w + row * RowOfEntries<several>(s);
+      AddRow<q + 1, rows - 1, rows, wide, edge, several>(s, sums, at, w, columns);
     }
-    AddLast<q + 1, rows, wide, edge>(s, sums, layer, t, masks);
+    AddLast<q + 1, rows, wide, edge, several>(s, sums, layer, columns);
   }
 }
 
@@ -154,7 +183,7 @@ JAXCONV_INLINE void Store(const Sheet& s, float* row, int64_t t, const __m512 (&
   }
 }
 
-template <int rows, int wide, bool edge>
+template <int rows, int wide, bool edge, bool several>
 void Tile(const Sheet& s, const Place& place, __mmask16* masks) {
   const Axis &depth = s.axes[0], &row = s.axes[1];
   const int64_t t = place.t;
@@ -166,6 +195,7 @@ void Tile(const Sheet& s, const Place& place, __mmask16* masks) {
       }
     }
   }
+  const Columns<wide, several> columns(s, t, masks);
   Sums<rows, wide> sums;
   JAXCONV_UNROLL for (int r = 0; r < rows; ++r) {
     JAXCONV_UNROLL for (int v = 0; v < wide; ++v) sums[r][v] = _mm512_setzero_ps();
@@ -175,15 +205,15 @@ void Tile(const Sheet& s, const Place& place, __mmask16* masks) {
     if (at < 0 || at >= s.source_size[0]) continue;
     const Layer layer{
         s.source + (place.n * s.source_size[0] + at) * s.source_size[1] * s.source_pitch,
-        s.w + k * row.entries * s.axes[2].entries, place.row * row.move + row.start};
-    AddFirst<0, rows, wide, edge>(s, sums, layer, t, masks);
+        s.w + k * row.entries * RowOfEntries<several>(s), place.row * row.move + row.start};
+    AddFirst<0, rows, wide, edge, several>(s, sums, layer, columns);
     for (int64_t q = rows - 1; q < row.entries; ++q) {
       if (const float* source = SourceRow(s, layer, q)) {
-        AddRow<0, rows - 1, rows, wide, edge>(s, sums, source, layer.w + q * s.axes[2].entries, t,
-                                              masks);
+        const float* w = layer.w + q * RowOfEntries<several>(s);
+        AddRow<0, rows - 1, rows, wide, edge, several>(s, sums, source, w, columns);
       }
     }
-    AddLast<0, rows, wide, edge>(s, sums, layer, t, masks);
+    AddLast<0, rows, wide, edge, several>(s, sums, layer, columns);
   }
   const int64_t results = (place.n * s.result_size[0] + depth.first + place.depth * depth.step);
   JAXCONV_UNROLL for (int r = 0; r < rows; ++r) {
@@ -195,42 +225,43 @@ void Tile(const Sheet& s, const Place& place, __mmask16* masks) {
 }
 
 // Columns from place.t to `last` of some rows.
-template <int rows>
+template <int rows, bool several>
 void Strip(const Sheet& s, Place place, int64_t last, __mmask16* masks) {
   while (place.t < last) {
     const int64_t left = last - place.t;
     if (left <= kLanes) {
-      Tile<rows, 1, true>(s, place, masks);
+      Tile<rows, 1, true, several>(s, place, masks);
       place.t += kLanes;
       continue;
     }
     if (left <= 2 * kLanes) {
-      Tile<rows, 2, true>(s, place, masks);
+      Tile<rows, 2, true, several>(s, place, masks);
       place.t += 2 * kLanes;
       continue;
     }
     if (place.t >= s.inner.first && place.t + kWide * kLanes <= s.inner.last)
-      Tile<rows, kWide, false>(s, place, masks);
+      Tile<rows, kWide, false, several>(s, place, masks);
     else
-      Tile<rows, kWide, true>(s, place, masks);
+      Tile<rows, kWide, true, several>(s, place, masks);
     place.t += kWide * kLanes;
   }
 }
 
+template <bool several>
 void StripOf(int64_t rows, const Sheet& s, const Place& place, int64_t last, __mmask16* masks) {
   switch (rows) {
     case 1:
-      return Strip<1>(s, place, last, masks);
+      return Strip<1, several>(s, place, last, masks);
     case 2:
-      return Strip<2>(s, place, last, masks);
+      return Strip<2, several>(s, place, last, masks);
     case 3:
-      return Strip<3>(s, place, last, masks);
+      return Strip<3, several>(s, place, last, masks);
     case 4:
-      return Strip<4>(s, place, last, masks);
+      return Strip<4, several>(s, place, last, masks);
     case 5:
-      return Strip<5>(s, place, last, masks);
+      return Strip<5, several>(s, place, last, masks);
     default:
-      return Strip<kMostRows>(s, place, last, masks);
+      return Strip<kMostRows, several>(s, place, last, masks);
   }
 }
 
@@ -258,19 +289,27 @@ void Fill(const Sheet& s, int64_t threads, __mmask16* masks) {
       if (at >= row.count) continue;
       const int64_t depth = strip / blocks % s.axes[0].count;
       const Place place{strip / blocks / s.axes[0].count, depth, at, first};
-      StripOf(rows, s, place, Min(width, first + chunk), masks);
+      const int64_t last = Min(width, first + chunk);
+      if (s.period > 0)
+        StripOf<true>(rows, s, place, last, masks);
+      else
+        StripOf<false>(rows, s, place, last, masks);
     }
   }
 }
 
-// The entries of w that make a sheet, in the order of where they read.
+// The entries of w that make a sheet, in the order of where they read; of several channels, as many
+// vectors of each as there are before the channels come again.
 void Pack(const Depthwise& d, const Axis* axes, const float* w, float* packed) {
+  const int64_t count = d.c == 1 ? 1 : PeriodOf(d) * kLanes;
   for (int64_t k0 = 0; k0 < axes[0].entries; ++k0) {
     for (int64_t k1 = 0; k1 < axes[1].entries; ++k1) {
       const int64_t row = (axes[0].entry + k0 * axes[0].entry_step) * d.kernel[1] + axes[1].entry +
                           k1 * axes[1].entry_step;
-      const float* from = w + row * d.kernel[2] + axes[2].entry;
-      for (int64_t k2 = 0; k2 < axes[2].entries; ++k2) *packed++ = from[k2 * axes[2].entry_step];
+      for (int64_t k2 = 0; k2 < axes[2].entries; ++k2) {
+        const int64_t entry = row * d.kernel[2] + axes[2].entry + k2 * axes[2].entry_step;
+        for (int64_t i = 0; i < count; ++i) *packed++ = w[entry * d.c + i % d.c];
+      }
     }
   }
 }
@@ -287,35 +326,47 @@ __mmask16* OwnMasks(const Depthwise& d, char* masks) {
   return reinterpret_cast<__mmask16*>(masks) + omp_get_thread_num() * MaskCount(d);
 }
 
+// Vectors of an entry of several channels, none of one.
+int64_t VectorsOf(const Depthwise& d) { return d.c == 1 ? 0 : PeriodOf(d); }
+
+int64_t PackedBytes(const Depthwise& d) {
+  return RoundToLines(d.taps() * Max(1, VectorsOf(d) * kLanes) * sizeof(float));
+}
+
 }  // namespace
 
 int64_t PlaneOutputScratch(const Depthwise& d, int64_t threads) {
-  return ColumnBytes(d) + MaskBytes(d, threads) + Rows::Scratch(d);
+  return ColumnBytes(d) + MaskBytes(d, threads) + PackedBytes(d) + Rows::Scratch(d.rows());
 }
 
 void PlaneOutput(const Depthwise& d, const float* x, const float* w, float* y, void* scratch,
                  int64_t threads) {
+  const Depthwise flat = d.rows();
   Column* columns = static_cast<Column*>(scratch);
-  for (int64_t k = 0; k < d.kernel[2]; ++k) columns[k] = Rows::ColumnOf(d, k);
+  for (int64_t k = 0; k < d.kernel[2]; ++k) columns[k] = Rows::ColumnOf(flat, k);
   char* masks = static_cast<char*>(scratch) + ColumnBytes(d);
-  float* copy = reinterpret_cast<float*>(masks + MaskBytes(d, threads));
-  const Rows rows = Rows::Of(d, x, copy);
-  const Axis last = Forward(d, 2);
-  const Sheet sheet{d, {Forward(d, 0), Forward(d, 1), last}, d.in, d.out, rows.data, w, rows.pitch,
-                    columns, InnerOf(last, columns), y};
+  float* packed = reinterpret_cast<float*>(masks + MaskBytes(d, threads));
+  float* copy = packed + PackedBytes(d) / sizeof(float);
+  const Rows rows = Rows::Of(flat, x, copy);
+  const Axis axes[3] = {Forward(flat, 0), Forward(flat, 1), Forward(flat, 2)};
+  if (d.c > 1) Pack(d, axes, w, packed);
+  const Sheet sheet{flat, {axes[0], axes[1], axes[2]}, flat.in, flat.out, rows.data,
+                    d.c > 1 ? packed : w, VectorsOf(d), rows.pitch, columns,
+                    InnerOf(axes[2], columns), y};
 #pragma omp parallel num_threads(threads)
   {
-    Rows::Copy(d, x, copy);
+    Rows::Copy(flat, x, copy);
     Fill(sheet, threads, OwnMasks(d, masks));
   }
 }
 
 int64_t PlaneInputScratch(const Depthwise& d, int64_t threads) {
-  return ColumnBytes(d) + MaskBytes(d, threads) + d.taps() * sizeof(float);
+  return ColumnBytes(d) + MaskBytes(d, threads) + PackedBytes(d);
 }
 
 void PlaneInput(const Depthwise& d, float* x, const float* w, const float* y, void* scratch,
                 int64_t threads) {
+  const Depthwise flat = d.rows();
   Column* columns = static_cast<Column*>(scratch);
   char* masks = static_cast<char*>(scratch) + ColumnBytes(d);
   float* packed = reinterpret_cast<float*>(masks + MaskBytes(d, threads));
@@ -324,18 +375,19 @@ void PlaneInput(const Depthwise& d, float* x, const float* w, const float* y, vo
     for (int64_t p0 = 0; p0 < Min(d.stride[0], d.in[0]); ++p0) {
       for (int64_t p1 = 0; p1 < Min(d.stride[1], d.in[1]); ++p1) {
         for (int64_t p2 = 0; p2 < Min(d.stride[2], d.in[2]); ++p2) {
-          const Axis axes[3] = {Backward(d, 0, p0), Backward(d, 1, p1), Backward(d, 2, p2)};
+          const Axis axes[3] = {Backward(flat, 0, p0), Backward(flat, 1, p1),
+                                Backward(flat, 2, p2)};
 #pragma omp barrier
 #pragma omp single
           {
             for (int64_t k = 0; k < axes[2].entries; ++k) {
               const int64_t shift = axes[2].start + k * axes[2].dilation;
-              columns[k] = {shift, shift, d.out[2]};
+              columns[k] = {shift, shift, flat.out[2]};
             }
             Pack(d, axes, w, packed);
           }
-          const Sheet sheet{d, {axes[0], axes[1], axes[2]}, d.out, d.in, y, packed, d.out[2],
-                            columns, InnerOf(axes[2], columns), x};
+          const Sheet sheet{flat, {axes[0], axes[1], axes[2]}, flat.out, flat.in, y, packed,
+                            VectorsOf(d), flat.out[2], columns, InnerOf(axes[2], columns), x};
           Fill(sheet, threads, OwnMasks(d, masks));
         }
       }
