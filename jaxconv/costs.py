@@ -24,8 +24,11 @@ from jaxconv.spec import ConvSpec
 Terms = Mapping[str, float]
 # Channels of a result up to which they are unrolled and positions fill the vectors.
 FEW = 4
-# Elements of input and output from which they are not small beside caches and allocators.
-LARGE = 1 << 22
+# Elements of a result from which it is taken from the system anew for each call, page by page
+# (32 MiB are where the C library's allocator stops keeping what is freed).
+FRESH = 1 << 23
+# Channels of a depthwise layer up to which the plugin reads its rows element by element.
+FEW_LANES = 8
 
 
 def simpler(problem: Problem) -> Problem:
@@ -71,10 +74,10 @@ def _common(problem: Problem) -> dict[str, float]:
     whole = {"x": x, "y": y, "w": kernel * g * i * o, "work": y * i * kernel}
     # what grows more slowly than what is computed: threads that are woken, caches that are filled
     roots = {f"root of {name}": math.sqrt(term) for name, term in whole.items()}
-    # what no cache holds, and what the allocator takes from the system anew for each call
-    large = {"large": max(0, x + y - LARGE)}
+    made = {"output": y, "input": x, "kernel": whole["w"]}[problem.contraction]
+    fresh = {"fresh": made if made >= FRESH else 0}
     inner = {"inner work": n * _pairs(spec) * g * i * o}
-    return {"call": 1.0, **whole, **roots, **large, **inner}
+    return {"call": 1.0, **whole, **roots, **fresh, **inner}
 
 
 def _pairs(spec: ConvSpec) -> int:
@@ -100,12 +103,22 @@ def _lax(problem: Problem) -> dict[str, float]:
     A window is copied run by run: fast where all of a row of it lies together in memory and
     channels fill vectors, element by element where something is dilated.
     """
-    if _elementwise(problem):
-        like_any = dict.fromkeys(_common(problem) | _windows(problem), 0.0)
-        x, y = (_common(problem)[name] for name in "xy")
-        moved = {"elementwise": x + y, "elementwise large": max(0, x + y - LARGE)}
-        return like_any | {"call": 1.0} | moved
-    return {"elementwise": 0.0, "elementwise large": 0.0} | _windows(problem)
+    found, only = _windows(problem), _elementwise(problem)
+    return (dict.fromkeys(found, 0.0) if only else found) | _moved(problem, only=only)
+
+
+def _moved(problem: Problem, *, only: bool) -> dict[str, float]:
+    """Terms of a loop that reads and writes each element; `only` if there is no more to it."""
+    common = _common(problem)
+    moved = common["x"] + common["y"]
+    elements = {
+        "elementwise": moved,
+        "root of elementwise": math.sqrt(moved),
+        "elementwise fresh": common["fresh"],
+    }
+    if not only:
+        return dict.fromkeys(elements, 0.0)
+    return dict.fromkeys(common, 0.0) | elements | {"call": 1.0}
 
 
 def _elementwise(problem: Problem) -> bool:
@@ -218,11 +231,7 @@ def _taps(problem: Problem) -> dict[str, float]:
         if strides > 1
         else 0.0,
     }
-    x, y = (_common(problem)[name] for name in "xy")
-    if one:
-        like_any = dict.fromkeys(_common(problem) | found, 0.0)
-        return like_any | {"call": 1.0, "elementwise": x + y, "elementwise large": max(0, x + y - LARGE)}
-    return found | {"elementwise": 0.0, "elementwise large": 0.0}
+    return (dict.fromkeys(found, 0.0) if one else found) | _moved(problem, only=one)
 
 
 def _rows(problem: Problem) -> dict[str, float]:
@@ -317,6 +326,8 @@ def _onednn(problem: Problem) -> dict[str, float]:
     kind = "dense" if g == 1 else "depthwise" if i == o == 1 else "grouped"
     kind = "single" if g * i * o == 1 else kind
     kind = "repeated" if repeats(problem.contraction, i, g * o, spec) else kind
+    if kind in ("depthwise", "repeated") and g * o <= FEW_LANES and spec.stride[-1] == 1:
+        kind = "few"  # rows of elements, whatever their channel
     if "gemm" in implementation(problem.contraction, spec, problem.batch, i, o):
         kind = "product"  # of matrices, of windows that are copied out one image after the other
     wide = {"depthwise": g, "repeated": g * o}.get(kind, o)
@@ -338,7 +349,7 @@ def _onednn(problem: Problem) -> dict[str, float]:
     }
     return {
         f"{which} {name}": term if which == kind else 0.0
-        for which in ("single", "depthwise", "repeated", "grouped", "dense", "product")
+        for which in ("single", "few", "depthwise", "repeated", "grouped", "dense", "product")
         for name, term in found.items()
     }
 

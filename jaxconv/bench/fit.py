@@ -32,6 +32,8 @@ MISSED = 0.002
 # A time counts with this power of fastest / time: where a method is hopeless, it need not be known
 # how hopeless.
 MATTERS = 0.2
+# A layer of a network, or a plane as images are, counts as so many random problems.
+KNOWN = 3.0
 # Steps of the solver; the least share of the measured time that it predicts; errors of the
 # logarithm up to which its loss is quadratic; errors that one step believes, too low and too high.
 ITERATIONS, FLOOR, SOFT, STEP = 25, 1e-6, 0.15, (-2.0, 0.7)
@@ -62,6 +64,7 @@ def fit(rows: Sequence[Row], method: str) -> dict[str, float]:
     measured = np.array([t for _, t, _ in timed])
     fastest = np.array([min((row["once"] | row["times"]).values()) for _, _, row in timed])
     matters = (fastest / measured) ** MATTERS
+    matters *= [KNOWN if "layer" in row else 1.0 for _, _, row in timed]
     names = [name for name in found[0] if any(each.get(name, 0) > 0 for each in found)]
     # shares of the measured time that a unit of each term would be
     matrix = np.array([[each.get(name, 0.0) for name in names] for each in found])
