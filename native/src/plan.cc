@@ -1,7 +1,7 @@
 #include "plan.h"
 
 #include <algorithm>
-#include <unordered_map>
+#include <utility>
 
 #include "plane.h"
 #include "workspace.h"
@@ -181,6 +181,62 @@ const dnnl::engine& Engine() {
   return *engine;
 }
 
+struct Plan::Arguments {
+  // An array as the primitive has it, as XLA has it, and what moves one into the other.
+  struct Moved {
+    memory inner, user;
+    dnnl_exec_arg_t move[2];
+  };
+
+  explicit Arguments(const Plan& plan) : stream(Engine()) {
+    scratchpad = memory(plan.scratchpad_, Engine(), nullptr);
+    given[0] = {DNNL_ARG_SCRATCHPAD, scratchpad.get()};
+    for (int s = 0; s < 3; ++s) {
+      const Side& side = plan.sides_[s];
+      Moved& array = arrays[s];
+      array.inner = memory(side.inner, Engine(), nullptr);
+      given[s + 1] = {side.argument, array.inner.get()};
+      if (!side.reordered()) continue;
+      array.user = memory(side.user, Engine(), nullptr);
+      memory &from = side.result ? array.inner : array.user,
+             &to = side.result ? array.user : array.inner;
+      array.move[0] = {DNNL_ARG_FROM, from.get()};
+      array.move[1] = {DNNL_ARG_TO, to.get()};
+    }
+  }
+
+  template <size_t count>
+  void Execute(const dnnl::primitive& primitive, const dnnl_exec_arg_t (&arguments)[count]) {
+    dnnl::error::wrap_c_api(
+        dnnl_primitive_execute(primitive.get(), stream.get(), count, arguments),
+        "could not execute a primitive");
+  }
+
+  dnnl::stream stream;
+  memory scratchpad;
+  Moved arrays[3];
+  dnnl_exec_arg_t given[4];  // to the primitive
+};
+
+Plan::~Plan() = default;
+
+std::unique_ptr<Plan::Arguments> Plan::Borrow() const {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (!idle_.empty()) {
+      auto arguments = std::move(idle_.back());
+      idle_.pop_back();
+      return arguments;
+    }
+  }
+  return std::make_unique<Arguments>(*this);
+}
+
+void Plan::GiveBack(std::unique_ptr<Arguments> arguments) const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  idle_.push_back(std::move(arguments));
+}
+
 Plan::Plan(const Problem& problem)
     : contraction_(problem.contraction), threads_(problem.threads) {
   depthwise_ = OwnKernel(problem);
@@ -251,28 +307,25 @@ void Plan::Run(void* x, void* w, void* y) const {
     return;
   }
   void* const data[3] = {x, w, y};
-  dnnl::stream stream(Engine());
-  std::unordered_map<int, memory> arguments;
-  arguments.emplace(DNNL_ARG_SCRATCHPAD, memory(scratchpad_, Engine(), workspace.at(0)));
+  auto arguments = Borrow();
+  arguments->scratchpad.set_data_handle(workspace.at(0));
   for (int s = 0; s < 3; ++s) {
     const Side& side = sides_[s];
-    void* inner = side.reordered() ? workspace.at(side.offset) : data[s];
-    memory inside(side.inner, Engine(), inner);
-    if (side.reordered() && !side.result) {
-      memory outside(side.user, Engine(), data[s]);
-      side.reorder.execute(stream, outside, inside);
-    }
-    arguments.emplace(side.argument, std::move(inside));
+    Arguments::Moved& array = arguments->arrays[s];
+    array.inner.set_data_handle(side.reordered() ? workspace.at(side.offset) : data[s]);
+    if (!side.reordered()) continue;
+    array.user.set_data_handle(data[s]);
+    if (!side.result) arguments->Execute(side.reorder, array.move);
   }
-  primitive_.execute(stream, arguments);
+  arguments->Execute(primitive_, arguments->given);
   for (int s = 0; s < 3; ++s) {
     const Side& side = sides_[s];
     if (side.reordered() && side.result) {
-      memory outside(side.user, Engine(), data[s]);
-      side.reorder.execute(stream, arguments.at(side.argument), outside);
+      arguments->Execute(side.reorder, arguments->arrays[s].move);
     }
   }
-  stream.wait();
+  arguments->stream.wait();
+  GiveBack(std::move(arguments));
 }
 
 }  // namespace jaxconv

@@ -3,8 +3,10 @@
 #define JAXCONV_PLAN_H_
 
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "depthwise.h"
 #include "problem.h"
@@ -13,11 +15,12 @@ namespace jaxconv {
 
 const dnnl::engine& Engine();
 
-// Immutable once built, so any number of threads may run it at once.
+// Any number of threads may run it at once.
 class Plan {
  public:
   // To be built and run with omp_set_num_threads(problem.threads) in force.
   explicit Plan(const Problem& problem);
+  ~Plan();
 
   // Computes the missing one of the three arrays.
   void Run(void* x, void* w, void* y) const;
@@ -40,6 +43,12 @@ class Plan {
     bool reordered() const { return static_cast<bool>(reorder); }
   };
 
+  // oneDNN's handles of the arrays and what its calls are told, without the arrays: made once, since
+  // for small problems that takes longer than the computation. One run at a time has them.
+  struct Arguments;
+
+  std::unique_ptr<Arguments> Borrow() const;
+  void GiveBack(std::unique_ptr<Arguments> arguments) const;
   void RunOwn(float* x, float* w, float* y, void* scratch) const;
   void AddSide(int place, int argument, const dnnl::memory::desc& user, const dnnl::memory::desc& inner,
                bool result);
@@ -53,6 +62,8 @@ class Plan {
   std::string implementation_;
   Side sides_[3];  // x, w, y
   size_t workspace_ = 0;
+  mutable std::mutex mutex_;
+  mutable std::vector<std::unique_ptr<Arguments>> idle_;
 };
 
 }  // namespace jaxconv
