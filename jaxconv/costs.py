@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 
 from jaxconv.constants import CONSTANTS
+from jaxconv.methods.fft import UNROLLED
 from jaxconv.methods.onednn import implementation, repeats
 from jaxconv.methods.residues import reach
 from jaxconv.methods.rows import ACCUMULATORS
@@ -282,10 +283,14 @@ def _fft(problem: Problem) -> dict[str, float]:
         blocks.append(min(circle, 8 * span))
     points, block = math.prod(circles), math.prod(blocks)
     planes = n * spec.groups * (i + o)
+    kernels = spec.groups * i * o * block
+    summed = {"output": i, "input": o, "kernel": 1}[problem.contraction]
     return {
         "transforms": planes * points * math.log2(max(block, 2)),
-        "kernels": spec.groups * i * o * block * math.log2(max(block, 2)),
+        "kernels": kernels * math.log2(max(block, 2)),
+        "fresh kernels": kernels if kernels >= FRESH else 0.0,
         "spectra": n * spec.groups * i * o * points,
+        "spectra in products": n * spec.groups * i * o * points if summed > UNROLLED else 0.0,
         "planes": planes * points / circles[-1],
     }
 

@@ -13,8 +13,10 @@ namespace {
 // Rows of results that are made together, since they read the same rows: as many as there are
 // registers for beside what is read, and at most as many as the kernel has rows.
 constexpr int kMostRows = 6;
-// Vectors of a row that are made together, since they need the same entries of the kernel.
-constexpr int kWide = 4;
+// Vectors of a row that are made together, since they need the same entries of the kernel: as many
+// as there are registers for.
+constexpr int kWidest = 8;
+constexpr int WideOf(int rows) { return rows <= 2 ? kWidest : kWidest / 2; }
 
 // Along one dimension, the results first, first + step, ... and the entries of the kernel that make
 // them: entry e is number entry + e * entry_step of w, and reads m * move + e * dilation + start
@@ -239,11 +241,17 @@ void Strip(const Sheet& s, Place place, int64_t last, __mmask16* masks) {
       place.t += 2 * kLanes;
       continue;
     }
-    if (place.t >= s.inner.first && place.t + kWide * kLanes <= s.inner.last)
-      Tile<rows, kWide, false, several>(s, place, masks);
+    constexpr int most = WideOf(rows), half = kWidest / 2;
+    if (most > half && left <= half * kLanes) {
+      Tile<rows, half, true, several>(s, place, masks);
+      place.t += half * kLanes;
+      continue;
+    }
+    if (place.t >= s.inner.first && place.t + most * kLanes <= s.inner.last)
+      Tile<rows, most, false, several>(s, place, masks);
     else
-      Tile<rows, kWide, true, several>(s, place, masks);
-    place.t += kWide * kLanes;
+      Tile<rows, most, true, several>(s, place, masks);
+    place.t += most * kLanes;
   }
 }
 
@@ -266,7 +274,7 @@ void StripOf(int64_t rows, const Sheet& s, const Place& place, int64_t last, __m
 }
 
 // Columns that are one task, where there are few rows.
-constexpr int64_t kChunk = 16 * kWide * kLanes;
+constexpr int64_t kChunk = 8 * kWidest * kLanes;
 
 // For all threads of a team.
 void Fill(const Sheet& s, int64_t threads, __mmask16* masks) {
@@ -316,7 +324,7 @@ void Pack(const Depthwise& d, const Axis* axes, const float* w, float* packed) {
 
 int64_t ColumnBytes(const Depthwise& d) { return RoundToLines(d.kernel[2] * sizeof(Column)); }
 
-int64_t MaskCount(const Depthwise& d) { return CeilDiv(d.kernel[2] * kWide, 32) * 32; }
+int64_t MaskCount(const Depthwise& d) { return CeilDiv(d.kernel[2] * kWidest, 32) * 32; }
 
 int64_t MaskBytes(const Depthwise& d, int64_t threads) {
   return threads * MaskCount(d) * sizeof(__mmask16);
