@@ -7,6 +7,8 @@ import pytest
 
 from jaxconv.bench import fit, regret
 from jaxconv.costs import simpler, terms
+from jaxconv.policy import Problem
+from jaxconv.spec import normalise
 
 TRUE = {
     "lax": {"call": 2e-5, "work": 3e-10},
@@ -52,6 +54,58 @@ def test_a_hopeless_time_counts_less_than_one_that_decides(rows):
     found = fit.fit(same, "lax")
     expected = sum(c * terms("lax", at)[name] for name, c in found.items())
     assert expected == pytest.approx(1e-3, rel=0.02)
+
+
+def test_a_layer_counts_as_several_random_problems(rows):
+    """One sum cannot be right for both: it is where the layers are, though they are fewer."""
+    times = [{"lax": 1e-3} if k % 5 < 2 else {"lax": 3e-3} for k, _ in enumerate(rows)]
+    same = {name: rows[0][name] for name in rows[0] if name != "times"}
+    mixed = [same | {"times": of, "once": {}} for of in times]
+    found = []
+    for name in ({}, {"layer": "some network's"}):
+        fitted = fit.fit([r | (name if r["times"]["lax"] < 2e-3 else {}) for r in mixed], "lax")
+        of = terms("lax", fit.problem(rows[0]))
+        found.append(sum(c * of[k] for k, c in fitted.items()))
+    assert found == [pytest.approx(3e-3, rel=0.15), pytest.approx(1e-3, rel=0.15)]
+
+
+def _problem(w, groups=1, contraction="output", **arguments):
+    x = (2, *(30,) * (len(w) - 2), w[-2] * groups)
+    spec = normalise("test", x, w, groups=groups, **arguments)
+    outputs = w[-1] // groups
+    return simpler(Problem(contraction, spec, x[0], w[-2], outputs, "float32", "cpu"))
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        _problem((1, 2, 1, 1), padding="same"),
+        _problem((2, 1, 1), contraction="kernel"),
+        _problem((1, 1, 1, 1), stride=2),
+        _problem((1, 1, 1, 7), groups=7),
+        _problem((1, 1, 1, 7), groups=7, contraction="input"),
+    ],
+)
+def test_a_loop_over_elements_is_told_by_what_it_moves(problem):
+    """One or two entries of one channel, one entry of each: XLA makes no convolution of them."""
+    found = {name for name, term in terms("lax", problem).items() if term}
+    assert found == {"call", "elementwise", "root of elementwise"}
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        _problem((1, 3, 1, 1)),
+        _problem((1, 2, 1, 7), groups=7),
+        _problem((1, 1, 1, 7), groups=7, stride=2, padding=1),
+        _problem((1, 1, 1, 7), groups=7, contraction="kernel"),
+        _problem((1, 1, 2, 2)),
+    ],
+)
+def test_other_convolutions_are_no_loop_over_elements(problem):
+    found = {name for name, term in terms("lax", problem).items() if term}
+    assert "work" in found
+    assert not {"elementwise", "root of elementwise"} & found
 
 
 def test_a_margin_is_as_wide_as_the_predictions_are_wrong(rows):

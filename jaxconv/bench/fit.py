@@ -28,7 +28,7 @@ from jaxconv.spec import ConvSpec
 
 Row = Mapping[str, Any]
 # A term stays if without it the mean error of the logarithms grows by more than this.
-MISSED = 0.002
+MISSED = 0.0007
 # A time counts with this power of fastest / time: where a method is hopeless, it need not be known
 # how hopeless.
 MATTERS = 0.2

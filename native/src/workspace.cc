@@ -1,7 +1,7 @@
 #include "workspace.h"
 
 #include <cstdlib>
-#include <map>
+#include <list>
 #include <mutex>
 #include <new>
 
@@ -14,9 +14,14 @@ constexpr size_t kAlignment = 4096;
 // Fresh pages cost more than many convolutions, so idle blocks are kept, up to this much.
 constexpr size_t kKept = size_t{256} << 20;
 
+struct Block {
+  size_t size;
+  void* data;
+};
+
 struct Idle {
   std::mutex mutex;
-  std::multimap<size_t, void*> blocks;  // by size
+  std::list<Block> blocks;  // the one that was used last comes first
   size_t bytes = 0;
 };
 
@@ -34,10 +39,14 @@ Workspace::Workspace(size_t bytes) {
   {
     const std::lock_guard<std::mutex> lock(idle.mutex);
     // the smallest that fits, unless it is far too large
-    const auto fit = idle.blocks.lower_bound(size_);
-    if (fit != idle.blocks.end() && fit->first <= 2 * size_) {
-      size_ = fit->first;
-      data_ = fit->second;
+    auto fit = idle.blocks.end();
+    for (auto block = idle.blocks.begin(); block != idle.blocks.end(); ++block) {
+      if (block->size < size_ || block->size > 2 * size_) continue;
+      if (fit == idle.blocks.end() || block->size < fit->size) fit = block;
+    }
+    if (fit != idle.blocks.end()) {
+      size_ = fit->size;
+      data_ = fit->data;
       idle.bytes -= size_;
       idle.blocks.erase(fit);
       return;
@@ -56,13 +65,13 @@ Workspace::~Workspace() {
     std::free(data_);
     return;
   }
-  while (idle.bytes + size_ > kKept) {  // the smallest are the cheapest to make again
-    const auto smallest = idle.blocks.begin();
-    idle.bytes -= smallest->first;
-    std::free(smallest->second);
-    idle.blocks.erase(smallest);
+  // what was not used for longest goes: a program that is over leaves nothing that others need
+  while (idle.bytes + size_ > kKept) {
+    idle.bytes -= idle.blocks.back().size;
+    std::free(idle.blocks.back().data);
+    idle.blocks.pop_back();
   }
-  idle.blocks.emplace(size_, data_);
+  idle.blocks.push_front({size_, data_});
   idle.bytes += size_;
 }
 
