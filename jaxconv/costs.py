@@ -28,8 +28,11 @@ FEW = 4
 # Elements of a result from which it is taken from the system anew for each call, page by page
 # (32 MiB are where the C library's allocator stops keeping what is freed).
 FRESH = 1 << 23
-# Channels of a depthwise layer up to which the plugin reads its rows element by element.
-FEW_LANES = 8
+# Elements of a result from which XLA gives a loop that does little with each to two threads.
+SHARED = 1 << 17
+# Channels of a depthwise layer up to which the plugin reads its rows element by element, if the
+# last dimension is not strided: kRowChannels in native/src/plan.cc.
+ROW_CHANNELS = 8
 
 
 def simpler(problem: Problem) -> Problem:
@@ -99,11 +102,7 @@ def _none(problem: Problem) -> dict[str, float]:
 
 
 def _lax(problem: Problem) -> dict[str, float]:
-    """Dense convolutions are matrix products of windows that are copied out; grouped ones loops.
-
-    A window is copied run by run: fast where all of a row of it lies together in memory and
-    channels fill vectors, element by element where something is dilated.
-    """
+    """Convolutions of XLA's, or a loop over elements."""
     found, only = _windows(problem), _elementwise(problem)
     return (dict.fromkeys(found, 0.0) if only else found) | _moved(problem, only=only)
 
@@ -111,15 +110,14 @@ def _lax(problem: Problem) -> dict[str, float]:
 def _moved(problem: Problem, *, only: bool) -> dict[str, float]:
     """Terms of a loop that reads and writes each element; `only` if there is no more to it."""
     common = _common(problem)
-    moved = common["x"] + common["y"]
+    result = common["x" if problem.contraction == "input" else "y"]
     elements = {
-        "elementwise": moved,
-        "root of elementwise": math.sqrt(moved),
-        "elementwise fresh": common["fresh"],
+        "elementwise": common["x"] + common["y"],
+        "elementwise shared": float(result >= SHARED),
     }
     if not only:
         return dict.fromkeys(elements, 0.0)
-    return dict.fromkeys(common, 0.0) | elements | {"call": 1.0}
+    return dict.fromkeys(common, 0.0) | elements | {"call": 1.0, "fresh": common["fresh"]}
 
 
 def _elementwise(problem: Problem) -> bool:
@@ -133,6 +131,11 @@ def _elementwise(problem: Problem) -> bool:
 
 
 def _windows(problem: Problem) -> dict[str, float]:
+    """Dense convolutions are matrix products of windows that are copied out; grouped ones loops.
+
+    A window is copied run by run: fast where all of a row of it lies together in memory and
+    channels fill vectors, element by element where something is dilated.
+    """
     spec, common = problem.spec, _common(problem)
     work, dense, kernel = common["work"], spec.groups == 1, math.prod(spec.kernel_size)
     strides = math.prod(spec.stride)
@@ -309,7 +312,7 @@ def _phases(problem: Problem) -> dict[str, float]:
     ones = (1,) * spec.rank
     inner = ConvSpec(ones, dilation, padding, spec.groups, spec.output_size, kernel)
     sizes = problem.batch, problem.outputs, problem.inputs * strides
-    found = _lax(Problem("output", inner, *sizes, problem.dtype, problem.platform))
+    found = _windows(Problem("output", inner, *sizes, problem.dtype, problem.platform))
     return {**found, "interleaved": _common(problem)["x"] if strides > 1 else 0.0}
 
 
@@ -318,7 +321,7 @@ def _slabs(problem: Problem) -> dict[str, float]:
     spec, common = problem.spec, _common(problem)
     entries = math.prod(spec.kernel_size[:-2])
     batch = problem.batch * math.prod(spec.output_size[:-2])
-    found = _lax(problem._replace(spec=plane_of(spec), batch=batch))
+    found = _windows(problem._replace(spec=plane_of(spec), batch=batch))
     several = {name: term * entries for name, term in found.items()}
     return {**several, "sums": entries * (common["x"] + common["y"])}
 
@@ -330,16 +333,17 @@ def _onednn(problem: Problem) -> dict[str, float]:
     work = common["inner work"]
     kind = "dense" if g == 1 else "depthwise" if i == o == 1 else "grouped"
     kind = "single" if g * i * o == 1 else kind
-    kind = "repeated" if repeats(problem.contraction, i, g * o, spec) else kind
-    if kind in ("depthwise", "repeated") and g * o <= FEW_LANES and spec.stride[-1] == 1:
+    repeated = repeats(problem.contraction, i, g * o, spec)
+    kind = "repeated" if repeated else kind
+    if kind in ("depthwise", "repeated") and g * o <= ROW_CHANNELS and spec.stride[-1] == 1:
         kind = "few"  # rows of elements, whatever their channel
     if "gemm" in implementation(problem.contraction, spec, problem.batch, i, o):
         kind = "product"  # of matrices, of windows that are copied out one image after the other
-    wide = {"depthwise": g, "repeated": g * o}.get(kind, o)
+    wide = {"depthwise": g, "repeated": g * o, "few": g * o}.get(kind, o)
     odd = max(spec.stride) > 1 or max(spec.dilation) > 1
     found = {
         "work": work,
-        "read": common["x"] * (o if kind == "repeated" else 1),
+        "read": common["x"] * (o if repeated else 1),
         "made": common["y"],
         "entries": common["w"],
         "windows": problem.batch * math.prod(spec.kernel_size + spec.output_size) * g * i,

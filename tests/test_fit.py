@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from jaxconv.bench import fit, regret
-from jaxconv.costs import simpler, terms
+from jaxconv.choose import CANDIDATES
+from jaxconv.costs import seconds, simpler, terms
 from jaxconv.policy import Problem
 from jaxconv.spec import normalise
 
@@ -89,7 +90,7 @@ def _problem(w, groups=1, contraction="output", **arguments):
 def test_a_loop_over_elements_is_told_by_what_it_moves(problem):
     """One or two entries of one channel, one entry of each: XLA makes no convolution of them."""
     found = {name for name, term in terms("lax", problem).items() if term}
-    assert found == {"call", "elementwise", "root of elementwise"}
+    assert found == {"call", "elementwise", "elementwise shared"}
 
 
 @pytest.mark.parametrize(
@@ -105,7 +106,18 @@ def test_a_loop_over_elements_is_told_by_what_it_moves(problem):
 def test_other_convolutions_are_no_loop_over_elements(problem):
     found = {name for name, term in terms("lax", problem).items() if term}
     assert "work" in found
-    assert not {"elementwise", "root of elementwise"} & found
+    assert not {"elementwise", "elementwise shared"} & found
+
+
+@pytest.mark.parametrize("kernel", [(3, 1, 1), (27, 1, 1), (5, 2, 1), (1, 1, 1), (2, 2, 2)])
+@pytest.mark.parametrize("groups", [1, 7])
+def test_no_method_is_expected_to_take_no_time(kernel, groups):
+    """Terms of its own may stand for those that all have: some must remain."""
+    for contraction in ("output", "input", "kernel"):
+        for stride in (1, 2):
+            problem = _problem((*kernel, 1, groups), groups, contraction, stride=stride)
+            for method in CANDIDATES:
+                assert seconds(method, problem) > 1e-6, (method, problem)
 
 
 def test_a_margin_is_as_wide_as_the_predictions_are_wrong(rows):
@@ -129,5 +141,5 @@ def test_the_module_that_is_written_holds_constants_and_margins(rows, monkeypatc
     exec(compile(text, "constants.py", "exec"), found)
     assert found["CONSTANTS"].keys() == {("lax", "output"), ("onednn", "output")}
     assert list(found["MARGINS"]) == ["onednn", "lax"]
-    assert "from 10 problems in float32,\n0 of them layers of networks" in found["__doc__"]
+    assert "from 10 problems in float32,\n0 of them of layers and planes" in found["__doc__"]
     assert json.dumps(found["MARGINS"]) in text

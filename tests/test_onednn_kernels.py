@@ -157,7 +157,7 @@ def test_where_onednn_is_led(contraction, name, case):
     ],
 )
 def test_large_planes_on_several_threads(shape, channels, stride):
-    """Large enough for large pages too, but the one of channels."""
+    """Large enough for large pages too."""
     arguments = {"padding": 1, "stride": stride, "groups": channels}
     case = cases.Case("", (1, *shape, channels), (*(3,) * len(shape), 1, channels), arguments)
     for contraction, make in zip(OPERANDS, (exact.make_y, exact.make_x, exact.make_w), strict=True):

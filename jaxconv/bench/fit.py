@@ -3,9 +3,9 @@
     jaxconv bench --suite regret --count 300 --seed 1 --json train.json
     python -m jaxconv.bench.fit train.json > jaxconv/constants.py
 
-Several files are put together. Each method's constants minimise the sum of
+Several files are put together. Each method's constants minimise the weighted sum of
 |log(predicted / measured)| over the measured problems, which forgives the few times that other work
-on the machine disturbed. Constants are positive; a term that would not be missed is left out.
+on the machine disturbed; layers and planes weigh more, times far from the fastest less. Constants are positive; a term that would not be missed is left out.
 
 The margins of `jaxconv.choose.decide` are those of least mean log(regret), where every problem's
 times are predicted by constants fitted to other problems (five folds): lax's without the plugin,
@@ -212,7 +212,7 @@ def written(rows: Sequence[Row], machine: Mapping[str, Any]) -> str:
         '"""Constants of `jaxconv.costs` and margins of `jaxconv.choose`, fitted to measurements.',
         "",
         f"Written by `python -m jaxconv.bench.fit` from {len(rows)} problems in float32,",
-        f"{layers} of them layers of networks, the others random",
+        f"{layers} of them of layers and planes, the others random",
         f"({machine['cores']} cores, {' '.join(machine['cpu_flags'])}, {machine['date']},",
         f"jax {versions['jax']}). Regret of problems that were left out of the fit in turn, median",
         f"and 95th percentile: {' '.join(quantiles[:1])},",

@@ -43,8 +43,8 @@ def cases() -> list[tuple[str, Problem, dict[str, np.ndarray]]]:
         spec = normalise("layers", x, w, padding="same")
         # the exact gradients of larger kernels take minutes too
         small = math.prod(plane.kernel) <= SMALL
-        contractions = ["output", "input", "kernel"] if small else ["output"]
-        drawn.append((plane.name, spec, contractions, _random(index, x=x, w=w, y=x)))
+        wanted: list[Contraction] = ["output", "input", "kernel"] if small else ["output"]
+        drawn.append((plane.name, spec, wanted, _random(index, x=x, w=w, y=x)))
     found = []
     for name, spec, contractions, arrays in drawn:
         for contraction in contractions:

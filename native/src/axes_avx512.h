@@ -1,5 +1,5 @@
-// Which entries of the kernel make a result, dimension by dimension, for the files that are compiled
-// for AVX-512.
+// Which entries of the kernel make a result, dimension by dimension, for the files that are
+// compiled for AVX-512.
 #ifndef JAXCONV_AXES_AVX512_H_
 #define JAXCONV_AXES_AVX512_H_
 
@@ -45,7 +45,10 @@ void Pack(const Depthwise& d, const Axis* axes, const float* w, float* packed) {
                           k1 * axes[1].entry_step;
       for (int64_t k2 = 0; k2 < axes[2].entries; ++k2) {
         const int64_t entry = row * d.kernel[2] + axes[2].entry + k2 * axes[2].entry_step;
-        for (int64_t i = 0; i < count; ++i) *packed++ = w[entry * d.c + i % d.c];
+        for (int64_t i = 0, c = 0; i < count; ++i) {
+          *packed++ = w[entry * d.c + c];
+          if (++c == d.c) c = 0;
+        }
       }
     }
   }

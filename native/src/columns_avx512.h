@@ -1,4 +1,4 @@
-// How rows of single planes are read, for the files that are compiled for AVX-512.
+// How rows of planes of one or few channels are read, for the files that are compiled for AVX-512.
 #ifndef JAXCONV_COLUMNS_AVX512_H_
 #define JAXCONV_COLUMNS_AVX512_H_
 
@@ -29,6 +29,17 @@ struct Column {
 // The lanes of the results from t on, of `count`.
 inline __mmask16 Upto(int64_t t, int64_t count) {
   return static_cast<__mmask16>((1u << Max(0, Min(kLanes, count - t))) - 1);
+}
+
+// Rows of elements, whatever their channel: one channel with a last dimension of as many more. What
+// an element reads is of its own channel still, if the last dimension is not strided.
+inline Depthwise Flat(Depthwise d) {
+  d.in[2] *= d.c;
+  d.out[2] *= d.c;
+  d.dilation[2] *= d.c;
+  d.before[2] *= d.c;
+  d.c = 1;
+  return d;
 }
 
 inline int64_t Gcd(int64_t a, int64_t b) { return b == 0 ? a : Gcd(b, a % b); }

@@ -1,5 +1,5 @@
-// Depthwise convolutions in float32, all three contractions: oneDNN computes them fast only for some
-// ranks, kernels and numbers of channels.
+// Depthwise convolutions in float32, all three contractions: oneDNN computes them fast only for
+// some ranks, kernels and numbers of channels.
 #ifndef JAXCONV_DEPTHWISE_H_
 #define JAXCONV_DEPTHWISE_H_
 
@@ -17,17 +17,6 @@ struct Depthwise {
   int64_t taps() const { return kernel[0] * kernel[1] * kernel[2]; }
   // Whether, along the last dimension, neighbours see neighbours.
   bool slides() const { return stride[2] == 1 && dilation[2] == 1; }
-  // Rows of elements, whatever their channel: one channel with a last dimension of as many more.
-  // What an element reads is of its own channel still, if the last dimension is not strided.
-  Depthwise rows() const {
-    Depthwise flat = *this;
-    flat.c = 1;
-    flat.in[2] *= c;
-    flat.out[2] *= c;
-    flat.dilation[2] *= c;
-    flat.before[2] *= c;
-    return flat;
-  }
 };
 
 // Whether this CPU is served.

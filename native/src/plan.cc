@@ -13,10 +13,13 @@ using dnnl::memory;
 
 constexpr size_t kAlignment = 64;
 constexpr int64_t kFewChannels = 4;
-// Channels up to which rows of elements are read whatever their channel: 0.3 to 0.7 of the time of
-// vectors of channels with 3 to 5, 0.3 to 0.9 with 7 and 8, 0.7 to 1.5 with 12 and more (3x3 to
-// 31x31 on 128x128, lines, volumes; two cores of AVX-512, 2026-11).
+// Channels up to which rows of elements are read whatever their channel: 0.3 to 0.7 of the time
+// that vectors of channels, or oneDNN's own kernels where they were faster, take with 3 to 5, 0.3
+// to 0.9 with 7 and 8, 0.7 to 1.5 with 12 and more (3x3 to 31x31 on 128x128, lines, volumes; two
+// cores of AVX-512, 2026-11).
 constexpr int64_t kRowChannels = 8;
+// Entries of a kernel up to which that was measured: of each, vectors for its channels are made.
+constexpr int64_t kRowEntries = 1 << 14;
 
 size_t RoundUp(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
@@ -157,8 +160,9 @@ bool OneDnnIsFaster(const Problem& p, const Described& best) {
 
 // Whether rows are read as if they were of one channel: with a few, vectors of channels are empty
 // for the most part.
-bool AsPlane(const Depthwise& d) {
-  return d.c == 1 || (d.c <= kRowChannels && d.stride[2] == 1);
+bool ReadsRows(const Depthwise& d) {
+  if (d.c == 1) return true;
+  return d.c <= kRowChannels && d.stride[2] == 1 && d.taps() * d.c <= kRowEntries;
 }
 
 int64_t PlaneScratch(Contraction contraction, const Depthwise& d, int64_t threads) {
@@ -240,7 +244,7 @@ void Plan::GiveBack(std::unique_ptr<Arguments> arguments) const {
 Plan::Plan(const Problem& problem)
     : contraction_(problem.contraction), threads_(problem.threads) {
   depthwise_ = OwnKernel(problem);
-  if (depthwise_ && AsPlane(*depthwise_)) {
+  if (depthwise_ && ReadsRows(*depthwise_)) {
     implementation_ = "jaxconv_plane:avx512f";
     workspace_ = PlaneScratch(contraction_, *depthwise_, threads_);
     return;
@@ -285,7 +289,7 @@ void Plan::AddSide(int place, int argument, const memory::desc& user, const memo
 }
 
 void Plan::RunOwn(float* x, float* w, float* y, void* scratch) const {
-  const bool plane = AsPlane(*depthwise_);
+  const bool plane = ReadsRows(*depthwise_);
   switch (contraction_) {
     case Contraction::kOutput:
       if (plane) return PlaneOutput(*depthwise_, x, w, y, scratch, threads_);

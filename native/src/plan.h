@@ -43,15 +43,15 @@ class Plan {
     bool reordered() const { return static_cast<bool>(reorder); }
   };
 
-  // oneDNN's handles of the arrays and what its calls are told, without the arrays: made once, since
-  // for small problems that takes longer than the computation. One run at a time has them.
+  // oneDNN's handles of the arrays and what its calls are told, without the arrays: made once,
+  // since for small problems that takes longer than the computation. One run at a time has them.
   struct Arguments;
 
   std::unique_ptr<Arguments> Borrow() const;
   void GiveBack(std::unique_ptr<Arguments> arguments) const;
   void RunOwn(float* x, float* w, float* y, void* scratch) const;
-  void AddSide(int place, int argument, const dnnl::memory::desc& user, const dnnl::memory::desc& inner,
-               bool result);
+  void AddSide(int place, int argument, const dnnl::memory::desc& user,
+               const dnnl::memory::desc& inner, bool result);
 
   // set where this library's own kernel serves, and oneDNN is not asked
   std::optional<Depthwise> depthwise_;

@@ -7,8 +7,8 @@
 
 namespace jaxconv {
 
-// All take a `Depthwise` of one channel, or of several if the last dimension is not strided, and `scratch` of as many bytes as is said here, aligned
-// to 64.
+// All take a `Depthwise` of one channel, or of several if the last dimension is not strided, and
+// `scratch` of as many bytes as is said here, aligned to 64.
 int64_t PlaneOutputScratch(const Depthwise& d, int64_t threads);
 int64_t PlaneInputScratch(const Depthwise& d, int64_t threads);
 int64_t PlaneKernelScratch(const Depthwise& d, int64_t threads);

@@ -118,15 +118,15 @@ int64_t FindPairs(const Depthwise& d, const float* y, int64_t row, Pair* pairs) 
   return count;
 }
 
-// Adds up the lanes that are of a channel, of the sums of an entry.
+// Adds up the lanes that are of a channel, of the sums of an entry: kLanes / gcd(channels, kLanes)
+// of them, a power of two.
 void SumUp(const float* sums, int64_t count, int64_t channels, float* w) {
   for (int64_t c = 0; c < channels; ++c) {
-    float lanes[kLanes] = {};
-    for (int64_t i = c, place = 0; i < count; i += channels, ++place) {
-      lanes[place % kLanes] += sums[i];
-    }
-    for (int64_t half = kLanes / 2; half > 0; half /= 2) {
-      for (int64_t i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+    float lanes[kLanes];
+    int64_t left = 0;
+    for (int64_t i = c; i < count; i += channels) lanes[left++] = sums[i];
+    for (left /= 2; left > 0; left /= 2) {
+      for (int64_t i = 0; i < left; ++i) lanes[i] += lanes[i + left];
     }
     w[c] = lanes[0];
   }
@@ -143,12 +143,12 @@ int64_t SumBytes(const Depthwise& d) { return d.taps() * PeriodOf(d) * kLanes * 
 }  // namespace
 
 int64_t PlaneKernelScratch(const Depthwise& d, int64_t threads) {
-  return ColumnBytes(d) + Rows::Scratch(d.rows()) + threads * (PairBytes(d) + SumBytes(d));
+  return ColumnBytes(d) + Rows::Scratch(Flat(d)) + threads * (PairBytes(d) + SumBytes(d));
 }
 
 void PlaneKernel(const Depthwise& d, const float* x, float* w, const float* y, void* scratch,
                  int64_t threads) {
-  const Depthwise flat = d.rows();
+  const Depthwise flat = Flat(d);
   Column* columns = static_cast<Column*>(scratch);
   for (int64_t k = 0; k < d.kernel[2]; ++k) columns[k] = Rows::ColumnOf(flat, k);
   char* pairs_of_all = static_cast<char*>(scratch) + ColumnBytes(d);

@@ -302,12 +302,12 @@ int64_t PackedBytes(const Depthwise& d) {
 }  // namespace
 
 int64_t PlaneOutputScratch(const Depthwise& d, int64_t threads) {
-  return ColumnBytes(d) + MaskBytes(d, threads) + PackedBytes(d) + Rows::Scratch(d.rows());
+  return ColumnBytes(d) + MaskBytes(d, threads) + PackedBytes(d) + Rows::Scratch(Flat(d));
 }
 
 void PlaneOutput(const Depthwise& d, const float* x, const float* w, float* y, void* scratch,
                  int64_t threads) {
-  const Depthwise flat = d.rows();
+  const Depthwise flat = Flat(d);
   Column* columns = static_cast<Column*>(scratch);
   for (int64_t k = 0; k < d.kernel[2]; ++k) columns[k] = Rows::ColumnOf(flat, k);
   char* masks = static_cast<char*>(scratch) + ColumnBytes(d);
@@ -332,7 +332,7 @@ int64_t PlaneInputScratch(const Depthwise& d, int64_t threads) {
 
 void PlaneInput(const Depthwise& d, float* x, const float* w, const float* y, void* scratch,
                 int64_t threads) {
-  const Depthwise flat = d.rows();
+  const Depthwise flat = Flat(d);
   Column* columns = static_cast<Column*>(scratch);
   char* masks = static_cast<char*>(scratch) + ColumnBytes(d);
   float* packed = reinterpret_cast<float*>(masks + MaskBytes(d, threads));
