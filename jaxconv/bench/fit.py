@@ -5,7 +5,8 @@
 
 Several files are put together. Each method's constants minimise the weighted sum of
 |log(predicted / measured)| over the measured problems, which forgives the few times that other work
-on the machine disturbed; layers and planes weigh more, times far from the fastest less. Constants are positive; a term that would not be missed is left out.
+on the machine disturbed; layers and planes weigh more, times far from the fastest less. Constants
+are positive; a term that would not be missed is left out.
 
 The margins of `jaxconv.choose.decide` are those of least mean log(regret), where every problem's
 times are predicted by constants fitted to other problems (five folds): lax's without the plugin,
