@@ -96,7 +96,11 @@ def test_what_onednn_itself_computes_wrongly(dtype, x, w, arguments):
 
 @pytest.mark.parametrize(
     ("own", "waiting"),
-    [({}, "1000"), ({"OMP_WAIT_POLICY": "active"}, None), ({"GOMP_SPINCOUNT": "7"}, "7")],
+    [
+        ({}, ("1000", "active")),
+        ({"OMP_WAIT_POLICY": "passive"}, (None, "passive")),
+        ({"GOMP_SPINCOUNT": "7"}, ("7", None)),
+    ],
 )
 def test_how_long_threads_wait_is_said_only_while_openmp_is_loaded(own, waiting, monkeypatch):
     for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
@@ -105,7 +109,7 @@ def test_how_long_threads_wait_is_said_only_while_openmp_is_loaded(own, waiting,
         monkeypatch.setenv(name, value)
     before = dict(os.environ)
     with plugin._short_waits():
-        assert os.environ.get("GOMP_SPINCOUNT") == waiting
+        assert (os.environ.get("GOMP_SPINCOUNT"), os.environ.get("OMP_WAIT_POLICY")) == waiting
     assert dict(os.environ) == before
 
 

@@ -18,7 +18,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 # the numbers oneDNN gives the instruction sets that its half precision needs (dnnl_cpu_isa_t)
 _AVX512_CORE, _AVX512_CORE_FP16 = 0x27, 0x1EF
 # some microseconds: idle threads wake as fast as is worth it, busy machines are not kept busy
-_TURNS_OF_WAITING = "1000"
+_WAITING = {"GOMP_SPINCOUNT": "1000", "OMP_WAIT_POLICY": "active"}
 
 
 class CacheInfo(NamedTuple):
@@ -47,17 +47,21 @@ def _short_waits() -> Iterator[None]:
     """Have OpenMP's threads sleep soon where they wait for each other, unless the user says when.
 
     By default they keep their core for milliseconds; if another process has the core of the one
-    that they wait for, every call then costs its whole time slice, 8 to 16 ms. libgomp reads the
-    variable once, while it is being loaded, so it is put back at once.
+    that they wait for, every call then costs its whole time slice, 8 to 16 ms. The policy says how
+    long they wait where there are more of them than cores, as there are once XLA has called from
+    several threads, each with a team: without it a tenth as long, and calls of half a millisecond
+    took twice their time from then on. libgomp reads the variables once, while it is being loaded,
+    so they are put back at once.
     """
-    if {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
+    if _WAITING.keys() & os.environ.keys():
         yield
         return
-    os.environ["GOMP_SPINCOUNT"] = _TURNS_OF_WAITING
+    os.environ.update(_WAITING)
     try:
         yield
     finally:
-        del os.environ["GOMP_SPINCOUNT"]
+        for name in _WAITING:
+            del os.environ[name]
 
 
 def _plugin() -> ctypes.CDLL:
