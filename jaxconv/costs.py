@@ -103,12 +103,11 @@ def _none(problem: Problem) -> dict[str, float]:
 
 def _lax(problem: Problem) -> dict[str, float]:
     """Convolutions of XLA's, or a loop over elements."""
-    found, only = _windows(problem), _elementwise(problem)
-    return (dict.fromkeys(found, 0.0) if only else found) | _moved(problem, only=only)
+    return _or_elements(problem, _windows(problem), only=_elementwise(problem))
 
 
-def _moved(problem: Problem, *, only: bool) -> dict[str, float]:
-    """Terms of a loop that reads and writes each element; `only` if there is no more to it."""
+def _or_elements(problem: Problem, found: Terms, *, only: bool) -> dict[str, float]:
+    """`found`, or if `only` the terms of a loop that does no more than read and write elements."""
     common = _common(problem)
     result = common["x" if problem.contraction == "input" else "y"]
     elements = {
@@ -116,8 +115,9 @@ def _moved(problem: Problem, *, only: bool) -> dict[str, float]:
         "elementwise shared": float(result >= SHARED),
     }
     if not only:
-        return dict.fromkeys(elements, 0.0)
-    return dict.fromkeys(common, 0.0) | elements | {"call": 1.0, "fresh": common["fresh"]}
+        return {**found, **dict.fromkeys(elements, 0.0)}
+    kept = {"call": 1.0, "fresh": common["fresh"]}
+    return dict.fromkeys({**common, **found}, 0.0) | elements | kept
 
 
 def _elementwise(problem: Problem) -> bool:
@@ -235,7 +235,7 @@ def _taps(problem: Problem) -> dict[str, float]:
         if strides > 1
         else 0.0,
     }
-    return (dict.fromkeys(found, 0.0) if one else found) | _moved(problem, only=one)
+    return _or_elements(problem, found, only=one)
 
 
 def _rows(problem: Problem) -> dict[str, float]:
