@@ -1,6 +1,5 @@
 """The plugin over oneDNN: every case, dtype and transform; where it steps aside; how it fails."""
 
-import os
 import subprocess
 import sys
 import threading
@@ -92,25 +91,6 @@ def test_what_onednn_itself_computes_wrongly(dtype, x, w, arguments):
     x, y = case.operands("kernel", dtype)
     f = partial(contract, "kernel", spec=case.spec, dtype="float32", method="onednn")
     cases.assert_matches(jax.jit(f)(x, y), "kernel", x, y, case.spec)
-
-
-@pytest.mark.parametrize(
-    ("own", "waiting"),
-    [
-        ({}, ("1000", "active")),
-        ({"OMP_WAIT_POLICY": "passive"}, (None, "passive")),
-        ({"GOMP_SPINCOUNT": "7"}, ("7", None)),
-    ],
-)
-def test_how_long_threads_wait_is_said_only_while_openmp_is_loaded(own, waiting, monkeypatch):
-    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in own.items():
-        monkeypatch.setenv(name, value)
-    before = dict(os.environ)
-    with plugin._short_waits():
-        assert (os.environ.get("GOMP_SPINCOUNT"), os.environ.get("OMP_WAIT_POLICY")) == waiting
-    assert dict(os.environ) == before
 
 
 def test_bfloat16_sums_are_rounded_once():

@@ -3,10 +3,9 @@
 Importing this loads the compiled plugin and oneDNN itself; it registers nothing with JAX.
 """
 
-import contextlib
 import ctypes
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.resources import as_file, files
 from typing import Any, NamedTuple
@@ -17,8 +16,6 @@ CONTRACTIONS = ("output", "input", "kernel")
 DTYPES = ("float32", "bfloat16", "float16")
 # the numbers oneDNN gives the instruction sets that its half precision needs (dnnl_cpu_isa_t)
 _AVX512_CORE, _AVX512_CORE_FP16 = 0x27, 0x1EF
-# some microseconds: idle threads wake as fast as is worth it, busy machines are not kept busy
-_WAITING = {"GOMP_SPINCOUNT": "1000", "OMP_WAIT_POLICY": "active"}
 
 
 class CacheInfo(NamedTuple):
@@ -30,46 +27,18 @@ class CacheInfo(NamedTuple):
     misses: int
 
 
-def _oneDNN() -> None:  # noqa: N802 - its name
-    """Load oneDNN from its wheel, wherever that is; the plugin then finds it loaded."""
-    try:
-        wheel = distribution("onednn-cpu-gomp").files or []
-    except PackageNotFoundError:
-        return  # a oneDNN from elsewhere: the loader's own search finds it or says what is missing
-    for file in wheel:
-        if file.name == "libdnnl.so.3":
-            ctypes.CDLL(str(file.locate()))
-            return
-
-
-@contextlib.contextmanager
-def _short_waits() -> Iterator[None]:
-    """Have OpenMP's threads sleep soon where they wait for each other, unless the user says when.
-
-    By default they keep their core for milliseconds; if another process has the core of the one
-    that they wait for, every call then costs its whole time slice, 8 to 16 ms. The policy says how
-    long they wait where there are more of them than cores, as there are once XLA has called from
-    several threads, each with a team: without it a tenth as long, and calls of half a millisecond
-    took twice their time from then on. libgomp reads the variables once, while it is being loaded,
-    so they are put back at once.
-    """
-    if _WAITING.keys() & os.environ.keys():
-        yield
-        return
-    os.environ.update(_WAITING)
-    try:
-        yield
-    finally:
-        for name in _WAITING:
-            del os.environ[name]
-
-
 def _plugin() -> ctypes.CDLL:
-    _oneDNN()
+    """Load the plugin, and oneDNN with it: so that oneDNN finds the plugin's threads.
+
+    libgomp's names may be known to all libraries already, as once torch is imported. Then the
+    plugin's own have to go first, which no sanitizer lets them do without need.
+    """
+    known = hasattr(ctypes.CDLL(None), "GOMP_barrier")
+    mode = os.RTLD_DEEPBIND if known else ctypes.DEFAULT_MODE
     for place in files(__name__).joinpath("_plugin.so"), *_installed():
         with as_file(place) as path:
             if path.exists():
-                return ctypes.CDLL(str(path))
+                return ctypes.CDLL(str(path), mode)
     raise ImportError("jaxconv_onednn: _plugin.so is missing: pip install ./native builds it")
 
 
@@ -82,8 +51,12 @@ def _installed() -> list[Any]:
     return [file.locate() for file in wheel if file.name == "_plugin.so"]
 
 
-with _short_waits():
-    _LIBRARY = _plugin()
+_LIBRARY = _plugin()
+if not _LIBRARY.jaxconv_onednn_has_own_threads():
+    raise ImportError(
+        "jaxconv_onednn: another library loaded oneDNN before, which then runs on OpenMP's threads; "
+        "import jaxconv_onednn first"
+    )
 
 
 def register() -> None:

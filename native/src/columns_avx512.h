@@ -4,6 +4,7 @@
 
 #include "depthwise.h"
 #include "lanes_avx512.h"
+#include "team.h"
 
 namespace jaxconv {
 namespace {
@@ -76,12 +77,11 @@ struct Rows {
     return {part * PartPitch(d) + shift, shift, CeilDiv(d.in[2] - part, step)};
   }
 
-  // For all threads of a team.
-  static void Copy(const Depthwise& d, const float* x, float* copy) {
+  // For all threads of a team, which wait for each other where there is something to copy.
+  static void Copy(const Depthwise& d, const float* x, float* copy, const Member& member) {
     if (d.stride[2] == 1) return;
     const int64_t step = d.stride[2], pitch = PartPitch(d), rows = d.n * d.in[0] * d.in[1];
-#pragma omp for schedule(static)
-    for (int64_t row = 0; row < rows; ++row) {
+    for (int64_t row = member.First(rows); row < member.Last(rows); ++row) {
       const float* from = x + row * d.in[2];
       for (int64_t part = 0; part < Min(step, d.in[2]); ++part) {
         float* to = copy + (row * step + part) * pitch;
@@ -89,6 +89,7 @@ struct Rows {
         for (int64_t i = 0; i < count; ++i) to[i] = from[i * step + part];
       }
     }
+    member.Barrier();
   }
 };
 

@@ -2,6 +2,7 @@
 // nothing from the standard library may be instantiated here.
 #include "depthwise.h"
 #include "lanes_avx512.h"
+#include "team.h"
 
 namespace jaxconv {
 namespace {
@@ -177,10 +178,9 @@ void DepthwiseKernel(const Depthwise& d, const float* x, float* w, const float* 
   const int64_t blocks = CeilDiv(d.c, kBlock);
   const int64_t rows = d.n * d.out[0] * d.out[1], taps = d.taps();
   const int64_t parts = DepthwiseParts(d, threads);
-#pragma omp parallel num_threads(threads)
-  {
-#pragma omp for schedule(dynamic)
-    for (int64_t task = 0; task < blocks * parts; ++task) {
+  Tasks tasks;
+  OnTeam(threads, [&](const Member& member) {
+    for (int64_t task; (task = tasks.Take()) < blocks * parts;) {
       const int64_t part = task / blocks, c = task % blocks * kBlock;
       const int64_t channels = Min(kBlock, d.c - c);
       float* own = sums + part * taps * d.c + c;
@@ -191,13 +191,13 @@ void DepthwiseKernel(const Depthwise& d, const float* x, float* w, const float* 
         SumRows(lanes, d, x + c, y + c, own, first, last);
       });
     }
-#pragma omp for schedule(static)
-    for (int64_t k = 0; k < taps * d.c; ++k) {
+    member.Barrier();
+    for (int64_t k = member.First(taps * d.c); k < member.Last(taps * d.c); ++k) {
       float sum = sums[k];
       for (int64_t part = 1; part < parts; ++part) sum += sums[part * taps * d.c + k];
       w[k] = sum;
     }
-  }
+  });
 }
 
 }  // namespace jaxconv

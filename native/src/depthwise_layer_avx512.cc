@@ -1,9 +1,8 @@
 // Compiled for AVX-512 whatever the rest is compiled for, and called only where the CPU has it: so
 // nothing from the standard library may be instantiated here.
-#include <omp.h>
-
 #include "depthwise.h"
 #include "lanes_avx512.h"
+#include "team.h"
 
 namespace jaxconv {
 namespace {
@@ -233,11 +232,10 @@ void GatherAll(const Gather& g, const float* source, const float* w, float* resu
   const bool by_block = rows_read * (g.source()[2] + d.kernel[2]) * d.c > kCached;
   const int64_t block = by_block ? kBlock : d.c, blocks = CeilDiv(d.c, block);
   const int64_t parts = Min(units, threads == 1 ? 1 : CeilDiv(16 * threads, blocks));
-#pragma omp parallel num_threads(threads)
-  {
-    Line* own = lines + omp_get_thread_num() * d.kernel[0] * d.kernel[1];
-#pragma omp for schedule(dynamic)
-    for (int64_t task = 0; task < blocks * parts; ++task) {
+  Tasks tasks;
+  OnTeam(threads, [&](const Member& member) {
+    Line* own = lines + member.thread * d.kernel[0] * d.kernel[1];
+    for (int64_t task; (task = tasks.Take()) < blocks * parts;) {
       const int64_t first = task % parts * units / parts, last = (task % parts + 1) * units / parts;
       const int64_t c = task / parts * block;
       Lined lined{own, 0};
@@ -254,7 +252,7 @@ void GatherAll(const Gather& g, const float* source, const float* w, float* resu
         Next(runs, &run, &at);
       }
     }
-  }
+  });
 }
 
 }  // namespace

@@ -18,7 +18,7 @@ const dnnl::engine& Engine();
 // Any number of threads may run it at once.
 class Plan {
  public:
-  // To be built and run with omp_set_num_threads(problem.threads) in force.
+  // To be built and run while the thread holds problem.threads `Cores`.
   explicit Plan(const Problem& problem);
   ~Plan();
 

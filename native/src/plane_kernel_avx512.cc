@@ -1,7 +1,5 @@
 // Compiled for AVX-512 whatever the rest is compiled for, and called only where the CPU has it: so
 // nothing from the standard library may be instantiated here.
-#include <omp.h>
-
 #include "columns_avx512.h"
 #include "plane.h"
 
@@ -158,12 +156,10 @@ void PlaneKernel(const Depthwise& d, const float* x, float* w, const float* y, v
   const Rows rows = Rows::Of(flat, x, copy);
   const int64_t chunk = kChunk * Min(period, kMostPeriods);
   const int64_t chunks = CeilDiv(flat.out[2], chunk), units = d.n * d.in[0] * d.in[1] * chunks;
-#pragma omp parallel num_threads(threads)
-  {
-    Rows::Copy(flat, x, copy);
-    // one part for each thread, whoever takes it: the sums are the same ones every time
-#pragma omp for schedule(static)
-    for (int64_t part = 0; part < threads; ++part) {
+  // One part for each thread, if all could be had: the sums are the same ones every time.
+  OnTeam(threads, [&](const Member& member) {
+    Rows::Copy(flat, x, copy, member);
+    for (int64_t part = member.First(threads); part < member.Last(threads); ++part) {
       Pair* pairs = reinterpret_cast<Pair*>(pairs_of_all + part * PairBytes(d));
       float* sums = sums_of_all + part * taps * sums_of_one;
       for (int64_t k = 0; k < taps * sums_of_one; ++k) sums[k] = 0;
@@ -186,8 +182,8 @@ void PlaneKernel(const Depthwise& d, const float* x, float* w, const float* y, v
         }
       }
     }
-#pragma omp for schedule(static)
-    for (int64_t k = 0; k < taps; ++k) {
+    member.Barrier();
+    for (int64_t k = member.First(taps); k < member.Last(taps); ++k) {
       float* total = sums_of_all + k * sums_of_one;
       for (int64_t part = 1; part < threads; ++part) {
         const float* more = total + part * taps * sums_of_one;
@@ -195,7 +191,7 @@ void PlaneKernel(const Depthwise& d, const float* x, float* w, const float* y, v
       }
       SumUp(total, sums_of_one, d.c, w + k * d.c);
     }
-  }
+  });
 }
 
 }  // namespace jaxconv

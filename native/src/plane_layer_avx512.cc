@@ -1,7 +1,5 @@
 // Compiled for AVX-512 whatever the rest is compiled for, and called only where the CPU has it: so
 // nothing from the standard library may be instantiated here.
-#include <omp.h>
-
 #include "axes_avx512.h"
 #include "columns_avx512.h"
 #include "plane.h"
@@ -250,8 +248,8 @@ void StripOf(int64_t rows, const Sheet& s, const Place& place, int64_t last, __m
 // Columns that are one task, where there are few rows.
 constexpr int64_t kChunk = 8 * kWidest * kLanes;
 
-// For all threads of a team.
-void Fill(const Sheet& s, int64_t threads, __mmask16* masks) {
+// For all threads of a team of `threads`, or fewer, which take the tasks as they come.
+void Fill(const Sheet& s, int64_t threads, __mmask16* masks, Tasks* tasks) {
   const Axis& row = s.axes[1];
   const bool shares = row.move == 1;
   const int64_t gap = shares ? row.dilation : 1;
@@ -263,8 +261,7 @@ void Fill(const Sheet& s, int64_t threads, __mmask16* masks) {
   const int64_t chunk = strips >= 8 * threads ? Max(1, width) : kChunk;
   const int64_t chunks = CeilDiv(width, chunk), units = strips * chunks;
   const int64_t parts = threads == 1 ? 1 : Min(units, 8 * threads);
-#pragma omp for schedule(dynamic) nowait
-  for (int64_t part = 0; part < parts; ++part) {
+  for (int64_t part; (part = tasks->Take()) < parts;) {
     for (int64_t unit = part * units / parts; unit < (part + 1) * units / parts; ++unit) {
       const int64_t strip = unit / chunks, first = unit % chunks * chunk, block = strip % blocks;
       const int64_t at = block / gap * rows * gap + block % gap;
@@ -288,8 +285,8 @@ int64_t MaskBytes(const Depthwise& d, int64_t threads) {
   return threads * MaskCount(d) * sizeof(__mmask16);
 }
 
-__mmask16* OwnMasks(const Depthwise& d, char* masks) {
-  return reinterpret_cast<__mmask16*>(masks) + omp_get_thread_num() * MaskCount(d);
+__mmask16* OwnMasks(const Depthwise& d, char* masks, const Member& member) {
+  return reinterpret_cast<__mmask16*>(masks) + member.thread * MaskCount(d);
 }
 
 // Vectors of an entry of several channels, none of one.
@@ -319,11 +316,11 @@ void PlaneOutput(const Depthwise& d, const float* x, const float* w, float* y, v
   const Sheet sheet{flat, {axes[0], axes[1], axes[2]}, flat.in, flat.out, rows.data,
                     d.c > 1 ? packed : w, VectorsOf(d), rows.pitch, columns,
                     InnerOf(axes[2], columns), y};
-#pragma omp parallel num_threads(threads)
-  {
-    Rows::Copy(flat, x, copy);
-    Fill(sheet, threads, OwnMasks(d, masks));
-  }
+  Tasks tasks;
+  OnTeam(threads, [&](const Member& member) {
+    Rows::Copy(flat, x, copy, member);
+    Fill(sheet, threads, OwnMasks(d, masks, member), &tasks);
+  });
 }
 
 int64_t PlaneInputScratch(const Depthwise& d, int64_t threads) {
@@ -336,29 +333,30 @@ void PlaneInput(const Depthwise& d, float* x, const float* w, const float* y, vo
   Column* columns = static_cast<Column*>(scratch);
   char* masks = static_cast<char*>(scratch) + ColumnBytes(d);
   float* packed = reinterpret_cast<float*>(masks + MaskBytes(d, threads));
-#pragma omp parallel num_threads(threads)
-  {
+  Tasks tasks;
+  OnTeam(threads, [&](const Member& member) {
     for (int64_t p0 = 0; p0 < Min(d.stride[0], d.in[0]); ++p0) {
       for (int64_t p1 = 0; p1 < Min(d.stride[1], d.in[1]); ++p1) {
         for (int64_t p2 = 0; p2 < Min(d.stride[2], d.in[2]); ++p2) {
           const Axis axes[3] = {Backward(flat, 0, p0), Backward(flat, 1, p1),
                                 Backward(flat, 2, p2)};
-#pragma omp barrier
-#pragma omp single
-          {
+          member.Barrier();
+          if (member.thread == 0) {
+            tasks.Restart();
             for (int64_t k = 0; k < axes[2].entries; ++k) {
               const int64_t shift = axes[2].start + k * axes[2].dilation;
               columns[k] = {shift, shift, flat.out[2]};
             }
             Pack(d, axes, w, packed);
           }
+          member.Barrier();
           const Sheet sheet{flat, {axes[0], axes[1], axes[2]}, flat.out, flat.in, y, packed,
                             VectorsOf(d), flat.out[2], columns, InnerOf(axes[2], columns), x};
-          Fill(sheet, threads, OwnMasks(d, masks));
+          Fill(sheet, threads, OwnMasks(d, masks, member), &tasks);
         }
       }
     }
-  }
+  });
 }
 
 }  // namespace jaxconv

@@ -44,6 +44,15 @@ JAXCONV_EXPORT void jaxconv_onednn_version(int64_t* values) {
   values[3] = static_cast<int64_t>(dnnl::get_effective_cpu_isa());
 }
 
+// Whether oneDNN's threads are the plugin's: not if another library loaded it, with libgomp, before.
+// A product asks for threads.
+JAXCONV_EXPORT int jaxconv_onednn_has_own_threads() {
+  const float one = 1;
+  float product = 0;
+  dnnl::sgemm('N', 'N', 1, 1, 1, 1, &one, 1, &one, 1, 0, &product, 1);
+  return jaxconv::OneDnnAsks();
+}
+
 // Writes oneDNN's name for how it would compute a problem into `answer`; returns 0, or 1 with the
 // error there. shapes: x (rank + 2), w (rank + 2), y (rank + 2); geometry: stride, dilation,
 // before, after (rank each), groups. The dtypes are positions in float32, bfloat16, float16.

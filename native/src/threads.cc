@@ -1,10 +1,11 @@
 #include "threads.h"
 
-#include <omp.h>
+#include <sched.h>
 
 #include <algorithm>
 #include <condition_variable>
 #include <mutex>
+#include <thread>
 
 namespace jaxconv {
 namespace {
@@ -22,9 +23,15 @@ Gate& TheGate() {
 
 // The process's cores: asked once, since asking is a system call.
 int64_t AllCores() {
-  static const int64_t cores = omp_get_num_procs();
+  static const int64_t cores = [] {
+    cpu_set_t allowed;
+    if (sched_getaffinity(0, sizeof(allowed), &allowed) == 0) return CPU_COUNT(&allowed);
+    return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  }();
   return cores;
 }
+
+thread_local int64_t held = 0;  // by this thread's `Cores`
 
 }  // namespace
 
@@ -34,17 +41,19 @@ int64_t ThreadsFor(int64_t pool, int64_t devices) {
   return std::max<int64_t>(1, available / std::max<int64_t>(1, devices));
 }
 
-Cores::Cores(int64_t threads) : threads_(threads), before_(omp_get_max_threads()) {
+int64_t MostThreads() { return held > 0 ? held : AllCores(); }
+
+Cores::Cores(int64_t threads) : threads_(threads), before_(held) {
   const int64_t cores = AllCores();
   Gate& gate = TheGate();
   std::unique_lock<std::mutex> lock(gate.mutex);
   gate.freed.wait(lock, [&] { return gate.taken == 0 || gate.taken + threads_ <= cores; });
   gate.taken += threads_;
-  omp_set_num_threads(static_cast<int>(threads_));
+  held = threads_;
 }
 
 Cores::~Cores() {
-  omp_set_num_threads(before_);
+  held = before_;
   Gate& gate = TheGate();
   {
     const std::lock_guard<std::mutex> lock(gate.mutex);

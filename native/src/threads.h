@@ -9,10 +9,16 @@ namespace jaxconv {
 // Threads for one of `devices` devices that run a program together, where XLA's pool has `pool`.
 int64_t ThreadsFor(int64_t pool, int64_t devices);
 
-// Holds `threads` of the process's cores, and has OpenMP use as many, while it lives.
+// The most threads that a team of this thread's has: what `Cores` holds, or all cores.
+int64_t MostThreads();
+
+// Whether oneDNN has ever asked here for threads.
+bool OneDnnAsks();
+
+// Holds `threads` of the process's cores, and has this thread's teams use as many, while it lives.
 //
-// OpenMP's teams know nothing of each other: two that run at once wait at their barriers for
-// threads that have no core. So calls that would need more cores than there are wait here.
+// Teams know nothing of each other: two that run at once wait at their barriers for threads that
+// have no core. So calls that would need more cores than there are wait here.
 class Cores {
  public:
   explicit Cores(int64_t threads);
@@ -21,8 +27,7 @@ class Cores {
   Cores& operator=(const Cores&) = delete;
 
  private:
-  int64_t threads_;
-  int before_;
+  int64_t threads_, before_;
 };
 
 }  // namespace jaxconv
