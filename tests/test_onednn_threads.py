@@ -119,9 +119,7 @@ def test_a_loop_is_shared_out_whole(threads, start, end, step, chunk):
     def iterations():
         first, last, taken = ctypes.c_long(), ctypes.c_long(), []
         place = ctypes.byref(first), ctypes.byref(last)
-        more = OPENMP.GOMP_loop_static_start(
-            *map(ctypes.c_long, (start, end, step, chunk)), *place
-        )
+        more = OPENMP.GOMP_loop_static_start(*map(ctypes.c_long, (start, end, step, chunk)), *place)
         while more:
             taken.append(list(range(first.value, last.value, step)))
             more = OPENMP.GOMP_loop_static_next(*place)
@@ -164,6 +162,6 @@ def test_it_says_so_where_they_cannot_serve():
         "try:\n    import jaxconv_onednn\nexcept ImportError as error:\n    print(error)"
     )
     assert run(code) == (
-        "jaxconv_onednn: another library loaded oneDNN before, which then runs on OpenMP's threads; "
+        "jaxconv_onednn: another library loaded oneDNN before, which runs on OpenMP's threads; "
         "import jaxconv_onednn first"
     )

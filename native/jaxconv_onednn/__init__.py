@@ -54,7 +54,7 @@ def _installed() -> list[Any]:
 _LIBRARY = _plugin()
 if not _LIBRARY.jaxconv_onednn_has_own_threads():
     raise ImportError(
-        "jaxconv_onednn: another library loaded oneDNN before, which then runs on OpenMP's threads; "
+        "jaxconv_onednn: another library loaded oneDNN before, which runs on OpenMP's threads; "
         "import jaxconv_onednn first"
     )
 
