@@ -93,6 +93,22 @@ def test_what_onednn_itself_computes_wrongly(dtype, x, w, arguments):
     cases.assert_matches(jax.jit(f)(x, y), "kernel", x, y, case.spec)
 
 
+@pytest.mark.parametrize(
+    ("x", "channels", "stride", "padding"),
+    [((2, 9, 12, 3), 8, (3, 2), (1, -1)), ((1, 40, 1), 4, (2,), (0, 1)), ((1, 7, 9, 15), 2, 2, 0)],
+)
+def test_where_onednn_writes_behind_its_memory_it_is_never_asked(x, channels, stride, padding):
+    """It gathers what a strided 1x1 kernel reads; given what is read, it has nothing to gather."""
+    rank = len(x) - 2
+    pads = padding if isinstance(padding, int) else (padding,) * rank
+    case = cases.Case("", x, (1,) * rank + (x[-1], channels), {"stride": stride, "padding": pads})
+    f = partial(contract, "kernel", spec=case.spec, dtype="float32", method="onednn")
+    x, y = case.operands("kernel", "float32")
+    text = jax.jit(f).lower(x, y).as_text()
+    assert f"stride = dense<1> : tensor<{rank}xi64>" in text
+    cases.assert_matches(jax.jit(f)(x, y), "kernel", x, y, case.spec)
+
+
 def test_bfloat16_sums_are_rounded_once():
     x = np.concatenate([np.ones(256), np.full(256, 1 / 256)]).astype(jnp.bfloat16)[:, None]
     w = np.ones((512, 1, 1)).astype(jnp.bfloat16)
