@@ -1,6 +1,7 @@
 """The plugin's own threads, which oneDNN gets in the names of OpenMP."""
 
 import ctypes
+import os
 import subprocess
 import sys
 import threading
@@ -144,6 +145,7 @@ def run(code: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="the sanitizer forbids it")
 def test_they_serve_where_libgomp_is_known_to_all_libraries():
     """As it is once torch is imported."""
     code = (
