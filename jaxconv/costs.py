@@ -288,7 +288,10 @@ def _fft(problem: Problem) -> dict[str, float]:
     planes = n * spec.groups * (i + o)
     kernels = spec.groups * i * o * block
     summed = {"output": i, "input": o, "kernel": 1}[problem.contraction]
+    arrays = _common(problem)
     return {
+        # a single plane lies as the transforms want it
+        "channels first": arrays["x"] + arrays["y"] if spec.groups * i * o > 1 else 0.0,
         "transforms": planes * points * math.log2(max(block, 2)),
         "kernels": kernels * math.log2(max(block, 2)),
         "fresh kernels": kernels if kernels >= FRESH else 0.0,

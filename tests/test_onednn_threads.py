@@ -45,12 +45,26 @@ def test_every_thread_of_a_team_works_once(threads):
 
 
 def test_a_team_within_a_team_is_its_caller_alone():
+    def alone():
+        return (
+            OPENMP.omp_get_num_threads(),
+            bool(OPENMP.omp_in_parallel()),
+            threading.get_native_id(),
+        )
+
     def inner():
-        alone = on_team(3, lambda: (OPENMP.omp_get_num_threads(), threading.get_native_id()))
+        inside = on_team(3, lambda: (alone(), on_team(3, alone)))
+        mine = (1, True, threading.get_native_id())
         # and the outer place is taken up again
-        return alone == [(1, threading.get_native_id())], OPENMP.omp_get_thread_num()
+        return inside == [(mine, [mine])], OPENMP.omp_get_thread_num()
 
     assert on_team(2, inner) == [(True, 0), (True, 1)]
+
+
+def test_helpers_have_the_limit_of_whom_they_help():
+    cores = len(os.sched_getaffinity(0))
+    assert OPENMP.omp_get_max_threads() == cores
+    assert on_team(3, OPENMP.omp_get_max_threads) == [cores] * 3
 
 
 def test_a_barrier_lets_nobody_go_before_all_have_come():
@@ -141,7 +155,9 @@ def test_a_loop_is_shared_out_whole(threads, start, end, step, chunk):
 
 def run(code: str) -> str:
     """What a new process prints."""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
     return done.stdout.strip()
 
 
@@ -164,6 +180,25 @@ def test_it_says_so_where_they_cannot_serve():
         "try:\n    import jaxconv_onednn\nexcept ImportError as error:\n    print(error)"
     )
     assert run(code) == (
-        "jaxconv_onednn: another library loaded oneDNN before, which runs on OpenMP's threads; "
-        "import jaxconv_onednn first"
+        "jaxconv_onednn: the oneDNN that is loaded does not run on the plugin's threads: another "
+        "library loaded it before, or it is not that of onednn-cpu-gomp"
     )
+
+
+def test_a_forked_child_has_helpers_of_its_own():
+    code = (
+        "import ctypes, os, jaxconv_onednn\n"
+        "openmp, seen = jaxconv_onednn._LIBRARY, []\n"
+        "work = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(\n"
+        "    lambda data: seen.append(openmp.omp_get_thread_num()))\n"
+        "def team():\n"
+        "    openmp.GOMP_parallel(work, None, 3, 0)\n"
+        "    return sorted(seen)\n"
+        "assert team() == [0, 1, 2]\n"
+        "seen.clear()\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    os._exit(0 if team() == [0, 1, 2] else 1)\n"
+        "print(os.waitpid(child, 0)[1])"
+    )
+    assert run(code) == "0"

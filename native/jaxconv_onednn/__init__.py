@@ -54,8 +54,8 @@ def _installed() -> list[Any]:
 _LIBRARY = _plugin()
 if not _LIBRARY.jaxconv_onednn_has_own_threads():
     raise ImportError(
-        "jaxconv_onednn: another library loaded oneDNN before, which runs on OpenMP's threads; "
-        "import jaxconv_onednn first"
+        "jaxconv_onednn: the oneDNN that is loaded does not run on the plugin's threads: another "
+        "library loaded it before, or it is not that of onednn-cpu-gomp"
     )
 
 

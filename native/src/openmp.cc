@@ -20,14 +20,13 @@ struct Loop {
 
 thread_local Loop loop;
 
-std::atomic<bool> asked{false};
+std::atomic<bool> started{false};
 
 }  // namespace
 
-bool jaxconv::OneDnnAsks() { return asked; }
+bool jaxconv::OneDnnHasOurThreads() { return started; }
 
 JAXCONV_OPENMP int omp_get_max_threads() noexcept {
-  if (!asked) asked = true;
   return static_cast<int>(jaxconv::MostThreads());
 }
 
@@ -43,10 +42,18 @@ JAXCONV_OPENMP int omp_in_parallel() noexcept { return jaxconv::InTeam(); }
 
 // The caller calls fn(data) itself, between these two.
 JAXCONV_OPENMP void GOMP_parallel_start(void (*fn)(void*), void* data, unsigned threads) {
+  if (!started) started = true;
   jaxconv::StartTeam(fn, data, threads > 0 ? threads : jaxconv::MostThreads());
 }
 
 JAXCONV_OPENMP void GOMP_parallel_end() { jaxconv::EndTeam(); }
+
+// The same in one call, as newer compilers have it.
+JAXCONV_OPENMP void GOMP_parallel(void (*fn)(void*), void* data, unsigned threads, unsigned) {
+  GOMP_parallel_start(fn, data, threads);
+  fn(data);
+  GOMP_parallel_end();
+}
 
 JAXCONV_OPENMP void GOMP_barrier() { jaxconv::Here().Barrier(); }
 

@@ -2,6 +2,7 @@
 #include <cstring>
 #include <exception>
 #include <string>
+#include <vector>
 
 #include "cache.h"
 #include "threads.h"
@@ -44,13 +45,18 @@ JAXCONV_EXPORT void jaxconv_onednn_version(int64_t* values) {
   values[3] = static_cast<int64_t>(dnnl::get_effective_cpu_isa());
 }
 
-// Whether oneDNN's threads are the plugin's: not if another library loaded it, with libgomp, before.
-// A product asks for threads.
+// Whether oneDNN is the one that this was built for, and its threads are the plugin's: not if
+// another library loaded it, with libgomp, before. A product of this size is for two threads.
 JAXCONV_EXPORT int jaxconv_onednn_has_own_threads() {
-  const float one = 1;
-  float product = 0;
-  dnnl::sgemm('N', 'N', 1, 1, 1, 1, &one, 1, &one, 1, 0, &product, 1);
-  return jaxconv::OneDnnAsks();
+  const auto* version = dnnl::version();
+  if (version->major != DNNL_VERSION_MAJOR || version->minor != DNNL_VERSION_MINOR) return false;
+  constexpr int64_t size = 256;
+  const std::vector<float> ones(size * size, 1);
+  std::vector<float> product(size * size);
+  const jaxconv::Cores cores(2);
+  dnnl::sgemm('N', 'N', size, size, size, 1, ones.data(), size, ones.data(), size, 0,
+              product.data(), size);
+  return jaxconv::OneDnnHasOurThreads();
 }
 
 // Writes oneDNN's name for how it would compute a problem into `answer`; returns 0, or 1 with the

@@ -2,15 +2,19 @@
 
 #include <immintrin.h>
 #include <linux/futex.h>
+#include <pthread.h>
 #include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <climits>
+#include <memory>
 #include <mutex>
 #include <system_error>
 #include <thread>
 #include <vector>
+
+#include "threads.h"
 
 namespace jaxconv {
 namespace {
@@ -46,6 +50,9 @@ struct Team {
   void (*work)(void*);
   void* data;
   int64_t threads;
+  // Threads that teams of its members may have, and whether this one, or one around it, has several.
+  int64_t most;
+  bool active;
   std::vector<Worker*> workers;
   // The caller's place in the team around this one.
   Team* outer;
@@ -82,13 +89,15 @@ struct alignas(64) Worker {
   // The caller keeps its core. A worker that the scheduler has put there waits for milliseconds
   // until it is moved, call after call: 2 of 5 calls that began late, on 2 cores.
   void Leave(int taken) {
-    cpu_set_t others;
-    if (id.load() == 0 || sched_getaffinity(0, sizeof(others), &others) != 0) return;
+    cpu_set_t others = Cpus();
+    if (id.load() == 0) return;
     CPU_CLR(taken, &others);
     if (CPU_COUNT(&others) > 0) sched_setaffinity(id.load(), sizeof(others), &others);
   }
 
   void Live() {
+    // not those of the caller that had this thread made: others will have it too
+    sched_setaffinity(0, sizeof(cpu_set_t), &Cpus());
     id.store(static_cast<pid_t>(syscall(SYS_gettid)));
     const auto called = [this] { return state.load() == kCalled; };
     for (;;) {
@@ -99,6 +108,7 @@ struct alignas(64) Worker {
       }
       Team* const own = team_of_thread = team;
       number_of_thread = number;
+      Inherit(own->most);
       core.store(sched_getcpu());
       own->work(own->data);
       core.store(sched_getcpu());
@@ -109,29 +119,44 @@ struct alignas(64) Worker {
   }
 };
 
-// Workers in no team; the last to come is the first to go, as it is the likeliest to be awake.
 struct Pool {
   std::mutex mutex;
+  // Those in no team; the last to come is the first to go, as it is the likeliest to be awake.
   std::vector<Worker*> idle;
+  int64_t all = 0, promised = 0;
 
-  // At most `count` of them, fewer only where the system gives no more threads.
+  // With the mutex held. Throws std::system_error where the system gives no more threads.
+  void Make() {
+    auto worker = std::make_unique<Worker>();
+    idle.reserve(all + 1);
+    std::thread([live = worker.get()] { live->Live(); }).detach();
+    idle.push_back(worker.release());
+    ++all;
+  }
+
+  void Promise(int64_t more) {
+    const std::lock_guard<std::mutex> lock(mutex);
+    while (all < promised + more) Make();
+    promised += more;
+  }
+
+  void Release(int64_t count) {
+    const std::lock_guard<std::mutex> lock(mutex);
+    promised -= count;
+  }
+
+  // At most `count` of them: all, if they were promised.
   std::vector<Worker*> Take(int64_t count) {
     std::vector<Worker*> taken;
     taken.reserve(count);
-    {
-      const std::lock_guard<std::mutex> lock(mutex);
-      for (; !idle.empty() && static_cast<int64_t>(taken.size()) < count; idle.pop_back())
-        taken.push_back(idle.back());
-    }
-    while (static_cast<int64_t>(taken.size()) < count) {
-      Worker* const worker = new Worker;
+    const std::lock_guard<std::mutex> lock(mutex);
+    for (; static_cast<int64_t>(taken.size()) < count; idle.pop_back()) {
       try {
-        std::thread([worker] { worker->Live(); }).detach();
+        if (idle.empty()) Make();
       } catch (const std::system_error&) {
-        delete worker;
         break;
       }
-      taken.push_back(worker);
+      taken.push_back(idle.back());
     }
     return taken;
   }
@@ -142,9 +167,22 @@ struct Pool {
   }
 };
 
+Pool* pool = nullptr;
+
+// In a forked child, which has none of its parent's threads, and perhaps its lock.
+void StartAnew() {
+  pool = new Pool;
+  team_of_thread = nullptr;
+  number_of_thread = 0;
+}
+
 Pool& ThePool() {
-  static Pool* pool = new Pool;  // never destroyed: threads may outlive static objects
-  return *pool;
+  static const bool made = [] {
+    StartAnew();
+    return pthread_atfork(nullptr, nullptr, StartAnew) == 0;
+  }();
+  (void)made;
+  return *pool;  // never destroyed: threads may outlive static objects
 }
 
 }  // namespace
@@ -177,13 +215,23 @@ Member Here() {
   return {number_of_thread, team_of_thread == nullptr ? 1 : team_of_thread->threads};
 }
 
-bool InTeam() { return team_of_thread != nullptr && team_of_thread->threads > 1; }
+bool InTeam() { return team_of_thread != nullptr && team_of_thread->active; }
+
+Helpers::Helpers(int64_t count) : count_(count) {
+  if (count_ > 0) ThePool().Promise(count_);
+}
+
+Helpers::~Helpers() {
+  if (count_ > 0) ThePool().Release(count_);
+}
 
 void StartTeam(void (*work)(void*), void* data, int64_t threads) {
-  Team* const team = new Team{work, data, 1, {}, team_of_thread, number_of_thread};
+  Team* const team =
+      new Team{work, data, 1, MostThreads(), InTeam(), {}, team_of_thread, number_of_thread};
   if (threads > 1 && !InTeam()) team->workers = ThePool().Take(threads - 1);
   const int64_t helpers = team->workers.size();
   team->threads = 1 + helpers;
+  if (helpers > 0) team->active = true;
   team->running.store(helpers);
   team_of_thread = team;
   number_of_thread = 0;

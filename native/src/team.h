@@ -34,6 +34,20 @@ class Tasks {
   std::atomic<int64_t> next_{0};
 };
 
+// A promise of `count` threads besides the caller, for its teams while it lives. Throws
+// std::system_error where the system has no more. oneDNN waits for ever for threads that a team
+// lacks.
+class Helpers {
+ public:
+  explicit Helpers(int64_t count);
+  ~Helpers();
+  Helpers(const Helpers&) = delete;
+  Helpers& operator=(const Helpers&) = delete;
+
+ private:
+  int64_t count_;
+};
+
 // What OpenMP calls a parallel region. The caller is thread 0 of a team of at most `threads`, and
 // alone in one where it is in a team already. Between the two calls it does its own part.
 void StartTeam(void (*work)(void*), void* data, int64_t threads);
@@ -42,7 +56,7 @@ void EndTeam();
 // This thread's place in the innermost team, (0, 1) in none.
 Member Here();
 
-// Whether this thread is in a team of several.
+// Whether this thread is in a team of several, or in one within such a team.
 bool InTeam();
 
 // Calls work(member) on every thread of a team of at most `threads`.

@@ -1,11 +1,10 @@
 #include "threads.h"
 
-#include <sched.h>
+#include <pthread.h>
 
 #include <algorithm>
 #include <condition_variable>
 #include <mutex>
-#include <thread>
 
 namespace jaxconv {
 namespace {
@@ -16,18 +15,22 @@ struct Gate {
   int64_t taken = 0;
 };
 
+Gate* gate = nullptr;
+
+// In a forked child too: who holds cores in its parent gives none back there.
+void NewGate() { gate = new Gate; }
+
 Gate& TheGate() {
-  static Gate* gate = new Gate;  // never destroyed: threads may outlive static objects
-  return *gate;
+  static const bool made = [] {
+    NewGate();
+    return pthread_atfork(nullptr, nullptr, NewGate) == 0;
+  }();
+  (void)made;
+  return *gate;  // never destroyed: threads may outlive static objects
 }
 
-// The process's cores: asked once, since asking is a system call.
 int64_t AllCores() {
-  static const int64_t cores = [] {
-    cpu_set_t allowed;
-    if (sched_getaffinity(0, sizeof(allowed), &allowed) == 0) return CPU_COUNT(&allowed);
-    return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-  }();
+  static const int64_t cores = std::max(1, CPU_COUNT(&Cpus()));
   return cores;
 }
 
@@ -41,9 +44,21 @@ int64_t ThreadsFor(int64_t pool, int64_t devices) {
   return std::max<int64_t>(1, available / std::max<int64_t>(1, devices));
 }
 
+const cpu_set_t& Cpus() {
+  static const cpu_set_t cpus = [] {
+    cpu_set_t allowed;
+    CPU_ZERO(&allowed);
+    sched_getaffinity(0, sizeof(allowed), &allowed);
+    return allowed;
+  }();
+  return cpus;
+}
+
+void Inherit(int64_t most) { held = most; }
+
 int64_t MostThreads() { return held > 0 ? held : AllCores(); }
 
-Cores::Cores(int64_t threads) : threads_(threads), before_(held) {
+Cores::Cores(int64_t threads) : helpers_(threads - 1), threads_(threads), before_(held) {
   const int64_t cores = AllCores();
   Gate& gate = TheGate();
   std::unique_lock<std::mutex> lock(gate.mutex);

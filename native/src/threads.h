@@ -2,18 +2,28 @@
 #ifndef JAXCONV_THREADS_H_
 #define JAXCONV_THREADS_H_
 
+#include <sched.h>
+
 #include <cstdint>
+
+#include "team.h"
 
 namespace jaxconv {
 
 // Threads for one of `devices` devices that run a program together, where XLA's pool has `pool`.
 int64_t ThreadsFor(int64_t pool, int64_t devices);
 
+// The CPUs that the process might use when this was asked first.
+const cpu_set_t& Cpus();
+
 // The most threads that a team of this thread's has: what `Cores` holds, or all cores.
 int64_t MostThreads();
 
-// Whether oneDNN has ever asked here for threads.
-bool OneDnnAsks();
+// Gives this thread, a helper, the limit of the one that it helps.
+void Inherit(int64_t most);
+
+// Whether oneDNN has ever started a team here.
+bool OneDnnHasOurThreads();
 
 // Holds `threads` of the process's cores, and has this thread's teams use as many, while it lives.
 //
@@ -27,6 +37,7 @@ class Cores {
   Cores& operator=(const Cores&) = delete;
 
  private:
+  Helpers helpers_;
   int64_t threads_, before_;
 };
 
