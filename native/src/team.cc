@@ -2,7 +2,6 @@
 
 #include <immintrin.h>
 #include <linux/futex.h>
-#include <pthread.h>
 #include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -14,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "process.h"
 #include "threads.h"
 
 namespace jaxconv {
@@ -89,8 +89,8 @@ struct alignas(64) Worker {
   // The caller keeps its core. A worker that the scheduler has put there waits for milliseconds
   // until it is moved, call after call: 2 of 5 calls that began late, on 2 cores.
   void Leave(int taken) {
-    cpu_set_t others = Cpus();
     if (id.load() == 0) return;
+    cpu_set_t others = Cpus();
     CPU_CLR(taken, &others);
     if (CPU_COUNT(&others) > 0) sched_setaffinity(id.load(), sizeof(others), &others);
   }
@@ -123,7 +123,7 @@ struct Pool {
   std::mutex mutex;
   // Those in no team; the last to come is the first to go, as it is the likeliest to be awake.
   std::vector<Worker*> idle;
-  int64_t all = 0, promised = 0;
+  int64_t all = 0;
 
   // With the mutex held. Throws std::system_error where the system gives no more threads.
   void Make() {
@@ -134,18 +134,7 @@ struct Pool {
     ++all;
   }
 
-  void Promise(int64_t more) {
-    const std::lock_guard<std::mutex> lock(mutex);
-    while (all < promised + more) Make();
-    promised += more;
-  }
-
-  void Release(int64_t count) {
-    const std::lock_guard<std::mutex> lock(mutex);
-    promised -= count;
-  }
-
-  // At most `count` of them: all, if they were promised.
+  // At most `count` of them, fewer only where the system gives no more threads.
   std::vector<Worker*> Take(int64_t count) {
     std::vector<Worker*> taken;
     taken.reserve(count);
@@ -166,24 +155,6 @@ struct Pool {
     idle.insert(idle.end(), workers.rbegin(), workers.rend());
   }
 };
-
-Pool* pool = nullptr;
-
-// In a forked child, which has none of its parent's threads, and perhaps its lock.
-void StartAnew() {
-  pool = new Pool;
-  team_of_thread = nullptr;
-  number_of_thread = 0;
-}
-
-Pool& ThePool() {
-  static const bool made = [] {
-    StartAnew();
-    return pthread_atfork(nullptr, nullptr, StartAnew) == 0;
-  }();
-  (void)made;
-  return *pool;  // never destroyed: threads may outlive static objects
-}
 
 }  // namespace
 
@@ -217,18 +188,16 @@ Member Here() {
 
 bool InTeam() { return team_of_thread != nullptr && team_of_thread->active; }
 
-Helpers::Helpers(int64_t count) : count_(count) {
-  if (count_ > 0) ThePool().Promise(count_);
-}
-
-Helpers::~Helpers() {
-  if (count_ > 0) ThePool().Release(count_);
+void HaveHelpers(int64_t count) {
+  Pool& pool = OfProcess<Pool>();
+  const std::lock_guard<std::mutex> lock(pool.mutex);
+  while (pool.all < count) pool.Make();
 }
 
 void StartTeam(void (*work)(void*), void* data, int64_t threads) {
   Team* const team =
       new Team{work, data, 1, MostThreads(), InTeam(), {}, team_of_thread, number_of_thread};
-  if (threads > 1 && !InTeam()) team->workers = ThePool().Take(threads - 1);
+  if (threads > 1 && !InTeam()) team->workers = OfProcess<Pool>().Take(threads - 1);
   const int64_t helpers = team->workers.size();
   team->threads = 1 + helpers;
   if (helpers > 0) team->active = true;
@@ -248,7 +217,7 @@ void EndTeam() {
     for (uint32_t left; (left = team->running.load()) != kCallerSleeps;)
       Sleep(&team->running, left);
   }
-  if (!team->workers.empty()) ThePool().GiveBack(team->workers);
+  if (!team->workers.empty()) OfProcess<Pool>().GiveBack(team->workers);
   team_of_thread = team->outer;
   number_of_thread = team->outer_thread;
   delete team;

@@ -34,19 +34,9 @@ class Tasks {
   std::atomic<int64_t> next_{0};
 };
 
-// A promise of `count` threads besides the caller, for its teams while it lives. Throws
-// std::system_error where the system has no more. oneDNN waits for ever for threads that a team
-// lacks.
-class Helpers {
- public:
-  explicit Helpers(int64_t count);
-  ~Helpers();
-  Helpers(const Helpers&) = delete;
-  Helpers& operator=(const Helpers&) = delete;
-
- private:
-  int64_t count_;
-};
+// Makes threads until there are `count` besides those that call. Throws std::system_error where the
+// system has no more. oneDNN waits for ever for threads that a team lacks.
+void HaveHelpers(int64_t count);
 
 // What OpenMP calls a parallel region. The caller is thread 0 of a team of at most `threads`, and
 // alone in one where it is in a team already. Between the two calls it does its own part.

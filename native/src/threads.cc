@@ -1,10 +1,11 @@
 #include "threads.h"
 
-#include <pthread.h>
-
 #include <algorithm>
 #include <condition_variable>
 #include <mutex>
+
+#include "process.h"
+#include "team.h"
 
 namespace jaxconv {
 namespace {
@@ -14,20 +15,6 @@ struct Gate {
   std::condition_variable freed;
   int64_t taken = 0;
 };
-
-Gate* gate = nullptr;
-
-// In a forked child too: who holds cores in its parent gives none back there.
-void NewGate() { gate = new Gate; }
-
-Gate& TheGate() {
-  static const bool made = [] {
-    NewGate();
-    return pthread_atfork(nullptr, nullptr, NewGate) == 0;
-  }();
-  (void)made;
-  return *gate;  // never destroyed: threads may outlive static objects
-}
 
 int64_t AllCores() {
   static const int64_t cores = std::max(1, CPU_COUNT(&Cpus()));
@@ -58,18 +45,20 @@ void Inherit(int64_t most) { held = most; }
 
 int64_t MostThreads() { return held > 0 ? held : AllCores(); }
 
-Cores::Cores(int64_t threads) : helpers_(threads - 1), threads_(threads), before_(held) {
+Cores::Cores(int64_t threads) : threads_(threads), before_(held) {
   const int64_t cores = AllCores();
-  Gate& gate = TheGate();
+  Gate& gate = OfProcess<Gate>();
   std::unique_lock<std::mutex> lock(gate.mutex);
   gate.freed.wait(lock, [&] { return gate.taken == 0 || gate.taken + threads_ <= cores; });
+  // enough for all that hold cores, each of which is one thread itself
+  HaveHelpers(gate.taken + threads_ - 1);
   gate.taken += threads_;
   held = threads_;
 }
 
 Cores::~Cores() {
   held = before_;
-  Gate& gate = TheGate();
+  Gate& gate = OfProcess<Gate>();
   {
     const std::lock_guard<std::mutex> lock(gate.mutex);
     gate.taken -= threads_;

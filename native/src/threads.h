@@ -6,8 +6,6 @@
 
 #include <cstdint>
 
-#include "team.h"
-
 namespace jaxconv {
 
 // Threads for one of `devices` devices that run a program together, where XLA's pool has `pool`.
@@ -31,13 +29,13 @@ bool OneDnnHasOurThreads();
 // have no core. So calls that would need more cores than there are wait here.
 class Cores {
  public:
+  // Throws std::system_error where the system has not so many threads.
   explicit Cores(int64_t threads);
   ~Cores();
   Cores(const Cores&) = delete;
   Cores& operator=(const Cores&) = delete;
 
  private:
-  Helpers helpers_;
   int64_t threads_, before_;
 };
 
