@@ -78,7 +78,8 @@ def _common(problem: Problem) -> dict[str, float]:
     whole = {"x": x, "y": y, "w": kernel * g * i * o, "work": y * i * kernel}
     # what grows more slowly than what is computed: threads that are woken, caches that are filled
     roots = {f"root of {name}": math.sqrt(term) for name, term in whole.items()}
-    made = {"output": y, "input": x, "kernel": whole["w"]}[problem.contraction]
+    # a kernel's gradient is small, but not the padded copy of what it is made from
+    made = {"output": y, "input": x, "kernel": max(x, y)}[problem.contraction]
     fresh = {"fresh": made if made >= FRESH else 0}
     inner = {"inner work": n * _pairs(spec) * g * i * o}
     return {"call": 1.0, **whole, **roots, **fresh, **inner}
@@ -267,10 +268,31 @@ def _products(problem: Problem) -> dict[str, float]:
 
 
 def _columns(problem: Problem) -> dict[str, float]:
-    """Windows copied out, one image at a time, then one matrix product."""
+    """One matrix product of windows copied out; gradients of kernels image by image."""
     spec, common = problem.spec, _common(problem)
-    windows = common["y"] / problem.outputs * problem.inputs * math.prod(spec.kernel_size)
-    return {"windows": windows, "images": problem.batch, "groups": problem.batch * spec.groups}
+    i, o, g = problem.inputs, problem.outputs, spec.groups
+    windows = common["y"] / o * i * math.prod(spec.kernel_size)
+    if problem.contraction == "kernel":
+        return {"windows": windows, "images": problem.batch, "groups": problem.batch * g}
+    moved = windows if math.prod(spec.stride) > 1 else 0.0
+    entries, work = math.prod(spec.kernel_size), common["work"]
+    summed, made = (entries * i, o) if problem.contraction == "output" else (o, entries * i)
+    places = problem.batch * math.prod(spec.output_size)
+    found = {
+        "moved": moved,
+        "moved thinly": moved / min(max(i, 1), 16),
+        "lines": places * g,
+        "work of few": work / min(max(made, 1), 16),
+        "work of few read": work / min(max(summed, 1), 16),
+        "work of few places": work / min(max(places, 1), 64),
+    }
+    # XLA multiplies element by element where nothing is summed
+    kind = "elementwise" if summed == made == 1 else "dense" if g == 1 else "grouped"
+    return {
+        f"{which} {name}": term if which == kind else 0.0
+        for which in ("elementwise", "dense", "grouped")
+        for name, term in found.items()
+    }
 
 
 def _fft(problem: Problem) -> dict[str, float]:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from cases import CASES, CONTRACTIONS, OPERANDS
 
-from jaxconv.methods import CALLS_OUT, METHODS
+from jaxconv.methods import CALLS_OUT, METHODS, REFUSES
+from jaxconv.spec import ConvSpec
 from jaxconv.trilinear import contract
 
 # results are compared, not times: most of the suite's time here would be LLVM's
@@ -176,6 +177,36 @@ def test_kernels_that_are_looped_over(case):
         a, b = case.operands(contraction)
         f = functools.partial(contract, contraction, spec=case.spec, dtype="float32", method="taps")
         cases.assert_matches(jit(f)(a, b), contraction, a, b, case.spec)
+
+
+APART = (
+    cases.Case(
+        "dilated, grouped, cut",
+        (2, 9, 16, 6),
+        (2, 3, 2, 9),
+        {"stride": (3, 6), "dilation": 2, "padding": ((1, -1), (0, 3)), "groups": 3},
+    ),
+    cases.Case("gaps in a volume", (1, 5, 8, 6, 2), (1, 2, 2, 2, 3), {"stride": (2, 3, 2)}),
+)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "complex64", "int8"])
+@pytest.mark.parametrize("case", APART, ids=str)
+def test_windows_that_share_no_element(case, dtype):
+    """They are one matrix product forward, and so is the gradient of x."""
+    result = RESULT.get(dtype, dtype)
+    for contraction in ("output", "input"):
+        assert not REFUSES["columns"](contraction, case.spec, jnp.dtype(result))
+        a, b = case.operands(contraction, dtype)
+        numerics = {"dtype": result, "method": "columns", "precision": HIGHEST}
+        f = functools.partial(contract, contraction, spec=case.spec, **numerics)
+        cases.assert_matches(jit(f)(a, b), contraction, a, b, case.spec)
+
+
+def test_columns_of_windows_that_overlap_are_refused():
+    spec = ConvSpec((2, 3), (1, 1), ((0, 0), (0, 0)), 1, (9, 9), (3, 3))
+    for contraction in ("output", "input"):
+        assert REFUSES["columns"](contraction, spec, jnp.dtype("float32")) == "windows overlap"
 
 
 @pytest.mark.parametrize("method", ["lax", "slabs"])
