@@ -209,6 +209,23 @@ def test_columns_of_windows_that_overlap_are_refused():
         assert REFUSES["columns"](contraction, spec, jnp.dtype("float32")) == "windows overlap"
 
 
+CUT = (
+    cases.Case("cut and padded", (2, 9, 6), (3, 3, 4), {"padding": ((-2, 2),), "groups": 2}),
+    cases.Case("cut by much", (1, 5, 7, 3), (2, 2, 3, 3), {"padding": ((-4, 6), (5, -6))}),
+    cases.Case("cut away", (2, 2, 3), (2, 3, 2), {"padding": ((-3, 5),)}),
+    cases.Case("cut when spread", (1, 3, 4), (2, 4, 4), {"padding": ((7, -2),), "stride": 3}),
+)
+
+
+@pytest.mark.parametrize("case", CUT, ids=str)
+def test_where_xla_would_read_beyond_the_array(case):
+    """It does where padding is negative on one side and positive on the other."""
+    for method, contraction in OFFERED:
+        a, b = case.operands(contraction)
+        f = functools.partial(contract, contraction, spec=case.spec, dtype="float32", method=method)
+        assert_matches(method, jit(f)(a, b), contraction, a, b, case.spec)
+
+
 @pytest.mark.parametrize("method", ["lax", "slabs"])
 def test_what_xla_would_abort_the_process_on(method):
     """A dilated image below a larger kernel, two entries by stride two along another dimension."""

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxconv.dtypes import accumulation_dtype, operand_dtype
+from jaxconv.methods.lax import cut
 from jaxconv.shapes import extent
 from jaxconv.spec import ConvSpec
 
@@ -58,6 +59,7 @@ def input(
         pads.append(((q - 1) * d - first, last - m))
         blocks.append(last - first)
         crop.append((first * s - lo, lo + n - last * s, 0))
+    y, pads = cut(y, pads)
     spatial = tuple(range(1, rank + 1))
     x = lax.conv_general_dilated(
         y,
