@@ -13,7 +13,7 @@ from jax import lax
 import jaxconv
 from jaxconv import accelerate, explain, linen, tune
 from jaxconv import nnx as layers
-from jaxconv.choose import Choice, refusal, select
+from jaxconv.choose import EXPORTED, Choice, refusal, select
 from jaxconv.methods import METHODS, REFUSES
 from jaxconv.policy import Policy, Problem
 from jaxconv.spec import ConvSpec
@@ -192,3 +192,10 @@ def test_mistakes(call, error, message):
     with pytest.raises(error) as raised:
         call()
     assert str(raised.value) == message
+
+
+def test_products_of_integers_are_not_expected():
+    spec = ConvSpec((1, 1), (1, 1), ((0, 0),) * 2, 1, (56, 56), (1, 1))
+    problem = Problem("output", spec, 4, 64, 256, "float32", "cpu")
+    assert select(problem, alone=EXPORTED).method == "columns"
+    assert select(problem._replace(dtype="int32"), alone=EXPORTED).method == "lax"

@@ -2,6 +2,8 @@
 
 import functools
 import itertools
+import subprocess
+import sys
 
 import cases
 import jax
@@ -288,3 +290,27 @@ def test_double_precision_inside_a_program_of_single_precision_stays_double():
             return y.astype(jnp.float32)
 
     np.testing.assert_allclose(difference(x), [[1e-9]], rtol=1e-6)  # float32 would say 0
+
+
+ANY_BATCH = """
+import jax, jax.numpy as jnp, numpy as np, jaxconv
+
+def f(x, w):
+    y, pull = jax.vjp(lambda x, w: jaxconv.conv(x, w, stride=2, padding=1), x, w)
+    return y, *pull(y)
+
+w = jnp.asarray(np.random.default_rng(0).standard_normal((3, 3, 3, 4)), jnp.float32)
+sizes = jax.export.symbolic_shape("b, 9, 8, 3")
+exported = jax.export.export(jax.jit(f))(
+    jax.ShapeDtypeStruct(sizes, w.dtype), jax.ShapeDtypeStruct(w.shape, w.dtype)
+)
+for batch in (1, 3):
+    x = jnp.asarray(np.random.default_rng(batch).standard_normal((batch, 9, 8, 3)), jnp.float32)
+    for found, wanted in zip(exported.call(x, w), f(x, w), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+"""
+
+
+def test_exports_for_a_batch_of_any_size():
+    # in a process without this suite's checks of types: such a size is no int
+    subprocess.run([sys.executable, "-c", ANY_BATCH], check=True)

@@ -16,13 +16,34 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv.bench import peers, regret
-from jaxconv.bench.cases import LAYERS, PLANES
+from jaxconv.bench.cases import LAYERS, PLANES, Layer
 from jaxconv.bench.report import machine
 from jaxconv.choose import CANDIDATES, worth_expecting
 from jaxconv.policy import Problem
 from jaxconv.spec import Contraction, ConvSpec, normalise
 from jaxconv.trilinear import OPERANDS
 
+# Kernels whose windows share no element. Few random shapes have them, and no layer has as few
+# channels as where XLA's matrix products change.
+APART = tuple(
+    Layer(
+        name=f"{kernel}x{kernel} /{kernel}, {i}->{o} in {groups} on {n}x{size}^2",
+        x=(n, size, size, groups * i),
+        w=(kernel, kernel, i, groups * o),
+        stride=kernel,
+        padding=padding,
+        groups=groups,
+    )
+    for n, size, kernel, padding, groups, pairs in (
+        (8, 64, 1, 0, 1, ((2, 2), (3, 3), (3, 8), (8, 3), (5, 5), (12, 3), (16, 16), (64, 3))),
+        (1, 28, 1, 0, 1, ((3, 2), (256, 8), (8, 256), (64, 64))),
+        (2, 56, 2, 0, 1, ((3, 3), (3, 16), (96, 192), (256, 8))),
+        (1, 56, 4, 0, 1, ((3, 3), (256, 8), (8, 64))),
+        (4, 28, 1, 1, 1, ((2, 3), (64, 16))),
+        (4, 28, 1, 0, 8, ((2, 2), (3, 5), (16, 8), (32, 32), (5, 1))),
+    )
+    for i, o in pairs
+)
 # Products of a plane, whose exact values take minutes beyond.
 MOST = 2e10
 # Entries of a kernel whose gradients are measured on planes too.
@@ -32,10 +53,12 @@ SMALL = 9
 def cases() -> list[tuple[str, Problem, dict[str, np.ndarray]]]:
     """Return layers and planes, named, with their operands, most of them in three contractions."""
     drawn: list[tuple[str, ConvSpec, list[Contraction], dict[str, np.ndarray]]] = []
-    for index, layer in enumerate(LAYERS):
+    for index, layer in enumerate((*LAYERS, *APART)):
         x, y = (layer.y, layer.x) if layer.transposed else (layer.x, layer.y)
         arrays = _random(index, x=x, w=layer.w, y=y)
-        drawn.append((layer.name, layer.spec, ["output", "input", "kernel"], arrays))
+        wanted: list[Contraction] = ["output", "input", "kernel"]
+        wanted = wanted[:2] if layer in APART else wanted
+        drawn.append((layer.name, layer.spec, wanted, arrays))
     for index, plane in enumerate(PLANES):
         if plane.size**2 * math.prod(plane.kernel) > MOST:
             continue
@@ -43,7 +66,7 @@ def cases() -> list[tuple[str, Problem, dict[str, np.ndarray]]]:
         spec = normalise("layers", x, w, padding="same")
         # the exact gradients of larger kernels take minutes too
         small = math.prod(plane.kernel) <= SMALL
-        wanted: list[Contraction] = ["output", "input", "kernel"] if small else ["output"]
+        wanted = ["output", "input", "kernel"] if small else ["output"]
         drawn.append((plane.name, spec, wanted, _random(index, x=x, w=w, y=x)))
     found = []
     for name, spec, contractions, arrays in drawn:
