@@ -1,7 +1,8 @@
 """Fit the constants of `jaxconv.costs` to measured times.
 
     jaxconv bench --suite regret --count 300 --seed 1 --json train.json
-    python -m jaxconv.bench.fit train.json > jaxconv/constants.py
+    python -m jaxconv.bench.layers layers.json
+    python -m jaxconv.bench.fit train.json layers.json > jaxconv/constants.py
 
 Several files are put together. Each method's constants minimise the weighted sum of
 |log(predicted / measured)| over the measured problems, which forgives the few times that other work
