@@ -140,8 +140,8 @@ def test_a_resumed_run_keeps_its_method(begun):
     ("method", "message"),
     [
         (
-            "columns",
-            "apply_tiled: {} was begun with method='columns', which does not serve here: columns "
+            "products",
+            "apply_tiled: {} was begun with method='products', which does not serve here: products "
             "does not offer this contraction; name another target",
         ),
         (
