@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType
 from jax.typing import ArrayLike
 
 from jaxconv import dtypes
@@ -85,11 +84,8 @@ def conv(
     numeric = numerics("conv", method, policy, precision)
     b = dtypes.check_bias("conv", b, w.shape[-1], x.dtype, dtype)
     check_padding_mode("conv", x.shape, spec, padding_mode)
-    _check_whole_space("conv", "x", x, spec)
-    if padding_mode != "zeros":
-        x = extension.pad(x, spec.padding, axes=spatial_axes(spec), mode=padding_mode)
-        spec = without_padding(spec)
-    y = contract("output", x, flipped("conv", w, flip), spec, dtype=dtype, **numeric)
+    w = flipped("conv", w, flip)
+    y = contract("output", x, w, spec, dtype=dtype, mode=padding_mode, **numeric)
     return y if b is None else y + b.astype(dtype)
 
 
@@ -167,11 +163,8 @@ def conv_transpose(
     b = dtypes.check_bias(caller, b, w.shape[-2] * spec.groups, y.dtype, dtype)
     x_shape = (*y.shape[: -spec.rank - 1], *spec.input_size, w.shape[-2] * spec.groups)
     check_padding_mode(caller, x_shape, spec, padding_mode)
-    _check_whole_space(caller, "y", y, spec)
-    whole = spec if padding_mode == "zeros" else without_padding(spec)
-    x = contract("input", y, flipped(caller, w, flip), whole, dtype=dtype, **numeric)
-    if padding_mode != "zeros":
-        x = extension.unpad(x, spec.padding, axes=spatial_axes(spec), mode=padding_mode)
+    w = flipped(caller, w, flip)
+    x = contract("input", y, w, spec, dtype=dtype, mode=padding_mode, **numeric)
     return x if b is None else x + b.astype(dtype)
 
 
@@ -194,19 +187,6 @@ def check_padding_mode(
     )
 
 
-def _check_whole_space(caller: str, name: str, array: jax.Array, spec: ConvSpec) -> None:
-    """Raise ValueError if space is sharded over explicit axes, before any operation refuses it."""
-    sharding = jax.typeof(array).sharding
-    if AxisType.Explicit in sharding.mesh.axis_types and any(
-        entry is not None for entry in sharding.spec[-spec.rank - 1 : -1]
-    ):
-        raise ValueError(
-            f"{caller}: {name} is sharded along a spatial dimension ({sharding.spec}) on a mesh "
-            f"with explicit axes; use jaxconv.parallel.{caller}, which exchanges halos, or make "
-            "those dimensions whole with jax.sharding.reshard"
-        )
-
-
 def numerics(caller: str, method: str, policy: Policy | None, precision: Any) -> dict[str, Any]:
     """Check how the sums are to be done, and return it by name."""
     return {
@@ -226,10 +206,3 @@ def flipped(caller: str, w: jax.Array, flip: Any) -> jax.Array:
 def spatial_axes(spec: ConvSpec) -> tuple[int, ...]:
     """Return the axes of x and y that are spatial, counted from the end."""
     return tuple(range(-spec.rank - 1, -1))
-
-
-def without_padding(spec: ConvSpec) -> ConvSpec:
-    """The spec of the same convolution on an input that is already padded."""
-    sizes = (n + lo + hi for n, (lo, hi) in zip(spec.input_size, spec.padding, strict=True))
-    none = ((0, 0),) * spec.rank
-    return ConvSpec(spec.stride, spec.dilation, none, spec.groups, tuple(sizes), spec.kernel_size)

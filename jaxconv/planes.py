@@ -204,14 +204,15 @@ def _correlate(
     last = tuple(range(x.ndim - k.ndim, x.ndim))
     x = jnp.moveaxis(x, axes, last)
     k = jnp.flip(k) if flip else k
-    if boundary != "zeros":
+    if boundary == "constant":  # not linear in x: what is added comes from outside
         x = padding.pad(x, pads, axes=last, mode=boundary, fill_value=fill_value)
-        pads = 0
+        pads, boundary = 0, "zeros"
     # one channel in, one channel out
     x, k = x[..., None], k[..., None, None]
     spec = normalise(caller, x.shape, k.shape, padding=pads)
     precision = jax.lax.Precision.HIGHEST
-    y = contract("output", x, k, spec, dtype=dtype, method=method, precision=precision)
+    numerics = {"method": method, "precision": precision, "mode": boundary}
+    y = contract("output", x, k, spec, dtype=dtype, **numerics)
     return jnp.moveaxis(y[..., 0], last, axes)
 
 

@@ -177,8 +177,9 @@ def problem_of(equation: JaxprEqn, platform: str) -> Problem | str:
     a, b = (atom.aval for atom in equation.invars)
     out, params = equation.outvars[0].aval, equation.params
     if equation.primitive is conv_p:
+        spec = params["spec"] if params["mode"] == "zeros" else params["spec"].padded
         return Problem.of(
-            params["contraction"], a, b, params["spec"], dtype=params["dtype"], platform=platform
+            params["contraction"], a, b, spec, dtype=params["dtype"], platform=platform
         )
     reading = read(a, b, out, params)
     if isinstance(reading, str):

@@ -20,8 +20,11 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from jaxconv import padding as extension
 from jaxconv.choose import EXPORTED, PARTITIONED, may_simplify, select
+from jaxconv.dtypes import accumulation_dtype
 from jaxconv.methods import METHODS
+from jaxconv.partition.automatic import partitioned, stand_ins
 from jaxconv.policy import Policy, Problem
 from jaxconv.simplify import simplify
 from jaxconv.spec import Contraction, ConvSpec
@@ -50,6 +53,7 @@ def contract(
     method: str = "auto",
     policy: Policy | None = None,
     precision: Any = None,
+    mode: str = "zeros",
 ) -> jax.Array:
     """Compute one array of the form from the other two.
 
@@ -62,6 +66,7 @@ def contract(
         method: a method's name or "auto".
         policy: measured choices, for "auto".
         precision: as `jax.lax.Precision`.
+        mode: what lies outside x, as in `jaxconv.padding.pad`; the form reads x as it extends it.
 
     Returns:
         The third array.
@@ -75,6 +80,7 @@ def contract(
         method=method,
         policy=policy,
         precision=precision,
+        mode=mode,
     )
     mesh = jax.typeof(a).sharding.mesh
     if AxisType.Explicit in mesh.axis_types:
@@ -217,29 +223,30 @@ _JOINS = {
 def _result_sharding(contraction, a, b, spec: ConvSpec) -> NamedSharding:
     """Sharding of the result on a mesh with explicit axes: each index class keeps its own.
 
-    Batch axes keep theirs, a channel axis that survives keeps its, and what is summed over is
-    reduced. Spatial dimensions must be whole.
+    Batch and space keep theirs, a channel axis that survives keeps its, and what is summed over is
+    reduced. A dimension that does not fall into equal parts is whole.
     """
     name_a, name_b = OPERANDS[contraction]
     specs = {name_a: jax.typeof(a).sharding.spec, name_b: jax.typeof(b).sharding.spec}
-    rank = spec.rank
-    for name, entries in specs.items():
-        spatial = entries[:rank] if name == "w" else entries[-rank - 1 : -1]
-        if any(entry is not None for entry in spatial):
-            raise ValueError(
-                f"conv: {name} is sharded along a spatial dimension ({entries}) on a mesh with "
-                "explicit axes; use jax.sharding.reshard to make those dimensions whole"
-            )
+    mesh, rank = jax.typeof(a).sharding.mesh, spec.rank
     if contraction == "kernel":
         entries = (*[None] * rank, None if spec.groups > 1 else specs["x"][-1], specs["y"][-1])
     else:
-        batch = specs[name_a][: -rank - 1]
+        lead = specs[name_a][:-1]
         if contraction == "output":
             channel = specs["w"][-1]
         else:
             channel = specs["w"][-2] if spec.groups == 1 else specs["y"][-1]
-        entries = (*batch, *[None] * rank, channel)
-    return _named(jax.typeof(a).sharding.mesh, _without_repeats(entries))
+        entries = (*lead, channel)
+    entries = _without_repeats(entries)
+    shape = _result_shape(contraction, a, b, spec)
+    return _named(mesh, [e if _divides(mesh, e, n) else None for e, n in zip(entries, shape)])
+
+
+def _divides(mesh, entry, size: int) -> bool:
+    """Whether a dimension falls into equal parts along the mesh axes of an entry."""
+    axes = entry if isinstance(entry, tuple) else () if entry is None else (entry,)
+    return size % math.prod(mesh.shape[axis] for axis in axes) == 0
 
 
 def _named(mesh, entries) -> NamedSharding:
@@ -257,7 +264,22 @@ def _without_repeats(entries):
     return kept
 
 
-def _compute(a, b, *, contraction, spec, dtype, method, policy, precision, platform, alone=None):
+def _compute(a, b, *, contraction, spec, dtype, mode, **how):
+    """Extend x as the mode says, and run the chosen method on one device."""
+    if mode == "zeros":
+        return _computed(a, b, contraction=contraction, spec=spec, dtype=dtype, **how)
+    space = tuple(range(-spec.rank - 1, -1))
+    extend = {"widths": spec.padding, "axes": space, "mode": mode}
+    if contraction != "input":
+        a = extension.pad(a, **extend)
+        return _computed(a, b, contraction=contraction, spec=spec.padded, dtype=dtype, **how)
+    # what the margins add up to is rounded once
+    sums = accumulation_dtype(a, b, dtype)
+    x = _computed(a, b, contraction=contraction, spec=spec.padded, dtype=sums, **how)
+    return extension.unpad(x, **extend).astype(dtype)
+
+
+def _computed(a, b, *, contraction, spec, dtype, method, policy, precision, platform, alone=None):
     """Run the chosen method on arrays with exactly one batch axis."""
     problem = Problem.of(contraction, a, b, spec, dtype=dtype, platform=platform)
     chosen = select(problem, method, policy, alone=alone).method
@@ -282,22 +304,37 @@ def _compute(a, b, *, contraction, spec, dtype, method, policy, precision, platf
         return simple.grow(_MAKES[contraction], result, shape) if simple else result.reshape(shape)
 
 
+def _partitioned(a, b, *, contraction, spec, dtype, mode, devices, **how):
+    """Have every device of a mesh make its part."""
+
+    def convolve(contraction, a, b, spec, dtype):
+        return _computed(a, b, contraction=contraction, spec=spec, dtype=dtype, **how)
+
+    form = {"contraction": contraction, "spec": spec, "mode": mode, "dtype": dtype}
+    shape = _result_shape(contraction, a, b, spec)
+    return partitioned(a, b, **form, shape=shape, convolve=convolve, devices=devices)
+
+
 def _one_batch_axis(array, rank: int):
     batch, rest = array.shape[: -rank - 1], array.shape[-rank - 1 :]
     return array.reshape(math.prod(batch), *rest)
 
 
-def _lowering(ctx, a, b, *, platform, alone=None, **params):
-    compute = partial(_compute, platform=platform, alone=alone)
+def _lowering(ctx, a, b, *, platform, **params):
+    module = ctx.module_context
+    alone = _alone(module)
+    if alone == PARTITIONED and isinstance(module.axis_context, mlir.ShardingContext):
+        devices = stand_ins(module.axis_context.num_devices)
+        context = mlir.ShardingContext(len(devices), devices)
+        ctx = ctx.replace(module_context=module.replace(axis_context=context))
+        compute = partial(_partitioned, platform=platform, devices=devices)
+    else:
+        compute = partial(_compute, platform=platform, alone=alone)
     # methods are written for one device: inside `shard_map` what they compute varies over the
     # mesh as a whole, and what their loops start from need not say so
     alike = [aval.update(manual_axis_type=_VARIES_OVER_NOTHING) for aval in ctx.avals_in]
     lower = mlir.lower_fun(compute, multiple_results=False)
     return lower(ctx.replace(avals_in=alike), a, b, **params)
-
-
-def _cpu_lowering(ctx, a, b, **params):
-    return _lowering(ctx, a, b, platform="cpu", alone=_alone(ctx.module_context), **params)
 
 
 def _alone(module) -> str | None:
@@ -313,7 +350,7 @@ def _alone(module) -> str | None:
     return None if devices == 1 else PARTITIONED
 
 
-@partial(jax.jit, static_argnames=("contraction", "spec", "dtype", "method", "policy", "precision"))
+@partial(jax.jit, static_argnames=("contraction", "spec", "dtype", "method", "policy", "precision", "mode"))
 def _compiled(a, b, **params):
     return conv_p.bind(a, b, **params)
 
@@ -330,4 +367,4 @@ ad.primitive_jvps[conv_p] = _jvp
 ad.primitive_transposes[conv_p] = _transpose
 batching.primitive_batchers[conv_p] = _batch
 mlir.register_lowering(conv_p, partial(_lowering, platform="other"))
-mlir.register_lowering(conv_p, _cpu_lowering, platform="cpu")
+mlir.register_lowering(conv_p, partial(_lowering, platform="cpu"), platform="cpu")
