@@ -14,7 +14,7 @@ from jaxconv.policy import Policy, Problem
 
 # Why a program can call no library of this process.
 EXPORTED = "the program is for other processes too"
-PARTITIONED = "XLA partitions the program over several devices"
+PARTITIONED = "XLA alone partitions the program over several devices"
 # Explicit loops are the definition made runnable: never what the rules take.
 CANDIDATES = tuple(name for name in METHODS if name != "loops")
 # Entries of the kernel from which spectra are taken: below it they could gain little, and their
@@ -106,6 +106,8 @@ def select(
         >>> select(problem, "loops")
         Choice(method='loops', reason='asked for')
     """
+    if alone == PARTITIONED:
+        return _partitioned(problem)
     wanted, reason = method, "asked for"
     if method == "auto":
         if policy is None or problem not in policy:
@@ -121,13 +123,6 @@ def select(
 def _by_rule(problem: Problem, alone: str | None) -> Choice:
     if problem.platform != "cpu":
         return Choice("lax", "XLA's own convolution")
-    if alone == PARTITIONED:
-        # loops over images would have XLA gather what is sharded; so does lax where it is grouped
-        if problem.contraction == "kernel":
-            return Choice("products", f"{PARTITIONED}, and gets lax's wrong on some meshes")
-        if problem.spec.groups > 1:
-            return Choice("taps", f"{PARTITIONED}, and lax's grouped ones gather the batch")
-        return Choice("lax", PARTITIONED)
     if is_symbolic_dim(problem.batch):
         return Choice("lax", "the batch is of any size")
     problem = simpler(problem)
@@ -140,6 +135,13 @@ def _by_rule(problem: Problem, alone: str | None) -> Choice:
     if fastest == usual:
         return Choice(usual, "nothing is expected to be clearly faster on a CPU")
     return Choice(fastest, "expected to be the fastest on a CPU")
+
+
+def _partitioned(problem: Problem) -> Choice:
+    """What XLA partitions rightly: it gets its own convolutions wrong on some meshes."""
+    if problem.spec.groups > 1 and problem.contraction != "kernel":
+        return Choice("taps", f"{PARTITIONED}, and gets sums of slices right")
+    return Choice("products", f"{PARTITIONED}, and gets matrix products right")
 
 
 def worth_expecting(method: str, problem: Problem) -> bool:

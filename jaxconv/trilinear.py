@@ -323,7 +323,7 @@ def _one_batch_axis(array, rank: int):
 def _lowering(ctx, a, b, *, platform, **params):
     module = ctx.module_context
     alone = _alone(module)
-    if alone == PARTITIONED and isinstance(module.axis_context, mlir.ShardingContext):
+    if alone == PARTITIONED and _partitions_itself(module):
         devices = stand_ins(module.axis_context.num_devices)
         context = mlir.ShardingContext(len(devices), devices)
         ctx = ctx.replace(module_context=module.replace(axis_context=context))
@@ -339,15 +339,27 @@ def _lowering(ctx, a, b, *, platform, **params):
 
 def _alone(module) -> str | None:
     """Why the program being lowered can call no library of this process, or None if it can."""
-    if module.lowering_parameters.for_export or len(module.platforms) > 1:
-        return EXPORTED
     axes = module.axis_context
     if hasattr(axes, "mesh"):  # inside `shard_map`, each device runs its own call
         shared = [size for axis, size in axes.mesh.shape.items() if axis not in axes.manual_axes]
         devices = math.prod(shared)
     else:
-        devices = getattr(axes, "num_devices", 0)
-    return None if devices == 1 else PARTITIONED
+        devices = getattr(axes, "num_devices", 1)
+    if devices > 1:
+        return PARTITIONED
+    return EXPORTED if _is_exported(module) else None
+
+
+def _partitions_itself(module) -> bool:
+    """Whether the rules of this process can partition the program: it stays here, and all of it.
+
+    Where `shard_map` has some axes of a mesh, XLA does not say how it counts the other devices.
+    """
+    return isinstance(module.axis_context, mlir.ShardingContext) and not _is_exported(module)
+
+
+def _is_exported(module) -> bool:
+    return module.lowering_parameters.for_export or len(module.platforms) > 1
 
 
 @partial(jax.jit, static_argnames=("contraction", "spec", "dtype", "method", "policy", "precision", "mode"))

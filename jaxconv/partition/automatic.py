@@ -37,6 +37,16 @@ from jaxconv.partition.settle import settle
 from jaxconv.spec import Contraction, ConvSpec
 
 
+class StandIn:
+    """A device of which nothing is known but that it is one, for `jax.sharding.Mesh`."""
+
+
+@functools.cache
+def stand_ins(count: int) -> tuple[StandIn, ...]:
+    """Return as many objects in the place of a program's devices, in their order."""
+    return tuple(StandIn() for _ in range(count))
+
+
 def partitioned(
     a: jax.Array,
     b: jax.Array,
@@ -71,6 +81,7 @@ def partitioned(
     batch = a.ndim - rank - 1
 
     def partition(mesh: Mesh, operands: Any, result: Any) -> Any:
+        del mesh  # the user's, or none
         mesh, (first, second, wish) = _read(devices, (*operands, result))
         plan = settle(contraction, spec, mode, mesh, first, second, wish, channels=channels)
         one, two = plan.operands
@@ -167,16 +178,6 @@ def _rule(
     )
 
 
-class StandIn:
-    """A device of which nothing is known but that it is one, for `jax.sharding.Mesh`."""
-
-
-@functools.cache
-def stand_ins(count: int) -> tuple[StandIn, ...]:
-    """Return as many objects in the place of a program's devices, in their order."""
-    return tuple(StandIn() for _ in range(count))
-
-
 def _read(devices: Sequence[Any], arrays: Sequence[Any]) -> tuple[Mesh, list[tuple[Axes, ...]]]:
     """Return a mesh of prime axes, and the axes of each dimension of each array.
 
@@ -185,8 +186,7 @@ def _read(devices: Sequence[Any], arrays: Sequence[Any]) -> tuple[Mesh, list[tup
     """
     readings = []
     for sizes in dict.fromkeys(itertools.permutations(_primes(len(devices)))):
-        numbers = np.arange(len(devices)).reshape(sizes)
-        found = [_axes(array, devices, numbers) for array in arrays]
+        found = [_axes(array, devices, sizes) for array in arrays]
         readings.append((sum(axes is None for axes in found), sizes, found))
     _, sizes, found = min(readings, key=lambda reading: reading[0])
     mesh = Mesh(np.array(devices).reshape(sizes), [_name(axis) for axis in range(len(sizes))])
@@ -210,7 +210,9 @@ def _primes(number: int) -> list[int]:
     return found
 
 
-def _axes(array: Any, devices: Sequence[Any], numbers: np.ndarray) -> tuple[Axes, ...] | None:
+def _axes(
+    array: Any, devices: Sequence[Any], sizes: tuple[int, ...]
+) -> tuple[Axes, ...] | None:
     """Mesh axes of each dimension, outermost first, or None if blocks lie otherwise."""
     rank, count = len(array.shape), len(devices)
     if array.sharding is None or rank == 0:
@@ -222,7 +224,7 @@ def _axes(array: Any, devices: Sequence[Any], numbers: np.ndarray) -> tuple[Axes
         ends = [blocks[device][dimension].indices(count) for device in devices]
         first, last, _ = ends[0]
         number = np.array([start for start, *_ in ends]) // (last - first)
-        axes = _digits(number[numbers])
+        axes = _digits(number.reshape(sizes))
         if axes is None:
             return None
         found.append(axes)

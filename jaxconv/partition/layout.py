@@ -85,7 +85,7 @@ class Layout:
 
     def ring(self, axes: Axes) -> Ring:
         """Return the devices along some axes, and which of them holds each part."""
-        ordered = tuple(axis for axis in self.mesh.axis_names if axis in axes)
+        ordered = _ordered(self.mesh, axes)
         numbers = np.arange(self.parts(axes)).reshape([self.mesh.shape[a] for a in ordered])
         numbers = numbers.transpose([ordered.index(a) for a in axes])
         return Ring(axes, ordered, tuple(map(int, numbers.flat)))
@@ -122,6 +122,11 @@ class Layout:
 def parts(mesh: Mesh | AbstractMesh, axes: Axes) -> int:
     """Product of the sizes of some mesh axes."""
     return int(np.prod([mesh.shape[axis] for axis in axes], dtype=int))
+
+
+def _ordered(mesh: Mesh | AbstractMesh, axes: Axes) -> Axes:
+    """Axes in the mesh's order, by which JAX's collectives count devices."""
+    return tuple(axis for axis in mesh.axis_names if axis in axes)
 
 
 def lay_out(
@@ -169,13 +174,13 @@ def lay_out(
         groups, kept = _grouped(
             mesh, count, groups, channels[1], w=w, taken=(*taken, *own), of=x_name
         )
-        return Layout(mesh, batch, space, groups, within, kept, False)
+        even = not kept and channels[1] % parts(mesh, own) == 0
+        scattered = bool(within) and even and within == _ordered(mesh, within)
+        return Layout(mesh, batch, space, groups, within, kept, scattered)
     summed = own or tuple(axis for axis in other if axis not in taken)
     _check_divides(caller, mesh, summed, channels[0], x_name)
     kept = tuple(axis for axis in made if axis not in taken)
-    # jax.lax.psum_scatter counts devices in the mesh's order of axes
-    ordered = tuple(axis for axis in mesh.axis_names if axis in summed)
-    scattered = bool(summed) and kept == summed == ordered
+    scattered = bool(summed) and kept == summed == _ordered(mesh, summed)
     scattered = scattered and channels[1] % parts(mesh, kept) == 0
     kept = tuple(axis for axis in kept if axis not in summed)
     if channels[1] % parts(mesh, kept):
