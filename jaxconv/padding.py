@@ -39,6 +39,8 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
+from jaxconv.meshes import entries_of, on_explicit_axes
+
 __all__ = ["MODES", "check_fill_value", "check_widths", "pad", "unpad"]
 
 Widths = Sequence[Sequence[int]]
@@ -101,9 +103,22 @@ def pad(
     pairs = {axis: pair for axis, pair in pairs.items() if pair != (0, 0)}
     if not pairs:
         return x
+    extend = partial(_extend, pairs=pairs, mode=mode, traced=isinstance(fill_value, jax.Array))
+    shape = [n + sum(pairs.get(axis, (0, 0))) for axis, n in enumerate(x.shape)]
+    return on_explicit_axes(extend, x, fill, shape=shape, entries=entries_of(x))
+
+
+def _extend(
+    x: jax.Array,
+    fill: jax.Array,
+    *,
+    pairs: dict[int, tuple[int, int]],
+    mode: str,
+    traced: bool,
+) -> jax.Array:
     if mode in _FILLED:
         configuration = [(*pairs.get(axis, (0, 0)), 0) for axis in range(x.ndim)]
-        if not isinstance(fill_value, jax.Array):
+        if not traced:
             return lax.pad(x, fill, configuration)
         # jax 0.10.2 cannot transpose lax.pad in the padding value alone
         inside = lax.pad(jnp.ones(x.shape, bool), np.False_, configuration)
@@ -171,10 +186,16 @@ def unpad(
     if y.dtype == jnp.bool_:
         raise TypeError("unpad: y must be numeric, since margins are summed, got bool")
     pairs = check_widths("unpad", y.shape, widths, axes=axes, mode=mode, padded=True)
-    zero = jnp.zeros((), y.dtype)
     pairs = {axis: pair for axis, pair in pairs.items() if pair != (0, 0)}
     if not pairs:
         return y
+    shape = [n - sum(pairs.get(axis, (0, 0))) for axis, n in enumerate(y.shape)]
+    fold = partial(_fold, pairs=pairs, mode=mode)
+    return on_explicit_axes(fold, y, shape=shape, entries=entries_of(y))
+
+
+def _fold(y: jax.Array, *, pairs: dict[int, tuple[int, int]], mode: str) -> jax.Array:
+    zero = jnp.zeros((), y.dtype)
     if mode in _FILLED:
         negated = {axis: (-before, -after, 0) for axis, (before, after) in pairs.items()}
         return lax.pad(y, zero, [negated.get(axis, (0, 0, 0)) for axis in range(y.ndim)])

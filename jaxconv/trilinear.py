@@ -18,11 +18,12 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxconv import padding as extension
 from jaxconv.choose import EXPORTED, PARTITIONED, may_simplify, select
 from jaxconv.dtypes import accumulation_dtype
+from jaxconv.meshes import entries_of, on_explicit_axes
 from jaxconv.methods import METHODS
 from jaxconv.partition.automatic import partitioned, stand_ins
 from jaxconv.policy import Policy, Problem
@@ -82,14 +83,10 @@ def contract(
         precision=precision,
         mode=mode,
     )
-    mesh = jax.typeof(a).sharding.mesh
-    if AxisType.Explicit in mesh.axis_types:
-        # Inside, the partitioner sees ordinary arrays; outside, the result has the sharding that
-        # the index classes give it.
-        sharding = _result_sharding(contraction, a, b, spec)
-        partitioned: Any = jax.sharding.auto_axes(bind, out_sharding=sharding)
-        return partitioned(a, b)
-    return bind(a, b)
+    # on explicit axes the partitioner sees ordinary arrays inside, and the result has the sharding
+    # that the index classes give it
+    shape = _result_shape(contraction, a, b, spec)
+    return on_explicit_axes(bind, a, b, shape=shape, entries=_entries(contraction, a, b, spec))
 
 
 def _vary_alike(a, b):
@@ -220,48 +217,26 @@ _JOINS = {
 }
 
 
-def _result_sharding(contraction, a, b, spec: ConvSpec) -> NamedSharding:
-    """Sharding of the result on a mesh with explicit axes: each index class keeps its own.
+def _entries(contraction, a, b, spec: ConvSpec) -> list[Any]:
+    """Of the result's sharding: each index class keeps its own.
 
     Batch and space keep theirs, a channel axis that survives keeps its, and what is summed over is
-    reduced. A dimension that does not fall into equal parts is whole.
+    reduced.
     """
-    name_a, name_b = OPERANDS[contraction]
-    specs = {name_a: jax.typeof(a).sharding.spec, name_b: jax.typeof(b).sharding.spec}
-    mesh, rank = jax.typeof(a).sharding.mesh, spec.rank
+    names = OPERANDS[contraction]
+    entries = {name: entries_of(array) for name, array in zip(names, (a, b), strict=True)}
     if contraction == "kernel":
-        entries = (*[None] * rank, None if spec.groups > 1 else specs["x"][-1], specs["y"][-1])
+        inputs = None if spec.groups > 1 else entries["x"][-1]
+        return [*[None] * spec.rank, inputs, entries["y"][-1]]
+    if contraction == "output":
+        channel = entries["w"][-1]
     else:
-        lead = specs[name_a][:-1]
-        if contraction == "output":
-            channel = specs["w"][-1]
-        else:
-            channel = specs["w"][-2] if spec.groups == 1 else specs["y"][-1]
-        entries = (*lead, channel)
-    entries = _without_repeats(entries)
-    shape = _result_shape(contraction, a, b, spec)
-    return _named(mesh, [e if _divides(mesh, e, n) else None for e, n in zip(entries, shape)])
-
-
-def _divides(mesh, entry, size: int) -> bool:
-    """Whether a dimension falls into equal parts along the mesh axes of an entry."""
-    axes = entry if isinstance(entry, tuple) else () if entry is None else (entry,)
-    return size % math.prod(mesh.shape[axis] for axis in axes) == 0
+        channel = entries["w"][-2] if spec.groups == 1 else entries["y"][-1]
+    return [*entries[names[0]][:-1], channel]
 
 
 def _named(mesh, entries) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*entries))
-
-
-def _without_repeats(entries):
-    """A mesh axis may shard one dimension only: the first keeps it."""
-    used: set[str] = set()
-    kept = []
-    for entry in entries:
-        axes = set(entry if isinstance(entry, tuple) else (entry,)) - {None}
-        kept.append(None if axes & used else entry)
-        used |= axes
-    return kept
 
 
 def _compute(a, b, *, contraction, spec, dtype, mode, **how):

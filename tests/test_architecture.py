@@ -21,6 +21,7 @@ FLOORS = {
     "reference": 2,
     "methods": 2,
     "policy": 2,
+    "meshes": 1,
     "simplify": 2,
     "padding": 2,
     "partition": 3,

@@ -6,6 +6,7 @@ wish costs nothing where an operand is whole. A mesh axis serves one class. Chan
 fall into equal parts are made whole along the last of their axes.
 """
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -73,7 +74,7 @@ def _layer(
         inner, outer = (w[-2], last) if contraction == "output" else (last, w[-2])
         inner, outer = _without(inner, free), _without(outer, free)
     ends = (inner, outer) if contraction == "output" else (outer, inner)
-    return lay_out(
+    layout = lay_out(
         "conv",
         spec,
         mesh,
@@ -82,6 +83,9 @@ def _layer(
         x_name="x" if contraction == "output" else "y",
         channels=(summed, kept),
     )
+    if layout.scattered and layout.cuts == 1 and made[-1] != layout.made:
+        return dataclasses.replace(layout, scattered=False)  # nobody asks for shares of the sum
+    return layout
 
 
 def _kernel(
