@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 
 from jaxconv import padding as extension
 from jaxconv.choose import EXPORTED, PARTITIONED, may_simplify, select
@@ -40,6 +40,9 @@ _MAKES: dict[Contraction, str] = {"output": "y", "input": "x", "kernel": "w"}
 _CONTRACTION: dict[str, Contraction] = {array: contraction for contraction, array in _MAKES.items()}
 
 _VARIES_OVER_NOTHING = jax.typeof(0.0).manual_axis_type
+
+# Platforms whose compilers never call the rules that JAX programs partition by: jax#38196.
+NOT_PARTITIONED_HERE = frozenset({"tpu"})
 
 conv_p = Primitive("conv")
 
@@ -290,6 +293,31 @@ def _partitioned(a, b, *, contraction, spec, dtype, mode, devices, **how):
     return partitioned(a, b, **form, shape=shape, convolve=convolve, devices=devices)
 
 
+def _whole_space(a, b, *, contraction, spec, devices, **how):
+    """Leave it to XLA's partitioner, with nothing sharded that it has wrong.
+
+    It is right about dense convolutions whose space is whole, and about sums of slices and matrix
+    products however they are sharded.
+    """
+    if spec.groups > 1:
+        return _compute(a, b, contraction=contraction, spec=spec, alone=PARTITIONED, **how)
+    mesh, names = (
+        AbstractMesh((len(devices),), ("device",)),
+        (*OPERANDS[contraction], _MAKES[contraction]),
+    )
+
+    def whole(name, array):
+        open_axes = [PartitionSpec.UNCONSTRAINED] * array.ndim
+        first = 0 if name == "w" else array.ndim - spec.rank - 1
+        open_axes[first : first + spec.rank] = [None] * spec.rank
+        sharding = NamedSharding(mesh, PartitionSpec(*open_axes))
+        return jax.lax.with_sharding_constraint(array, sharding)
+
+    a, b = map(whole, names[:2], (a, b))
+    made = _compute(a, b, contraction=contraction, spec=spec, **how)
+    return whole(names[2], made)
+
+
 def _one_batch_axis(array, rank: int):
     batch, rest = array.shape[: -rank - 1], array.shape[-rank - 1 :]
     return array.reshape(math.prod(batch), *rest)
@@ -298,11 +326,14 @@ def _one_batch_axis(array, rank: int):
 def _lowering(ctx, a, b, *, platform, **params):
     module = ctx.module_context
     alone = _alone(module)
-    if alone == PARTITIONED and _partitions_itself(module):
+    if alone == PARTITIONED and _stays_here(module):
         devices = stand_ins(module.axis_context.num_devices)
         context = mlir.ShardingContext(len(devices), devices)
         ctx = ctx.replace(module_context=module.replace(axis_context=context))
-        compute = partial(_partitioned, platform=platform, devices=devices)
+        if platform in NOT_PARTITIONED_HERE:
+            compute = partial(_whole_space, platform=platform, devices=devices)
+        else:
+            compute = partial(_partitioned, platform=platform, devices=devices)
     else:
         compute = partial(_compute, platform=platform, alone=alone)
     # methods are written for one device: inside `shard_map` what they compute varies over the
@@ -325,8 +356,8 @@ def _alone(module) -> str | None:
     return EXPORTED if _is_exported(module) else None
 
 
-def _partitions_itself(module) -> bool:
-    """Whether the rules of this process can partition the program: it stays here, and all of it.
+def _stays_here(module) -> bool:
+    """Whether this process compiles the program, and XLA partitions over all of its devices.
 
     Where `shard_map` has some axes of a mesh, XLA does not say how it counts the other devices.
     """
@@ -337,7 +368,10 @@ def _is_exported(module) -> bool:
     return module.lowering_parameters.for_export or len(module.platforms) > 1
 
 
-@partial(jax.jit, static_argnames=("contraction", "spec", "dtype", "method", "policy", "precision", "mode"))
+@partial(
+    jax.jit,
+    static_argnames=("contraction", "spec", "dtype", "method", "policy", "precision", "mode"),
+)
 def _compiled(a, b, **params):
     return conv_p.bind(a, b, **params)
 
@@ -354,4 +388,5 @@ ad.primitive_jvps[conv_p] = _jvp
 ad.primitive_transposes[conv_p] = _transpose
 batching.primitive_batchers[conv_p] = _batch
 mlir.register_lowering(conv_p, partial(_lowering, platform="other"))
+mlir.register_lowering(conv_p, partial(_lowering, platform="tpu"), platform="tpu")
 mlir.register_lowering(conv_p, partial(_lowering, platform="cpu"), platform="cpu")

@@ -19,11 +19,25 @@ from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxconv
+import jaxconv.trilinear
 from jaxconv import reference, shapes
 from jaxconv.partition.layout import axes_of
 from jaxconv.spec import ConvSpec, normalise
 
-MESHES = ((8,), (4, 2), (2, 4), (2, 2, 2), (2, 3), (3, 2), (6,), (2, 1, 3), (4,), (1, 8), (5,), (7,))
+MESHES = (
+    (8,),
+    (4, 2),
+    (2, 4),
+    (2, 2, 2),
+    (2, 3),
+    (3, 2),
+    (6,),
+    (2, 1, 3),
+    (4,),
+    (1, 8),
+    (5,),
+    (7,),
+)
 MODES = {"reflect": "reflect", "symmetric": "symmetric", "replicate": "edge", "circular": "wrap"}
 CALLS = ("conv", "conv", "conv_transpose", "lax", "lax channels first")
 
@@ -237,7 +251,9 @@ def _put(array, spec, mesh):
 def wrong(drawn: Draw) -> str:
     """What is not right, or an empty string."""
     want, got = expected(drawn, **arrays(drawn)), run(drawn)
-    names = [n for n, a in got.items() if a.shape != want[n].shape or not np.array_equal(a, want[n])]
+    names = [
+        n for n, a in got.items() if a.shape != want[n].shape or not np.array_equal(a, want[n])
+    ]
     return f"{', '.join(names)} of {drawn}" if names else ""
 
 
@@ -245,7 +261,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--by-xla", action="store_true", help="as where it alone partitions (TPU)")
     options = parser.parse_args()
+    if options.by_xla:
+        jaxconv.trilinear.NOT_PARTITIONED_HERE = {"cpu"}
     jax.config.update("jax_num_cpu_devices", 8)
     jax.config.update("jax_disable_most_optimizations", True)
     bad = refused = 0

@@ -43,8 +43,10 @@ OTHER_ROOMS = {
     *("accelerate", "choose", "constants", "costs", "dtypes", "explain", "functional", "layers"),
     "terms",
     *(
+        "meshes",
         "methods",
         "padding",
+        "partition",
         "planes",
         "policy",
         "simplify",

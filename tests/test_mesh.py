@@ -17,7 +17,7 @@ import jaxconv
 import jaxconv.compat.torch
 import jaxconv.linen
 import jaxconv.nnx
-from jaxconv import parallel
+from jaxconv import parallel, trilinear
 from jaxconv.compat.scipy import ndimage
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -53,15 +53,17 @@ def test_the_fuzz_can_fail(monkeypatch):
     assert mesh_fuzz.wrong(mesh_fuzz.draw(8)).startswith("y")
 
 
-# What XLA's own partitioner has wrong on jax 0.10.2 and 0.12.0, one of each kind.
+# What XLA's own partitioner has wrong on jax 0.10.2 and 0.12.0, one of each kind: shapes and
+# shardings of x and w, groups.
+OUT = (None, None, None, "b")
 KINDS = {
     # the value, times the size of the second axis
-    "rows and outputs": ((1, 16, 16, 64), (3, 3, 64, 64), (None, "a"), (None, None, None, "b"), 1),
+    "rows and outputs": ((1, 16, 16, 64), (3, 3, 64, 64), (None, "a"), OUT, 1),
     # the kernel's gradient, times the size of the idle axis
     "rows and an idle axis": ((2, 16, 6, 3), (3, 3, 3, 8), (None, "a"), (), 1),
     # both gradients
-    "groups, channels twice": ((1, 8, 8, 8), (1, 1, 4, 8), (None, None, None, "a"), (None, None, None, "b"), 2),
-}  # fmt: skip
+    "groups cut twice": ((1, 8, 8, 8), (1, 1, 4, 8), (None, None, None, "a"), OUT, 2),
+}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -297,6 +299,13 @@ def test_meshes_of_which_shard_map_has_some_axes(groups):
         np.testing.assert_array_equal(actual, want)
 
 
+@pytest.mark.parametrize("seed", [5, 17, 18, 31])
+def test_where_xla_alone_partitions(seed, monkeypatch):
+    """As on TPUs, whose compiler calls no rules of ours: it gets nothing that it has wrong."""
+    monkeypatch.setattr(trilinear, "NOT_PARTITIONED_HERE", {"cpu"})
+    assert mesh_fuzz.wrong(mesh_fuzz.draw(seed)) == ""
+
+
 @pytest.mark.parametrize("groups", [1, 2])
 def test_exports_for_several_devices(groups):
     x, w = numbers(2, 16, 6, 4), numbers(3, 3, 4 // groups, 8)
@@ -318,5 +327,6 @@ def test_abstract_meshes_still_lower():
     x = jax.ShapeDtypeStruct((1, 128, 6, 2), "float32", sharding=NamedSharding(mesh, P(None, "a")))
     w = jax.ShapeDtypeStruct((5, 3, 2, 4), "float32", sharding=NamedSharding(mesh, P()))
     conv = jax.jit(functools.partial(jaxconv.conv, padding="same"))
-    lowered = conv.trace(x, w).lower(lowering_platforms=("tpu",))
-    assert "CustomSPMDPartitioning" in lowered.as_text()
+    for platform, partitions in (("cuda", True), ("tpu", False)):
+        lowered = conv.trace(x, w).lower(lowering_platforms=(platform,))
+        assert ("CustomSPMDPartitioning" in lowered.as_text()) == partitions

@@ -118,7 +118,7 @@ def _entry(tap: jax.Array, spec: ConvSpec) -> list[jax.Array]:
 def _starts(entry: list[jax.Array], spec: ConvSpec) -> tuple[jax.Array | np.int32, ...]:
     """Where the elements under a kernel entry begin in (g, n, *padded space, c)."""
     zero = np.int32(0)  # literals would be int64 where 64-bit types are on
-    return (zero, zero, *(k * np.int32(d) for k, d in zip(entry, spec.dilation)), zero)
+    return (zero, zero, *(k * np.int32(d) for k, d in zip(entry, spec.dilation, strict=True)), zero)
 
 
 def _shift(x: jax.Array, entry: list[jax.Array], spec: ConvSpec) -> jax.Array:

@@ -210,9 +210,7 @@ def _primes(number: int) -> list[int]:
     return found
 
 
-def _axes(
-    array: Any, devices: Sequence[Any], sizes: tuple[int, ...]
-) -> tuple[Axes, ...] | None:
+def _axes(array: Any, devices: Sequence[Any], sizes: tuple[int, ...]) -> tuple[Axes, ...] | None:
     """Mesh axes of each dimension, outermost first, or None if blocks lie otherwise."""
     rank, count = len(array.shape), len(devices)
     if array.sharding is None or rank == 0:
