@@ -78,7 +78,7 @@ def accelerate(
     """
     if not callable(f):
         raise TypeError(f"accelerate: f={f!r} must be a function, not {type(f).__name__}")
-    rewriter = _Rewriter(check_method("accelerate", method), check_policy("accelerate", policy))
+    rewriter = _rewriter(check_method("accelerate", method), check_policy("accelerate", policy))
 
     def accelerated(*args: Any, **kwargs: Any) -> Any:
         return rewriter.call(f, *args, **kwargs)
@@ -257,6 +257,10 @@ class _Rewriter:
             or any(self._has_convolution(inner) for inner in jaxprs_in_params(equation.params))
             for equation in jaxpr.eqns
         )
+
+
+# shared by all functions, so that one made anew finds what was rewritten, and so compiled, before
+_rewriter = functools.lru_cache(maxsize=16)(_Rewriter)
 
 
 def _traced(function: Callable[..., Any], equation: JaxprEqn) -> ClosedJaxpr:
