@@ -37,6 +37,8 @@ FLOORS = {
     "reach": 7,
     "sizes": 7,
     "reading": 7,
+    "messages": 0,
+    "mutation": 6,
     "tracing": 7,
     "streaming": 8,
     "parallel": 8,
