@@ -42,7 +42,7 @@ FLOORS = {
     "tracing": 7,
     "streaming": 8,
     "parallel": 8,
-    "compat": 8,
+    "compat": 10,
     "accelerate": 8,
     "dense": 8,
     "equivariance": 8,
