@@ -12,7 +12,10 @@ from test_torch import close, first, normal
 
 from jaxconv.compat.torch import from_torch, to_torch
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
+pytestmark = [
+    pytest.mark.usefixtures("quick_compilation"),
+    pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel lengths"),
+]
 nn = torch.nn
 VECTOR, LINE, IMAGE, VOLUME = (4, 6), (2, 9, 6), (2, 7, 8, 6), (2, 4, 5, 4, 6)  # channels last
 
@@ -22,9 +25,11 @@ def started(module):
     torch.manual_seed(0)
     with torch.no_grad():
         for name, tensor in module.state_dict().items():
-            if name.endswith("num_batches_tracked"):
+            if not tensor.is_floating_point():
                 continue
-            tensor.copy_(torch.rand_like(tensor) + 0.5 if "var" in name else torch.randn_like(tensor))
+            tensor.copy_(
+                torch.rand_like(tensor) + 0.5 if "var" in name else torch.randn_like(tensor)
+            )
     return module.eval()
 
 
@@ -35,13 +40,24 @@ def in_torch(module, x, *, moved=True):
     return np.moveaxis(y, 1, -1) if moved and y.ndim > 2 else y
 
 
+def both(ports, arrays):
+    """What Linen and NNX make of each array, in one program."""
+
+    @flax_nnx.jit
+    def run(modules, variables, arrays):
+        pairs = zip(ports, variables, modules, arrays, strict=True)
+        return [(port.layer.apply(each, x), module(x)) for port, each, module, x in pairs]
+
+    with jax.default_matmul_precision("highest"):
+        return run([port.nnx() for port in ports], [port.variables for port in ports], arrays)
+
+
 def compare(module, x, *, moved=True):
     module = started(module)
     want = in_torch(module, x, moved=moved)
     port = from_torch(module)
-    with jax.default_matmul_precision("highest"):
-        close(jax.jit(port.layer.apply)(port.variables, x), want)
-        close(flax_nnx.jit(lambda m, x: m(x))(port.nnx(), x), want)
+    for y in both([port], [x])[0]:
+        close(y, want)
     state = {n: t for n, t in module.state_dict().items() if not n.endswith("num_batches_tracked")}
     back = to_torch(port.variables)
     assert back.keys() == state.keys()
@@ -170,6 +186,194 @@ def test_layers(name):
     compare(module, normal(*shape))
 
 
-@pytest.mark.parametrize("module", ACTIVATIONS, ids=str)
-def test_activations(module):
-    compare(module, normal(*VECTOR) * 3)
+def test_activations():
+    x = normal(*VECTOR) * 3
+    for module, found in zip(
+        ACTIVATIONS, both([*map(from_torch, ACTIVATIONS)], [x] * len(ACTIVATIONS)), strict=True
+    ):
+        for y in found:
+            close(y, in_torch(module, x))
+
+
+SEQUENTIALS = {
+    "classifier": (
+        nn.Sequential(
+            *(nn.Conv2d(6, 4, 3, 2, 1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2)),
+            *(
+                nn.Flatten(),
+                nn.Linear(4 * 2 * 2, 7),
+                nn.BatchNorm1d(7),
+                nn.Dropout(),
+                nn.Linear(7, 3),
+            ),
+            nn.LogSoftmax(-1),
+        ),
+        IMAGE,
+    ),
+    "generator": (
+        nn.Sequential(
+            *(nn.Linear(6, 24), nn.Unflatten(1, (6, 2, 2)), nn.ConvTranspose2d(6, 4, 3, 2, 1, 1)),
+            *(nn.PReLU(4), nn.GroupNorm(2, 4), nn.Softmax(-1), nn.Upsample(scale_factor=2)),
+            *(nn.Softmax(2), nn.Flatten(2), nn.Conv1d(4, 2, 3)),
+        ),
+        VECTOR,
+    ),
+    "nested": (
+        nn.Sequential(
+            nn.Sequential(nn.Conv1d(6, 4, 3), nn.Sequential(nn.InstanceNorm1d(4, affine=True))),
+            nn.LayerNorm((4, 7)),
+            nn.Sequential(nn.Flatten(), nn.Sequential(nn.Linear(28, 2))),
+        ),
+        LINE,
+    ),
+    "from vectors": (nn.Sequential(nn.BatchNorm1d(6), nn.Linear(6, 4), nn.LayerNorm(4)), VECTOR),
+    "flattened first": (nn.Sequential(nn.Flatten(), nn.Linear(6 * 7 * 8, 3)), IMAGE),
+    "empty": (nn.Sequential(), IMAGE),
+}
+
+
+@pytest.mark.parametrize("name", SEQUENTIALS)
+def test_sequentials(name):
+    module, shape = SEQUENTIALS[name]
+    compare(module, normal(*shape))
+
+
+def test_features_stay_where_they_are():
+    """Where torch acts on its last dimension, the array is laid out as in torch."""
+    x = normal(2, 5, 6)
+    layers = (nn.Linear(6, 6), nn.LayerNorm(6), nn.LayerNorm((5, 6)), nn.Softmax(1))
+    compare(nn.Sequential(*layers, nn.Flatten(), nn.Linear(30, 3)), x, moved=False)
+    indices = np.arange(10).reshape(2, 5) % 4
+    module = started(nn.Sequential(nn.Embedding(4, 6, padding_idx=0), nn.Linear(6, 2)))
+    want = module(torch.tensor(indices)).detach().numpy()
+    for y in both([from_torch(module)], [jnp.asarray(indices)])[0]:
+        close(y, want)
+
+
+def test_names_are_torchs():
+    module = nn.Sequential()
+    module.add_module("stem", nn.Conv2d(6, 4, 1))
+    module.add_module("norm", nn.BatchNorm2d(4))
+    port = compare(module, normal(*IMAGE))
+    assert jax.tree.map(np.shape, port.variables) == {
+        "params": {
+            "stem": {"kernel": (1, 1, 6, 4), "bias": (4,)},
+            "norm": {"scale": (4,), "bias": (4,)},
+        },
+        "batch_stats": {"norm": {"mean": (4,), "var": (4,)}},
+    }
+    expected = jax.eval_shape(port.layer.init, jax.random.key(0), normal(*IMAGE))
+    assert jax.tree.map(np.shape, expected) == jax.tree.map(np.shape, port.variables)
+    assert port.parts["stem"].variables["params"] is port.variables["params"]["stem"]
+    assert port.nnx().stem.kernel.shape == (1, 1, 6, 4)
+
+
+def test_training_is_torchs_but_for_the_variance():
+    module = started(nn.Sequential(nn.Conv2d(6, 4, 3), nn.BatchNorm2d(4, momentum=0.3), nn.GELU()))
+    port, x = from_torch(module), normal(*IMAGE)
+    before = module[1].running_var.numpy().copy()
+    want = in_torch(module.train(), x)
+    y, updated = port.layer.apply(port.variables, x, train=True, mutable=["batch_stats"])
+    close(y, want)
+    held = port.nnx()
+    held.train()
+    close(held(x), want)
+    for found in (updated["batch_stats"]["1"], flax_nnx.to_pure_dict(flax_nnx.state(held))["1"]):
+        close(found["mean"], module[1].running_mean.numpy())
+        n = 2 * 5 * 6  # elements of a channel
+        step = (module[1].running_var.numpy() - 0.7 * before) * (n - 1) / n
+        close(found["var"], 0.7 * before + step)
+
+
+def test_dropout_drops_in_training():
+    module = nn.Sequential(nn.Dropout2d(0.5), nn.Identity())
+    port, x = from_torch(module), np.ones((2, 7, 8, 64), np.float32)
+    key = jax.random.key(0)
+    y = port.layer.apply(port.variables, x, train=True, rngs={"dropout": key})
+    held = port.nnx(rngs=flax_nnx.Rngs(1))
+    held.train()
+    for found in (np.asarray(y), np.asarray(held(x))):
+        assert set(np.unique(found)) == {0, 2}
+        assert (found == found[:, :1, :1]).all()  # whole channels
+
+
+class Own(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(6, 4, 3), nn.BatchNorm2d(4))
+        self.up = nn.ConvTranspose2d(4, 2, 3, stride=2, padding=1)
+        self.blocks = nn.ModuleList([nn.Linear(2, 2), nn.ReLU()])
+        self.loss = nn.CrossEntropyLoss()
+        self.head = nn.Linear(2 * 9 * 11, 3)
+        self.shift = nn.Parameter(torch.ones(3))
+        self.register_buffer("grid", torch.arange(3))
+        self.register_buffer("passing", torch.arange(2), persistent=False)
+
+    def forward(self, x):
+        return self.head(torch.flatten(self.up(self.features(x)), 1)) + self.shift
+
+
+def test_a_module_with_a_forward_of_its_own():
+    """Its parts are layers, its parameters a tree; the forward is written over them."""
+    module, x = started(Own()), normal(*IMAGE)
+    flattened = {"head": (2, 9, 11)}
+    port = from_torch(module, flattened=flattened)
+    state = {n: t for n, t in module.state_dict().items() if "num_batches" not in n}
+    back = to_torch(port.variables, flattened=flattened)
+    assert back.keys() == state.keys()
+    assert all(torch.equal(back[name], state[name]) for name in back)
+    assert port.variables["buffers"]["grid"].tolist() == [0, 1, 2]
+
+    def forward(variables, x):
+        for name in ("features", "up"):
+            own = {kind: tree[name] for kind, tree in variables.items() if name in tree}
+            x = port.parts[name].layer.apply(own, x)
+        head = {"params": variables["params"]["head"]}
+        y = port.parts["head"].layer.apply(head, x.reshape(len(x), -1))
+        return y + variables["params"]["shift"]
+
+    with jax.default_matmul_precision("highest"):
+        close(jax.jit(forward)(port.variables, x), in_torch(module, x))
+    message = (
+        "from_torch: Own has a forward in Python code, which is not carried over; write it with "
+        "the layers of its parts, such as port.parts['features'].layer, and port.variables"
+    )
+    for call in (lambda: port.layer, port.nnx):
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+            call()
+    inner = from_torch(nn.Sequential(nn.ReLU(), Own()))
+    assert inner.variables["params"]["1"].keys() == port.variables["params"].keys()
+    message = (
+        "from_torch: '1', an Own, has a forward in Python code, which is not carried over; write "
+        "it with the layers of its parts and port.variables"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        _ = inner.layer
+
+
+# torch warns of complex modules when they are made
+@pytest.mark.filterwarnings("ignore:Complex modules are a new feature")
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "complex64"])
+def test_dtypes_come_over(dtype):
+    module = nn.ConvTranspose2d(6, 4, 3, stride=2).to(getattr(torch, dtype))
+    port = from_torch(module)
+    assert port.variables["params"]["kernel"].dtype == port.layer.param_dtype == jnp.dtype(dtype)
+    assert torch.equal(to_torch(port.variables)["weight"], module.weight)
+    if dtype not in ("float64", "complex64"):
+        x = jnp.asarray(normal(*IMAGE), dtype)
+        y = port.layer.apply(port.variables, x)
+        assert y.dtype == port.nnx()(x).dtype == x.dtype
+        want = module(torch.tensor(first(np.asarray(x, np.float32))).to(module.weight.dtype))
+        want = np.moveaxis(want.detach().float().numpy(), 1, -1)
+        tolerance = 8 * float(jnp.finfo(dtype).eps)
+        np.testing.assert_allclose(y.astype("float32"), want, rtol=tolerance, atol=tolerance)
+
+
+def test_a_port_does_not_change_with_its_module():
+    module = nn.Conv2d(6, 4, 3)
+    port = from_torch(module)
+    kernel = port.variables["params"]["kernel"].copy()
+    nn.init.constant_(module.weight, 7)
+    module.stride = (3, 3)
+    np.testing.assert_array_equal(port.variables["params"]["kernel"], kernel)
+    assert port.layer.strides == (1, 1)

@@ -26,7 +26,7 @@ class Layer(nn.Module):
             name: self.param(name, nn.initializers.zeros, value.shape, value.dtype)
             for name, value in self.step.params.items()
         }
-        return self.step.function(x, **params)
+        return self.step.apply(x, params)
 
 
 class Sequential(nn.Module):

@@ -22,7 +22,7 @@ class Layer(flax.Module):
         """Apply it."""
         check_dimensions(self.step, self.name, x)
         params = {name: getattr(self, name)[...] for name in self.step.params}
-        return self.step.function(x, **params)
+        return self.step.apply(x, params)
 
 
 class Sequential(flax.Module):

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxconv.compat.torch import weights
 from jaxconv.compat.torch.kinds import KINDS
-from jaxconv.compat.torch.steps import Chain, Layout, Place, Step
+from jaxconv.compat.torch.steps import Chain, Layout, Place, Step, named
 
 _COMPUTED = ("_g", "_orig")
 _CONTAINERS = ("Module", "ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential")
@@ -194,7 +194,11 @@ def _tree(module: Any, name: str, rows: dict[str, tuple[int, ...]]) -> Ported:
     """A module whose forward is Python code."""
     parts: dict[str, Ported] = {}
     for child, inner in _children(module):
-        if _is_torchs(inner) and _kind(inner, _dotted(name, child)) is None and not list(inner.children()):
+        if (
+            _is_torchs(inner)
+            and _kind(inner, _dotted(name, child)) is None
+            and not list(inner.children())
+        ):
             if list(inner.parameters()):
                 raise _unknown(inner, _dotted(name, child))
             continue  # a loss, or whatever else has nothing to carry
@@ -212,10 +216,11 @@ def _tree(module: Any, name: str, rows: dict[str, tuple[int, ...]]) -> Ported:
     found = _gathered(parts)
     for collection, leaves in own.items():
         found[collection] = {**leaves, **found.get(collection, {})}
-    where = f"{name!r} is a {kind}" if name else kind
+    where = f"{name!r}, {named(kind)}, has a" if name else f"{kind} has a"
+    part = f", such as port.parts[{next(iter(parts))!r}].layer," if parts and not name else ""
     why = (
-        f"from_torch: {where}, whose forward is Python code and is not carried over; write it with "
-        "the layers of its parts, e.g. port.parts['conv'].layer, and port.variables"
+        f"from_torch: {where} forward in Python code, which is not carried over; write it with the "
+        f"layers of its parts{part} and port.variables"
     )
     return Ported(kind, _filled(found), parts, None, why)
 
@@ -243,10 +248,11 @@ def _kind(module: Any, name: str) -> str | None:
             return base.__name__
         if base.__name__ == "Sequential":
             return None
-        where = f"{name!r} is a" if name else "a"
+        where = f"{name!r} is " if name else ""
         raise ValueError(
-            f"from_torch: {where} {type(module).__name__}, a {base.__name__} with a forward of its "
-            f"own, which is not carried over; port a plain {base.__name__} with its weights"
+            f"from_torch: {where}{named(type(module).__name__)}, {named(base.__name__)} with a "
+            f"forward of its own, which is not carried over; port a plain {base.__name__} with its "
+            "weights"
         )
     return None
 

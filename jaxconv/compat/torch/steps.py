@@ -47,6 +47,11 @@ class Step:
     function: Callable[..., Any] | None = None
     dimensions: int | None = None
 
+    def apply(self, x: Any, params: Mapping[str, Any]) -> Any:
+        """Apply the function."""
+        assert self.function is not None, "a step of a Flax module has no function"
+        return self.function(x, **params)
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Chain:
@@ -71,7 +76,7 @@ class Place:
 
     def refusal(self, why: str) -> ValueError:
         """Return the error that says what is wrong with this layer."""
-        where = f"{self.name!r} is a {self.kind}, which" if self.name else self.kind
+        where = f"{self.name!r} is {named(self.kind)}, which" if self.name else self.kind
         return ValueError(f"from_torch: {where} {why}")
 
     def image(self, rank: int) -> int:
@@ -83,7 +88,7 @@ class Place:
         if self.layout in (None, "channels", rank):
             return rank
         raise self.refusal(
-            f"takes {rank} spatial dimensions and channels, but finds {self._found()}; port the "
+            f"takes {_dimensions(rank)} and channels, but finds {self._found()}; port the "
             "parts on their own and move the axes between them"
         )
 
@@ -122,17 +127,22 @@ class Place:
         if dim == 1:
             return -1, None
         if isinstance(self.layout, int):
-            dim = dim + self.layout + 2 if dim < 0 else dim
-            return {0: 0, 1: -1}.get(dim, dim - 1), self.layout + 2
+            dimensions = self.layout + 2
+            dim = dim + dimensions if dim < 0 else dim
+            return {0: 0, 1: -1}.get(dim, dim - 1), dimensions
         if dim == -1:
             return -1, 2
         raise self.refusal(f"has dim={dim}, of which it cannot be told which axis it is here")
 
     def _found(self) -> str:
         if isinstance(self.layout, int):
-            plural = "s" if self.layout > 1 else ""
-            return f"an image with {self.layout} spatial dimension{plural}"
+            return f"an image with {_dimensions(self.layout)}"
         return "an array of features, as Linear, Embedding, LayerNorm and Flatten make it"
+
+
+def named(kind: str) -> str:
+    """Return a class's name with its article."""
+    return f"{'an' if kind[0] in 'AEIOU' else 'a'} {kind}"
 
 
 def check_dimensions(step: Step, name: str | None, x: Any) -> None:
@@ -148,3 +158,7 @@ def check_dimensions(step: Step, name: str | None, x: Any) -> None:
             f"{where}, carried over from torch, needs an array of {step.dimensions} dimensions "
             f"here, got shape {x.shape}: with others torch's acts on another dimension"
         )
+
+
+def _dimensions(rank: int) -> str:
+    return f"{rank} spatial dimension{'s' * (rank > 1)}"
