@@ -7,6 +7,7 @@ import jax
 from jax.extend.core import Jaxpr, JaxprEqn, jaxprs_in_params, primitives
 
 from jaxconv.choose import select
+from jaxconv.messages import shown
 from jaxconv.reading import problem_of
 from jaxconv.spec import ConvSpec
 from jaxconv.tracing import trace
@@ -76,6 +77,8 @@ def explain(
 
     Raises:
         TypeError: f cannot be called.
+        ValueError: f sets a `flax.nnx` Variable that it closes over. (What it sets in its arguments
+            stays as it is.)
 
     Example:
         >>> import jax.numpy as jnp
@@ -92,8 +95,8 @@ def explain(
         The rules are `jaxconv.reading.read` and `jaxconv.choose.select`.
     """
     if not callable(f):
-        raise TypeError(f"explain: f={f!r} must be a function, not {type(f).__name__}")
-    jaxpr = trace(f, args, kwargs).jaxpr.jaxpr
+        raise TypeError(f"explain: f={shown(f)} must be a function, not {type(f).__name__}")
+    jaxpr = trace("explain", f, args, kwargs).jaxpr.jaxpr
     return Explanation(_convolutions(jaxpr, platform or jax.default_backend(), ()))
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from jax.extend.core import Jaxpr, jaxprs_in_params, primitives
 
 from jaxconv.choose import CANDIDATES, refusal, select
+from jaxconv.messages import shown
 from jaxconv.policy import Policy, Problem
 from jaxconv.reading import problem_of
 from jaxconv.tracing import trace
@@ -40,7 +41,8 @@ def tune(f: Callable[..., Any], /, *args: Any, seconds: float = 0.2, **kwargs: A
 
     Raises:
         TypeError: f cannot be called.
-        ValueError: seconds is not positive.
+        ValueError: seconds is not positive; f sets a `flax.nnx` Variable that it closes over. (What
+            it sets in its arguments stays as it is.)
 
     Example:
         >>> import jax.numpy as jnp
@@ -54,10 +56,10 @@ def tune(f: Callable[..., Any], /, *args: Any, seconds: float = 0.2, **kwargs: A
         Medians of interleaved calls, as in `jaxconv/bench/README.md`.
     """
     if not callable(f):
-        raise TypeError(f"tune: f={f!r} must be a function, not {type(f).__name__}")
+        raise TypeError(f"tune: f={shown(f)} must be a function, not {type(f).__name__}")
     if not isinstance(seconds, (int, float)) or not seconds > 0:
-        raise ValueError(f"tune: seconds={seconds!r} must be a positive number")
-    jaxpr = trace(f, args, kwargs).jaxpr.jaxpr
+        raise ValueError(f"tune: seconds={shown(seconds)} must be a positive number")
+    jaxpr = trace("tune", f, args, kwargs).jaxpr.jaxpr
     problems = dict.fromkeys(_problems(jaxpr, jax.default_backend()))
     return Policy({problem: _fastest(problem, seconds) for problem in problems})
 

@@ -41,7 +41,7 @@ MODULES = {
 # kernels and definitions in NumPy, the command line.
 OTHER_ROOMS = {
     *("accelerate", "choose", "constants", "costs", "dtypes", "explain", "functional", "layers"),
-    "terms",
+    *("messages", "mutation", "terms"),
     *(
         "meshes",
         "methods",
