@@ -43,6 +43,10 @@ def accelerate(
     are kept, and rewritten where the function they belong to has a convolution), shard_map and any
     other primitive that holds a jaxpr. grad, vmap and jit may come before or after.
 
+    Sums stay sums: FFT is taken only if method says "fft" or "fastest". It may change more than
+    rounding: errors are on the scale of whole arrays, one NaN or infinity spreads over all of one,
+    exact zeros become small numbers, and causal layers see the future's rounding (`jaxconv.conv`).
+
     Args:
         f: any function that `jax.jit` could trace, Flax's, Equinox's and Keras's layers included.
             It is traced at every call, as `jax.make_jaxpr` does: wrap the result in `jax.jit` where
@@ -50,8 +54,8 @@ def accelerate(
             strings, NumPy's arrays, modules) is handed to it as it comes; what it returns
             may be any pytree. It must be pure, as for `jax.jit`: what it changes in place in its
             arguments (the running mean of a `flax.nnx.BatchNorm`) is lost, so return it.
-        method: "auto", or the name of a method to be used wherever it can serve; this core's own
-            convolutions inside f get it too, where they say "auto".
+        method: "auto", "fastest" (which may take FFT), or the name of a method to be used wherever
+            it can serve; this core's own convolutions inside f get it too, where they say "auto".
         policy: what `jaxconv.tune` measured, handed on likewise.
 
     Returns:

@@ -300,6 +300,12 @@ def _cpu_lowering(ctx, a, b, **params):
     return _lowering(ctx, a, b, platform="cpu", alone=_alone(ctx.module_context), **params)
 
 
+def _default_lowering(ctx, a, b, **params):
+    """Of a platform that is none of the three: its name is the one it is lowered for."""
+    platforms = ctx.platforms or ctx.module_context.platforms
+    return _lowering(ctx, a, b, platform=platforms[0], **params)
+
+
 def _alone(module) -> str | None:
     """Why the program being lowered can call no library of this process, or None if it can."""
     if module.lowering_parameters.for_export or len(module.platforms) > 1:
@@ -329,5 +335,8 @@ conv_p.def_abstract_eval(_abstract)
 ad.primitive_jvps[conv_p] = _jvp
 ad.primitive_transposes[conv_p] = _transpose
 batching.primitive_batchers[conv_p] = _batch
-mlir.register_lowering(conv_p, partial(_lowering, platform="other"))
+mlir.register_lowering(conv_p, _default_lowering)
+# policies are made for what `Device.platform` says: CUDA's, ROCm's and oneAPI's is "gpu"
+for _platform in ("gpu", "tpu"):
+    mlir.register_lowering(conv_p, partial(_lowering, platform=_platform), platform=_platform)
 mlir.register_lowering(conv_p, _cpu_lowering, platform="cpu")
