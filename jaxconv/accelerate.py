@@ -44,6 +44,10 @@ def accelerate(
     are kept, and rewritten where the function they belong to has a convolution), shard_map and any
     other primitive that holds a jaxpr. grad, vmap and jit may come before or after.
 
+    Sums stay sums: FFT is taken only if method says "fft" or "fastest". It may change more than
+    rounding: errors are on the scale of whole arrays, one NaN or infinity spreads over all of one,
+    exact zeros become small numbers, and causal layers see the future's rounding (`jaxconv.conv`).
+
     Args:
         f: any function that `jax.jit` could trace, Flax's, Equinox's and Keras's layers included.
             It is traced at every call, as `jax.make_jaxpr` does: wrap the result in `jax.jit` where
@@ -53,8 +57,8 @@ def accelerate(
             `flax.nnx` modules and Variables among its arguments (a running mean, the count of a
             random stream; of a bound method, in its object), and what it sets in Keras's variables
             wherever they are. Linen and Equinox return their new state anyway.
-        method: "auto", or the name of a method to be used wherever it can serve; this core's own
-            convolutions inside f get it too, where they say "auto".
+        method: "auto", "fastest" (which may take FFT), or the name of a method to be used wherever
+            it can serve; this core's own convolutions inside f get it too, where they say "auto".
         policy: what `jaxconv.tune` measured, handed on likewise.
 
     Returns:

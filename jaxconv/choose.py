@@ -17,6 +17,17 @@ EXPORTED = "the program is for other processes too"
 PARTITIONED = "XLA alone partitions the program over several devices"
 # Explicit loops are the definition made runnable: never what the rules take.
 CANDIDATES = tuple(name for name in METHODS if name != "loops")
+# What is no method, but leaves the choice to a policy and the rules.
+RULES = ("auto", "fastest")
+# Methods whose errors are on the scale of whole arrays, that spread NaN and let an output see what
+# it does not depend on. "auto" never takes them.
+SPREADS = frozenset({"fft"})
+# Images that "auto" expects where the result has them: the method must not depend on how many come,
+# for an image's result to be the same in any batch. Beside the choice for the batch at hand, what is
+# chosen for 8 has 1.000 of the expected time over 100 contractions of `bench.cases.LAYERS` (0.998
+# without the plugin) and 1.004 (1.003) over 600 random ones; at batches of 1, 1.005 and 1.006, of
+# 32, 1.019 and 1.013. For 1: 1.007 and 1.015, 1.000, 1.031 and 1.058 (2026-11-28).
+IMAGES = 8
 # Entries of the kernel from which spectra are taken: below it they could gain little, and their
 # errors are on the scale of whole arrays, where sums have exact zeros.
 ENTRIES_FOR_FFT = 64
@@ -35,7 +46,7 @@ def check_method(caller: str, method: Any) -> str:
     Raises:
         ValueError: there is none.
     """
-    names = ["auto", *METHODS]
+    names = [*RULES, *METHODS]
     if method not in names:
         raise ValueError(f"{caller}: method={method!r} is none of {', '.join(map(repr, names))}")
     return method
@@ -95,8 +106,9 @@ def select(
 
     Args:
         problem: all that is known before the arrays are.
-        method: "auto", or the name of a method that is to be used wherever it can serve.
-        policy: measured choices, which go before the rules where method is "auto".
+        method: "auto", "fastest" (which may take FFT), or the name of a method that is to be used
+            wherever it can serve.
+        policy: measured choices, which go before the rules where method is no method's name.
         alone: why the program can call no library of this process, or None if it can.
 
     Example:
@@ -109,9 +121,9 @@ def select(
     if alone == PARTITIONED:
         return _partitioned(problem)
     wanted, reason = method, "asked for"
-    if method == "auto":
+    if method in RULES:
         if policy is None or problem not in policy:
-            return _by_rule(problem, alone)
+            return _by_rule(problem, method, alone)
         wanted, reason = policy[problem], "the policy's"
     if wanted in METHODS:
         why_not = refusal(problem, wanted, alone)
@@ -120,15 +132,30 @@ def select(
     return Choice("lax", why_not) if why_not else Choice(wanted, reason)
 
 
-def _by_rule(problem: Problem, alone: str | None) -> Choice:
+def candidates(method: str) -> tuple[str, ...]:
+    """Return the methods that a rule may take.
+
+    Args:
+        method: "auto" or "fastest".
+
+    Example:
+        >>> set(candidates("fastest")) - set(candidates("auto"))
+        {'fft'}
+    """
+    return CANDIDATES if method == "fastest" else tuple(n for n in CANDIDATES if n not in SPREADS)
+
+
+def _by_rule(problem: Problem, rule: str, alone: str | None) -> Choice:
     if problem.platform != "cpu":
         return Choice("lax", "XLA's own convolution")
     if is_symbolic_dim(problem.batch):
         return Choice("lax", "the batch is of any size")
+    if rule == "auto" and problem.contraction != "kernel":
+        problem = problem._replace(batch=IMAGES)
     problem = simpler(problem)
     expected = {
         method: seconds(method, problem)
-        for method in CANDIDATES
+        for method in candidates(rule)
         if refusal(problem, method, alone) is None and worth_expecting(method, problem)
     }
     fastest, usual = decide(expected, MARGINS)

@@ -69,7 +69,8 @@ def explain(
     Args:
         f: any function that `jax.jit` could trace; `jax.grad(f)` has its gradients' convolutions.
         args: its arguments; a `jax.ShapeDtypeStruct` will do for an array.
-        platform: "cpu", "gpu", "tpu"; by default the one that JAX runs on here.
+        platform: "cpu", "gpu", "tpu", as `jax.default_backend()` names them (CUDA and ROCm are
+            "gpu"); by default the one that JAX runs on here.
         kwargs: its keyword arguments (bind one that is called platform by `functools.partial`).
 
     Returns:

@@ -38,6 +38,20 @@ def conv(
 
     y[n, t, g, o] = b[g, o] + sum over k, i of x[n, t stride + k dilation - lo, g, i] w[k, g, i, o]
 
+    Under "auto" these products are summed, by the method that is expected to be the fastest, and so
+    are those of the gradients: an output's error is on the scale of its own products, and a NaN or
+    infinity in x (in a gradient: the cotangent) reaches the outputs that see it and no other. One
+    in w reaches every output whose window meets x under it; where it meets padding or the gaps of a
+    stride it is left open whether that counts (0 times NaN), as it is in lax and torch. The method
+    does not depend on the batch, and on CPUs an image's result is the same, bit for bit, in
+    whatever batch it comes, `vmap` over x included (w's gradient sums over the batch).
+
+    FFT (method="fft", or "fastest" where it takes it) may change four things. Errors are on the
+    scale of the whole array: beside a star, the sky loses digits. One NaN or infinity spreads over
+    all of it. Exact zeros become small numbers of either sign: what is nowhere negative may give
+    negative outputs. And every output sees all of the input in its rounding: those before an
+    event see the event.
+
     Args:
         x: (*batch, *space, in); any number of batch axes, none included.
         w: (*kernel, in // groups, out) in x's dtype; its rank less two is the number of spatial
@@ -53,8 +67,10 @@ def conv(
         padding_mode: what lies outside x: "zeros", "reflect", "replicate", "circular", "symmetric"
             (pictures in `jaxconv.padding.pad`).
         flip: reverse the kernel in every spatial dimension: the convolution of mathematics.
-        method: "auto", or a method's name.
-        policy: what `jaxconv.tune` measured; it goes before the rules where method is "auto".
+        method: "auto", "fastest" (as "auto", but FFT where that is expected to be faster), or a
+            method's name.
+        policy: what `jaxconv.tune` measured; it goes before the rules where method is "auto" or
+            "fastest".
         precision: as in `jax.lax.conv_general_dilated`; None is the device's default, which is less
             than float32 on GPU (TF32) and TPU (bfloat16).
         preferred_element_type: dtype of the result; see `jaxconv.dtypes`.

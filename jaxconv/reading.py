@@ -174,7 +174,7 @@ def problem_of(equation: JaxprEqn, platform: str) -> Problem | str:
 
     Args:
         equation: of `conv_p` or of `conv_general_dilated`.
-        platform: "cpu", or anything else.
+        platform: as in `jaxconv.policy.Problem`.
     """
     a, b = (atom.aval for atom in equation.invars)
     out, params = equation.outvars[0].aval, equation.params

@@ -343,6 +343,12 @@ def _lowering(ctx, a, b, *, platform, **params):
     return lower(ctx.replace(avals_in=alike), a, b, **params)
 
 
+def _default_lowering(ctx, a, b, **params):
+    """Of a platform that is none of the three: its name is the one it is lowered for."""
+    platforms = ctx.platforms or ctx.module_context.platforms
+    return _lowering(ctx, a, b, platform=platforms[0], **params)
+
+
 def _alone(module) -> str | None:
     """Why the program being lowered can call no library of this process, or None if it can."""
     axes = module.axis_context
@@ -387,6 +393,7 @@ conv_p.def_abstract_eval(_abstract)
 ad.primitive_jvps[conv_p] = _jvp
 ad.primitive_transposes[conv_p] = _transpose
 batching.primitive_batchers[conv_p] = _batch
-mlir.register_lowering(conv_p, partial(_lowering, platform="other"))
-mlir.register_lowering(conv_p, partial(_lowering, platform="tpu"), platform="tpu")
-mlir.register_lowering(conv_p, partial(_lowering, platform="cpu"), platform="cpu")
+mlir.register_lowering(conv_p, _default_lowering)
+# policies are made for what `Device.platform` says: CUDA's, ROCm's and oneAPI's is "gpu"
+for _platform in ("cpu", "gpu", "tpu"):
+    mlir.register_lowering(conv_p, partial(_lowering, platform=_platform), platform=_platform)
