@@ -79,6 +79,8 @@ def refusal(problem: Problem, method: str, alone: str | None = None) -> str | No
         return alone or f"{method} is for CPUs"
     if may_simplify(problem.platform, alone):
         problem = simpler(problem)
+    if problem.spec.is_symbolic and method != "lax":
+        return f"{method} needs to know the sizes"
     if method in REFUSES:
         return REFUSES[method](problem.contraction, problem.spec, jnp.dtype(problem.dtype))
     return None
@@ -121,6 +123,8 @@ def select(
 def _by_rule(problem: Problem, alone: str | None) -> Choice:
     if problem.platform != "cpu":
         return Choice("lax", "XLA's own convolution")
+    if problem.spec.is_symbolic:
+        return Choice("lax", "its sizes are any")
     if alone == PARTITIONED:
         # loops over images would have XLA gather what is sharded; so does lax where it is grouped
         if problem.contraction == "kernel":

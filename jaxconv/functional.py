@@ -90,7 +90,7 @@ def conv(
         x = extension.pad(x, spec.padding, axes=spatial_axes(spec), mode=padding_mode)
         spec = without_padding(spec)
     y = contract("output", x, flipped("conv", w, flip), spec, dtype=dtype, **numeric)
-    return y if b is None else y + b.astype(dtype)
+    return dtypes.with_bias(y, b)
 
 
 def conv_transpose(
@@ -172,7 +172,7 @@ def conv_transpose(
     x = contract("input", y, flipped(caller, w, flip), whole, dtype=dtype, **numeric)
     if padding_mode != "zeros":
         x = extension.unpad(x, spec.padding, axes=spatial_axes(spec), mode=padding_mode)
-    return x if b is None else x + b.astype(dtype)
+    return dtypes.with_bias(x, b)
 
 
 def check_padding_mode(

@@ -39,9 +39,12 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
+from jaxconv.dtypes import as_array, zero
+from jaxconv.shapes import Size, as_size, below, largest
+
 __all__ = ["MODES", "check_fill_value", "check_widths", "pad", "unpad"]
 
-Widths = Sequence[Sequence[int]]
+Widths = Sequence[Sequence[Size]]
 
 
 def pad(
@@ -94,25 +97,26 @@ def pad(
     Source: G. Strang and T. Nguyen, Wavelets and Filter Banks, Wellesley-Cambridge Press, 1996,
     chapter 8 (`symmetric` and `reflect` are its half-point and whole-point symmetric extensions).
     """
-    x = jnp.asarray(x)
+    x = as_array("pad", "x", x)
     pairs = check_widths("pad", x.shape, widths, axes=axes, mode=mode)
     check_fill_value("pad", x.dtype, fill_value, mode)
-    fill = jnp.asarray(fill_value, x.dtype)
     pairs = {axis: pair for axis, pair in pairs.items() if pair != (0, 0)}
     if not pairs:
         return x
     if mode in _FILLED:
         configuration = [(*pairs.get(axis, (0, 0)), 0) for axis in range(x.ndim)]
         if not isinstance(fill_value, jax.Array):
+            fill = zero(x.dtype) if mode == "zeros" else jnp.asarray(fill_value, x.dtype)
             return lax.pad(x, fill, configuration)
+        fill = fill_value.astype(x.dtype)
         # jax 0.10.2 cannot transpose lax.pad in the padding value alone
         inside = lax.pad(jnp.ones(x.shape, bool), np.False_, configuration)
-        return jnp.where(inside, lax.pad(x, jnp.zeros_like(fill), configuration), fill)
+        return jnp.where(inside, lax.pad(x, zero(x.dtype), configuration), fill)
     for axis, pair in pairs.items():
         size = x.shape[axis]
-        before, after = (max(width, 0) for width in pair)
+        before, after = (largest(width, 0) for width in pair)
         head, tail = _MARGINS[mode](x, axis, before, after)
-        x = lax.concatenate([m for m in (head, x, tail) if m.shape[axis]], axis)
+        x = lax.concatenate([m for m in (head, x, tail) if m.shape[axis] != 0], axis)
         # only now crop: the margin at one end reads what is cropped at the other
         start = before - pair[0]
         x = lax.slice_in_dim(x, start, start + size + sum(pair), axis=axis)
@@ -167,41 +171,40 @@ def unpad(
     Source: the transpose of the matrix that `pad` multiplies x with, one row (p) of which has its
     single 1 in column E(p - before).
     """
-    y = jnp.asarray(y)
+    y = as_array("unpad", "y", y)
     if y.dtype == jnp.bool_:
         raise TypeError("unpad: y must be numeric, since margins are summed, got bool")
     pairs = check_widths("unpad", y.shape, widths, axes=axes, mode=mode, padded=True)
-    zero = jnp.zeros((), y.dtype)
     pairs = {axis: pair for axis, pair in pairs.items() if pair != (0, 0)}
     if not pairs:
         return y
     if mode in _FILLED:
         negated = {axis: (-before, -after, 0) for axis, (before, after) in pairs.items()}
-        return lax.pad(y, zero, [negated.get(axis, (0, 0, 0)) for axis in range(y.ndim)])
+        return lax.pad(y, zero(y.dtype), [negated.get(axis, (0, 0, 0)) for axis in range(y.ndim)])
     for axis, pair in pairs.items():
         size = y.shape[axis] - sum(pair)
-        before, after = (max(width, 0) for width in pair)
-        place = partial(_place, zero, axis)
+        before, after = (largest(width, 0) for width in pair)
+        place = partial(_place, axis)
         y = place(y, before - pair[0], before + size + after)  # undo the crop
         head = lax.slice_in_dim(y, 0, before, axis=axis)
         tail = lax.slice_in_dim(y, before + size, None, axis=axis)
         y = lax.slice_in_dim(y, before, before + size, axis=axis)
         for piece, start in _FOLDS[mode](head, tail, axis, size):
-            if piece.shape[axis]:
+            if piece.shape[axis] != 0:
                 y = y + place(piece, start, size)
     return y
 
 
 def check_widths(
     caller: str,
-    shape: Sequence[int],
+    shape: Sequence[Size],
     widths: Widths,
     *,
     axes: Sequence[int] | None = None,
     mode: str = "zeros",
     padded: bool = False,
     argument: str = "mode",
-) -> dict[int, tuple[int, int]]:
+) -> dict[int, tuple[Size, Size]]:
     """Check widths against a shape and a mode, before anything is traced.
 
     A width w at an end of an axis of size n needs w < n to reflect, w <= n for symmetric and
@@ -247,23 +250,29 @@ def check_widths(
             continue
         size = shape[axis] - sum(pair) if padded else shape[axis]
         where = f"axis {axis} of size {shape[axis]} (shape {shape})"
-        if size < 0:
+        if below(size, 0):
             raise ValueError(f"{caller}: widths must be within the size, got {pair} for {where}")
-        if size + sum(pair) < 1:
+        if below(size + sum(pair), 1):
             raise ValueError(
                 f"{caller}: widths must leave at least 1 element, got {pair} for {where}"
             )
-        if max(pair) > 0 and mode in _LIMITS:
-            rule, fits = _LIMITS[mode]
-            if not fits(max(pair), size):
+        if mode in _LIMITS:
+            rule, least = _LIMITS[mode]
+            needed = [least(width) for width in pair if not below(width, 1)]
+            if any(below(size, least) for least in needed):
                 source = f"{size}, left of {where}" if padded else where
                 raise ValueError(
                     f"{caller}: {argument}={mode!r} needs {rule}, got widths {pair} for {source}"
                 )
+            if unknown := [least for least in needed if not below(least - 1, size)]:
+                raise ValueError(
+                    f"{caller}: {argument}={mode!r} needs {rule}, which is not known of {where}; "
+                    f"give jax.export.symbolic_shape the constraint '{size} >= {unknown[0]}'"
+                )
     return pairs
 
 
-def _pairs(caller: str, widths: Any, axes: tuple[int, ...]) -> dict[int, tuple[int, int]]:
+def _pairs(caller: str, widths: Any, axes: tuple[int, ...]) -> dict[int, tuple[Size, Size]]:
     rule = f"{caller}: widths must be one (before, after) pair of ints for each of the axes {axes}"
     try:
         listed = [tuple(pair) for pair in widths]
@@ -272,7 +281,7 @@ def _pairs(caller: str, widths: Any, axes: tuple[int, ...]) -> dict[int, tuple[i
     if len(listed) != len(axes) or any(len(pair) != 2 for pair in listed):
         raise ValueError(f"{rule}, got {widths!r}")
     try:
-        ints = [(operator.index(before), operator.index(after)) for before, after in listed]
+        ints = [(as_size(before), as_size(after)) for before, after in listed]
     except TypeError:
         raise TypeError(f"{rule}, got {widths!r}") from None
     return dict(zip(axes, ints, strict=True))
@@ -326,11 +335,11 @@ def _holds(dtype: np.dtype, value: Any) -> bool:
         return bool(held == value)
 
 
-def _place(zero: jax.Array, axis: int, piece: jax.Array, start: int, size: int) -> jax.Array:
+def _place(axis: int, piece: jax.Array, start: Size, size: Size) -> jax.Array:
     """The piece at `start` of an axis of `size`, zeros around it."""
     configuration = [(0, 0, 0)] * piece.ndim
     configuration[axis] = (start, size - start - piece.shape[axis], 0)
-    return lax.pad(piece, zero, configuration)
+    return lax.pad(piece, zero(piece.dtype), configuration)
 
 
 def _edge(x: jax.Array, axis: int, index: int, width: int) -> jax.Array:
@@ -386,11 +395,11 @@ _FOLDS: dict[str, Callable[..., Any]] = {
     "replicate": _fold_replicate,
     "circular": _fold_circular,
 }
-# mode -> the rule in words, and as (width, size) -> bool
-_LIMITS: dict[str, tuple[str, Callable[[int, int], bool]]] = {
-    "reflect": ("widths below the size", operator.lt),
-    "symmetric": ("widths of at most the size", operator.le),
-    "replicate": ("at least 1 element", lambda width, size: size >= 1),
-    "circular": ("widths of at most the size", operator.le),
+# mode -> the rule in words, and the least size that a width takes
+_LIMITS: dict[str, tuple[str, Callable[[Size], Size]]] = {
+    "reflect": ("widths below the size", lambda width: width + 1),
+    "symmetric": ("widths of at most the size", lambda width: width),
+    "replicate": ("at least 1 element", lambda width: 1),
+    "circular": ("widths of at most the size", lambda width: width),
 }
 MODES: tuple[str, ...] = (*_FILLED, *_MARGINS)

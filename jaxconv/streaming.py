@@ -78,9 +78,7 @@ def causal_conv1d(
     else:
         spec = normalise(caller, seen.shape, w.shape, dilation=dilation, groups=groups)
         y = contract("output", seen, w, spec, dtype=dtype, method=method)
-    if b is not None:
-        y = y + b
-    return y, seen[..., seen.shape[-2] - memory :, :]
+    return dtypes.with_bias(y, b), lax.slice_in_dim(seen, seen.shape[-2] - memory, None, axis=-2)
 
 
 def _groups(caller: str, x_shape: tuple[int, ...], w_shape: tuple[int, ...]) -> int:
@@ -111,7 +109,7 @@ def _check_state(
         # zeros placed as x is, on whatever mesh: all of x cut off, `memory` elements put before
         time = (expected[-2], -x.shape[-2], 0)
         pads = [*[(0, 0, 0)] * (x.ndim - 2), time, (0, 0, 0)]
-        return lax.pad(x, jnp.zeros((), x.dtype), pads)
+        return lax.pad(x, dtypes.zero(x.dtype), pads)
     state = dtypes.as_array(caller, "state", state)
     if state.shape != expected:
         raise ValueError(

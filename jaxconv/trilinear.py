@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.experimental.jet import jet_rules
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
@@ -25,6 +26,7 @@ from jaxconv.methods import METHODS
 from jaxconv.policy import Policy, Problem
 from jaxconv.simplify import simplify
 from jaxconv.spec import Contraction, ConvSpec
+from jaxconv.taylor import bilinear
 
 # The operands of each contraction, in order.
 OPERANDS: dict[Contraction, tuple[str, str]] = {
@@ -82,8 +84,18 @@ def contract(
         # the index classes give it.
         sharding = _result_sharding(contraction, a, b, spec)
         partitioned: Any = jax.sharding.auto_axes(bind, out_sharding=sharding)
-        return partitioned(a, b)
-    return bind(a, b)
+        return _watched(partitioned(a, b))
+    return _watched(bind(a, b))
+
+
+def _watched(result: jax.Array) -> jax.Array:
+    """The result times one where a program is traced, which XLA leaves out again.
+
+    `jax.experimental.checkify` looks for NaN in what primitives that it knows make, and has no
+    public way to make one known.
+    """
+    traced = isinstance(result, jax.core.Tracer) and jnp.issubdtype(result.dtype, jnp.inexact)
+    return jax.lax.mul(result, jnp.ones((), result.dtype)) if traced else result
 
 
 def _vary_alike(a, b):
@@ -329,5 +341,6 @@ conv_p.def_abstract_eval(_abstract)
 ad.primitive_jvps[conv_p] = _jvp
 ad.primitive_transposes[conv_p] = _transpose
 batching.primitive_batchers[conv_p] = _batch
+jet_rules[conv_p] = partial(bilinear, contract)
 mlir.register_lowering(conv_p, partial(_lowering, platform="other"))
 mlir.register_lowering(conv_p, _cpu_lowering, platform="cpu")

@@ -50,6 +50,7 @@ OTHER_ROOMS = {
         "simplify",
         "spec",
         "streaming",
+        "taylor",
         "tracing",
         "trilinear",
     ),

@@ -16,6 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # A module imports only from lower floors (or, inside a package, from its neighbours).
 FLOORS = {
     "shapes": 0,
+    "taylor": 0,
     "dtypes": 1,
     "spec": 1,
     "reference": 2,
