@@ -22,11 +22,12 @@ RULES = ("auto", "fastest")
 # Methods whose errors are on the scale of whole arrays, that spread NaN and let an output see what
 # it does not depend on. "auto" never takes them.
 SPREADS = frozenset({"fft"})
-# Images that "auto" expects where the result has them: the method must not depend on how many come,
-# for an image's result to be the same in any batch. Beside the choice for the batch at hand, what is
-# chosen for 8 has 1.000 of the expected time over 100 contractions of `bench.cases.LAYERS` (0.998
-# without the plugin) and 1.004 (1.003) over 600 random ones; at batches of 1, 1.005 and 1.006, of
-# 32, 1.019 and 1.013. For 1: 1.007 and 1.015, 1.000, 1.031 and 1.058 (2026-11-28).
+# Images that "auto" expects where the result has them: the method must not depend on how many
+# come, for an image's result to be the same in any batch. Beside the choice for the batch at
+# hand, what is chosen for 8 has 1.000 of the expected time over 100 contractions of
+# `bench.cases.LAYERS` (0.998 without the plugin) and 1.004 (1.003) over 600 random ones; at
+# batches of 1, 1.005 and 1.006, of 32, 1.019 and 1.013. For 1: 1.007 and 1.015, 1.000, 1.031 and
+# 1.058 (2026-11-28).
 IMAGES = 8
 # Entries of the kernel from which spectra are taken: below it they could gain little, and their
 # errors are on the scale of whole arrays, where sums have exact zeros.
@@ -90,6 +91,8 @@ def refusal(problem: Problem, method: str, alone: str | None = None) -> str | No
         return alone or f"{method} is for CPUs"
     if may_simplify(problem.platform, alone):
         problem = simpler(problem)
+    if problem.spec.is_symbolic and method != "lax":
+        return f"{method} needs to know the sizes"
     if method in REFUSES:
         return REFUSES[method](problem.contraction, problem.spec, jnp.dtype(problem.dtype))
     return None
@@ -148,6 +151,8 @@ def candidates(method: str) -> tuple[str, ...]:
 def _by_rule(problem: Problem, rule: str, alone: str | None) -> Choice:
     if problem.platform != "cpu":
         return Choice("lax", "XLA's own convolution")
+    if problem.spec.is_symbolic:
+        return Choice("lax", "its sizes are any")
     if is_symbolic_dim(problem.batch):
         return Choice("lax", "the batch is of any size")
     if rule == "auto" and problem.contraction != "kernel":

@@ -25,19 +25,78 @@ _KINDS = (jnp.bool_, jnp.integer, jnp.floating, jnp.complexfloating)
 
 
 def as_array(caller: str, name: str, value: Any) -> jax.Array:
-    """Return an argument as an array.
+    """Return an argument as an array: what `jnp.asarray` makes of it, in any byte order.
+
+    As there, NumPy's subclasses (memory maps, matrices, quantities with a unit) and whatever has
+    `__array__` count by their numbers, and without `jax.enable_x64` 64 bits become 32.
 
     Raises:
-        TypeError: it is none, and cannot be made into one.
+        TypeError: it is none, and cannot be made into one; or some of it is masked.
+        ValueError: a Python integer in it is too large.
     """
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(
+            f"{caller}: {name} is a masked array, and sums have no place for what is masked; say "
+            f"what stands there: {name}.filled(0)"
+        )
     try:
-        array = value if isinstance(value, jax.Array) else jnp.asarray(value)
-    except (TypeError, ValueError):
+        array = value if isinstance(value, jax.Array) else jnp.asarray(_native(value))
+    except jax.errors.JaxRuntimeError:  # a device's, or a transfer that is not allowed
+        raise
+    except OverflowError as error:
+        raise ValueError(
+            f"{caller}: {name} has an integer that is too large ({error}); give floats, or switch "
+            "64-bit types on: jax.enable_x64"
+        ) from None
+    except (TypeError, ValueError, RuntimeError) as error:
         kind = getattr(value, "dtype", type(value).__name__)
-        raise TypeError(f"{caller}: {name} must be an array of numbers, not {kind}") from None
+        raise TypeError(
+            f"{caller}: {name} must be an array of numbers, not {kind}{_way_out(name, kind, error)}"
+        ) from None
     if _kind(array.dtype) < 0:
         raise TypeError(f"{caller}: {name} is {array.dtype}, which is no number")
     return array
+
+
+def _native(value: Any) -> Any:
+    """What NumPy holds in the other byte order (as files do), in this machine's."""
+    if isinstance(value, jax.Array) or not hasattr(value, "__array__"):
+        return value
+    dtype = getattr(value, "dtype", None)
+    if not isinstance(dtype, np.dtype):
+        value = np.asarray(value)
+        dtype = value.dtype
+    return value if dtype.isnative else np.asarray(value).astype(dtype.newbyteorder("="))
+
+
+def _way_out(name: str, kind: Any, error: Exception) -> str:
+    """What to do about an array that is none of numbers, as far as it can be told."""
+    if isinstance(error, RuntimeError):  # what made it says why: a tensor that needs gradients
+        return f": {error}"
+    if not isinstance(kind, np.dtype):
+        return ""
+    if kind.names:
+        return f"; take one of its fields: {name}[{kind.names[0]!r}]"
+    if kind.kind in "fc":
+        return f"; cast it: {name}.astype({'float' if kind.kind == 'f' else 'complex'})"
+    return ""
+
+
+def zero(dtype: Any) -> jax.Array:
+    """Return zero as an array that is made where it is used, with nothing sent to the device."""
+    return _zero(jnp.dtype(dtype))
+
+
+@functools.partial(jax.jit, static_argnames="dtype", inline=True)
+def _zero(dtype: jnp.dtype) -> jax.Array:
+    return jnp.zeros((), dtype)
+
+
+def with_bias(y: jax.Array, b: jax.Array | None) -> jax.Array:
+    """Return y (..., channels) plus b (channels,) in y's dtype, if there is one."""
+    if b is None:
+        return y
+    return y + jnp.expand_dims(b.astype(y.dtype), tuple(range(y.ndim - 1)))
 
 
 def result_dtype(

@@ -102,7 +102,7 @@ def conv(
     check_padding_mode("conv", x.shape, spec, padding_mode)
     w = flipped("conv", w, flip)
     y = contract("output", x, w, spec, dtype=dtype, mode=padding_mode, **numeric)
-    return y if b is None else y + b.astype(dtype)
+    return dtypes.with_bias(y, b)
 
 
 def conv_transpose(
@@ -181,7 +181,7 @@ def conv_transpose(
     check_padding_mode(caller, x_shape, spec, padding_mode)
     w = flipped(caller, w, flip)
     x = contract("input", y, w, spec, dtype=dtype, mode=padding_mode, **numeric)
-    return x if b is None else x + b.astype(dtype)
+    return dtypes.with_bias(x, b)
 
 
 def check_padding_mode(

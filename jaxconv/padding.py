@@ -39,11 +39,14 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
+from jaxconv.dtypes import as_array, zero
+from jaxconv.fill_values import check_fill_value
 from jaxconv.meshes import entries_of, on_explicit_axes
+from jaxconv.shapes import Size, as_size, below, largest
 
 __all__ = ["MODES", "check_fill_value", "check_widths", "pad", "unpad"]
 
-Widths = Sequence[Sequence[int]]
+Widths = Sequence[Sequence[Size]]
 
 
 def pad(
@@ -96,38 +99,41 @@ def pad(
     Source: G. Strang and T. Nguyen, Wavelets and Filter Banks, Wellesley-Cambridge Press, 1996,
     chapter 8 (`symmetric` and `reflect` are its half-point and whole-point symmetric extensions).
     """
-    x = jnp.asarray(x)
+    x = as_array("pad", "x", x)
     pairs = check_widths("pad", x.shape, widths, axes=axes, mode=mode)
     check_fill_value("pad", x.dtype, fill_value, mode)
-    fill = jnp.asarray(fill_value, x.dtype)
     pairs = {axis: pair for axis, pair in pairs.items() if pair != (0, 0)}
     if not pairs:
         return x
-    extend = partial(_extend, pairs=pairs, mode=mode, traced=isinstance(fill_value, jax.Array))
     shape = [n + sum(pairs.get(axis, (0, 0))) for axis, n in enumerate(x.shape)]
-    return on_explicit_axes(extend, x, fill, shape=shape, entries=entries_of(x))
+    traced = isinstance(fill_value, jax.Array)
+    arrays = (x, fill_value) if traced else (x,)
+    extend = partial(_extend, pairs=pairs, mode=mode, number=None if traced else fill_value)
+    return on_explicit_axes(extend, *arrays, shape=shape, entries=entries_of(x))
 
 
 def _extend(
     x: jax.Array,
-    fill: jax.Array,
+    fill: jax.Array | None = None,
     *,
-    pairs: dict[int, tuple[int, int]],
+    pairs: dict[int, tuple[Size, Size]],
     mode: str,
-    traced: bool,
+    number: Any,
 ) -> jax.Array:
     if mode in _FILLED:
         configuration = [(*pairs.get(axis, (0, 0)), 0) for axis in range(x.ndim)]
-        if not traced:
-            return lax.pad(x, fill, configuration)
+        if fill is None:
+            value = zero(x.dtype) if mode == "zeros" else jnp.asarray(number, x.dtype)
+            return lax.pad(x, value, configuration)
+        fill = fill.astype(x.dtype)
         # jax 0.10.2 cannot transpose lax.pad in the padding value alone
         inside = lax.pad(jnp.ones(x.shape, bool), np.False_, configuration)
-        return jnp.where(inside, lax.pad(x, jnp.zeros_like(fill), configuration), fill)
+        return jnp.where(inside, lax.pad(x, zero(x.dtype), configuration), fill)
     for axis, pair in pairs.items():
         size = x.shape[axis]
-        before, after = (max(width, 0) for width in pair)
+        before, after = (largest(width, 0) for width in pair)
         head, tail = _MARGINS[mode](x, axis, before, after)
-        x = lax.concatenate([m for m in (head, x, tail) if m.shape[axis]], axis)
+        x = lax.concatenate([m for m in (head, x, tail) if m.shape[axis] != 0], axis)
         # only now crop: the margin at one end reads what is cropped at the other
         start = before - pair[0]
         x = lax.slice_in_dim(x, start, start + size + sum(pair), axis=axis)
@@ -182,7 +188,7 @@ def unpad(
     Source: the transpose of the matrix that `pad` multiplies x with, one row (p) of which has its
     single 1 in column E(p - before).
     """
-    y = jnp.asarray(y)
+    y = as_array("unpad", "y", y)
     if y.dtype == jnp.bool_:
         raise TypeError("unpad: y must be numeric, since margins are summed, got bool")
     pairs = check_widths("unpad", y.shape, widths, axes=axes, mode=mode, padded=True)
@@ -194,35 +200,34 @@ def unpad(
     return on_explicit_axes(fold, y, shape=shape, entries=entries_of(y))
 
 
-def _fold(y: jax.Array, *, pairs: dict[int, tuple[int, int]], mode: str) -> jax.Array:
-    zero = jnp.zeros((), y.dtype)
+def _fold(y: jax.Array, *, pairs: dict[int, tuple[Size, Size]], mode: str) -> jax.Array:
     if mode in _FILLED:
         negated = {axis: (-before, -after, 0) for axis, (before, after) in pairs.items()}
-        return lax.pad(y, zero, [negated.get(axis, (0, 0, 0)) for axis in range(y.ndim)])
+        return lax.pad(y, zero(y.dtype), [negated.get(axis, (0, 0, 0)) for axis in range(y.ndim)])
     for axis, pair in pairs.items():
         size = y.shape[axis] - sum(pair)
-        before, after = (max(width, 0) for width in pair)
-        place = partial(_place, zero, axis)
+        before, after = (largest(width, 0) for width in pair)
+        place = partial(_place, axis)
         y = place(y, before - pair[0], before + size + after)  # undo the crop
         head = lax.slice_in_dim(y, 0, before, axis=axis)
         tail = lax.slice_in_dim(y, before + size, None, axis=axis)
         y = lax.slice_in_dim(y, before, before + size, axis=axis)
         for piece, start in _FOLDS[mode](head, tail, axis, size):
-            if piece.shape[axis]:
+            if piece.shape[axis] != 0:
                 y = y + place(piece, start, size)
     return y
 
 
 def check_widths(
     caller: str,
-    shape: Sequence[int],
+    shape: Sequence[Size],
     widths: Widths,
     *,
     axes: Sequence[int] | None = None,
     mode: str = "zeros",
     padded: bool = False,
     argument: str = "mode",
-) -> dict[int, tuple[int, int]]:
+) -> dict[int, tuple[Size, Size]]:
     """Check widths against a shape and a mode, before anything is traced.
 
     A width w at an end of an axis of size n needs w < n to reflect, w <= n for symmetric and
@@ -268,23 +273,29 @@ def check_widths(
             continue
         size = shape[axis] - sum(pair) if padded else shape[axis]
         where = f"axis {axis} of size {shape[axis]} (shape {shape})"
-        if size < 0:
+        if below(size, 0):
             raise ValueError(f"{caller}: widths must be within the size, got {pair} for {where}")
-        if size + sum(pair) < 1:
+        if below(size + sum(pair), 1):
             raise ValueError(
                 f"{caller}: widths must leave at least 1 element, got {pair} for {where}"
             )
-        if max(pair) > 0 and mode in _LIMITS:
-            rule, fits = _LIMITS[mode]
-            if not fits(max(pair), size):
+        if mode in _LIMITS:
+            rule, least = _LIMITS[mode]
+            needed = [least(width) for width in pair if not below(width, 1)]
+            if any(below(size, least) for least in needed):
                 source = f"{size}, left of {where}" if padded else where
                 raise ValueError(
                     f"{caller}: {argument}={mode!r} needs {rule}, got widths {pair} for {source}"
                 )
+            if unknown := [least for least in needed if not below(least - 1, size)]:
+                raise ValueError(
+                    f"{caller}: {argument}={mode!r} needs {rule}, which is not known of {where}; "
+                    f"give jax.export.symbolic_shape the constraint '{size} >= {unknown[0]}'"
+                )
     return pairs
 
 
-def _pairs(caller: str, widths: Any, axes: tuple[int, ...]) -> dict[int, tuple[int, int]]:
+def _pairs(caller: str, widths: Any, axes: tuple[int, ...]) -> dict[int, tuple[Size, Size]]:
     rule = f"{caller}: widths must be one (before, after) pair of ints for each of the axes {axes}"
     try:
         listed = [tuple(pair) for pair in widths]
@@ -293,65 +304,17 @@ def _pairs(caller: str, widths: Any, axes: tuple[int, ...]) -> dict[int, tuple[i
     if len(listed) != len(axes) or any(len(pair) != 2 for pair in listed):
         raise ValueError(f"{rule}, got {widths!r}")
     try:
-        ints = [(operator.index(before), operator.index(after)) for before, after in listed]
+        ints = [(as_size(before), as_size(after)) for before, after in listed]
     except TypeError:
         raise TypeError(f"{rule}, got {widths!r}") from None
     return dict(zip(axes, ints, strict=True))
 
 
-def check_fill_value(
-    caller: str, dtype: np.dtype, fill_value: Any, mode: str, *, argument: str = "mode"
-) -> None:
-    """Check a fill value against a dtype and a mode, before anything is traced.
-
-    Args:
-        caller: the function that the messages name.
-        dtype: of the array that is padded.
-        fill_value: the scalar, which may be traced.
-        mode: one of `MODES`; all but "constant" take no fill value but 0.
-        argument: what the caller's user calls `mode`.
-
-    Raises:
-        ValueError: see `pad`.
-        TypeError: it is no number.
-    """
-    is_number = isinstance(fill_value, bool | int | float | complex | np.number | np.bool)
-    if mode != "constant" and not (is_number and fill_value == 0):
-        raise ValueError(
-            f"{caller}: fill_value is for {argument}='constant', got fill_value={fill_value!r} "
-            f"with {argument}={mode!r}"
-        )
-    if not is_number and not isinstance(fill_value, jax.Array | np.ndarray):
-        kind = type(fill_value).__name__
-        raise TypeError(f"{caller}: fill_value must be a number, got {fill_value!r} ({kind})")
-    if np.ndim(fill_value):
-        raise ValueError(
-            f"{caller}: fill_value must be a scalar, got one of shape {np.shape(fill_value)}"
-        )
-    needs_complex = np.iscomplexobj(fill_value) and not jnp.issubdtype(dtype, jnp.complexfloating)
-    if needs_complex or (is_number and not _holds(dtype, fill_value)):
-        raise ValueError(
-            f"{caller}: fill_value must be a number that x's dtype {dtype.name} holds, "
-            f"got {fill_value!r}"
-        )
-
-
-def _holds(dtype: np.dtype, value: Any) -> bool:
-    with np.errstate(invalid="ignore", over="ignore"):  # the comparisons say it
-        try:
-            held = np.asarray(value).astype(dtype)
-        except OverflowError:
-            return False
-        if jnp.issubdtype(dtype, jnp.inexact):  # rounded, but not to infinity
-            return bool(np.isfinite(held) == np.isfinite(value))
-        return bool(held == value)
-
-
-def _place(zero: jax.Array, axis: int, piece: jax.Array, start: int, size: int) -> jax.Array:
+def _place(axis: int, piece: jax.Array, start: Size, size: Size) -> jax.Array:
     """The piece at `start` of an axis of `size`, zeros around it."""
     configuration = [(0, 0, 0)] * piece.ndim
     configuration[axis] = (start, size - start - piece.shape[axis], 0)
-    return lax.pad(piece, zero, configuration)
+    return lax.pad(piece, zero(piece.dtype), configuration)
 
 
 def _edge(x: jax.Array, axis: int, index: int, width: int) -> jax.Array:
@@ -407,11 +370,11 @@ _FOLDS: dict[str, Callable[..., Any]] = {
     "replicate": _fold_replicate,
     "circular": _fold_circular,
 }
-# mode -> the rule in words, and as (width, size) -> bool
-_LIMITS: dict[str, tuple[str, Callable[[int, int], bool]]] = {
-    "reflect": ("widths below the size", operator.lt),
-    "symmetric": ("widths of at most the size", operator.le),
-    "replicate": ("at least 1 element", lambda width, size: size >= 1),
-    "circular": ("widths of at most the size", operator.le),
+# mode -> the rule in words, and the least size that a width takes
+_LIMITS: dict[str, tuple[str, Callable[[Size], Size]]] = {
+    "reflect": ("widths below the size", lambda width: width + 1),
+    "symmetric": ("widths of at most the size", lambda width: width),
+    "replicate": ("at least 1 element", lambda width: 1),
+    "circular": ("widths of at most the size", lambda width: width),
 }
 MODES: tuple[str, ...] = (*_FILLED, *_MARGINS)

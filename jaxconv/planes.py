@@ -20,6 +20,7 @@ from jax.typing import ArrayLike
 
 from jaxconv import dtypes, padding
 from jaxconv.choose import check_method
+from jaxconv.shapes import below
 from jaxconv.spec import normalise, resolve_padding
 from jaxconv.trilinear import contract
 
@@ -254,9 +255,9 @@ def _spatial_axes(
 
 def _check_sizes(caller: str, x: jax.Array, k: jax.Array, size: tuple[int, ...], mode: str) -> None:
     for name, array, sizes in (("x", x, size), ("k", k, k.shape)):
-        if min(sizes) < 1:
+        if any(below(n, 1) for n in sizes):
             raise ValueError(f"{caller}: {name} is empty ({name}.shape={array.shape})")
-    if mode == "valid" and any(a > n for a, n in zip(k.shape, size, strict=True)):
+    if mode == "valid" and any(map(below, size, k.shape)):
         where = f"x.shape={x.shape}" if x.ndim == k.ndim else f"the {size} of x along its axes"
         padded = "mode='same' or mode='full', which pad x"
         other = f"jaxconv.correlate with {padded}" if caller == "corr2d" else padded

@@ -3,7 +3,53 @@
 Sizes are counts of elements, positions are zero-based, and `lo`, `hi` are the padding before and
 after (negative: elements cut off). The relations are those of Dumoulin and Visin, "A guide to
 convolution arithmetic for deep learning" (2016), https://arxiv.org/abs/1603.07285.
+
+A size is an int or, while a program of any size is exported, a symbolic dimension of `jax.export`.
+Comparing symbolic ones may have no answer: `below` and `largest` are for sizes of both kinds.
 """
+
+import operator
+from typing import Any
+
+from jax import export
+from jax.errors import InconclusiveDimensionOperation
+
+Size = Any
+
+
+def below(size: Size, bound: Size) -> bool:
+    """Say whether a size is below a bound for sure; of symbolic ones that may not be known.
+
+    >>> below(2, 3), below(export.symbolic_shape("h")[0], 3)
+    (True, False)
+    """
+    try:
+        return bool(size < bound)
+    except InconclusiveDimensionOperation:
+        return False
+
+
+def largest(size: Size, bound: Size) -> Size:
+    """Return the larger one, which may be a symbolic maximum.
+
+    >>> largest(2, 3), largest(export.symbolic_shape("h")[0] - 2, 0)
+    (3, max(h - 2, 0))
+    """
+    try:
+        return max(size, bound)
+    except InconclusiveDimensionOperation:
+        scope = next(n.scope for n in (size, bound) if export.is_symbolic_dim(n))
+        (larger,) = export.symbolic_shape(f"max({size}, {bound})", scope=scope)
+        return larger
+
+
+def as_size(value: Any) -> Size:
+    """Return an int or a symbolic dimension.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    return value if export.is_symbolic_dim(value) else operator.index(value)
 
 
 def extent(kernel: int, dilation: int) -> int:
@@ -15,18 +61,20 @@ def extent(kernel: int, dilation: int) -> int:
     return (kernel - 1) * dilation + 1
 
 
-def output_size(size: int, kernel: int, stride: int, dilation: int, lo: int, hi: int) -> int:
+def output_size(size: Size, kernel: int, stride: int, dilation: int, lo: Size, hi: Size) -> Size:
     """Positions of the kernel in the padded input: floor((size + lo + hi - extent) / stride) + 1.
 
-    It is zero or negative exactly where the kernel is larger than the padded input.
+    It is zero or negative exactly where the kernel is larger than the padded input; symbolic ones
+    that may be are counted as none there, as lax does.
 
     >>> output_size(8, 3, 2, 1, 1, 1)
     4
     """
-    return (size + lo + hi - extent(kernel, dilation)) // stride + 1
+    outputs = (size + lo + hi - extent(kernel, dilation)) // stride + 1
+    return largest(outputs, 0) if export.is_symbolic_dim(outputs) else outputs
 
 
-def input_size(size: int, kernel: int, stride: int, dilation: int, lo: int, hi: int) -> int:
+def input_size(size: Size, kernel: int, stride: int, dilation: int, lo: Size, hi: Size) -> Size:
     """Return the smallest input that has `size` outputs: (size - 1) stride + extent - lo - hi.
 
     The inputs with the same number of outputs are this one to this one + stride - 1.
@@ -38,16 +86,16 @@ def input_size(size: int, kernel: int, stride: int, dilation: int, lo: int, hi: 
 
 
 def same_padding(
-    size: int, kernel: int, stride: int, dilation: int, *, lower: bool = False
-) -> tuple[int, int]:
+    size: Size, kernel: int, stride: int, dilation: int, *, lower: bool = False
+) -> tuple[Size, Size]:
     """Return (before, after) for ceil(size / stride) outputs; `lower` puts the odd element before.
 
     >>> same_padding(8, 4, 1, 1), same_padding(8, 4, 1, 1, lower=True)
     ((1, 2), (2, 1))
     """
     outputs = -(-size // stride)
-    total = max((outputs - 1) * stride + extent(kernel, dilation) - size, 0)
-    small, large = total // 2, total - total // 2
+    total = largest((outputs - 1) * stride + extent(kernel, dilation) - size, 0)
+    small, large = total // 2, (total + 1) // 2
     return (large, small) if lower else (small, large)
 
 

@@ -26,7 +26,7 @@ class Simple(NamedTuple):
     Attributes:
         spec: its geometry.
         cut: (before, after) entries of the kernel that are cut off, a dimension.
-        read: positions of the input that are read, a dimension.
+        read: positions of the input that are read, a dimension; none stands for all.
         folded: leading dimensions that join the batch.
     """
 
@@ -42,7 +42,7 @@ class Simple(NamedTuple):
             kept = (slice(lo, size - hi) for (lo, hi), size in zip(self.cut, sizes, strict=False))
             array = array[tuple(kept)]
             return array.reshape(array.shape[self.folded :])
-        if name == "x":
+        if name == "x" and self.read:
             start, stop, step = zip(*((r.start, r.stop, r.step) for r in self.read), strict=True)
             n, c = array.shape[0], array.shape[-1]
             array = lax.slice(array, (0, *start, 0), (n, *stop, c), (1, *step, 1))
@@ -52,7 +52,7 @@ class Simple(NamedTuple):
     def grow(self, name: str, array: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         """Return the whole array of this shape; what was cut off or not read is zero."""
         rank = len(self.read)
-        if name == "y":
+        if name == "y" or not self.read:
             return array.reshape(shape)
         if name == "w":
             array = array.reshape((1,) * self.folded + array.shape)
@@ -72,7 +72,7 @@ def _spread(array: jax.Array, config: list[tuple[int, int, int]]) -> jax.Array:
 
 @functools.lru_cache(maxsize=1024)  # every method that might serve asks for it
 def simplify(spec: ConvSpec) -> Simple:
-    """Return the smallest problem with the same answer.
+    """Return the smallest problem with the same answer; one of symbolic sizes as it is.
 
     Example:
         >>> simplify(ConvSpec((1,), (1,), ((9, 9),), 1, (4,), (19,))).spec.kernel_size
@@ -81,6 +81,8 @@ def simplify(spec: ConvSpec) -> Simple:
         >>> simplify(strided).read
         (range(0, 9, 2), range(0, 8), range(0, 8))
     """
+    if spec.is_symbolic:  # nothing is known to be blind, or read
+        return Simple(spec, ((0, 0),) * spec.rank, (), 0)
     cut = tuple(_blind_ends(spec, dim) for dim in range(spec.rank))
     kernel = tuple(k - lo - hi for k, (lo, hi) in zip(spec.kernel_size, cut, strict=True))
     padding = tuple(

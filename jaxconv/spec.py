@@ -4,14 +4,15 @@ What the user gave is annotated `Any` here: this is where it is found to be what
 """
 
 import dataclasses
-import operator
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 from jax.core import Tracer
+from jax.export import is_symbolic_dim
 
 from jaxconv import shapes
+from jaxconv.shapes import Size, below
 
 Contraction = Literal["output", "input", "kernel"]
 Padding = str | int | Sequence[int | Sequence[int]]
@@ -21,7 +22,9 @@ PADDING_NAMES = ("valid", "same", "same_lower", "full", "causal")
 
 @dataclasses.dataclass(frozen=True)
 class ConvSpec:
-    """The geometry of one convolution: integers only, one entry a spatial dimension.
+    """The geometry of one convolution: one integer a spatial dimension.
+
+    Sizes, and paddings that follow from them, may be symbolic dimensions of `jax.export`.
 
     It fixes the trilinear form
 
@@ -44,9 +47,9 @@ class ConvSpec:
 
     stride: tuple[int, ...]
     dilation: tuple[int, ...]
-    padding: tuple[tuple[int, int], ...]
+    padding: tuple[tuple[Size, Size], ...]
     groups: int
-    input_size: tuple[int, ...]
+    input_size: tuple[Size, ...]
     kernel_size: tuple[int, ...]
 
     @property
@@ -55,7 +58,12 @@ class ConvSpec:
         return len(self.kernel_size)
 
     @property
-    def output_size(self) -> tuple[int, ...]:
+    def is_symbolic(self) -> bool:
+        """Whether a size is any, in a program that is exported."""
+        return any(map(is_symbolic_dim, self.input_size))
+
+    @property
+    def output_size(self) -> tuple[Size, ...]:
         """Spatial shape of y."""
         return tuple(
             shapes.output_size(n, k, s, d, lo, hi)
@@ -77,7 +85,7 @@ class ConvSpec:
         return dataclasses.replace(self, padding=none, input_size=tuple(sizes))
 
     @property
-    def dimensions(self) -> tuple[tuple[int, int, int, int, int, tuple[int, int]], ...]:
+    def dimensions(self) -> tuple[tuple[Size, Size, int, int, int, tuple[Size, Size]], ...]:
         """(input size, output size, kernel size, stride, dilation, padding) of each dimension."""
         return tuple(
             zip(
@@ -94,7 +102,7 @@ class ConvSpec:
 
 def normalise(
     caller: str,
-    x_shape: tuple[int, ...],
+    x_shape: tuple[Size, ...],
     w_shape: tuple[int, ...],
     *,
     stride: Any = 1,
@@ -127,14 +135,14 @@ def normalise(
     _check_channels(caller, x_shape, w_shape, groups, rank, x_name)
     pads = resolve_padding(caller, padding, size, kernel, stride=stride, dilation=dilation)
     spec = ConvSpec(stride, dilation, pads, groups, size, kernel)
-    if min(spec.output_size) < 1:
+    if any(below(n, 1) for n in spec.output_size):
         _refuse_large_kernel(caller, spec, x_name)
     return spec
 
 
 def normalise_transpose(
     caller: str,
-    y_shape: tuple[int, ...],
+    y_shape: tuple[Size, ...],
     w_shape: tuple[int, ...],
     *,
     stride: Any = 1,
@@ -180,7 +188,7 @@ def normalise_transpose(
             "dimension: it picks one of the `stride` input sizes that have the same output size; "
             "to lengthen the result by more, lower the padding after it"
         )
-    if min(output) < 1:
+    if any(below(m, 1) for m in output):
         raise ValueError(f"{caller}: y.shape={y_shape} has a spatial dimension of size zero")
     if isinstance(padding, str) and padding in ("same", "same_lower"):
         if any(extra):
@@ -199,7 +207,7 @@ def normalise_transpose(
                 output, kernel, stride, dilation, pads, extra, strict=True
             )
         )
-    if min(size) < 1:
+    if any(below(n, 1) for n in size):
         raise ValueError(
             f"{caller}: padding={padding!r} cuts the whole result away: its spatial shape would be "
             f"{size} (y.shape={y_shape}, w.shape={w_shape}, stride={stride}, dilation={dilation})"
@@ -209,7 +217,7 @@ def normalise_transpose(
 
 def per_dimension(
     caller: str, name: str, value: Any, rank: int, *, minimum: int | None = None
-) -> tuple[int, ...]:
+) -> tuple[Size, ...]:
     """Return one integer a spatial dimension from an integer or a sequence of them."""
     entries = list(value) if _is_sequence(value) else [value] * rank
     if len(entries) != rank:
@@ -218,7 +226,7 @@ def per_dimension(
             f"{_dimensions(rank)}; give one integer{f', or {rank}' * (rank > 1)}"
         )
     numbers = tuple(_integer(caller, name, value, entry) for entry in entries)
-    if minimum is not None and min(numbers, default=minimum) < minimum:
+    if minimum is not None and any(below(number, minimum) for number in numbers):
         each = " in every dimension" if _is_sequence(value) else ""
         raise ValueError(f"{caller}: {name}={value!r} must be at least {minimum}{each}")
     return numbers
@@ -227,12 +235,12 @@ def per_dimension(
 def resolve_padding(
     caller: str,
     padding: Any,
-    size: Sequence[int],
+    size: Sequence[Size],
     kernel: Sequence[int],
     *,
     stride: Sequence[int],
     dilation: Sequence[int],
-) -> tuple[tuple[int, int], ...]:
+) -> tuple[tuple[Size, Size], ...]:
     """Return (before, after) a dimension from any form of `padding`."""
     rank = len(kernel)
     if isinstance(padding, str):
@@ -274,7 +282,7 @@ def check_groups(caller: str, w_shape: tuple[int, ...], groups: Any) -> int:
     return groups
 
 
-def _named_padding(name: str, size: int, kernel: int, stride: int, dilation: int):
+def _named_padding(name: str, size: Size, kernel: int, stride: int, dilation: int):
     span = shapes.extent(kernel, dilation) - 1
     match name:
         case "valid":
@@ -293,10 +301,10 @@ def _is_sequence(value: Any) -> bool:
     )
 
 
-def _integer(caller: str, name: str, value: Any, entry: Any) -> int:
+def _integer(caller: str, name: str, value: Any, entry: Any) -> Size:
     if not isinstance(entry, (bool, np.bool)):
         try:
-            return operator.index(entry)
+            return shapes.as_size(entry)
         except TypeError:
             pass
     if isinstance(entry, Tracer):
@@ -316,7 +324,7 @@ def _dimensions(rank: int) -> str:
     return _count([0] * rank, "spatial dimension", "spatial dimensions")
 
 
-def _rank(caller: str, x_shape: tuple[int, ...], w_shape: tuple[int, ...], x_name: str) -> int:
+def _rank(caller: str, x_shape: tuple[Size, ...], w_shape: tuple[int, ...], x_name: str) -> int:
     rank = len(w_shape) - 2
     if rank < 1:
         raise ValueError(
@@ -336,7 +344,7 @@ def _rank(caller: str, x_shape: tuple[int, ...], w_shape: tuple[int, ...], x_nam
 
 def _check_channels(
     caller: str,
-    x_shape: tuple[int, ...],
+    x_shape: tuple[Size, ...],
     w_shape: tuple[int, ...],
     groups: int,
     rank: int,
@@ -352,7 +360,7 @@ def _check_channels(
 
 
 def _layout_hint(
-    name: str, shape: tuple[int, ...], w_shape: tuple[int, ...], channels: int, torch_channels: int
+    name: str, shape: tuple[Size, ...], w_shape: tuple[int, ...], channels: int, torch_channels: int
 ) -> str:
     """Name the layout that the shapes speak of, and the call that turns it into ours.
 

@@ -29,8 +29,8 @@ def causal_conv1d(
     y[t] = b + sum over k of x[t - (K - 1 - k) dilation] w[k], where x before the first element is
     what `state` remembers (zeros to begin with).
 
-    No output changes with the future, not by a bit, and no NaN or infinity comes from it: unless FFT
-    is asked for (method="fft", or "fastest" where it takes it), by which every output sees the
+    No output changes with the future, not by a bit, and no NaN or infinity comes from it: unless
+    FFT is asked for (method="fft", or "fastest" where it takes it), by which every output sees the
     whole sequence in its rounding, on the scale of its largest elements, and one NaN makes all of
     it NaN.
 
@@ -88,10 +88,8 @@ def causal_conv1d(
     else:
         spec = normalise(caller, seen.shape, w.shape, dilation=dilation, groups=groups)
         y = contract("output", seen, w, spec, dtype=dtype, method=method)
-    if b is not None:
-        y = y + b
     last = partial(lax.slice_in_dim, start_index=x.shape[-2], limit_index=None, axis=-2)
-    return y, on_explicit_axes(last, seen, shape=expected, entries=lying)
+    return dtypes.with_bias(y, b), on_explicit_axes(last, seen, shape=expected, entries=lying)
 
 
 def _after(x: jax.Array, state: jax.Array) -> jax.Array:
@@ -143,4 +141,4 @@ def _check_state(
 def _zeros_before(x: jax.Array, memory: int) -> jax.Array:
     """All of x cut off along time, and `memory` elements put before it."""
     time = (memory, -x.shape[-2], 0)
-    return lax.pad(x, jnp.zeros((), x.dtype), [*[(0, 0, 0)] * (x.ndim - 2), time, (0, 0, 0)])
+    return lax.pad(x, dtypes.zero(x.dtype), [*[(0, 0, 0)] * (x.ndim - 2), time, (0, 0, 0)])

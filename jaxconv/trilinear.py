@@ -16,6 +16,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
+from jax.experimental.jet import jet_rules
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
@@ -23,12 +25,14 @@ from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 from jaxconv import padding as extension
 from jaxconv.choose import EXPORTED, PARTITIONED, may_simplify, select
 from jaxconv.dtypes import accumulation_dtype
+from jaxconv.joins import JOIN_GROUP, JOINS
 from jaxconv.meshes import entries_of, on_explicit_axes
 from jaxconv.methods import METHODS
 from jaxconv.partition.automatic import partitioned, stand_ins
 from jaxconv.policy import Policy, Problem
 from jaxconv.simplify import simplify
 from jaxconv.spec import Contraction, ConvSpec
+from jaxconv.taylor import bilinear
 
 # The operands of each contraction, in order.
 OPERANDS: dict[Contraction, tuple[str, str]] = {
@@ -89,7 +93,18 @@ def contract(
     # on explicit axes the partitioner sees ordinary arrays inside, and the result has the sharding
     # that the index classes give it
     shape = _result_shape(contraction, a, b, spec)
-    return on_explicit_axes(bind, a, b, shape=shape, entries=_entries(contraction, a, b, spec))
+    entries = _entries(contraction, a, b, spec)
+    return _watched(on_explicit_axes(bind, a, b, shape=shape, entries=entries))
+
+
+def _watched(result: jax.Array) -> jax.Array:
+    """The result times one where a program is traced, which XLA leaves out again.
+
+    `jax.experimental.checkify` looks for NaN in what primitives that it knows make, and has no
+    public way to make one known.
+    """
+    traced = isinstance(result, Tracer) and jnp.issubdtype(result.dtype, jnp.inexact)
+    return jax.lax.mul(result, jnp.ones((), result.dtype)) if traced else result
 
 
 def _vary_alike(a, b):
@@ -155,7 +170,7 @@ def _batch(operands, axes, *, contraction: Contraction, spec: ConvSpec, **params
     names = OPERANDS[contraction]
     mapped = {name for name, axis in zip(names, axes, strict=True) if axis is not None}
     carriers = frozenset({*mapped, _MAKES[contraction]})
-    join = _JOINS.get(carriers, _join_group)
+    join = JOINS.get(carriers, JOIN_GROUP)
     size = next(o.shape[a] for o, a in zip(operands, axes, strict=True) if a is not None)
     if size == 0:  # nothing to compute, and channels or groups cannot be none
         first, second = (
@@ -168,56 +183,9 @@ def _batch(operands, axes, *, contraction: Contraction, spec: ConvSpec, **params
         array if axis is None else join.merge(name, jnp.moveaxis(array, axis, 0), spec)
         for name, array, axis in zip(names, operands, axes, strict=True)
     )
-    joined = dataclasses.replace(spec, groups=spec.groups * size) if join is _join_group else spec
+    joined = dataclasses.replace(spec, groups=spec.groups * size) if join is JOIN_GROUP else spec
     result = contract(contraction, first, second, joined, **params)
     return join.split(_MAKES[contraction], result, spec, size), 0
-
-
-class _Join:
-    """How an axis in front of an array enters one of its channel axes, and leaves it again."""
-
-    def __init__(self, place):
-        self._place = place  # array's name -> (axis it enters, whether groups stay in front of it)
-
-    def merge(self, name, array, spec):
-        axis, inside_groups = self._place[name]
-        size, shape = array.shape[0], array.shape[1:]
-        groups = spec.groups if inside_groups else 1
-        # (v, ..., g * c, ...) -> (..., g, v, c, ...) -> (..., g * v * c, ...)
-        at = len(shape) + axis
-        split = (*shape[:at], groups, shape[at] // groups, *shape[at + 1 :])
-        array = jnp.moveaxis(array.reshape(size, *split), 0, at + 1)
-        return array.reshape(*shape[:at], size * shape[at], *shape[at + 1 :])
-
-    def split(self, name, array, spec, size):
-        axis, inside_groups = self._place[name]
-        groups = spec.groups if inside_groups else 1
-        at = array.ndim + axis
-        channels = array.shape[at] // (groups * size)
-        array = array.reshape(*array.shape[:at], groups, size, channels, *array.shape[at + 1 :])
-        array = jnp.moveaxis(array, at + 1, 0)
-        shape = array.shape
-        return array.reshape(*shape[: at + 1], groups * channels, *shape[at + 3 :])
-
-
-class _JoinBatch:
-    """The n class: any number of batch axes is allowed, so the axis stays where it is."""
-
-    def merge(self, name, array, spec):
-        del name, spec
-        return array
-
-    def split(self, name, array, spec, size):
-        del name, spec, size
-        return array
-
-
-_join_group = _Join({"x": (-1, False), "w": (-1, False), "y": (-1, False)})
-_JOINS = {
-    frozenset("xy"): _JoinBatch(),
-    frozenset("xw"): _Join({"x": (-1, True), "w": (-2, False)}),
-    frozenset("wy"): _Join({"w": (-1, True), "y": (-1, True)}),
-}
 
 
 def _entries(contraction, a, b, spec: ConvSpec) -> list[Any]:
@@ -393,6 +361,7 @@ conv_p.def_abstract_eval(_abstract)
 ad.primitive_jvps[conv_p] = _jvp
 ad.primitive_transposes[conv_p] = _transpose
 batching.primitive_batchers[conv_p] = _batch
+jet_rules[conv_p] = partial(bilinear, contract)
 mlir.register_lowering(conv_p, _default_lowering)
 # policies are made for what `Device.platform` says: CUDA's, ROCm's and oneAPI's is "gpu"
 for _platform in ("cpu", "gpu", "tpu"):

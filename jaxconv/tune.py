@@ -52,8 +52,8 @@ def tune(
 
     Raises:
         TypeError: f cannot be called.
-        ValueError: seconds is not positive, or method is neither; f sets a `flax.nnx` Variable that it closes over. (What
-            it sets in its arguments stays as it is.)
+        ValueError: seconds is not positive, or method is neither; f sets a `flax.nnx` Variable that
+            it closes over. (What it sets in its arguments stays as it is.)
 
     Example:
         >>> import jax.numpy as jnp

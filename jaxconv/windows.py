@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxconv.dtypes import as_array
+from jaxconv.dtypes import as_array, zero
 from jaxconv.spec import ConvSpec, Padding, normalise, per_dimension
 
 
@@ -58,7 +58,7 @@ def unfold(
     spec = normalise("unfold", x.shape, w_shape, stride=stride, padding=padding, dilation=dilation)
     first = x.ndim - spec.rank - 1  # axis of the first spatial dimension
     pads = [(0, 0, 0)] * first + [(lo, hi, 0) for lo, hi in spec.padding] + [(0, 0, 0)]
-    x = lax.pad(x, jnp.zeros((), x.dtype), pads)
+    x = lax.pad(x, zero(x.dtype), pads)
     for d, indices in enumerate(_window_indices(spec)):
         # (..., size, ...) -> (..., outputs, ..., kernel): the kernel axes gather at the end
         x = jnp.moveaxis(jnp.take(x, indices, axis=first + d), first + d + 1, -1)
@@ -135,7 +135,6 @@ def fold(
             f"has {spec.output_size} (kernel_size={kernel}, stride={spec.stride}, "
             f"padding={spec.padding}, dilation={spec.dilation})"
         )
-    zero = jnp.zeros((), cols.dtype)
     x = cols.reshape(*cols.shape[:-1], *kernel, channels)
     x = jnp.moveaxis(x, -1, first + spec.rank)
     for d, indices in reversed(list(enumerate(_window_indices(spec)))):
@@ -146,10 +145,12 @@ def fold(
         # zeros placed as x is, on whatever mesh: all outputs cut off, the whole length put before
         one = lax.index_in_dim(x, 0, first + d + 1, keepdims=False)
         cut = (size[d] + lo + hi, -one.shape[first + d], 0)
-        zeros = lax.pad(one, zero, [cut if a == first + d else (0, 0, 0) for a in range(one.ndim)])
+        zeros = lax.pad(
+            one, zero(x.dtype), [cut if a == first + d else (0, 0, 0) for a in range(one.ndim)]
+        )
         x = zeros.at[(*before, indices)].add(x)
     crop = [(0, 0, 0)] * first + [(-lo, -hi, 0) for lo, hi in spec.padding] + [(0, 0, 0)]
-    return lax.pad(x, zero, crop)
+    return lax.pad(x, zero(x.dtype), crop)
 
 
 def _window_indices(spec: ConvSpec) -> list[jax.Array]:

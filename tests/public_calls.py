@@ -41,7 +41,7 @@ MODULES = {
 # kernels and definitions in NumPy, the command line.
 OTHER_ROOMS = {
     *("accelerate", "choose", "constants", "costs", "dtypes", "explain", "functional", "layers"),
-    *("messages", "mutation", "terms"),
+    *("fill_values", "joins", "messages", "mutation", "programs", "terms"),
     *(
         "meshes",
         "methods",
@@ -52,6 +52,7 @@ OTHER_ROOMS = {
         "simplify",
         "spec",
         "streaming",
+        "taylor",
         "tracing",
         "trilinear",
     ),

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.export import is_symbolic_dim
 
 from jaxconv.dtypes import accumulation_dtype, operand_dtype
-from jaxconv.shapes import extent
+from jaxconv.shapes import Size, below, extent
 from jaxconv.spec import ConvSpec
 
 
@@ -55,7 +56,7 @@ def input(
         # the spread y has (m - 1) s + 1 elements; the result must have n
         pads.append((before, n + extent(k, d) - 1 - ((m - 1) * s + 1) - before))
     spread = spec.stride
-    if _aborts(spec):
+    if spec.is_symbolic or _aborts(spec):
         gaps = [(0, 0, 0), *((0, 0, s - 1) for s in spread), (0, 0, 0)]
         # behind a barrier, lest XLA makes it a dilation again
         y = lax.optimization_barrier(lax.pad(y, jnp.zeros((), y.dtype), gaps))
@@ -123,21 +124,26 @@ CONTRACTIONS = {"output": output, "input": input, "kernel": kernel}
 
 
 def cut(
-    a: jax.Array, pads: Sequence[tuple[int, int]], spread: Sequence[int] | None = None
-) -> tuple[jax.Array, Sequence[tuple[int, int]]]:
+    a: jax.Array, pads: Sequence[tuple[Size, Size]], spread: Sequence[int] | None = None
+) -> tuple[jax.Array, Sequence[tuple[Size, Size]]]:
     """Return what negative padding leaves of (n, *space, c), and the padding that is left.
+
+    Padding of no known number, by symbolic sizes, is done here: lax's convolution takes none.
 
     Args:
         a: the array.
         pads: (before, after) a dimension.
         spread: distance of its elements once they are spread; side by side by default.
     """
+    if any(is_symbolic_dim(side) for pair in pads for side in pair):
+        config = [(0, 0, 0), *((lo, hi, 0) for lo, hi in pads), (0, 0, 0)]
+        return lax.pad(a, jnp.zeros((), a.dtype), config), [(0, 0)] * len(pads)
     if all(lo >= 0 and hi >= 0 for lo, hi in pads):
         return a, pads
     kept, left = [slice(None)], []
     for n, (lo, hi), s in zip(a.shape[1:-1], pads, spread or (1,) * len(pads), strict=True):
         before, after = (-(min(side, 0) // s) for side in (lo, hi))
-        if before + after < n:
+        if not below(n, before + after + 1):
             kept.append(slice(before, n - after))
             left.append((lo + before * s, hi + after * s))
         else:

@@ -205,7 +205,10 @@ def _correlate(
                 for dim, k in enumerate(tap):
                     start = starts[dim] + k * entries[dim].dilation
                     shifted = lax.slice_in_dim(shifted, start, start + size[dim], axis=1 + dim)
-                term = shifted * w[i, *tap]
+                weight = w[i, *tap]
+                if weight.ndim:  # of lanes, not a single number
+                    weight = lax.broadcast_to_rank(weight, shifted.ndim)
+                term = shifted * weight
                 total = term if total is None else total + term
         return total
 
