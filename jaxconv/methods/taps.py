@@ -26,16 +26,17 @@ from jax import lax
 
 from jaxconv.dtypes import accumulation_dtype
 from jaxconv.methods import products, rows
-from jaxconv.methods.residues import Residue, each, interleave, phases, reach, subkernel
+from jaxconv.methods.residues import Residue, each, interleave, phases, reach, subkernel, turned
 from jaxconv.spec import ConvSpec
 
 # Terms of one fused sum; more are looped over, because compile time grows with them.
 UNROLLED = 64
 # Terms that a turn of such a loop adds at most, rows of the kernel together where they are short:
 # every turn is a pass over the result, and more weights than these do not stay in registers
-# (64x64 on 512 x 512: 36 ms, with 32 terms 41; 1,000 taps on 100,000 elements: 4.0 and 5.0;
-# 2 cores of AVX-512 x86, jax 0.10.2, 2026-11).
-TOGETHER = 24
+# (64x64 on 512 x 512: 36 ms, with 32 terms 41; 1,000 taps on 100,000 elements: 4.0 and 5.0).
+# Weights that differ from lane to lane never stay there, and XLA's loops over lanes run at a
+# fraction of their speed with 9 to 16 terms (2 cores of AVX-512 x86, jax 0.10.2, 2026-11).
+TOGETHER, TOGETHER_IN_LANES = 24, 48
 # Running sums that the terms of a turn are dealt to, since each waits for its last addition: half
 # of the time that one running sum takes (31x31, the same machine).
 CHAINS = 4
@@ -74,7 +75,7 @@ def input(
     y, w = form.read(y.astype(sums)), form.weights(w)
     if math.prod(spec.stride) == 1:
         flipped = jnp.flip(w, tuple(range(1, 1 + spec.rank)))
-        return form.write(_output(y, flipped, _turned(spec))).astype(dtype)
+        return form.write(_output(y, flipped, turned(spec))).astype(dtype)
     around = reach(spec)
     pads = [(0, 0, 0)] * y.ndim
     pads[2 : 2 + spec.rank] = [(q, q, 0) for q in around]
@@ -83,13 +84,13 @@ def input(
     parts = {}
     for entries in each(spec):
         # entry j reads y at u - offset - j dilation: a correlation with the entries reversed
-        turned = tuple(
+        backward = tuple(
             e._replace(offset=q - e.offset - (e.number - 1) * e.dilation)
             for e, q in zip(entries, around, strict=True)
         )
         flipped = jnp.flip(subkernel(w, entries, axis=1), tuple(range(1, 1 + spec.rank)))
         phase = tuple(entry.phase for entry in entries)
-        parts[phase] = _correlate([Part(y, flipped, turned)], size)
+        parts[phase] = _correlate([Part(y, flipped, backward)], size)
     return form.write(interleave(parts, spec, axis=1)).astype(dtype)
 
 
@@ -186,24 +187,6 @@ def _lines(parts: Sequence[Part], size: int) -> jax.Array:
     return _correlate(cut, (length,)).reshape(-1, number * length)[:, :size]
 
 
-def _turned(spec: ConvSpec) -> ConvSpec:
-    """The geometry without stride that reads y, with the kernel flipped, to make x."""
-    pads = []
-    for n, m, k, d, (lo, _) in zip(
-        spec.input_size,
-        spec.output_size,
-        spec.kernel_size,
-        spec.dilation,
-        spec.padding,
-        strict=True,
-    ):
-        before = (k - 1) * d - lo
-        pads.append((before, n + (k - 1) * d - m - before))
-    return ConvSpec(
-        spec.stride, spec.dilation, tuple(pads), spec.groups, spec.output_size, spec.kernel_size
-    )
-
-
 def _correlate(parts: Sequence[Part], size: tuple[int, ...]) -> jax.Array:
     """The sum of unstrided correlations, (n, *size, *lanes).
 
@@ -224,7 +207,9 @@ def _correlate(parts: Sequence[Part], size: tuple[int, ...]) -> jax.Array:
         return total
 
     width = math.prod((*size[1:], *lanes))
-    passes = sum(turns(part.w.shape[1 : 1 + rank], part.w.shape[0]) for part in parts)
+    passes = sum(
+        loops(part.w.shape[1 : 1 + rank], part.w.shape[0], bool(lanes)).passes for part in parts
+    )
     if passes == 1 or number * size[0] * width <= BLOCK:
         return block(0, 0, number, size[0])
     images = _even(number, BLOCK // (size[0] * width))
@@ -256,12 +241,13 @@ def _add(
     x, w, entries = part
     rank = len(entries)
     channels, counts = w.shape[0], w.shape[1 : 1 + rank]
-    looped, each_channel = loops(counts, channels)
-    rows = together(counts, channels)
-    row = looped - 1
-    if rows:
-        whole = counts[row] // rows * rows
-        if whole < counts[row]:  # the rows that are left over after them
+    lanes = jnp.broadcast_shapes(x.shape[2 + rank :], w.shape[1 + rank :])
+    looped, each_channel, pieces, passes = loops(counts, channels, bool(lanes))
+    row, rows = looped - 1, 1
+    if looped:
+        rows, more = divmod(counts[row], pieces)
+        if more:  # the first turns add up a row more
+            whole = more * (rows + 1)
             first, last = jnp.split(w, [whole], axis=1 + row)
             total = _add(total, Part(x, first, entries), starts, shape)
             after = [*starts]
@@ -277,10 +263,10 @@ def _add(
                     s + k * e.dilation for s, k, e in zip(starts[1:], tap, entries, strict=True)
                 ]
                 terms.append(_cut(x, [channel + i, starts[0], *places], shape) * w[i, *tap])
-        found = _sum(terms)
+        found = added(terms)
         return found if total is None else total + found
 
-    if looped == 0 and not each_channel:
+    if passes == 1:
         return taps(total, w, 0, starts)
 
     def step(position, total):
@@ -289,7 +275,7 @@ def _add(
             channel, position = position % channels, position // channels
             weights = lax.dynamic_index_in_dim(weights, channel, 0)
         for dim in reversed(range(looped)):
-            taken = rows if rows and dim == row else 1
+            taken = rows if dim == row else 1
             count = counts[dim] // taken
             k, position = position % count * taken, position // count
             at[1 + dim] = at[1 + dim] + k * entries[dim].dilation
@@ -297,9 +283,8 @@ def _add(
         return taps(total, weights, channel, at)
 
     if total is None:
-        lanes = jnp.broadcast_shapes(x.shape[2 + rank :], w.shape[1 + rank :])
         total = jnp.zeros((*shape, *lanes), x.dtype)
-    return lax.fori_loop(0, turns(counts, channels), step, total)
+    return lax.fori_loop(0, passes, step, total)
 
 
 def _cut(x: jax.Array, starts: Sequence[Any], shape: tuple[int, ...]) -> jax.Array:
@@ -312,7 +297,7 @@ def _cut(x: jax.Array, starts: Sequence[Any], shape: tuple[int, ...]) -> jax.Arr
     return lax.dynamic_slice(x, starts, (1, *shape, *lanes), allow_negative_indices=False)[0]
 
 
-def _sum(terms: Sequence[jax.Array]) -> jax.Array:
+def added(terms: Sequence[jax.Array]) -> jax.Array:
     """The sum as `CHAINS` running sums that are then added up.
 
     One running sum waits for each of its additions before the next.
@@ -331,25 +316,39 @@ def _even(number: int, most: int) -> int:
     return -(-number // -(-number // max(1, min(number, most))))
 
 
-def loops(counts: Sequence[int], channels: int) -> tuple[int, bool]:
-    """How many leading kernel dimensions to loop over, and whether over the channels too."""
+class Loops(NamedTuple):
+    """What is looped over.
+
+    Attributes:
+        looped: leading kernel dimensions.
+        each_channel: whether the channels too.
+        pieces: turns that the last of those dimensions takes.
+        passes: turns in all.
+    """
+
+    looped: int
+    each_channel: bool
+    pieces: int
+    passes: int
+
+
+def loops(counts: Sequence[int], channels: int, lanes: bool) -> Loops:
+    """Say what a correlation of so many kernel entries and channels loops over.
+
+    Args:
+        counts: kernel entries along each dimension.
+        channels: how many are summed.
+        lanes: whether the result has channels.
+    """
+    most = TOGETHER_IN_LANES if lanes else TOGETHER
     for unrolled in (channels, 1):
         for looped in range(len(counts) + 1):
-            if math.prod(counts[looped:]) * unrolled <= (TOGETHER if looped else UNROLLED):
-                return looped, unrolled < channels
-    return len(counts), True
-
-
-def together(counts: Sequence[int], channels: int) -> int:
-    """Entries of the last dimension looped over that a turn adds up; zero where none is."""
-    looped, each_channel = loops(counts, channels)
-    if not looped or each_channel:
-        return 0
-    return _even(counts[looped - 1], TOGETHER // (channels * math.prod(counts[looped:])))
-
-
-def turns(counts: Sequence[int], channels: int) -> int:
-    """Passes over the result that a loop makes, without those of rows left over."""
-    looped, each_channel = loops(counts, channels)
-    rows = together(counts, channels) or 1
-    return math.prod(counts[:looped]) // rows * (channels if each_channel else 1)
+            terms = math.prod(counts[looped:]) * unrolled
+            if terms <= (most if looped else UNROLLED):
+                each_channel, pieces = unrolled < channels, 1
+                if looped:
+                    pieces = -(-counts[looped - 1] // (1 if each_channel else most // terms))
+                passes = math.prod(counts[: max(looped - 1, 0)]) * pieces
+                passes *= channels if each_channel else 1
+                return Loops(looped, each_channel, pieces, passes)
+    raise AssertionError("one term is few enough")
