@@ -91,11 +91,11 @@ def kernel(
     def add(position, w):
         image, group, row = position // rows // groups, position // rows % groups, position % rows
         seen = _take(x, (image, group, row))  # (i, strips, columns)
-        seen = jnp.stack([seen[..., b : b + columns] for b in range(across)])
+        seen = _every_shift(seen, across, columns)
         answers = _take(y, (image, group), row, down)  # the last of the kernel's rows first
         found = lax.dot_general(
             lax.optimization_barrier(answers).reshape(down * outputs, -1),
-            lax.optimization_barrier(seen).reshape(across * inputs, -1),
+            seen.reshape(across * inputs, -1),
             (((1,), (1,)), ((), ())),
             precision=precision,
         ).reshape(down, outputs, across, inputs)
@@ -180,6 +180,16 @@ def _side_by_side(x: jax.Array, spec: ConvSpec, number: int, height: int) -> jax
     first = [strip * height for strip in range(number)]
     x = jnp.stack([x[..., t : t + height + down - 1, :] for t in first], -2)
     return jnp.moveaxis(x, -3, -4)
+
+
+def _every_shift(row: jax.Array, number: int, columns: int) -> jax.Array:
+    """(b, ...) with `row[..., b : b + columns]`: copies of memory, where a stack is computed."""
+
+    def shift(b, found):
+        part = lax.dynamic_slice_in_dim(row, b, columns, row.ndim - 1)
+        return lax.dynamic_update_index_in_dim(found, part, b, 0)
+
+    return lax.fori_loop(0, number, shift, jnp.zeros((number, *row.shape[:-1], columns), row.dtype))
 
 
 def _take(array: jax.Array, index: tuple, start=None, size: int = 1) -> jax.Array:
