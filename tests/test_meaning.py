@@ -13,7 +13,7 @@ from jax import lax
 
 import jaxconv
 import jaxconv.compat.lax
-import jaxconv.compat.torch as F
+import jaxconv.compat.torch
 import jaxconv.linen
 import jaxconv.nnx
 from jaxconv import accelerate, causal_conv1d, conv, explain, tune
@@ -77,7 +77,7 @@ FACES = {
     "lax": lambda x, k: jaxconv.compat.lax.conv_general_dilated(
         x[None, None], k[None, None], (1,) * x.ndim, "SAME"
     )[0, 0],
-    "torch": lambda x, k: {1: F.conv1d, 2: F.conv2d}[x.ndim](
+    "torch": lambda x, k: {1: jaxconv.compat.torch.conv1d, 2: jaxconv.compat.torch.conv2d}[x.ndim](
         x[None, None], k[None, None], padding="same"
     )[0, 0],
     "signal.convolve": lambda x, k: signal.convolve(x, k, "same"),
@@ -231,7 +231,9 @@ def test_fastest_everywhere():
             jax.ShapeDtypeStruct((4000, 1, 1), "float32"),
         ),
         "torch": (
-            lambda x, w, **m: F.conv2d(x.transpose(0, 3, 1, 2), w.transpose(3, 2, 0, 1), **m),
+            lambda x, w, **m: jaxconv.compat.torch.conv2d(
+                x.transpose(0, 3, 1, 2), w.transpose(3, 2, 0, 1), **m
+            ),
             x,
             w,
         ),

@@ -309,8 +309,8 @@ def added(terms: Sequence[jax.Array]) -> jax.Array:
         functools.reduce(operator.add, terms[c::CHAINS]) for c in range(min(CHAINS, len(terms)))
     ]
     while len(chains) > 1:
-        pairs = [sum(chains[c + 1 : c + 2], chains[c]) for c in range(0, len(chains), 2)]
-        chains = pairs
+        pairs = (chains[c : c + 2] for c in range(0, len(chains), 2))
+        chains = [functools.reduce(operator.add, pair) for pair in pairs]
     return chains[0]
 
 
