@@ -101,7 +101,9 @@ def influence(
 
     start = (jnp.zeros(x.shape, bool), jnp.zeros(x.shape, x.dtype))
     numbered = (jnp.arange(probes), jax.random.split(key, probes))
-    reached, magnitude = compiled_once(lambda *given: jax.lax.scan(probe, *given)[0], start, numbered)
+    reached, magnitude = compiled_once(
+        lambda *given: jax.lax.scan(probe, *given)[0], start, numbered
+    )
     return Influence(reached, magnitude / probes)
 
 

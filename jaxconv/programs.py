@@ -15,6 +15,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, jaxpr_as_fun
@@ -92,7 +93,7 @@ def compiled_once(function: Callable[..., Any], *args: Any, out_shardings: Any =
 
     Source: hash consing (Ershov, On programming of arithmetic operations, 1958).
     """
-    if jax.config.jax_disable_jit:
+    if getattr(jax.config, "jax_disable_jit"):  # noqa: B009 - type checkers do not know it
         return function(*args)
     closed, shapes = _traced(function, args)
     leaves, consts = jax.tree.leaves(args), closed.consts
@@ -107,8 +108,9 @@ def compiled_once(function: Callable[..., Any], *args: Any, out_shardings: Any =
 
 def _traced(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[ClosedJaxpr, Any]:
     key: Hashable = function
-    if type(function) is functools.partial:
-        key = (function.func, function.args, tuple(sorted(function.keywords.items())))
+    if isinstance(function, functools.partial):
+        named = tuple(sorted(function.keywords.items()))
+        key = (type(function), function.func, function.args, named)
     try:
         known = functions.get(key)
     except TypeError:  # not hashable
@@ -207,7 +209,7 @@ def _of(value: Any, concrete: bool) -> Hashable:
             return kind, repr(value)  # tells -0.0 from 0.0, and NaN is like itself
         case Tracer():
             return _Same(value)
-        case jax.Array() if jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+        case jax.Array() if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
             return kind, value.dtype, _of(jax.random.key_data(value), concrete)
         case jax.Array() if not value.is_fully_replicated:
             return _Same(value)
@@ -222,7 +224,7 @@ def _of(value: Any, concrete: bool) -> Hashable:
 
 
 class _Same:
-    """Equal only where it is of the very same object, which it keeps, so that no other takes its id."""
+    """Equal only where it is of the very same object, which it keeps: no other takes its id."""
 
     def __init__(self, value: Any):
         self._value = value
