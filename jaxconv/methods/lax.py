@@ -3,8 +3,7 @@
 `input` is a convolution of the stride-dilated y with the flipped kernel whose channels trade
 places; `kernel` is a convolution in which batch and channels trade places, stride and dilation too.
 
-What negative padding takes away is cut off first: with it XLA's CPU code can read outside its array
-(jax 0.10.2).
+Arrays are cut and spread before XLA gets them where its code (jax 0.10.2) is not safe.
 """
 
 from collections.abc import Sequence
