@@ -42,6 +42,7 @@ MODULES = {
 OTHER_ROOMS = {
     *("accelerate", "choose", "constants", "costs", "dtypes", "explain", "functional", "layers"),
     "terms",
+    "programs",
     *(
         "methods",
         "padding",
