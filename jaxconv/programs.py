@@ -93,8 +93,7 @@ def compiled_once(function: Callable[..., Any], *args: Any, out_shardings: Any =
 
     Source: hash consing (Ershov, On programming of arithmetic operations, 1958).
     """
-    settings: Any = jax.config
-    if settings.jax_disable_jit:
+    if getattr(jax.config, "jax_disable_jit"):  # noqa: B009 - type checkers do not know it
         return function(*args)
     closed, shapes = _traced(function, args)
     leaves, consts = jax.tree.leaves(args), closed.consts
@@ -110,7 +109,8 @@ def compiled_once(function: Callable[..., Any], *args: Any, out_shardings: Any =
 def _traced(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[ClosedJaxpr, Any]:
     key: Hashable = function
     if isinstance(function, functools.partial):
-        key = (function.func, function.args, tuple(sorted(function.keywords.items())))
+        named = tuple(sorted(function.keywords.items()))
+        key = (type(function), function.func, function.args, named)
     try:
         known = functions.get(key)
     except TypeError:  # not hashable
