@@ -12,6 +12,7 @@ import numpy as np
 from jax.core import Tracer
 
 from jaxconv import shapes
+from jaxconv.messages import groups_hint, layout_hint, no_channels_hint
 
 Contraction = Literal["output", "input", "kernel"]
 Padding = str | int | Sequence[int | Sequence[int]]
@@ -162,7 +163,7 @@ def normalise_transpose(
     extra = per_dimension(caller, "output_padding", output_padding, rank, minimum=0)
     groups = check_groups(caller, w_shape, groups)
     if y_shape[-1] != w_shape[-1]:
-        hint = _layout_hint("y", y_shape, w_shape, w_shape[-1], w_shape[0])
+        hint = layout_hint("y", y_shape, w_shape, groups, transposed=True)
         raise ValueError(
             f"{caller}: y has {y_shape[-1]} channels, w makes {w_shape[-1]} "
             f"(w.shape={w_shape}); y.shape={y_shape}{hint}"
@@ -262,7 +263,7 @@ def check_groups(caller: str, w_shape: tuple[int, ...], groups: Any) -> int:
     if w_shape[-1] % groups:
         raise ValueError(
             f"{caller}: groups={groups} does not divide the {w_shape[-1]} output channels of w "
-            f"(w.shape={w_shape})"
+            f"(w.shape={w_shape}{groups_hint(w_shape, groups)})"
         )
     return groups
 
@@ -320,7 +321,7 @@ def _rank(caller: str, x_shape: tuple[int, ...], w_shape: tuple[int, ...], x_nam
         raise ValueError(
             f"{caller}: {x_name}.shape={x_shape} must be (*batch, *space, channels), at least "
             f"{rank + 1} dimensions for the rank-{rank} kernel w (w.shape={w_shape})"
-            f"{_no_channels_hint(x_name, len(x_shape) == rank and w_shape[-2] == 1)}"
+            f"{no_channels_hint(x_name, len(x_shape) == rank and w_shape[-2] == 1)}"
         )
     if min(w_shape) < 1:
         raise ValueError(f"{caller}: w.shape={w_shape} has a dimension of size zero")
@@ -337,35 +338,11 @@ def _check_channels(
 ) -> None:
     expected = w_shape[-2] * groups
     if x_shape[-1] != expected:
-        hint = _layout_hint(x_name, x_shape, w_shape, expected, w_shape[1] * groups)
+        hint = layout_hint(x_name, x_shape, w_shape, groups, transposed=False)
         raise ValueError(
             f"{caller}: {x_name} has {x_shape[-1]} channels, w expects {expected} "
             f"(w.shape={w_shape}, groups={groups}); {x_name}.shape={x_shape}{hint}"
         )
-
-
-def _layout_hint(
-    name: str, shape: tuple[int, ...], w_shape: tuple[int, ...], channels: int, torch_channels: int
-) -> str:
-    """Name the layout that the shapes speak of, and the call that turns it into ours.
-
-    `channels` and `torch_channels` are what w asks for if it is ours, or if it is torch's.
-    """
-    rank = len(w_shape) - 2
-    axis = len(shape) - rank - 1
-    if shape[axis] == channels:
-        return f" looks channels-first: use jnp.moveaxis({name}, {axis}, -1)"
-    # a kernel that is square if read as torch's and is not if read as ours
-    if shape[-1] == torch_channels and len(set(w_shape[2:])) == 1 < len(set(w_shape[:rank])):
-        return (
-            "; w.shape looks like torch's (out, in // groups, *kernel): use "
-            "jnp.moveaxis(w, (0, 1), (-1, -2))"
-        )
-    return _no_channels_hint(name, channels == 1)
-
-
-def _no_channels_hint(name: str, show: bool) -> str:
-    return f"; if {name} has no channel axis, add one: {name}[..., None]" if show else ""
 
 
 def _refuse_large_kernel(caller: str, spec: ConvSpec, x_name: str) -> None:

@@ -98,8 +98,10 @@ def resize(module: Any, rank: int | None) -> Function:
         for axis, size, factor in zip(axes, sizes, factors, strict=True):
             have = x.shape[axis]
             want = math.floor(have * factor) if size is None else size
-            recompute = factor is None or module.recompute_scale_factor
-            matrix = weights(have, want, have / want if recompute else 1 / factor)
+            scale = have / want
+            if factor is not None and not module.recompute_scale_factor:
+                scale = 1 / factor
+            matrix = weights(have, want, scale)
             if isinstance(matrix, list):
                 x = jnp.take(x, np.asarray(matrix), axis)
                 continue
