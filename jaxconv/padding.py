@@ -39,6 +39,8 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
+from jaxconv.messages import shown
+
 __all__ = ["MODES", "check_fill_value", "check_widths", "pad", "unpad"]
 
 Widths = Sequence[Sequence[int]]
@@ -268,13 +270,13 @@ def _pairs(caller: str, widths: Any, axes: tuple[int, ...]) -> dict[int, tuple[i
     try:
         listed = [tuple(pair) for pair in widths]
     except TypeError:
-        raise ValueError(f"{rule}, got {widths!r}") from None
+        raise ValueError(f"{rule}, got {shown(widths)}") from None
     if len(listed) != len(axes) or any(len(pair) != 2 for pair in listed):
-        raise ValueError(f"{rule}, got {widths!r}")
+        raise ValueError(f"{rule}, got {shown(widths)}")
     try:
         ints = [(operator.index(before), operator.index(after)) for before, after in listed]
     except TypeError:
-        raise TypeError(f"{rule}, got {widths!r}") from None
+        raise TypeError(f"{rule}, got {shown(widths)}") from None
     return dict(zip(axes, ints, strict=True))
 
 

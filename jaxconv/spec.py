@@ -12,7 +12,7 @@ import numpy as np
 from jax.core import Tracer
 
 from jaxconv import shapes
-from jaxconv.messages import groups_hint, layout_hint, no_channels_hint
+from jaxconv.messages import groups_hint, layout_hint, no_channels_hint, shown
 
 Contraction = Literal["output", "input", "kernel"]
 Padding = str | int | Sequence[int | Sequence[int]]
@@ -195,8 +195,9 @@ def normalise_transpose(
         )
     if min(size) < 1:
         raise ValueError(
-            f"{caller}: padding={padding!r} cuts the whole result away: its spatial shape would be "
-            f"{size} (y.shape={y_shape}, w.shape={w_shape}, stride={stride}, dilation={dilation})"
+            f"{caller}: padding={shown(padding)} cuts the whole result away: its spatial shape "
+            f"would be {size} (y.shape={y_shape}, w.shape={w_shape}, stride={stride}, "
+            f"dilation={dilation})"
         )
     return ConvSpec(stride, dilation, pads, groups, size, kernel)
 
@@ -208,13 +209,13 @@ def per_dimension(
     entries = list(value) if _is_sequence(value) else [value] * rank
     if len(entries) != rank:
         raise ValueError(
-            f"{caller}: {name}={value!r} has {_count(entries, 'entry', 'entries')} for "
+            f"{caller}: {name}={shown(value)} has {_count(entries, 'entry', 'entries')} for "
             f"{_dimensions(rank)}; give one integer{f', or {rank}' * (rank > 1)}"
         )
     numbers = tuple(_integer(caller, name, value, entry) for entry in entries)
     if minimum is not None and min(numbers, default=minimum) < minimum:
         each = " in every dimension" if _is_sequence(value) else ""
-        raise ValueError(f"{caller}: {name}={value!r} must be at least {minimum}{each}")
+        raise ValueError(f"{caller}: {name}={shown(value)} must be at least {minimum}{each}")
     return numbers
 
 
@@ -233,7 +234,7 @@ def resolve_padding(
         if padding not in PADDING_NAMES:
             names = ", ".join(map(repr, PADDING_NAMES))
             meant = f"; use {padding.lower()!r}" if padding.lower() in PADDING_NAMES else ""
-            raise ValueError(f"{caller}: padding={padding!r} is none of {names}{meant}")
+            raise ValueError(f"{caller}: padding={shown(padding)} is none of {names}{meant}")
         return tuple(
             _named_padding(padding, *dimension)
             for dimension in zip(size, kernel, stride, dilation, strict=True)
@@ -241,7 +242,7 @@ def resolve_padding(
     entries = list(padding) if _is_sequence(padding) else [padding] * rank
     if len(entries) != rank:
         raise ValueError(
-            f"{caller}: padding={padding!r} has {_count(entries, 'entry', 'entries')} for "
+            f"{caller}: padding={shown(padding)} has {_count(entries, 'entry', 'entries')} for "
             f"{_dimensions(rank)}; give one integer, or {_count([0] * rank, 'integer', 'integers')}"
             f" or (before, after) pair{'s' * (rank > 1)}, one a dimension"
         )
@@ -249,7 +250,9 @@ def resolve_padding(
     for entry in entries:
         pair = list(entry) if _is_sequence(entry) else [entry, entry]
         if len(pair) != 2:
-            raise ValueError(f"{caller}: padding={padding!r}: {entry!r} is no (before, after) pair")
+            raise ValueError(
+                f"{caller}: padding={shown(padding)}: {shown(entry)} is no (before, after) pair"
+            )
         lo, hi = (_integer(caller, "padding", padding, end) for end in pair)
         pads.append((lo, hi))
     return tuple(pads)
@@ -299,7 +302,7 @@ def _integer(caller: str, name: str, value: Any, entry: Any) -> int:
             "in static_argnames"
         )
     rule = "be made of integers" if _is_sequence(value) else "be an integer"
-    raise TypeError(f"{caller}: {name}={value!r} must {rule}, not {type(entry).__name__}")
+    raise TypeError(f"{caller}: {name}={shown(value)} must {rule}, not {type(entry).__name__}")
 
 
 def _count(entries: Sequence[Any], one: str, many: str) -> str:

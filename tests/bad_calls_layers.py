@@ -133,7 +133,8 @@ row(
     {"x": A((2, 3, 8, 8)), "w": A((16, 3, 5, 5))},
     "x has 8 channels, w expects 5 (w.shape=(16, 3, 5, 5), groups=1); x.shape=(2, 3, 8, 8); "
     "x.shape and w.shape look like torch's (batch, channels, *space) and (out, in // groups, "
-    "*kernel): use jnp.moveaxis(x, 1, -1) and jnp.moveaxis(w, (0, 1), (-1, -2)), or jaxconv.compat.torch",
+    "*kernel): use jnp.moveaxis(x, 1, -1) and jnp.moveaxis(w, (0, 1), (-1, -2)), or "
+    "jaxconv.compat.torch",
     x=lambda x: jnp.moveaxis(x, 1, -1),
     w=lambda w: jnp.moveaxis(w, (0, 1), (-1, -2)),
 )

@@ -24,6 +24,7 @@ import numpy as np
 from jax.core import Tracer
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
+from jaxconv.messages import shown
 from jaxconv.parallel.halos import Line
 from jaxconv.spec import ConvSpec
 
@@ -204,7 +205,7 @@ def find_spec(
             )
     if not isinstance(given, PartitionSpec):
         raise TypeError(
-            f"{caller}: {name}_spec={given!r} must be a jax.sharding.PartitionSpec, not "
+            f"{caller}: {name}_spec={shown(given)} must be a jax.sharding.PartitionSpec, not "
             f"{type(given).__name__}"
         )
     if given.unreduced:
