@@ -55,7 +55,9 @@ def conv(
     Args:
         x: (*batch, *space, in); any number of batch axes, none included.
         w: (*kernel, in // groups, out) in x's dtype; its rank less two is the number of spatial
-            dimensions, from 1 up.
+            dimensions, from 1 up. A kernel of torch's, (out, in // groups, *kernel), may fit by
+            chance, in one dimension always, and means another thing: turn it by
+            `jnp.moveaxis(w, (0, 1), (-1, -2))`, or call `jaxconv.compat.torch`.
         b: (out,), or None.
         stride: elements of x between neighbouring outputs; one integer or one a dimension.
         padding: an integer or one a dimension (the same before and after), (before, after) a
@@ -131,6 +133,7 @@ def conv_transpose(
     Args:
         y: (*batch, *space', out).
         w: (*kernel, in // groups, out) in y's dtype: the kernel of the `conv` it is the adjoint of.
+            A kernel of torch's is turned as for `conv`.
             It is neither flipped nor are its channels swapped by the caller.
         b: (in,), or None.
         stride: as in `conv`; here it spreads the elements of y.
