@@ -179,9 +179,12 @@ def _partitioned(problem: Problem) -> Choice:
 def worth_expecting(method: str, problem: Problem) -> bool:
     """Whether a method's expected time counts.
 
-    Spectra are for large kernels. What is expected was measured in float32, and products of
+    Spectra are for large kernels. XLA's gradient of a grouped kernel lets a NaN of one group reach
+    others where there is a stride. What is expected was measured in float32, and products of
     integers by `columns` took twice lax's time where those of floats take half of it.
     """
+    if method == "lax" and problem.contraction == "kernel":
+        return problem.spec.groups == 1
     if method == "columns" and problem.contraction != "kernel":
         return jnp.issubdtype(problem.dtype, jnp.inexact)
     return method != "fft" or math.prod(problem.spec.kernel_size) >= ENTRIES_FOR_FFT
@@ -190,7 +193,7 @@ def worth_expecting(method: str, problem: Problem) -> bool:
 def decide(expected: Mapping[str, float], margins: Mapping[str, float]) -> tuple[str, str]:
     """Return the method to take, and the one that is usual.
 
-    The usual one is the first of `margins` that serves; another is taken if it is expected to need
+    The usual one is the first of `margins` that is expected, or the fastest; another is taken if it is expected to need
     less than that margin of its time.
 
     Args:
@@ -198,6 +201,8 @@ def decide(expected: Mapping[str, float], margins: Mapping[str, float]) -> tuple
         margins: the usual methods.
     """
     fastest = min(expected, key=lambda method: expected[method])
-    usual = next(method for method in margins if method in expected)
+    usual = next((method for method in margins if method in expected), fastest)
+    if usual == fastest:
+        return usual, usual
     ahead = expected[fastest] < margins[usual] * expected[usual]
     return (fastest if ahead else usual), usual
