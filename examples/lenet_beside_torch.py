@@ -154,7 +154,7 @@ def initial() -> Any:
     """Torch's own random start, in our layout."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return from_torch(TorchLeNet(), flattened=FLATTENED)
+        return from_torch(TorchLeNet(), flattened=FLATTENED).variables["params"]
 
 
 def part_of_torchs_time(start: Any, x: np.ndarray, y: np.ndarray, order: np.ndarray) -> float:

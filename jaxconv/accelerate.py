@@ -26,6 +26,7 @@ from jax.extend.core import (
 )
 
 from jaxconv.choose import check_method, check_policy
+from jaxconv.messages import shown
 from jaxconv.policy import Policy
 from jaxconv.reading import perform, read
 from jaxconv.tracing import trace
@@ -43,15 +44,21 @@ def accelerate(
     are kept, and rewritten where the function they belong to has a convolution), shard_map and any
     other primitive that holds a jaxpr. grad, vmap and jit may come before or after.
 
+    Sums stay sums: FFT is taken only if method says "fft" or "fastest". It may change more than
+    rounding: errors are on the scale of whole arrays, one NaN or infinity spreads over all of one,
+    exact zeros become small numbers, and causal layers see the future's rounding (`jaxconv.conv`).
+
     Args:
         f: any function that `jax.jit` could trace, Flax's, Equinox's and Keras's layers included.
             It is traced at every call, as `jax.make_jaxpr` does: wrap the result in `jax.jit` where
             it is called often. JAX's arrays among its arguments are traced, all else (numbers,
-            strings, NumPy's arrays, modules) is handed to it as it comes; what it returns
-            may be any pytree. It must be pure, as for `jax.jit`: what it changes in place in its
-            arguments (the running mean of a `flax.nnx.BatchNorm`) is lost, so return it.
-        method: "auto", or the name of a method to be used wherever it can serve; this core's own
-            convolutions inside f get it too, where they say "auto".
+            strings, NumPy's arrays) is handed to it as it comes; what it returns may be any pytree.
+            It must be pure, as for `jax.jit`, with two exceptions, which are kept: what it sets in
+            `flax.nnx` modules and Variables among its arguments (a running mean, the count of a
+            random stream; of a bound method, in its object), and what it sets in Keras's variables
+            wherever they are. Linen and Equinox return their new state anyway.
+        method: "auto", "fastest" (which may take FFT), or the name of a method to be used wherever
+            it can serve; this core's own convolutions inside f get it too, where they say "auto".
         policy: what `jaxconv.tune` measured, handed on likewise.
 
     Returns:
@@ -60,7 +67,9 @@ def accelerate(
 
     Raises:
         TypeError: f cannot be called, or policy is none.
-        ValueError: there is no such method.
+        ValueError: there is no such method; f sets an NNX Variable that it closes over or that is
+            from outside of the transformation it is called in, or changes a module in more than its
+            arrays.
 
     Example:
         >>> import jax.numpy as jnp
@@ -77,8 +86,8 @@ def accelerate(
         https://docs.jax.dev/en/latest/notebooks/Writing_custom_interpreters_in_Jax.html.
     """
     if not callable(f):
-        raise TypeError(f"accelerate: f={f!r} must be a function, not {type(f).__name__}")
-    rewriter = _Rewriter(check_method("accelerate", method), check_policy("accelerate", policy))
+        raise TypeError(f"accelerate: f={shown(f)} must be a function, not {type(f).__name__}")
+    rewriter = _rewriter(check_method("accelerate", method), check_policy("accelerate", policy))
 
     def accelerated(*args: Any, **kwargs: Any) -> Any:
         return rewriter.call(f, *args, **kwargs)
@@ -106,7 +115,7 @@ class _Rewriter:
 
     def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Trace a function, rewrite it, run it and return what it returns."""
-        traced = trace(function, args, kwargs)
+        traced = trace("accelerate", function, args, kwargs)
         return traced.rebuild(jaxpr_as_fun(self._closed(traced.jaxpr))(*traced.arrays))
 
     def _closed(self, closed: ClosedJaxpr) -> ClosedJaxpr:
@@ -257,6 +266,10 @@ class _Rewriter:
             or any(self._has_convolution(inner) for inner in jaxprs_in_params(equation.params))
             for equation in jaxpr.eqns
         )
+
+
+# shared by all functions, so that one made anew finds what was rewritten, and so compiled, before
+_rewriter = functools.lru_cache(maxsize=16)(_Rewriter)
 
 
 def _traced(function: Callable[..., Any], equation: JaxprEqn) -> ClosedJaxpr:

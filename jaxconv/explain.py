@@ -7,6 +7,7 @@ import jax
 from jax.extend.core import Jaxpr, JaxprEqn, jaxprs_in_params, primitives
 
 from jaxconv.choose import select
+from jaxconv.messages import shown
 from jaxconv.reading import problem_of
 from jaxconv.spec import ConvSpec
 from jaxconv.tracing import trace
@@ -68,7 +69,8 @@ def explain(
     Args:
         f: any function that `jax.jit` could trace; `jax.grad(f)` has its gradients' convolutions.
         args: its arguments; a `jax.ShapeDtypeStruct` will do for an array.
-        platform: "cpu", "gpu", "tpu"; by default the one that JAX runs on here.
+        platform: "cpu", "gpu", "tpu", as `jax.default_backend()` names them (CUDA and ROCm are
+            "gpu"); by default the one that JAX runs on here.
         kwargs: its keyword arguments (bind one that is called platform by `functools.partial`).
 
     Returns:
@@ -76,6 +78,8 @@ def explain(
 
     Raises:
         TypeError: f cannot be called.
+        ValueError: f sets a `flax.nnx` Variable that it closes over. (What it sets in its arguments
+            stays as it is.)
 
     Example:
         >>> import jax.numpy as jnp
@@ -92,8 +96,8 @@ def explain(
         The rules are `jaxconv.reading.read` and `jaxconv.choose.select`.
     """
     if not callable(f):
-        raise TypeError(f"explain: f={f!r} must be a function, not {type(f).__name__}")
-    jaxpr = trace(f, args, kwargs).jaxpr.jaxpr
+        raise TypeError(f"explain: f={shown(f)} must be a function, not {type(f).__name__}")
+    jaxpr = trace("explain", f, args, kwargs).jaxpr.jaxpr
     return Explanation(_convolutions(jaxpr, platform or jax.default_backend(), ()))
 
 

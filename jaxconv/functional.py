@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType
 from jax.typing import ArrayLike
 
 from jaxconv import dtypes
@@ -39,6 +38,20 @@ def conv(
 
     y[n, t, g, o] = b[g, o] + sum over k, i of x[n, t stride + k dilation - lo, g, i] w[k, g, i, o]
 
+    Under "auto" these products are summed, by the method that is expected to be the fastest, and so
+    are those of the gradients: an output's error is on the scale of its own products, and a NaN or
+    infinity in x (in a gradient: the cotangent) reaches the outputs that see it and no other. One
+    in w reaches every output whose window meets x under it; where it meets padding or the gaps of a
+    stride it is left open whether that counts (0 times NaN), as it is in lax and torch. The method
+    does not depend on the batch, and on CPUs an image's result is the same, bit for bit, in
+    whatever batch it comes, `vmap` over x included (w's gradient sums over the batch).
+
+    FFT (method="fft", or "fastest" where it takes it) may change four things. Errors are on the
+    scale of the whole array: beside a star, the sky loses digits. One NaN or infinity spreads over
+    all of it. Exact zeros become small numbers of either sign: what is nowhere negative may give
+    negative outputs. And every output sees all of the input in its rounding: those before an
+    event see the event.
+
     Args:
         x: (*batch, *space, in); any number of batch axes, none included.
         w: (*kernel, in // groups, out) in x's dtype; its rank less two is the number of spatial
@@ -54,8 +67,10 @@ def conv(
         padding_mode: what lies outside x: "zeros", "reflect", "replicate", "circular", "symmetric"
             (pictures in `jaxconv.padding.pad`).
         flip: reverse the kernel in every spatial dimension: the convolution of mathematics.
-        method: "auto", or a method's name.
-        policy: what `jaxconv.tune` measured; it goes before the rules where method is "auto".
+        method: "auto", "fastest" (as "auto", but FFT where that is expected to be faster), or a
+            method's name.
+        policy: what `jaxconv.tune` measured; it goes before the rules where method is "auto" or
+            "fastest".
         precision: as in `jax.lax.conv_general_dilated`; None is the device's default, which is less
             than float32 on GPU (TF32) and TPU (bfloat16).
         preferred_element_type: dtype of the result; see `jaxconv.dtypes`.
@@ -85,11 +100,8 @@ def conv(
     numeric = numerics("conv", method, policy, precision)
     b = dtypes.check_bias("conv", b, w.shape[-1], x.dtype, dtype)
     check_padding_mode("conv", x.shape, spec, padding_mode)
-    _check_whole_space("conv", "x", x, spec)
-    if padding_mode != "zeros":
-        x = extension.pad(x, spec.padding, axes=spatial_axes(spec), mode=padding_mode)
-        spec = without_padding(spec)
-    y = contract("output", x, flipped("conv", w, flip), spec, dtype=dtype, **numeric)
+    w = flipped("conv", w, flip)
+    y = contract("output", x, w, spec, dtype=dtype, mode=padding_mode, **numeric)
     return dtypes.with_bias(y, b)
 
 
@@ -167,11 +179,8 @@ def conv_transpose(
     b = dtypes.check_bias(caller, b, w.shape[-2] * spec.groups, y.dtype, dtype)
     x_shape = (*y.shape[: -spec.rank - 1], *spec.input_size, w.shape[-2] * spec.groups)
     check_padding_mode(caller, x_shape, spec, padding_mode)
-    _check_whole_space(caller, "y", y, spec)
-    whole = spec if padding_mode == "zeros" else without_padding(spec)
-    x = contract("input", y, flipped(caller, w, flip), whole, dtype=dtype, **numeric)
-    if padding_mode != "zeros":
-        x = extension.unpad(x, spec.padding, axes=spatial_axes(spec), mode=padding_mode)
+    w = flipped(caller, w, flip)
+    x = contract("input", y, w, spec, dtype=dtype, mode=padding_mode, **numeric)
     return dtypes.with_bias(x, b)
 
 
@@ -194,19 +203,6 @@ def check_padding_mode(
     )
 
 
-def _check_whole_space(caller: str, name: str, array: jax.Array, spec: ConvSpec) -> None:
-    """Raise ValueError if space is sharded over explicit axes, before any operation refuses it."""
-    sharding = jax.typeof(array).sharding
-    if AxisType.Explicit in sharding.mesh.axis_types and any(
-        entry is not None for entry in sharding.spec[-spec.rank - 1 : -1]
-    ):
-        raise ValueError(
-            f"{caller}: {name} is sharded along a spatial dimension ({sharding.spec}) on a mesh "
-            f"with explicit axes; use jaxconv.parallel.{caller}, which exchanges halos, or make "
-            "those dimensions whole with jax.sharding.reshard"
-        )
-
-
 def numerics(caller: str, method: str, policy: Policy | None, precision: Any) -> dict[str, Any]:
     """Check how the sums are to be done, and return it by name."""
     return {
@@ -226,10 +222,3 @@ def flipped(caller: str, w: jax.Array, flip: Any) -> jax.Array:
 def spatial_axes(spec: ConvSpec) -> tuple[int, ...]:
     """Return the axes of x and y that are spatial, counted from the end."""
     return tuple(range(-spec.rank - 1, -1))
-
-
-def without_padding(spec: ConvSpec) -> ConvSpec:
-    """The spec of the same convolution on an input that is already padded."""
-    sizes = (n + lo + hi for n, (lo, hi) in zip(spec.input_size, spec.padding, strict=True))
-    none = ((0, 0),) * spec.rank
-    return ConvSpec(spec.stride, spec.dilation, none, spec.groups, tuple(sizes), spec.kernel_size)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jaxconv.programs import compiled_once
 from jaxconv.reach import check_index
 
 Function = Callable[[jax.Array], jax.Array]
@@ -100,7 +101,9 @@ def influence(
 
     start = (jnp.zeros(x.shape, bool), jnp.zeros(x.shape, x.dtype))
     numbered = (jnp.arange(probes), jax.random.split(key, probes))
-    (reached, magnitude), _ = jax.lax.scan(probe, start, numbered)
+    reached, magnitude = compiled_once(
+        lambda *given: jax.lax.scan(probe, *given)[0], start, numbered
+    )
     return Influence(reached, magnitude / probes)
 
 

@@ -40,6 +40,8 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jaxconv.dtypes import as_array, zero
+from jaxconv.fill_values import check_fill_value
+from jaxconv.meshes import entries_of, on_explicit_axes
 from jaxconv.shapes import Size, as_size, below, largest
 
 __all__ = ["MODES", "check_fill_value", "check_widths", "pad", "unpad"]
@@ -103,12 +105,27 @@ def pad(
     pairs = {axis: pair for axis, pair in pairs.items() if pair != (0, 0)}
     if not pairs:
         return x
+    shape = [n + sum(pairs.get(axis, (0, 0))) for axis, n in enumerate(x.shape)]
+    traced = isinstance(fill_value, jax.Array)
+    arrays = (x, fill_value) if traced else (x,)
+    extend = partial(_extend, pairs=pairs, mode=mode, number=None if traced else fill_value)
+    return on_explicit_axes(extend, *arrays, shape=shape, entries=entries_of(x))
+
+
+def _extend(
+    x: jax.Array,
+    fill: jax.Array | None = None,
+    *,
+    pairs: dict[int, tuple[Size, Size]],
+    mode: str,
+    number: Any,
+) -> jax.Array:
     if mode in _FILLED:
         configuration = [(*pairs.get(axis, (0, 0)), 0) for axis in range(x.ndim)]
-        if not isinstance(fill_value, jax.Array):
-            fill = zero(x.dtype) if mode == "zeros" else jnp.asarray(fill_value, x.dtype)
-            return lax.pad(x, fill, configuration)
-        fill = fill_value.astype(x.dtype)
+        if fill is None:
+            value = zero(x.dtype) if mode == "zeros" else jnp.asarray(number, x.dtype)
+            return lax.pad(x, value, configuration)
+        fill = fill.astype(x.dtype)
         # jax 0.10.2 cannot transpose lax.pad in the padding value alone
         inside = lax.pad(jnp.ones(x.shape, bool), np.False_, configuration)
         return jnp.where(inside, lax.pad(x, zero(x.dtype), configuration), fill)
@@ -178,6 +195,12 @@ def unpad(
     pairs = {axis: pair for axis, pair in pairs.items() if pair != (0, 0)}
     if not pairs:
         return y
+    shape = [n - sum(pairs.get(axis, (0, 0))) for axis, n in enumerate(y.shape)]
+    fold = partial(_fold, pairs=pairs, mode=mode)
+    return on_explicit_axes(fold, y, shape=shape, entries=entries_of(y))
+
+
+def _fold(y: jax.Array, *, pairs: dict[int, tuple[Size, Size]], mode: str) -> jax.Array:
     if mode in _FILLED:
         negated = {axis: (-before, -after, 0) for axis, (before, after) in pairs.items()}
         return lax.pad(y, zero(y.dtype), [negated.get(axis, (0, 0, 0)) for axis in range(y.ndim)])
@@ -285,54 +308,6 @@ def _pairs(caller: str, widths: Any, axes: tuple[int, ...]) -> dict[int, tuple[S
     except TypeError:
         raise TypeError(f"{rule}, got {widths!r}") from None
     return dict(zip(axes, ints, strict=True))
-
-
-def check_fill_value(
-    caller: str, dtype: np.dtype, fill_value: Any, mode: str, *, argument: str = "mode"
-) -> None:
-    """Check a fill value against a dtype and a mode, before anything is traced.
-
-    Args:
-        caller: the function that the messages name.
-        dtype: of the array that is padded.
-        fill_value: the scalar, which may be traced.
-        mode: one of `MODES`; all but "constant" take no fill value but 0.
-        argument: what the caller's user calls `mode`.
-
-    Raises:
-        ValueError: see `pad`.
-        TypeError: it is no number.
-    """
-    is_number = isinstance(fill_value, bool | int | float | complex | np.number | np.bool)
-    if mode != "constant" and not (is_number and fill_value == 0):
-        raise ValueError(
-            f"{caller}: fill_value is for {argument}='constant', got fill_value={fill_value!r} "
-            f"with {argument}={mode!r}"
-        )
-    if not is_number and not isinstance(fill_value, jax.Array | np.ndarray):
-        kind = type(fill_value).__name__
-        raise TypeError(f"{caller}: fill_value must be a number, got {fill_value!r} ({kind})")
-    if np.ndim(fill_value):
-        raise ValueError(
-            f"{caller}: fill_value must be a scalar, got one of shape {np.shape(fill_value)}"
-        )
-    needs_complex = np.iscomplexobj(fill_value) and not jnp.issubdtype(dtype, jnp.complexfloating)
-    if needs_complex or (is_number and not _holds(dtype, fill_value)):
-        raise ValueError(
-            f"{caller}: fill_value must be a number that x's dtype {dtype.name} holds, "
-            f"got {fill_value!r}"
-        )
-
-
-def _holds(dtype: np.dtype, value: Any) -> bool:
-    with np.errstate(invalid="ignore", over="ignore"):  # the comparisons say it
-        try:
-            held = np.asarray(value).astype(dtype)
-        except OverflowError:
-            return False
-        if jnp.issubdtype(dtype, jnp.inexact):  # rounded, but not to infinity
-            return bool(np.isfinite(held) == np.isfinite(value))
-        return bool(held == value)
 
 
 def _place(axis: int, piece: jax.Array, start: Size, size: Size) -> jax.Array:

@@ -36,8 +36,9 @@ def corr2d(x: ArrayLike, k: ArrayLike, *, method: str = "auto") -> jax.Array:
     Args:
         x: (H, W).
         k: (h, w) in x's dtype, no larger than x.
-        method: "auto", "lax" (XLA's convolution), "loops" (a compiled loop over output positions),
-            or any other method's name.
+        method: "auto", "fastest" (which may take FFT, see `jaxconv.conv`), "lax" (XLA's
+            convolution), "loops" (a compiled loop over output positions), or any other method's
+            name.
 
     Returns:
         y: (H - h + 1, W - w + 1), in x's dtype, at the device's highest precision.
@@ -80,7 +81,10 @@ def correlate(
 
     y[t] = sum over a of x[t + a - lo] k[a]
 
-    Complex kernels are not conjugated (as in torch; scipy.signal conjugates).
+    Complex kernels are not conjugated (as in torch; scipy.signal conjugates). By direct sums; FFT
+    (method="fft", or "fastest" where it takes it) may change four things: errors are on the scale
+    of the whole of x, one NaN or infinity spreads over all of it, exact zeros become small numbers
+    of either sign, and an output sees what lies outside its window in its rounding.
 
     Args:
         x: any shape.
@@ -92,7 +96,7 @@ def correlate(
             "replicate", "circular"; pictures in `jaxconv.padding.pad`.
         fill_value: the constant of boundary="constant".
         axes: the axes of x that k runs over, in k's order; every other axis is a batch axis.
-        method: "auto", or a method's name.
+        method: "auto", "fastest" (which may take FFT), or a method's name.
 
     Returns:
         y: x's shape, with n - k + 1, n or n + k - 1 elements along `axes`; in x's dtype, at the
@@ -205,14 +209,15 @@ def _correlate(
     last = tuple(range(x.ndim - k.ndim, x.ndim))
     x = jnp.moveaxis(x, axes, last)
     k = jnp.flip(k) if flip else k
-    if boundary != "zeros":
+    if boundary == "constant":  # not linear in x: what is added comes from outside
         x = padding.pad(x, pads, axes=last, mode=boundary, fill_value=fill_value)
-        pads = 0
+        pads, boundary = 0, "zeros"
     # one channel in, one channel out
     x, k = x[..., None], k[..., None, None]
     spec = normalise(caller, x.shape, k.shape, padding=pads)
     precision = jax.lax.Precision.HIGHEST
-    y = contract("output", x, k, spec, dtype=dtype, method=method, precision=precision)
+    numerics = {"method": method, "precision": precision, "mode": boundary}
+    y = contract("output", x, k, spec, dtype=dtype, **numerics)
     return jnp.moveaxis(y[..., 0], last, axes)
 
 

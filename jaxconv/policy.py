@@ -24,7 +24,7 @@ class Problem(NamedTuple):
         inputs: input channels in a group.
         outputs: output channels in a group.
         dtype: the operands' common dtype, or that of the sums where it is beyond float32.
-        platform: "cpu", or anything else.
+        platform: "cpu", "gpu" or "tpu": what `jax.default_backend()` and `Device.platform` say.
     """
 
     contraction: Contraction
@@ -47,7 +47,7 @@ class Problem(NamedTuple):
             b: w, or y where the kernel is left out.
             spec: the geometry.
             dtype: the result's dtype.
-            platform: "cpu", or anything else.
+            platform: as in the class.
         """
         batch = math.prod(a.shape[: -spec.rank - 1])
         if contraction == "input":

@@ -17,6 +17,7 @@ from jax import lax
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 from jax.typing import ArrayLike
 
+from jaxconv.programs import compiled_once
 from jaxconv.trilinear import contract, conv_p
 
 # What an array of the function is replaced by: sums (float32) if it depends on x, else its value.
@@ -103,7 +104,6 @@ def reach(f: Callable[[jax.Array], jax.Array], x: ArrayLike, index: Any) -> jax.
     closed, result = jax.make_jaxpr(f, return_shape=True)(x)
     check_index("reach", index, result.shape)
 
-    @jax.jit
     def connected(consts):
         def sums(s):
             (node,) = _follow(closed.jaxpr, consts, [(s, None)])
@@ -113,7 +113,7 @@ def reach(f: Callable[[jax.Array], jax.Array], x: ArrayLike, index: Any) -> jax.
         (paths,) = pull(jnp.zeros(result.shape, jnp.float32).at[index].set(1))
         return paths != 0
 
-    return connected(closed.consts)
+    return compiled_once(connected, closed.consts)
 
 
 def check_index(caller: str, index: Any, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -17,14 +17,14 @@ result, a single element) counts as 1.
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.extend.core import JaxprEqn, primitives
+from jax.extend.core import Jaxpr, JaxprEqn, jaxprs_in_params, primitives
 from jax.sharding import AxisType
 
 from jaxconv.policy import Policy, Problem
@@ -159,6 +159,8 @@ def perform(
     if reading.mirrored:
         result = _traded(result, reading.spec)
     result = lax.transpose(result, reading.out_axes)
+    if AxisType.Explicit in out.sharding.mesh.axis_types:  # where lax's own rule has it lie
+        result = jax.sharding.reshard(result, out.sharding)
     if out.weak_type:  # a loop's carry must come back as the type it went in with
         to = functools.partial(
             primitives.convert_element_type_p.bind, new_dtype=out.dtype, weak_type=True
@@ -172,20 +174,29 @@ def problem_of(equation: JaxprEqn, platform: str) -> Problem | str:
 
     Args:
         equation: of `conv_p` or of `conv_general_dilated`.
-        platform: "cpu", or anything else.
+        platform: as in `jaxconv.policy.Problem`.
     """
     a, b = (atom.aval for atom in equation.invars)
     out, params = equation.outvars[0].aval, equation.params
     if equation.primitive is conv_p:
+        spec = params["spec"] if params["mode"] == "zeros" else params["spec"].padded
         return Problem.of(
-            params["contraction"], a, b, params["spec"], dtype=params["dtype"], platform=platform
+            params["contraction"], a, b, spec, dtype=params["dtype"], platform=platform
         )
     reading = read(a, b, out, params)
     if isinstance(reading, str):
         return reading
     performed = jax.make_jaxpr(lambda a, b: perform(reading, a, b, out))(a, b)
-    [ours] = (each for each in performed.eqns if each.primitive is conv_p)
+    [ours] = _ours(performed.jaxpr)
     return problem_of(ours, platform)
+
+
+def _ours(jaxpr: Jaxpr) -> Iterator[JaxprEqn]:
+    for equation in jaxpr.eqns:
+        if equation.primitive is conv_p:
+            yield equation
+        for inner in jaxprs_in_params(equation.params):
+            yield from _ours(inner)
 
 
 def _refusal(lhs: Any, rhs: Any, out: Any, params: Mapping[str, Any]) -> str | None:
@@ -201,9 +212,6 @@ def _refusal(lhs: Any, rhs: Any, out: Any, params: Mapping[str, Any]) -> str | N
     for dtype in (lhs.dtype, rhs.dtype, out.dtype):
         if dtype not in _DTYPES:
             return f"dtype {dtype}"
-    # lax's own gradients name a sharding on every mesh; it says something on an explicit one only
-    if AxisType.Explicit in lhs.sharding.mesh.axis_types:
-        return "mesh axes of explicit type follow lax's sharding rule"
     return None
 
 

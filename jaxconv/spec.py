@@ -78,6 +78,13 @@ class ConvSpec:
         )
 
     @property
+    def padded(self) -> "ConvSpec":
+        """The geometry of the same convolution on an input that is already padded."""
+        sizes = (n + lo + hi for n, (lo, hi) in zip(self.input_size, self.padding, strict=True))
+        none = ((0, 0),) * self.rank
+        return dataclasses.replace(self, padding=none, input_size=tuple(sizes))
+
+    @property
     def dimensions(self) -> tuple[tuple[Size, Size, int, int, int, tuple[Size, Size]], ...]:
         """(input size, output size, kernel size, stride, dilation, padding) of each dimension."""
         return tuple(

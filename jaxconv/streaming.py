@@ -1,5 +1,7 @@
 """Convolution of a sequence that arrives in pieces."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -7,6 +9,7 @@ from jax.typing import ArrayLike
 
 from jaxconv import dtypes
 from jaxconv.choose import check_method
+from jaxconv.meshes import entries_of, on_explicit_axes
 from jaxconv.shapes import extent
 from jaxconv.spec import normalise, per_dimension
 from jaxconv.trilinear import contract
@@ -25,6 +28,11 @@ def causal_conv1d(
 
     y[t] = b + sum over k of x[t - (K - 1 - k) dilation] w[k], where x before the first element is
     what `state` remembers (zeros to begin with).
+
+    No output changes with the future, not by a bit, and no NaN or infinity comes from it: unless
+    FFT is asked for (method="fft", or "fastest" where it takes it), by which every output sees the
+    whole sequence in its rounding, on the scale of its largest elements, and one NaN makes all of
+    it NaN.
 
     Feeding a sequence in pieces of any length, each with the state the last one returned, gives the
     same outputs as feeding it at once.
@@ -72,13 +80,20 @@ def causal_conv1d(
     expected = (*x.shape[:-2], memory, x.shape[-1])
     state = _check_state(caller, x, state, expected)
 
-    seen = jnp.concatenate([state, x], axis=-2)
+    lying = entries_of(x)
+    joined = (*x.shape[:-2], memory + x.shape[-2], x.shape[-1])
+    seen = on_explicit_axes(_after, x, state, shape=joined, entries=lying)
     if x.shape[-2] == 0:
         y = jnp.zeros((*x.shape[:-1], w.shape[-1]), dtype)
     else:
         spec = normalise(caller, seen.shape, w.shape, dilation=dilation, groups=groups)
         y = contract("output", seen, w, spec, dtype=dtype, method=method)
-    return dtypes.with_bias(y, b), lax.slice_in_dim(seen, seen.shape[-2] - memory, None, axis=-2)
+    last = partial(lax.slice_in_dim, start_index=x.shape[-2], limit_index=None, axis=-2)
+    return dtypes.with_bias(y, b), on_explicit_axes(last, seen, shape=expected, entries=lying)
+
+
+def _after(x: jax.Array, state: jax.Array) -> jax.Array:
+    return jnp.concatenate([state, x], axis=-2)
 
 
 def _groups(caller: str, x_shape: tuple[int, ...], w_shape: tuple[int, ...]) -> int:
@@ -106,10 +121,9 @@ def _check_state(
     caller: str, x: jax.Array, state: ArrayLike | None, expected: tuple[int, ...]
 ) -> jax.Array:
     if state is None:
-        # zeros placed as x is, on whatever mesh: all of x cut off, `memory` elements put before
-        time = (expected[-2], -x.shape[-2], 0)
-        pads = [*[(0, 0, 0)] * (x.ndim - 2), time, (0, 0, 0)]
-        return lax.pad(x, dtypes.zero(x.dtype), pads)
+        # zeros placed as x is, on whatever mesh
+        nothing = partial(_zeros_before, memory=expected[-2])
+        return on_explicit_axes(nothing, x, shape=expected, entries=entries_of(x))
     state = dtypes.as_array(caller, "state", state)
     if state.shape != expected:
         raise ValueError(
@@ -122,3 +136,9 @@ def _check_state(
             f"state.astype(jnp.{x.dtype})"
         )
     return state
+
+
+def _zeros_before(x: jax.Array, memory: int) -> jax.Array:
+    """All of x cut off along time, and `memory` elements put before it."""
+    time = (memory, -x.shape[-2], 0)
+    return lax.pad(x, dtypes.zero(x.dtype), [*[(0, 0, 0)] * (x.ndim - 2), time, (0, 0, 0)])

@@ -12,7 +12,7 @@ from jaxconv.methods.onednn import implementation, repeats
 from jaxconv.methods.residues import reach
 from jaxconv.methods.rows import ACCUMULATORS
 from jaxconv.methods.slabs import plane_of
-from jaxconv.methods.taps import PAIRS, TOGETHER, loops
+from jaxconv.methods.taps import PAIRS, loops
 from jaxconv.policy import Problem
 from jaxconv.shapes import extent, fast_length
 from jaxconv.spec import ConvSpec
@@ -184,11 +184,7 @@ def _taps(problem: Problem) -> dict[str, float]:
     lanes = last * max(size[-1], 1) if few else last
     # terms that are added to the result in one pass over it, and how many passes there are
     counts = tuple(-(-k // s) for k, s in zip(spec.kernel_size, spec.stride, strict=True))
-    looped, each_channel = loops(counts, read)
-    turn = math.prod(counts[looped:]) * (1 if each_channel else read)
-    if looped and not each_channel:
-        turn *= min(counts[looped - 1], max(1, TOGETHER // turn))
-    turns = math.prod(counts) * read / turn
+    turns = loops(counts, read, not row).passes
     moved = read > 1 and spec.groups > 1
     found = {
         "done": work,

@@ -16,13 +16,19 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jax.experimental.jet import jet_rules
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 
+from jaxconv import padding as extension
 from jaxconv.choose import EXPORTED, PARTITIONED, may_simplify, select
+from jaxconv.dtypes import accumulation_dtype
+from jaxconv.joins import JOIN_GROUP, JOINS
+from jaxconv.meshes import entries_of, on_explicit_axes
 from jaxconv.methods import METHODS
+from jaxconv.partition.automatic import partitioned, stand_ins
 from jaxconv.policy import Policy, Problem
 from jaxconv.simplify import simplify
 from jaxconv.spec import Contraction, ConvSpec
@@ -39,6 +45,9 @@ _CONTRACTION: dict[str, Contraction] = {array: contraction for contraction, arra
 
 _VARIES_OVER_NOTHING = jax.typeof(0.0).manual_axis_type
 
+# Platforms whose compilers never call the rules that JAX programs partition by: jax#38196.
+NOT_PARTITIONED_HERE = frozenset({"tpu"})
+
 conv_p = Primitive("conv")
 
 
@@ -52,6 +61,7 @@ def contract(
     method: str = "auto",
     policy: Policy | None = None,
     precision: Any = None,
+    mode: str = "zeros",
 ) -> jax.Array:
     """Compute one array of the form from the other two.
 
@@ -64,6 +74,7 @@ def contract(
         method: a method's name or "auto".
         policy: measured choices, for "auto".
         precision: as `jax.lax.Precision`.
+        mode: what lies outside x, as in `jaxconv.padding.pad`; the form reads x as it extends it.
 
     Returns:
         The third array.
@@ -77,15 +88,13 @@ def contract(
         method=method,
         policy=policy,
         precision=precision,
+        mode=mode,
     )
-    mesh = jax.typeof(a).sharding.mesh
-    if AxisType.Explicit in mesh.axis_types:
-        # Inside, the partitioner sees ordinary arrays; outside, the result has the sharding that
-        # the index classes give it.
-        sharding = _result_sharding(contraction, a, b, spec)
-        partitioned: Any = jax.sharding.auto_axes(bind, out_sharding=sharding)
-        return _watched(partitioned(a, b))
-    return _watched(bind(a, b))
+    # on explicit axes the partitioner sees ordinary arrays inside, and the result has the sharding
+    # that the index classes give it
+    shape = _result_shape(contraction, a, b, spec)
+    entries = _entries(contraction, a, b, spec)
+    return _watched(on_explicit_axes(bind, a, b, shape=shape, entries=entries))
 
 
 def _watched(result: jax.Array) -> jax.Array:
@@ -94,7 +103,7 @@ def _watched(result: jax.Array) -> jax.Array:
     `jax.experimental.checkify` looks for NaN in what primitives that it knows make, and has no
     public way to make one known.
     """
-    traced = isinstance(result, jax.core.Tracer) and jnp.issubdtype(result.dtype, jnp.inexact)
+    traced = isinstance(result, Tracer) and jnp.issubdtype(result.dtype, jnp.inexact)
     return jax.lax.mul(result, jnp.ones((), result.dtype)) if traced else result
 
 
@@ -161,7 +170,7 @@ def _batch(operands, axes, *, contraction: Contraction, spec: ConvSpec, **params
     names = OPERANDS[contraction]
     mapped = {name for name, axis in zip(names, axes, strict=True) if axis is not None}
     carriers = frozenset({*mapped, _MAKES[contraction]})
-    join = _JOINS.get(carriers, _join_group)
+    join = JOINS.get(carriers, JOIN_GROUP)
     size = next(o.shape[a] for o, a in zip(operands, axes, strict=True) if a is not None)
     if size == 0:  # nothing to compute, and channels or groups cannot be none
         first, second = (
@@ -174,102 +183,49 @@ def _batch(operands, axes, *, contraction: Contraction, spec: ConvSpec, **params
         array if axis is None else join.merge(name, jnp.moveaxis(array, axis, 0), spec)
         for name, array, axis in zip(names, operands, axes, strict=True)
     )
-    joined = dataclasses.replace(spec, groups=spec.groups * size) if join is _join_group else spec
+    joined = dataclasses.replace(spec, groups=spec.groups * size) if join is JOIN_GROUP else spec
     result = contract(contraction, first, second, joined, **params)
     return join.split(_MAKES[contraction], result, spec, size), 0
 
 
-class _Join:
-    """How an axis in front of an array enters one of its channel axes, and leaves it again."""
+def _entries(contraction, a, b, spec: ConvSpec) -> list[Any]:
+    """Of the result's sharding: each index class keeps its own.
 
-    def __init__(self, place):
-        self._place = place  # array's name -> (axis it enters, whether groups stay in front of it)
-
-    def merge(self, name, array, spec):
-        axis, inside_groups = self._place[name]
-        size, shape = array.shape[0], array.shape[1:]
-        groups = spec.groups if inside_groups else 1
-        # (v, ..., g * c, ...) -> (..., g, v, c, ...) -> (..., g * v * c, ...)
-        at = len(shape) + axis
-        split = (*shape[:at], groups, shape[at] // groups, *shape[at + 1 :])
-        array = jnp.moveaxis(array.reshape(size, *split), 0, at + 1)
-        return array.reshape(*shape[:at], size * shape[at], *shape[at + 1 :])
-
-    def split(self, name, array, spec, size):
-        axis, inside_groups = self._place[name]
-        groups = spec.groups if inside_groups else 1
-        at = array.ndim + axis
-        channels = array.shape[at] // (groups * size)
-        array = array.reshape(*array.shape[:at], groups, size, channels, *array.shape[at + 1 :])
-        array = jnp.moveaxis(array, at + 1, 0)
-        shape = array.shape
-        return array.reshape(*shape[: at + 1], groups * channels, *shape[at + 3 :])
-
-
-class _JoinBatch:
-    """The n class: any number of batch axes is allowed, so the axis stays where it is."""
-
-    def merge(self, name, array, spec):
-        del name, spec
-        return array
-
-    def split(self, name, array, spec, size):
-        del name, spec, size
-        return array
-
-
-_join_group = _Join({"x": (-1, False), "w": (-1, False), "y": (-1, False)})
-_JOINS = {
-    frozenset("xy"): _JoinBatch(),
-    frozenset("xw"): _Join({"x": (-1, True), "w": (-2, False)}),
-    frozenset("wy"): _Join({"w": (-1, True), "y": (-1, True)}),
-}
-
-
-def _result_sharding(contraction, a, b, spec: ConvSpec) -> NamedSharding:
-    """Sharding of the result on a mesh with explicit axes: each index class keeps its own.
-
-    Batch axes keep theirs, a channel axis that survives keeps its, and what is summed over is
-    reduced. Spatial dimensions must be whole.
+    Batch and space keep theirs, a channel axis that survives keeps its, and what is summed over is
+    reduced.
     """
-    name_a, name_b = OPERANDS[contraction]
-    specs = {name_a: jax.typeof(a).sharding.spec, name_b: jax.typeof(b).sharding.spec}
-    rank = spec.rank
-    for name, entries in specs.items():
-        spatial = entries[:rank] if name == "w" else entries[-rank - 1 : -1]
-        if any(entry is not None for entry in spatial):
-            raise ValueError(
-                f"conv: {name} is sharded along a spatial dimension ({entries}) on a mesh with "
-                "explicit axes; use jax.sharding.reshard to make those dimensions whole"
-            )
+    names = OPERANDS[contraction]
+    entries = {name: entries_of(array) for name, array in zip(names, (a, b), strict=True)}
     if contraction == "kernel":
-        entries = (*[None] * rank, None if spec.groups > 1 else specs["x"][-1], specs["y"][-1])
+        inputs = None if spec.groups > 1 else entries["x"][-1]
+        return [*[None] * spec.rank, inputs, entries["y"][-1]]
+    if contraction == "output":
+        channel = entries["w"][-1]
     else:
-        batch = specs[name_a][: -rank - 1]
-        if contraction == "output":
-            channel = specs["w"][-1]
-        else:
-            channel = specs["w"][-2] if spec.groups == 1 else specs["y"][-1]
-        entries = (*batch, *[None] * rank, channel)
-    return _named(jax.typeof(a).sharding.mesh, _without_repeats(entries))
+        channel = entries["w"][-2] if spec.groups == 1 else entries["y"][-1]
+    return [*entries[names[0]][:-1], channel]
 
 
 def _named(mesh, entries) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*entries))
 
 
-def _without_repeats(entries):
-    """A mesh axis may shard one dimension only: the first keeps it."""
-    used: set[str] = set()
-    kept = []
-    for entry in entries:
-        axes = set(entry if isinstance(entry, tuple) else (entry,)) - {None}
-        kept.append(None if axes & used else entry)
-        used |= axes
-    return kept
+def _compute(a, b, *, contraction, spec, dtype, mode, **how):
+    """Extend x as the mode says, and run the chosen method on one device."""
+    if mode == "zeros":
+        return _computed(a, b, contraction=contraction, spec=spec, dtype=dtype, **how)
+    space = tuple(range(-spec.rank - 1, -1))
+    extend = {"widths": spec.padding, "axes": space, "mode": mode}
+    if contraction != "input":
+        a = extension.pad(a, **extend)
+        return _computed(a, b, contraction=contraction, spec=spec.padded, dtype=dtype, **how)
+    # what the margins add up to is rounded once
+    sums = accumulation_dtype(a, b, dtype)
+    x = _computed(a, b, contraction=contraction, spec=spec.padded, dtype=sums, **how)
+    return extension.unpad(x, **extend).astype(dtype)
 
 
-def _compute(a, b, *, contraction, spec, dtype, method, policy, precision, platform, alone=None):
+def _computed(a, b, *, contraction, spec, dtype, method, policy, precision, platform, alone=None):
     """Run the chosen method on arrays with exactly one batch axis."""
     problem = Problem.of(contraction, a, b, spec, dtype=dtype, platform=platform)
     chosen = select(problem, method, policy, alone=alone).method
@@ -294,13 +250,60 @@ def _compute(a, b, *, contraction, spec, dtype, method, policy, precision, platf
         return simple.grow(_MAKES[contraction], result, shape) if simple else result.reshape(shape)
 
 
+def _partitioned(a, b, *, contraction, spec, dtype, mode, devices, **how):
+    """Have every device of a mesh make its part."""
+
+    def convolve(contraction, a, b, spec, dtype):
+        return _computed(a, b, contraction=contraction, spec=spec, dtype=dtype, **how)
+
+    form = {"contraction": contraction, "spec": spec, "mode": mode, "dtype": dtype}
+    shape = _result_shape(contraction, a, b, spec)
+    return partitioned(a, b, **form, shape=shape, convolve=convolve, devices=devices)
+
+
+def _whole_space(a, b, *, contraction, spec, devices, **how):
+    """Leave it to XLA's partitioner, with nothing sharded that it has wrong.
+
+    It is right about dense convolutions whose space is whole, and about sums of slices and matrix
+    products however they are sharded.
+    """
+    if spec.groups > 1:
+        return _compute(a, b, contraction=contraction, spec=spec, alone=PARTITIONED, **how)
+    mesh, names = (
+        AbstractMesh((len(devices),), ("device",)),
+        (*OPERANDS[contraction], _MAKES[contraction]),
+    )
+
+    def whole(name, array):
+        open_axes = [PartitionSpec.UNCONSTRAINED] * array.ndim
+        first = 0 if name == "w" else array.ndim - spec.rank - 1
+        open_axes[first : first + spec.rank] = [None] * spec.rank
+        sharding = NamedSharding(mesh, PartitionSpec(*open_axes))
+        return jax.lax.with_sharding_constraint(array, sharding)
+
+    a, b = map(whole, names[:2], (a, b))
+    made = _compute(a, b, contraction=contraction, spec=spec, **how)
+    return whole(names[2], made)
+
+
 def _one_batch_axis(array, rank: int):
     batch, rest = array.shape[: -rank - 1], array.shape[-rank - 1 :]
     return array.reshape(math.prod(batch), *rest)
 
 
-def _lowering(ctx, a, b, *, platform, alone=None, **params):
-    compute = partial(_compute, platform=platform, alone=alone)
+def _lowering(ctx, a, b, *, platform, **params):
+    module = ctx.module_context
+    alone = _alone(module)
+    if alone == PARTITIONED and _stays_here(module):
+        devices = stand_ins(module.axis_context.num_devices)
+        context = mlir.ShardingContext(len(devices), devices)
+        ctx = ctx.replace(module_context=module.replace(axis_context=context))
+        if platform in NOT_PARTITIONED_HERE:
+            compute = partial(_whole_space, platform=platform, devices=devices)
+        else:
+            compute = partial(_partitioned, platform=platform, devices=devices)
+    else:
+        compute = partial(_compute, platform=platform, alone=alone)
     # methods are written for one device: inside `shard_map` what they compute varies over the
     # mesh as a whole, and what their loops start from need not say so
     alike = [aval.update(manual_axis_type=_VARIES_OVER_NOTHING) for aval in ctx.avals_in]
@@ -308,24 +311,41 @@ def _lowering(ctx, a, b, *, platform, alone=None, **params):
     return lower(ctx.replace(avals_in=alike), a, b, **params)
 
 
-def _cpu_lowering(ctx, a, b, **params):
-    return _lowering(ctx, a, b, platform="cpu", alone=_alone(ctx.module_context), **params)
+def _default_lowering(ctx, a, b, **params):
+    """Of a platform that is none of the three: its name is the one it is lowered for."""
+    platforms = ctx.platforms or ctx.module_context.platforms
+    return _lowering(ctx, a, b, platform=platforms[0], **params)
 
 
 def _alone(module) -> str | None:
     """Why the program being lowered can call no library of this process, or None if it can."""
-    if module.lowering_parameters.for_export or len(module.platforms) > 1:
-        return EXPORTED
     axes = module.axis_context
     if hasattr(axes, "mesh"):  # inside `shard_map`, each device runs its own call
         shared = [size for axis, size in axes.mesh.shape.items() if axis not in axes.manual_axes]
         devices = math.prod(shared)
     else:
-        devices = getattr(axes, "num_devices", 0)
-    return None if devices == 1 else PARTITIONED
+        devices = getattr(axes, "num_devices", 1)
+    if devices > 1:
+        return PARTITIONED
+    return EXPORTED if _is_exported(module) else None
 
 
-@partial(jax.jit, static_argnames=("contraction", "spec", "dtype", "method", "policy", "precision"))
+def _stays_here(module) -> bool:
+    """Whether this process compiles the program, and XLA partitions over all of its devices.
+
+    Where `shard_map` has some axes of a mesh, XLA does not say how it counts the other devices.
+    """
+    return isinstance(module.axis_context, mlir.ShardingContext) and not _is_exported(module)
+
+
+def _is_exported(module) -> bool:
+    return module.lowering_parameters.for_export or len(module.platforms) > 1
+
+
+@partial(
+    jax.jit,
+    static_argnames=("contraction", "spec", "dtype", "method", "policy", "precision", "mode"),
+)
 def _compiled(a, b, **params):
     return conv_p.bind(a, b, **params)
 
@@ -342,5 +362,7 @@ ad.primitive_jvps[conv_p] = _jvp
 ad.primitive_transposes[conv_p] = _transpose
 batching.primitive_batchers[conv_p] = _batch
 jet_rules[conv_p] = partial(bilinear, contract)
-mlir.register_lowering(conv_p, partial(_lowering, platform="other"))
-mlir.register_lowering(conv_p, _cpu_lowering, platform="cpu")
+mlir.register_lowering(conv_p, _default_lowering)
+# policies are made for what `Device.platform` says: CUDA's, ROCm's and oneAPI's is "gpu"
+for _platform in ("cpu", "gpu", "tpu"):
+    mlir.register_lowering(conv_p, partial(_lowering, platform=_platform), platform=_platform)

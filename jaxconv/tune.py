@@ -11,27 +11,39 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Jaxpr, jaxprs_in_params, primitives
 
-from jaxconv.choose import CANDIDATES, refusal, select
+from jaxconv.choose import RULES, candidates, refusal, select
+from jaxconv.messages import shown
 from jaxconv.policy import Policy, Problem
 from jaxconv.reading import problem_of
 from jaxconv.tracing import trace
 from jaxconv.trilinear import OPERANDS, contract, conv_p
 
 
-def tune(f: Callable[..., Any], /, *args: Any, seconds: float = 0.2, **kwargs: Any) -> Policy:
+def tune(
+    f: Callable[..., Any],
+    /,
+    *args: Any,
+    seconds: float = 0.2,
+    method: str = "auto",
+    **kwargs: Any,
+) -> Policy:
     """Time the methods that can serve each convolution in a function, and return the fastest.
 
         policy[problem] = argmin over methods of the median time of one call
 
     Every distinct problem, ours or lax's, is timed alone on random numbers, in turns, after one
     call that compiles and one that shows what is far behind. The rules' choice stays where nothing
-    is more than 3 percent faster.
+    is more than 3 percent faster. FFT is timed under "fastest" only. A problem includes its batch,
+    so that with a policy, unlike without, a result may depend on the batch it comes in (by
+    rounding).
 
     Args:
         f: any function that `jax.jit` could trace; pass `jax.grad(f)` to tune the gradients too.
         args: its arguments; a `jax.ShapeDtypeStruct` will do for an array.
         seconds: how long to time each problem.
-        kwargs: its keyword arguments.
+        method: "auto", or "fastest" to time FFT too, which may change what `jaxconv.conv` says.
+        kwargs: its keyword arguments (bind one that is called seconds or method by
+            `functools.partial`).
 
     Returns:
         A `jaxconv.policy.Policy` for this device, to be given to `jaxconv.accelerate`,
@@ -40,7 +52,8 @@ def tune(f: Callable[..., Any], /, *args: Any, seconds: float = 0.2, **kwargs: A
 
     Raises:
         TypeError: f cannot be called.
-        ValueError: seconds is not positive.
+        ValueError: seconds is not positive, or method is neither; f sets a `flax.nnx` Variable that
+            it closes over. (What it sets in its arguments stays as it is.)
 
     Example:
         >>> import jax.numpy as jnp
@@ -54,12 +67,14 @@ def tune(f: Callable[..., Any], /, *args: Any, seconds: float = 0.2, **kwargs: A
         Medians of interleaved calls, as in `jaxconv/bench/README.md`.
     """
     if not callable(f):
-        raise TypeError(f"tune: f={f!r} must be a function, not {type(f).__name__}")
+        raise TypeError(f"tune: f={shown(f)} must be a function, not {type(f).__name__}")
     if not isinstance(seconds, (int, float)) or not seconds > 0:
-        raise ValueError(f"tune: seconds={seconds!r} must be a positive number")
-    jaxpr = trace(f, args, kwargs).jaxpr.jaxpr
+        raise ValueError(f"tune: seconds={shown(seconds)} must be a positive number")
+    if method not in RULES:
+        raise ValueError(f"tune: method={method!r} is none of {', '.join(map(repr, RULES))}")
+    jaxpr = trace("tune", f, args, kwargs).jaxpr.jaxpr
     problems = dict.fromkeys(_problems(jaxpr, jax.default_backend()))
-    return Policy({problem: _fastest(problem, seconds) for problem in problems})
+    return Policy({problem: _fastest(problem, seconds, method) for problem in problems})
 
 
 def _problems(jaxpr: Jaxpr, platform: str) -> Iterator[Problem]:
@@ -73,11 +88,13 @@ def _problems(jaxpr: Jaxpr, platform: str) -> Iterator[Problem]:
             yield from _problems(inner, platform)
 
 
-def _fastest(problem: Problem, seconds: float) -> str:
-    usual = select(problem).method
+def _fastest(problem: Problem, seconds: float, rule: str) -> str:
+    usual = select(problem, rule).method
     operands = _operands(problem)
     calls = {
-        method: _call(problem, method) for method in CANDIDATES if refusal(problem, method) is None
+        method: _call(problem, method)
+        for method in candidates(rule)
+        if refusal(problem, method) is None
     }
     for call in calls.values():
         jax.block_until_ready(call(*operands))

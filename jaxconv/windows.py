@@ -145,7 +145,9 @@ def fold(
         # zeros placed as x is, on whatever mesh: all outputs cut off, the whole length put before
         one = lax.index_in_dim(x, 0, first + d + 1, keepdims=False)
         cut = (size[d] + lo + hi, -one.shape[first + d], 0)
-        zeros = lax.pad(one, zero(x.dtype), [cut if a == first + d else (0, 0, 0) for a in range(one.ndim)])
+        zeros = lax.pad(
+            one, zero(x.dtype), [cut if a == first + d else (0, 0, 0) for a in range(one.ndim)]
+        )
         x = zeros.at[(*before, indices)].add(x)
     crop = [(0, 0, 0)] * first + [(-lo, -hi, 0) for lo, hi in spec.padding] + [(0, 0, 0)]
     return lax.pad(x, zero(x.dtype), crop)

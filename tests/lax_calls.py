@@ -22,7 +22,7 @@ GRID = {
         "output",
         (7, 2, 6, 4),
         (6, 3, 2, 4),
-        {"window_strides": (1, 2), "padding": ((1, 0), (-1, 2)), "dimension_numbers": ODD},
+        {"window_strides": (1, 2), "padding": ((1, 0), (-1, 0)), "dimension_numbers": ODD},
     ),
     "depthwise": (
         "output",
@@ -58,7 +58,7 @@ GRID = {
         X,
         (3, 2, 2, 6),
         {
-            "padding": ((-2, 5), (-1, 1)),
+            "padding": ((-2, -1), (-1, 0)),
             "lhs_dilation": (2, 1),
             "rhs_dilation": (1, 2),
             "dimension_numbers": NHWC,

@@ -41,10 +41,12 @@ MODULES = {
 # kernels and definitions in NumPy, the command line.
 OTHER_ROOMS = {
     *("accelerate", "choose", "constants", "costs", "dtypes", "explain", "functional", "layers"),
-    "terms",
+    *("fill_values", "joins", "messages", "mutation", "programs", "terms"),
     *(
+        "meshes",
         "methods",
         "padding",
+        "partition",
         "planes",
         "policy",
         "simplify",

@@ -1,6 +1,8 @@
 """Every method, contraction and case beside the explicit loops of the reference."""
 
+import dataclasses
 import functools
+import itertools
 
 import cases
 import jax
@@ -8,8 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import CASES, CONTRACTIONS, OPERANDS
+from jax.extend.core import jaxprs_in_params, primitives
 
 from jaxconv.methods import CALLS_OUT, METHODS, REFUSES
+from jaxconv.methods import lax as own
 from jaxconv.spec import ConvSpec
 from jaxconv.trilinear import contract
 
@@ -184,7 +188,7 @@ APART = (
         "dilated, grouped, cut",
         (2, 9, 16, 6),
         (2, 3, 2, 9),
-        {"stride": (3, 6), "dilation": 2, "padding": ((1, -1), (0, 3)), "groups": 3},
+        {"stride": (3, 6), "dilation": 2, "padding": ((-1, -1), (0, 3)), "groups": 3},
     ),
     cases.Case("gaps in a volume", (1, 5, 8, 6, 2), (1, 2, 2, 2, 3), {"stride": (2, 3, 2)}),
 )
@@ -217,23 +221,98 @@ CUT = (
 )
 
 
+def convolutions(function, *shapes):
+    """The parameters of every convolution that XLA gets of a function, which is not run."""
+
+    def within(jaxpr):
+        for equation in jaxpr.eqns:
+            if equation.primitive is primitives.conv_general_dilated_p:
+                yield equation.params
+            for inner in jaxprs_in_params(equation.params):
+                yield from within(inner)
+
+    arrays = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+    return [*within(jax.make_jaxpr(function)(*arrays).jaxpr)]
+
+
 @pytest.mark.parametrize("case", CUT, ids=str)
-def test_where_xla_would_read_beyond_the_array(case):
-    """It does where padding is negative on one side and positive on the other."""
-    for method, contraction in OFFERED:
+def test_cut_arrays_in_sums_of_our_own(case):
+    for method, contraction in itertools.product(("loops", "taps", "fft"), CONTRACTIONS):
         a, b = case.operands(contraction)
         f = functools.partial(contract, contraction, spec=case.spec, dtype="float32", method=method)
         assert_matches(method, jit(f)(a, b), contraction, a, b, case.spec)
 
 
+@pytest.mark.parametrize("case", CUT, ids=str)
+def test_xla_gets_no_negative_padding(case):
+    """Read in the program: it is not run."""
+    seen = 0
+    for method, contraction in OFFERED:
+        if REFUSES.get(method, lambda *_: None)(contraction, case.spec, jnp.dtype("float32")):
+            continue
+        shapes = [getattr(case, name) for name in OPERANDS[contraction]]
+        f = functools.partial(
+            METHODS[method][contraction], spec=case.spec, dtype=jnp.dtype("float32")
+        )
+        for params in convolutions(f, *shapes):
+            seen += 1
+            assert min(map(min, params["padding"])) >= 0, (method, contraction, params)
+    assert seen >= 3
+
+
+def padded(a, lo, hi, spread):
+    """A line with its elements so far apart, and margins of zeros, in plain loops."""
+    length = max(len(a) - 1, 0) * spread + min(len(a), 1)
+    spaced = {n * spread: value for n, value in enumerate(a)}
+    return [spaced.get(n - lo, 0) for n in range(length + lo + hi)]
+
+
+@pytest.mark.parametrize("spread", [1, 3])
+def test_what_is_cut_off_first_is_what_padding_takes_away(spread):
+    for n, lo, hi in itertools.product((0, 1, 4), (-5, -3, -1, 0, 2), (-6, -1, 2, 3)):
+        a = jnp.arange(1, n + 1)[None, :, None]
+        kept, [left] = own.cut(a, [(lo, hi)], (spread,))
+        assert padded(kept.ravel(), *left, spread) == padded(a.ravel(), lo, hi, spread)
+
+
+# of x, kernel and stride along two dimensions
+GRID = [
+    ConvSpec(stride, (1, 1), ((1, 1), (1, 1)), 1, size, kernel)
+    for stride, size, kernel in itertools.product(
+        itertools.product((1, 2), repeat=2),
+        itertools.product((2, 5), repeat=2),
+        itertools.product((2, 3), repeat=2),
+    )
+]
+
+
 @pytest.mark.parametrize("method", ["lax", "slabs"])
-def test_what_xla_would_abort_the_process_on(method):
-    """A dilated image below a larger kernel, two entries by stride two along another dimension."""
+def test_which_arrays_are_spread_before_xla_gets_them(method):
+    """Read in the program: it is not run. Some are, and some XLA spreads itself."""
     lead = (1,) if method == "slabs" else ()
-    x, w = (2, *(3 for _ in lead), 2, 6, 2), (*(2 for _ in lead), 3, 2, 2, 3)
-    case = cases.Case("", x, w, {"stride": (*lead, 1, 2), "padding": (*lead, 1, 1)})
+    ways = set()
+    for plane in GRID:
+        fields = ("stride", "dilation", "input_size", "kernel_size")
+        volume = {name: lead + getattr(plane, name) for name in fields}
+        pads = ((0, 0),) * len(lead) + plane.padding
+        spec = dataclasses.replace(plane, padding=pads, **volume)
+        f = functools.partial(METHODS[method]["input"], spec=spec, dtype=jnp.dtype("float32"))
+        found = convolutions(f, (1, *spec.output_size, 3), (*spec.kernel_size, 2, 3))
+        round_it = own.goes_round(plane)
+        wanted = (1, 1) if round_it else plane.stride
+        assert found
+        assert {params["lhs_dilation"] for params in found} == {wanted}
+        ways.add(round_it)
+    assert ways == {True, False}
+
+
+@pytest.mark.parametrize("name", ["2d same strided", "2d remainder", "2d grouped", "3d"])
+def test_what_is_spread_first_comes_to_the_same(monkeypatch, name):
+    monkeypatch.setattr(own, "goes_round", lambda spec: True)
+    case = cases.by_name(name)
     y, w = case.operands("input")
-    f = functools.partial(contract, "input", spec=case.spec, dtype="float32", method=method)
+    f = functools.partial(METHODS["lax"]["input"], spec=case.spec, dtype=jnp.dtype("float32"))
+    assert all(set(params["lhs_dilation"]) == {1} for params in convolutions(f, y.shape, w.shape))
     cases.assert_matches(jit(f)(y, w), "input", y, w, case.spec)
 
 

@@ -1,5 +1,6 @@
 """The plugin over oneDNN: every case, dtype and transform; where it steps aside; how it fails."""
 
+import itertools
 import subprocess
 import sys
 import threading
@@ -93,20 +94,33 @@ def test_what_onednn_itself_computes_wrongly(dtype, x, w, arguments):
     cases.assert_matches(jax.jit(f)(x, y), "kernel", x, y, case.spec)
 
 
-@pytest.mark.parametrize(
-    ("x", "channels", "stride", "padding"),
-    [((2, 9, 12, 3), 8, (3, 2), (1, -1)), ((1, 40, 1), 4, (2,), (0, 1)), ((1, 7, 9, 15), 2, 2, 0)],
-)
-def test_where_onednn_writes_behind_its_memory_it_is_never_asked(x, channels, stride, padding):
-    """It gathers what a strided 1x1 kernel reads; given what is read, it has nothing to gather."""
-    rank = len(x) - 2
-    pads = padding if isinstance(padding, int) else (padding,) * rank
-    case = cases.Case("", x, (1,) * rank + (x[-1], channels), {"stride": stride, "padding": pads})
-    f = partial(contract, "kernel", spec=case.spec, dtype="float32", method="onednn")
-    x, y = case.operands("kernel", "float32")
-    text = jax.jit(f).lower(x, y).as_text()
-    assert f"stride = dense<1> : tensor<{rank}xi64>" in text
-    cases.assert_matches(jax.jit(f)(x, y), "kernel", x, y, case.spec)
+def test_some_gradients_of_a_kernel_reach_onednn_without_stride():
+    """Read in the program: it is not run. Some do, and some as they are."""
+    ways = set()
+    for kernel, stride, channels in itertools.product((1, 3), (1, 2), (8, 16)):
+        case = cases.Case(
+            "", (1, 9, 9, channels), (kernel, kernel, channels, 4), {"stride": stride}
+        )
+        round_it = onednn.goes_round(channels, case.spec)
+        f = partial(contract, "kernel", spec=case.spec, dtype="float32", method="onednn")
+        text = jax.jit(f).lower(*case.operands("kernel")).as_text()
+        wanted = 1 if round_it else stride
+        assert calls(jax.jit(f).lower(*case.operands("kernel"))) == 1
+        assert f"stride = dense<{wanted}> : tensor<2xi64>" in text
+        ways.add((round_it, stride))
+    assert ways == {(True, 2), (False, 2), (False, 1)}
+
+
+@pytest.mark.parametrize(("stride", "padding"), [((3, 2), (1, -1)), ((1, 2), 0), ((4, 1), (0, 1))])
+def test_what_is_read_first_comes_to_the_same(monkeypatch, stride, padding):
+    monkeypatch.setattr(onednn, "_VECTOR", 1 << 30)
+    arguments = {"stride": stride, "padding": padding}
+    case = cases.Case("", (2, 9, 12, 16), (1, 1, 16, 8), arguments)
+    assert onednn.goes_round(16, case.spec)
+    x, y = case.operands("kernel")
+    # not `contract`, which keeps what it compiled
+    w = onednn.kernel(jnp.asarray(x), jnp.asarray(y), case.spec, dtype=jnp.dtype("float32"))
+    cases.assert_matches(w, "kernel", x, y, case.spec)
 
 
 def test_bfloat16_sums_are_rounded_once():

@@ -8,7 +8,6 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxconv
-from jaxconv import parallel
 
 P = PartitionSpec
 CASE = cases.Case("sharded", (8, 7, 6, 4), (3, 2, 2, 8), {"groups": 2, "padding": 1, "stride": 2})
@@ -112,23 +111,21 @@ def test_the_gradient_of_rows_on_a_mesh_with_an_idle_axis(shape):
 
 
 @pytest.mark.parametrize("mode", ["zeros", "reflect", "replicate", "circular", "symmetric"])
-@pytest.mark.parametrize(
-    ("function", "name"), [(jaxconv.conv, "x"), (jaxconv.conv_transpose, "y")], ids=["x", "y"]
-)
-def test_spatial_sharding_is_refused_by_name(function, name, mode):
+@pytest.mark.parametrize("function", [jaxconv.conv, jaxconv.conv_transpose])
+def test_sharded_space_stays_so(function, mode):
+    """On explicit axes, along the dimensions that fall into equal parts."""
     mesh = mesh_of(AxisType.Explicit)
+    array = np.random.default_rng(0).integers(-3, 4, (2, 8, 6, 3)).astype("f4")
+    w = np.random.default_rng(1).integers(-3, 4, (3, 3, 3, 3)).astype("f4")
+    want = function(array, w, padding=1, padding_mode=mode)
     with jax.set_mesh(mesh):
-        array = jax.device_put(jnp.ones((2, 4, 6, 3)), NamedSharding(mesh, P(None, None, "model")))
-        with pytest.raises(ValueError, match=rf"{name} is sharded") as error:
-            function(array, jnp.ones((3, 3, 3, 3)), padding=1, padding_mode=mode)
-        called = getattr(parallel, function.__name__)
-        assert called(array, jnp.ones((3, 3, 3, 3)), padding=1, padding_mode=mode).shape
-    assert str(error.value) == (
-        f"{function.__name__}: {name} is sharded along a spatial dimension "
-        "(P(None, None, 'model', None)) on a mesh with explicit axes; use jaxconv.parallel."
-        f"{function.__name__}, which exchanges halos, or make those dimensions whole with "
-        "jax.sharding.reshard"
-    )
+        placed = jax.device_put(array, NamedSharding(mesh, P(None, "data", "model")))
+        found = function(placed, w, padding=1, padding_mode=mode)
+        narrow = function(placed, w, padding=((0, 0), (1, 1)), padding_mode=mode)
+    assert jax.typeof(found).sharding.spec == P(None, "data", "model", None)
+    # 6 or 10 rows are no multiple of 4
+    assert jax.typeof(narrow).sharding.spec == P(None, None, "model", None)
+    np.testing.assert_array_equal(found, want)
 
 
 def test_streams_on_explicit_meshes():

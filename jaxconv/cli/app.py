@@ -234,12 +234,16 @@ def apply(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a run with --tile that was cut off.")
     ] = False,
+    method: Annotated[
+        str,
+        typer.Option(help="auto (direct sums); fastest, which may take FFT; or a method's name."),
+    ] = "auto",
 ) -> None:
     """Filter an image with a kernel, correlated with the stored values of each colour.
 
     Depth, colour profile and alpha come out as they went in, or the file is refused.
     """
-    options = {"kernel": kernel, "scale": scale, "mode": padding_mode, "cut": cut}
+    options = {"kernel": kernel, "scale": scale, "mode": padding_mode, "cut": cut, "method": method}
     try:
         if tile is not None or resume:
             from jaxconv.cli import tiled

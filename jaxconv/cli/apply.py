@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv import filters, images, stored
+from jaxconv.choose import check_method
 from jaxconv.cli.problem import Problem, told_as_problem
 from jaxconv.cli.results import write_results
 from jaxconv.planes import correlate
@@ -35,7 +36,14 @@ class Kernel:
 
 
 def run(
-    image: Path, output: Path | None, *, kernel: str, scale: str | None, mode: str, cut: bool
+    image: Path,
+    output: Path | None,
+    *,
+    kernel: str,
+    scale: str | None,
+    mode: str,
+    cut: bool,
+    method: str,
 ) -> str:
     """Filter an image file; return the line that says what was done."""
     check_options(scale, mode)
@@ -48,7 +56,7 @@ def run(
         if output.exists() and output.samefile(image):
             raise Problem(f"{output} is the image itself; name another file")
         x = images.as_float(source.colours, image)
-        y = filtered(x, weights, mode=mode, cut=cut)
+        y = filtered(x, weights, mode=mode, cut=cut, method=check_method("apply", method))
         scale = chosen_scale(scale, weights, floating=source.colours.dtype.kind == "f")
         y, told = scaled(y, weights, scale)
         alpha = source.alpha
@@ -182,7 +190,9 @@ def _read_csv(text: str) -> tuple[np.ndarray, list[float]]:
     return np.array(blocks, np.float32), bias
 
 
-def filtered(x: np.ndarray, kernel: Kernel, *, mode: str, cut: bool) -> np.ndarray:
+def filtered(
+    x: np.ndarray, kernel: Kernel, *, mode: str, cut: bool, method: str = "auto"
+) -> np.ndarray:
     """Correlate each colour with its kernel and add the bias, in float32.
 
     Args:
@@ -190,6 +200,7 @@ def filtered(x: np.ndarray, kernel: Kernel, *, mode: str, cut: bool) -> np.ndarr
         kernel: three kernels want three colours.
         mode: how the image goes on outside, so that its size stays.
         cut: keep only where the kernel lies inside, (H - h + 1, W - w + 1).
+        method: as in `jaxconv.tiles.apply_tiled`.
 
     Raises:
         ValueError: three kernels for a grey image, or a kernel larger than the image.
@@ -204,7 +215,7 @@ def filtered(x: np.ndarray, kernel: Kernel, *, mode: str, cut: bool) -> np.ndarr
     shape = (h, w, 1, 1)
     spec = normalise("apply", (*x.shape[:2], 1), shape, padding=size)
     # the method of `--tile`, so that the file is the same with it and without
-    method = choose(problem_of(spec, mode, shape)).method
+    method = choose(problem_of(spec, mode, shape), method).method
     for n, plane in enumerate(planes):
         own = n if len(kernel.planes) == 3 else 0
         y = correlate(

@@ -33,6 +33,7 @@ def run(
     scale: str | None,
     mode: str,
     cut: bool,
+    method: str,
 ) -> str:
     """Filter an image on disk tile by tile; return the line that says what was done."""
     check_options(scale, mode)
@@ -62,6 +63,7 @@ def run(
                 padding="valid" if cut else "same",
                 padding_mode="zeros" if cut else mode,
                 groups=1 if planes.ndim == 2 else planes.shape[-1],
+                method=method,
                 precision="highest",
                 offset=offset,
                 divisor=divisor,

@@ -29,6 +29,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from jaxconv.programs import compiled_once
+
 TEMPORARY = ".orbax-checkpoint-tmp"
 
 
@@ -257,7 +259,7 @@ def _everywhere(array: Any) -> Any:
     if not _in_parts(array) or array.is_fully_addressable:
         return array
     whole = NamedSharding(array.sharding.mesh, PartitionSpec())
-    return jax.jit(lambda array: array, out_shardings=whole)(array)
+    return compiled_once(lambda array: array, array, out_shardings=whole)
 
 
 def _kept(leaf: Any) -> Any:

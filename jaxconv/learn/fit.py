@@ -22,11 +22,11 @@ from jaxconv.learn.places import Place, cut, find_place
 from jaxconv.learn.segments import describe, run_segments
 from jaxconv.learn.state import LearnState, Loss, predict, step
 from jaxconv.learn.state import init as begin
+from jaxconv.programs import compiled_once
 
 REPORTS = 20  # calls of on_progress in a run that is long enough
 
 
-@functools.partial(jax.jit, static_argnames=("optimizer", "loss", "place", "length"))
 def _run(
     state: LearnState,
     x: jax.Array,
@@ -61,7 +61,6 @@ def _begin(start: jax.Array, *, optimizer: optax.GradientTransformation, bias: b
     return begin(start, jnp.zeros((), start.dtype) if bias else None, optimizer=optimizer)
 
 
-@functools.partial(jax.jit, static_argnames=("loss", "place"))
 def _finish(
     state: LearnState,
     losses: jax.Array,
@@ -81,7 +80,6 @@ def _finish(
     )
 
 
-@functools.partial(jax.jit, static_argnames=("optimizer", "loss", "place", "length", "bias"))
 def _whole(
     start: jax.Array,
     x: jax.Array,
@@ -189,8 +187,8 @@ def fit_kernel(
         y: planes (*batch, H - h + 1, W - w + 1), floating point; one kernel serves all planes. It
             is sharded as x is.
         kernel_size: (h, w), or h for a square.
-        optimizer: any optax gradient transformation, schedules and line searches included. Reuse
-            one object over calls: a new one compiles anew.
+        optimizer: any optax gradient transformation, schedules and line searches included. One that
+            is made anew, by the same functions of the same numbers, needs no new compilation.
         steps: how many steps to take, 1 or more.
         init: (h, w), the kernel to start from; random if None.
         key: for the random start, uniform in [0, 1); `jax.random.key(0)` if None.
@@ -266,7 +264,8 @@ def fit_kernel(
     with place.learning():
         images, start = (place.put_x(x), place.put_y(y)), place.put_whole(start)
         if checkpoints is None and on_losses is None and on_progress is None:
-            fit = place.put_back(_whole(start, *images, length=steps, bias=bias, **how))
+            whole = functools.partial(_whole, length=int(steps), bias=bool(bias), **how)
+            fit = place.put_back(compiled_once(whole, start, *images))
         else:
             state = place.put_whole(_begin(start, optimizer=optimizer, bias=bias))
             if on_progress is not None:
@@ -282,7 +281,8 @@ def fit_kernel(
                     program=program,
                 )
             losses = place.put_whole(losses)
-            fit = place.put_back(_finish(state, losses, *images, loss=loss, place=place))
+            finish = functools.partial(_finish, loss=loss, place=place)
+            fit = place.put_back(compiled_once(finish, state, losses, *images))
     if not exact:
         return fit
     return fit.replace(distance=distance_to_optimum(fit, x, y, mesh=mesh, x_spec=x_spec))
@@ -309,7 +309,8 @@ def _reported(
     parts, size, done = [], -(-steps // REPORTS), 0
     while done < steps:
         length = min(size, steps - done)
-        state, part = _run(state, x, y, length=length, **how)
+        run = functools.partial(_run, length=length, **how)
+        state, part = compiled_once(run, state, x, y)
         parts.append(part)
         done += length
         on_progress(done, float(part[-1]))

@@ -28,6 +28,7 @@ from jaxconv.learn.places import Place, cut, find_place
 from jaxconv.learn.segments import describe, run_segments
 from jaxconv.learn.state import LearnState, Loss, descend
 from jaxconv.learn.state import init as begin
+from jaxconv.programs import compiled_once
 from jaxconv.spec import ConvSpec, Padding
 
 
@@ -98,7 +99,8 @@ def fit_conv(
         dilation: as in `jaxconv.conv`.
         groups: as in `jaxconv.conv`.
         padding_mode: as in `jaxconv.conv`.
-        optimizer: any optax gradient transformation, which sees `(kernel, bias)`. Reuse one object.
+        optimizer: any optax gradient transformation, which sees `(kernel, bias)`; see
+            `fit_kernel`.
         steps: how many steps to take, 1 or more.
         init: (*kernel, in // groups, out), where to start; random of variance 1 / fan-in if None.
         key: for the random start and the crops; `jax.random.key(0)` if None.
@@ -203,9 +205,10 @@ def fit_conv(
         start, crop_key = place.put_whole((start, crop_key))
         xs, ys = tuple(map(place.put_x, pairs.xs)), tuple(map(place.put_y, pairs.ys))
         if checkpoints is None and on_losses is None:
-            fit = place.put_back(_whole(start, xs, ys, crop_key, task=task))
+            whole = functools.partial(_whole, task=task)
+            fit = place.put_back(compiled_once(whole, start, xs, ys, crop_key))
         else:
-            batch = _laid_out(xs, ys, task=task)
+            batch = compiled_once(functools.partial(_laid_out, task=task), xs, ys)
             state, losses = run_segments(
                 functools.partial(_step, task=task),
                 place.put_whole(_begin(start, crop_key, task)),
@@ -215,7 +218,8 @@ def fit_conv(
                 on_losses=on_losses,
                 program=program,
             )
-            fit = place.put_back(_finish(state, place.put_whole(losses), batch, task=task))
+            finish = functools.partial(_finish, task=task)
+            fit = place.put_back(compiled_once(finish, state, place.put_whole(losses), batch))
     if not exact:
         return fit
     distance = distance_to_optimum(
@@ -262,7 +266,6 @@ def _told(images: tuple[jax.Array, ...]) -> str:
     return f"{len(each)} images {hashlib.sha256(' '.join(each).encode()).hexdigest()[:16]}"
 
 
-@functools.partial(jax.jit, static_argnames="task")
 def _laid_out(xs: Any, ys: Any, *, task: _Task) -> Batch:
     """Every image with its margins, cut to what the windows reach, and its target.
 
@@ -322,7 +325,6 @@ def _targets(batch: Batch, task: _Task) -> list[jax.Array]:
     return [y.reshape(-1, *y.shape[-spec.rank - 1 :])]
 
 
-@functools.partial(jax.jit, static_argnames="task")
 def _finish(state: _State, losses: jax.Array, batch: Batch, *, task: _Task) -> Fit:
     learned, every = state.learned, _one(_targets(batch, task))
     return Fit(
@@ -334,7 +336,6 @@ def _finish(state: _State, losses: jax.Array, batch: Batch, *, task: _Task) -> F
     )
 
 
-@functools.partial(jax.jit, static_argnames="task")
 def _whole(start: jax.Array, xs: Any, ys: Any, key: jax.Array, *, task: _Task) -> Fit:
     batch = _laid_out(xs, ys, task=task)
     state, losses = lax.scan(

@@ -89,7 +89,7 @@ def mean_huber_error(prediction: jax.Array, target: jax.Array, *, delta: float =
         prediction: any shape, in the target's units.
         target: the same shape.
         delta: where an error begins to count as wild, in units of the target. For another delta
-            make one function, `functools.partial(mean_huber_error, delta=...)`, and reuse it.
+            give `functools.partial(mean_huber_error, delta=...)`.
 
     Returns:
         A scalar, in squared units of the target.

@@ -214,7 +214,9 @@ def recover_kernel(
     if project is not None:
         if optimizer is None:
             steepest = 2 * np.linalg.eigvalsh(window_covariance(x_unit, shape))[-1]
-            optimizer = optax.sgd(float(1 / steepest), momentum=0.9, nesterov=True)
+            # an array, not a number: one program for all images of a size
+            rate = jnp.asarray(1 / steepest, jnp.result_type(x_unit, y_unit))
+            optimizer = optax.sgd(rate, momentum=0.9, nesterov=True)
         optimizer = optax.chain(optimizer, project)
         if key is None:
             least: Any = (solve_kernel(x_unit, y_unit, shape, bias=bias).kernel, None)

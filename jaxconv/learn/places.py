@@ -15,8 +15,9 @@ from jax import lax
 from jax.core import Tracer
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
-from jaxconv.parallel import layout
-from jaxconv.parallel.plan import Plan
+from jaxconv.parallel import placement
+from jaxconv.partition import layout
+from jaxconv.partition.plan import Plan
 from jaxconv.spec import ConvSpec
 
 T = TypeVar("T")
@@ -136,8 +137,8 @@ def find_place(
     if mesh is not None or x_spec is not None or source is None:
         source = xs[0]
     name = "x" if source is xs[0] else "y"
-    mesh = layout.find_mesh(caller, mesh, x=source, y=ys[0])
-    entries = layout.find_spec(caller, name, x_spec, source, mesh)
+    mesh = placement.find_mesh(caller, mesh, x=source, y=ys[0])
+    entries = placement.find_spec(caller, name, x_spec, source, mesh)
     if channels and entries[-1]:
         raise ValueError(
             f"{caller}: {name}'s channels are sharded over {entries[-1]}, but every device learns "
@@ -159,5 +160,5 @@ def find_place(
 
 def _in_parts(array: jax.Array) -> bool:
     """Whether an array with values lies in parts on several devices of a mesh."""
-    found = None if isinstance(array, Tracer) else layout.sharding(array)
+    found = None if isinstance(array, Tracer) else placement.sharding(array)
     return found is not None and not found.is_fully_replicated

@@ -13,6 +13,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxconv.learn.checkpoints import Checkpoints, Store
+from jaxconv.programs import compiled_once
 
 CAPACITY = 1024  # the longest segment, and the size of the buffer of its losses
 LOOK = 0.5  # seconds after which to look up, if a segment can be as short
@@ -84,7 +85,7 @@ def run_segments(
     lying = jax.tree.map(_layout, state)
     mesh = next((s.mesh for s in jax.tree.leaves(lying)), None)
     everywhere = None if mesh is None else NamedSharding(mesh, PartitionSpec())
-    compiled = jax.jit(segment, out_shardings=(lying, everywhere))
+    wanted = (lying, everywhere)
     try:
         done, parts = 0, []
         if store is not None and store.kept:
@@ -92,12 +93,16 @@ def run_segments(
             parts.append(restored)
             if on_losses is not None:
                 on_losses(0, restored)
-        run, pace = compiled.lower(state, np.int32(0), *data).compile(), 1
+        # no step yet: compiles, so that what is timed below are steps
+        state, _ = compiled_once(segment, state, _count(0), *data, out_shardings=wanted)
+        pace = 1
         while done < steps:
             stop = steps if store is None else min(steps, (done // store.every + 1) * store.every)
             length = min(stop - done, pace if on_losses is not None else CAPACITY, CAPACITY)
             began = time.perf_counter()
-            state, losses = run(state, np.int32(length), *data)
+            state, losses = compiled_once(
+                segment, state, _count(length), *data, out_shardings=wanted
+            )
             parts.append(np.asarray(losses)[:length])
             done += length
             if length == pace and _agreed(time.perf_counter() - began < LOOK / 2):
@@ -110,6 +115,10 @@ def run_segments(
         if store is not None:
             store.close()
     return state, jnp.asarray(np.concatenate(parts))
+
+
+def _count(steps: int) -> jax.Array:
+    return jax.device_put(np.int32(steps))
 
 
 def _strong(leaf: Any) -> jax.Array:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 import jax
 import jax.numpy as jnp
 
-from jaxconv.methods import columns, fft, lax, loops, onednn, phases, products, slabs, taps
+from jaxconv.methods import columns, fft, lax, loops, onednn, phases, products, shifts, slabs, taps
 from jaxconv.spec import Contraction, ConvSpec
 
 METHODS: Mapping[str, Mapping[str, Callable[..., jax.Array]]] = {
@@ -25,6 +25,7 @@ METHODS: Mapping[str, Mapping[str, Callable[..., jax.Array]]] = {
     "columns": columns.CONTRACTIONS,
     "phases": phases.CONTRACTIONS,
     "products": products.CONTRACTIONS,
+    "shifts": shifts.CONTRACTIONS,
     "slabs": slabs.CONTRACTIONS,
 }
 REFUSES: Mapping[str, Callable[[Contraction, ConvSpec, jnp.dtype], str | None]] = {
@@ -32,6 +33,7 @@ REFUSES: Mapping[str, Callable[[Contraction, ConvSpec, jnp.dtype], str | None]] 
     "columns": columns.refuses,
     "onednn": onednn.refuses,
     "phases": phases.refuses,
+    "shifts": shifts.refuses,
     "slabs": slabs.refuses,
 }
 

@@ -3,8 +3,7 @@
 `input` is a convolution of the stride-dilated y with the flipped kernel whose channels trade
 places; `kernel` is a convolution in which batch and channels trade places, stride and dilation too.
 
-What negative padding takes away is cut off first: where one side is cut and the other padded, XLA's
-CPU code reads beyond the array (jax 0.10.2).
+Arrays are cut and spread before XLA gets them where its code (jax 0.10.2) is not safe.
 """
 
 from collections.abc import Sequence
@@ -56,7 +55,7 @@ def input(
         # the spread y has (m - 1) s + 1 elements; the result must have n
         pads.append((before, n + extent(k, d) - 1 - ((m - 1) * s + 1) - before))
     spread = spec.stride
-    if spec.is_symbolic or _aborts(spec):
+    if spec.is_symbolic or goes_round(spec):
         gaps = [(0, 0, 0), *((0, 0, s - 1) for s in spread), (0, 0, 0)]
         # behind a barrier, lest XLA makes it a dilation again
         y = lax.optimization_barrier(lax.pad(y, jnp.zeros((), y.dtype), gaps))
@@ -77,12 +76,8 @@ def input(
     return x.astype(dtype)
 
 
-def _aborts(spec: ConvSpec) -> bool:
-    """Whether XLA may abort the process on y's dilation by the stride.
-
-    It lets image and kernel trade places where the kernel is the larger, and takes a dimension with
-    two kernel entries and dilation two for one of groups, whatever its size (jax 0.10.2).
-    """
+def goes_round(spec: ConvSpec) -> bool:
+    """Whether y is spread before XLA's convolution, which may abort the process (jax 0.10.2)."""
     sizes = zip(spec.kernel_size, spec.stride, spec.output_size, strict=True)
     return (2, 2) in zip(spec.kernel_size, spec.stride, strict=True) and any(
         k > m for k, _, m in sizes

@@ -71,7 +71,7 @@ def implementation(
         return ""
     if repeats(contraction, inputs, spec.groups * outputs, spec):
         spec, outputs = dataclasses.replace(spec, groups=spec.groups * outputs), 1
-    if contraction == "kernel" and _overruns(inputs, spec):
+    if contraction == "kernel" and goes_round(inputs, spec):
         spec = _unstrided(spec)
     spec, _ = _within_onednn(spec, gradient_of_kernel=contraction == "kernel")
     before, after = zip(*spec.padding, strict=True)
@@ -125,7 +125,7 @@ def kernel(
     if _has_blind_taps(spec):
         # oneDNN 3.2 leaves those entries unwritten in bfloat16, and zero in float32
         x, y = x.astype(jnp.float32), y.astype(jnp.float32)
-    if _overruns(x.shape[-1], spec):
+    if goes_round(x.shape[-1], spec):
         x, spec = _read(x, spec), _unstrided(spec)
     spec, outside = _within_onednn(spec, gradient_of_kernel=True)
     shape = (*spec.kernel_size, x.shape[-1] // spec.groups, y.shape[-1])
@@ -200,15 +200,13 @@ def _has_blind_taps(spec: ConvSpec) -> bool:
     )
 
 
-# Channels of x from which oneDNN's gradient of a strided 1x1 kernel keeps within its memory.
-_VECTOR = 16
+_VECTOR = 16  # channels
 
 
-def _overruns(inputs: int, spec: ConvSpec) -> bool:
-    """Whether oneDNN 3.2 would write far behind its scratch memory, in its gradient of a kernel.
+def goes_round(inputs: int, spec: ConvSpec) -> bool:
+    """Whether a gradient of the kernel keeps off code of oneDNN 3.2 that may corrupt memory.
 
-    It gathers what a strided 1x1 kernel reads, and makes room for that wrongly where x has fewer
-    channels than a vector (33 of 1,281 random shapes; none with more channels, or with groups).
+    oneDNN then gets what the kernel reads, and no stride.
     """
     strided = math.prod(spec.kernel_size) == 1 < math.prod(spec.stride)
     return strided and spec.groups == 1 and inputs < _VECTOR

@@ -110,6 +110,24 @@ def phases(x: jax.Array, spec: ConvSpec, *, axis: int) -> dict[tuple[int, ...], 
     return lax.optimization_barrier(parts)
 
 
+def turned(spec: ConvSpec) -> ConvSpec:
+    """The geometry without stride that reads y, with the kernel flipped, to make x."""
+    pads = []
+    for n, m, k, d, (lo, _) in zip(
+        spec.input_size,
+        spec.output_size,
+        spec.kernel_size,
+        spec.dilation,
+        spec.padding,
+        strict=True,
+    ):
+        before = (k - 1) * d - lo
+        pads.append((before, n + (k - 1) * d - m - before))
+    return ConvSpec(
+        spec.stride, spec.dilation, tuple(pads), spec.groups, spec.output_size, spec.kernel_size
+    )
+
+
 def interleave(parts: dict[tuple[int, ...], jax.Array], spec: ConvSpec, *, axis: int) -> jax.Array:
     """Undo `phases`: an array of spatial shape input_size from one a remainder.
 

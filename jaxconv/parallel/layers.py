@@ -8,8 +8,10 @@ from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 from jax.typing import ArrayLike
 
 from jaxconv import dtypes, functional
-from jaxconv.parallel import layout
-from jaxconv.parallel.plan import Plan, run
+from jaxconv.parallel import placement
+from jaxconv.parallel.running import bias_alone, placed, run
+from jaxconv.partition.layout import lay_out
+from jaxconv.partition.plan import Plan
 from jaxconv.policy import Policy
 from jaxconv.spec import Padding, normalise, normalise_transpose
 
@@ -107,22 +109,22 @@ def conv(
     b = dtypes.check_bias(caller, b, w.shape[-1], x.dtype, dtype)
     functional.check_padding_mode(caller, x.shape, spec, padding_mode)
     w = functional.flipped(caller, w, flip)
-    mesh = layout.find_mesh(caller, mesh, x=x, w=w)
-    layout.check_devices(caller, mesh, x, w, b)
-    place = layout.lay_out(
+    mesh = placement.find_mesh(caller, mesh, x=x, w=w)
+    placement.check_devices(caller, mesh, x, w, b)
+    place = lay_out(
         caller,
         spec,
         mesh,
-        layout.find_spec(caller, "x", x_spec, x, mesh),
-        layout.find_spec(caller, "w", w_spec, w, mesh),
+        placement.find_spec(caller, "x", x_spec, x, mesh),
+        placement.find_spec(caller, "w", w_spec, w, mesh),
         x_name="x",
         channels=(x.shape[-1], w.shape[-1]),
     )
     plan = Plan("output", spec, place, padding_mode)
     if not x.size:
         y_shape = (*x.shape[: -spec.rank - 1], *spec.output_size, w.shape[-1])
-        return plan.bias_alone(y_shape, b, dtype)
-    return run(*plan.placed(x, w, b), plan=plan, dtype=dtype, **numerics)
+        return bias_alone(plan, y_shape, b, dtype)
+    return run(*placed(plan, x, w, b), plan=plan, dtype=dtype, **numerics)
 
 
 def conv_transpose(
@@ -212,18 +214,18 @@ def conv_transpose(
     x_shape = (*y.shape[: -spec.rank - 1], *spec.input_size, made)
     functional.check_padding_mode(caller, x_shape, spec, padding_mode)
     w = functional.flipped(caller, w, flip)
-    mesh = layout.find_mesh(caller, mesh, y=y, w=w)
-    layout.check_devices(caller, mesh, y, w, b)
-    place = layout.lay_out(
+    mesh = placement.find_mesh(caller, mesh, y=y, w=w)
+    placement.check_devices(caller, mesh, y, w, b)
+    place = lay_out(
         caller,
         spec,
         mesh,
-        layout.find_spec(caller, "y", y_spec, y, mesh),
-        layout.find_spec(caller, "w", w_spec, w, mesh),
+        placement.find_spec(caller, "y", y_spec, y, mesh),
+        placement.find_spec(caller, "w", w_spec, w, mesh),
         x_name="y",
         channels=(y.shape[-1], made),
     )
     plan = Plan("input", spec, place, padding_mode)
     if not y.size:
-        return plan.bias_alone(x_shape, b, dtype)
-    return run(*plan.placed(y, w, b), plan=plan, dtype=dtype, **numerics)
+        return bias_alone(plan, x_shape, b, dtype)
+    return run(*placed(plan, y, w, b), plan=plan, dtype=dtype, **numerics)

@@ -9,8 +9,9 @@ import numpy as np
 from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 
 from jaxconv import functional
-from jaxconv.parallel import layout
-from jaxconv.parallel.halos import ZERO, Line, sources
+from jaxconv.parallel import placement
+from jaxconv.partition.halos import ZERO, Line, sources
+from jaxconv.partition.layout import lay_out
 from jaxconv.spec import Padding, normalise
 
 
@@ -86,13 +87,13 @@ def halo_bytes(
         caller, x.shape, w.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
     functional.check_padding_mode(caller, x.shape, spec, padding_mode)
-    mesh = layout.find_mesh(caller, mesh, x=x, w=w)
-    place = layout.lay_out(
+    mesh = placement.find_mesh(caller, mesh, x=x, w=w)
+    place = lay_out(
         caller,
         spec,
         mesh,
-        layout.find_spec(caller, "x", x_spec, x, mesh),
-        layout.find_spec(caller, "w", w_spec, w, mesh),
+        placement.find_spec(caller, "x", x_spec, x, mesh),
+        placement.find_spec(caller, "w", w_spec, w, mesh),
         x_name="x",
         channels=(x.shape[-1], w.shape[-1]),
     )

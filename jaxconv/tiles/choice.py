@@ -8,7 +8,6 @@ on CPUs cuts its sums by the size of the array.
 """
 
 import dataclasses
-import math
 from collections.abc import Sequence
 
 import jax
@@ -20,14 +19,6 @@ from jaxconv.policy import Policy, Problem
 from jaxconv.spec import ConvSpec
 
 SEAMLESS = ("taps", "onednn")
-# Entries of the largest kernel that "auto" sums directly. Millions of uint8 pixels a second in
-# tiles of 4096 x 4096 (2 cores of AVX-512 x86, jax 0.10.2, 2026-11-24):
-#            3x3  5x5  9x9  15x15  21x21  31x31
-#   taps     297  265  115     99     59     36
-#   onednn   174  126   65     27     15      7
-#   fft      135  128  131    118    121    114
-# up to 21 x 21 at least about half of the speed of spectra.
-DIRECT = 21 * 21
 
 
 def problem_of(spec: ConvSpec, padding_mode: str, kernel: Sequence[int]) -> Problem:
@@ -59,21 +50,19 @@ def choose(problem: Problem, method: str = "auto", policy: Policy | None = None)
 
     Args:
         problem: that of the whole image.
-        method: "auto", or the method to be used if it can serve.
+        method: "auto" (one of `SEAMLESS` on CPUs), "fastest" (the one that `conv` would take for
+            the whole under that name), or the method to be used if it can serve.
         policy: measured choices; one for the whole goes before the rules.
 
     Example:
         >>> from jaxconv.spec import normalise
-        >>> for size in (9, 51):
-        ...     kernel = (size, size, 1, 1)
-        ...     spec = normalise("example", (4000, 4000, 1), kernel)
-        ...     problem = problem_of(spec, "zeros", kernel)._replace(platform="cpu")
-        ...     choose(problem).method
-        'taps'
-        'fft'
+        >>> kernel = (51, 51, 1, 1)
+        >>> spec = normalise("example", (4000, 4000, 1), kernel)
+        >>> problem = problem_of(spec, "zeros", kernel)._replace(platform="cpu")
+        >>> choose(problem).method, choose(problem, "fastest").method
+        ('taps', 'fft')
     """
-    direct = problem.platform == "cpu" and math.prod(problem.spec.kernel_size) <= DIRECT
-    if method != "auto" or problem in (policy or {}) or not direct:
+    if method != "auto" or problem in (policy or {}) or problem.platform != "cpu":
         return select(problem, method, policy)
     if problem.spec.groups * problem.inputs * problem.outputs == 1:
         return Choice("taps", "the fastest on planes of those that leave no seam")

@@ -14,7 +14,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxconv import dtypes
-from jaxconv.choose import check_method, check_policy, refusal
+from jaxconv.choose import RULES, check_method, check_policy, refusal
 from jaxconv.functional import check_padding_mode
 from jaxconv.policy import Policy
 from jaxconv.spec import Padding, normalise, per_dimension
@@ -85,12 +85,13 @@ def apply_tiled(
     | "taps", "onednn" | bit for bit, whatever the tile |
     | any other, and all on GPU and TPU | to rounding; integers may differ by one |
 
-    "auto" takes one of the first row for kernels of at most 21 x 21 entries; beyond that, where
-    direct sums are slower than half of FFT's speed, the one that `conv` would take for the whole.
+    "auto" takes one of the first row on CPUs; "fastest" the one that `conv` would take for the
+    whole under that name, which may be FFT: for kernels beyond 21 x 21 entries, where direct sums
+    are slower than half of its speed.
 
     A finished tile is noted in `TARGET.unfinished`, after its data has reached the disk; when all
-    are done, that file is renamed `TARGET.finished`. The method is noted there, too: "auto" goes on
-    with the one that the run began with.
+    are done, that file is renamed `TARGET.finished`. The method is noted there, too: "auto" and
+    "fastest" go on with the one that the run began with.
 
     Args:
         source: a zarr array (version 2 or 3), or a TIFF file of one page: (*space, in), with the
@@ -109,8 +110,9 @@ def apply_tiled(
         groups: parts of the channels. One kernel a channel is computed plane by plane.
         padding_mode: what lies outside the whole image.
         flip: reverse the kernel.
-        method: "auto", or a method's name.
-        policy: what `jaxconv.tune` measured; for "auto", where it has the whole image's problem.
+        method: "auto", "fastest", or a method's name.
+        policy: what `jaxconv.tune` measured; for the first two, where it has
+            the whole image's problem.
         precision: of the device's products.
         dtype: of the target: by default the source's, and uint8 for bool.
         offset: added to the intensities at the end.
@@ -197,7 +199,7 @@ def apply_tiled(
     }
     y_shape = (*spec.output_size, w.shape[-1]) if channels else spec.output_size
     grid = Grid(spec, tile, padding_mode)
-    kept = ("method",) if method == "auto" else ()
+    kept = ("method",) if method in RULES else ()
     with Journal(target, settings, resume=resume, kept=kept) as journal:
         rule = rule._replace(method=journal.settings["method"])
         before = len(journal.done)

@@ -35,7 +35,7 @@ class Tasks {
 };
 
 // Makes threads until there are `count` besides those that call. Throws std::system_error where the
-// system has no more. oneDNN waits for ever for threads that a team lacks.
+// system has no more: oneDNN counts on every thread that it is told of.
 void HaveHelpers(int64_t count);
 
 // What OpenMP calls a parallel region. The caller is thread 0 of a team of at most `threads`, and

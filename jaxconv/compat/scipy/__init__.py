@@ -7,7 +7,7 @@ SciPy itself is not imported. What differs by design:
 | | scipy | here |
 |---|---|---|
 | numbers | float64 wherever it can | JAX's: float32 without `jax_enable_x64` |
-| integers under method="auto" | FFT where values are small | summed directly, hence exact |
+| `method="auto"` | FFT where it is expected to be faster | direct sums; `method="fft"` by name |
 | `ndimage` with `output=array` | writes into it | refused; `output=dtype` works |
 | integer weights on integers | summed in float64 | summed in integers (but uint64) |
 | bool, float16 | mostly refused | "or" of "and"s; summed in float32 |

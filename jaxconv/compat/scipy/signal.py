@@ -38,8 +38,8 @@ def convolve(in1: ArrayLike, in2: ArrayLike, mode: str = "full", method: str = "
         in2: as many dimensions.
         mode: "full" (in1 + in2 - 1 elements an axis), "same" (in1's shape, centred on "full"),
             "valid" (without padding; one input must contain the other).
-        method: "direct" (sums), "fft" (integers are rounded in the end, so they are exact up to
-            2^53, or 2^24 without `jax_enable_x64`), or "auto": see `choose_conv_method`.
+        method: "direct" or "auto" (sums), or "fft" (as `fftconvolve`; integers are rounded in the
+            end, so they are exact up to 2^53, or 2^24 without `jax_enable_x64`).
 
     Returns:
         y: of NumPy's common dtype; integers stay integers and wrap around, bool is the "or" of
@@ -130,11 +130,15 @@ def correlation_lags(in1_len: int, in2_len: int, mode: str = "full") -> jax.Arra
 def choose_conv_method(
     in1: ArrayLike, in2: ArrayLike, mode: str = "full", measure: bool = False
 ) -> Any:
-    """Return "direct" or "fft", whichever `convolve` takes under "auto".
+    """Return "direct" or "fft", whichever is expected to take `convolve` less time.
+
+    Unlike in SciPy `convolve` sums directly under "auto", whatever this says: FFT rounds on the
+    scale of the whole array and spreads NaN. Hand it on where that is no harm:
+    `convolve(a, b, method=choose_conv_method(a, b))`.
 
     FFT where n k > 3 N log2 N and n k > 20000, with n elements kept, k in the smaller input and N
-    in the full result. Integers and bool are always summed directly, hence exactly: what values
-    they have is unknown under `jit`, so the choice rests on shapes and dtypes alone.
+    in the full result. Never for integers and bool, so that they stay exact: what values they
+    have is unknown under `jit`, so the choice rests on shapes and dtypes alone.
 
     Args:
         in1: any shape and dtype.
@@ -195,9 +199,7 @@ def _convolve(caller: str, a: jax.Array, b: jax.Array, mode: str, method: str) -
     _sums.check_not_empty(caller, in1=a, in2=b)
     if _sums.swap_needed(caller, mode, a.shape, b.shape, range(a.ndim)):
         a, b = b, a
-    if method == "auto":
-        method = choose_conv_method(a, b, mode)
-    if method == "direct":
+    if method != "fft":
         windows = _sums.mode_windows(mode, a.shape, b.shape)
         return _sums.convolve_window(a.astype(dtype), b.astype(dtype), windows)
     y = fftconvolve(a, b, mode)

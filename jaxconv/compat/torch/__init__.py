@@ -12,7 +12,8 @@ imported by `from_torch` and `to_torch` alone.
 | `conv_transpose1d`, `conv_transpose2d`, `conv_transpose3d` | its adjoint, with output_padding |
 | `unfold`, `fold` | windows as columns, and back |
 | `pad` | constant, reflect, replicate, circular |
-| `from_torch`, `to_torch` | a module's weights as a tree in `jaxconv`'s layout, and back |
+| `from_torch` | a module as a Flax layer with its arguments, parameters and statistics |
+| `to_torch` | the parameters and statistics back as a state dict |
 
 What differs by design:
 
@@ -30,11 +31,13 @@ What differs by design:
 
 from jaxconv.compat.torch.boundaries import pad
 from jaxconv.compat.torch.convolutions import conv1d, conv2d, conv3d
+from jaxconv.compat.torch.port import Ported, from_torch
 from jaxconv.compat.torch.transposed import conv_transpose1d, conv_transpose2d, conv_transpose3d
-from jaxconv.compat.torch.weights import from_torch, to_torch
+from jaxconv.compat.torch.weights import to_torch
 from jaxconv.compat.torch.windows import fold, unfold
 
 __all__ = [
+    "Ported",
     "conv1d",
     "conv2d",
     "conv3d",

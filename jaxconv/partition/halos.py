@@ -63,6 +63,20 @@ class Line:
         return shapes.input_size(self.output_block, self.kernel, self.stride, self.dilation, 0, 0)
 
 
+class Ring(NamedTuple):
+    """The devices along some mesh axes.
+
+    Attributes:
+        axes: the mesh axes, the first one the outermost of the parts.
+        ordered: the same in the mesh's order, by which `jax.lax.ppermute` counts devices.
+        numbers: for each part the number of its device in that order.
+    """
+
+    axes: tuple[str, ...]
+    ordered: tuple[str, ...]
+    numbers: tuple[int, ...]
+
+
 class Hop(NamedTuple):
     """Rows that travel the same distance around the ring.
 
@@ -210,25 +224,21 @@ def _run(rows: np.ndarray, zeros: np.ndarray) -> Run:
     return Run(rows, tuple(map(int, starts)), bool(np.any(~real & ~known)))
 
 
-def fill(
-    x: jax.Array, line: Line, *, axis: int, names: tuple[str, ...], ring: tuple[int, ...]
-) -> jax.Array:
+def fill(x: jax.Array, line: Line, *, axis: int, ring: Ring) -> jax.Array:
     """Return the device's window, from its block of x and what others send; inside `shard_map`.
 
     Args:
         x: the device's block, with `line.block` rows along `axis`, those beyond x's end zero.
         line: the dimension.
         axis: of x.
-        names: the mesh axes that x is sharded over along `axis`.
-        ring: for each part of x the number of its device among those along `names`, which
-            `jax.lax.ppermute` counts in the mesh's order of axes, not in that of `names`.
+        ring: the devices among which x is sharded along `axis`.
     """
-    plan, device = exchange(line), lax.axis_index(names)
+    plan, device = exchange(line), lax.axis_index(ring.axes)
     pieces = []
     for hop in plan.hops:
         piece = _cut(x, hop.starts, hop.length, axis, device)
-        pairs = [(ring[sender], ring[receiver]) for sender, receiver in hop.pairs]
-        pieces.append(lax.ppermute(piece, names, pairs) if hop.distance else x)
+        pairs = [(ring.numbers[sender], ring.numbers[receiver]) for sender, receiver in hop.pairs]
+        pieces.append(lax.ppermute(piece, ring.ordered, pairs) if hop.distance else x)
     pool = pieces[0] if len(pieces) == 1 else lax.concatenate(pieces, axis)
     runs = [_take(pool, run, axis, device) for run in plan.runs]
     return runs[0] if len(runs) == 1 else lax.concatenate(runs, axis)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxconv.parallel.layout import Layout
+from jaxconv.partition.layout import Layout
 
 
 def cut_kernel(w: jax.Array, groups: int, cuts: int) -> jax.Array:
@@ -43,7 +43,8 @@ def add_up(made: jax.Array, place: Layout, groups: int) -> jax.Array:
         (..., groups * o / devices) if the layout is scattered, else (..., groups * o).
     """
     axes, last = place.groups, made.ndim - 1
-    ring = place.ring(axes)
+    devices = place.ring(axes)
+    ring = devices.numbers
     here = groups * place.cuts // len(ring)
     teams = [ring]
     if here == 1 and place.scattered:
@@ -57,4 +58,6 @@ def add_up(made: jax.Array, place: Layout, groups: int) -> jax.Array:
     if not place.scattered:
         return lax.psum(made, axes)
     # the n-th of a team gets the n-th share
-    return lax.psum_scatter(made, axes, scatter_dimension=last, axis_index_groups=teams, tiled=True)
+    return lax.psum_scatter(
+        made, devices.ordered, scatter_dimension=last, axis_index_groups=teams, tiled=True
+    )
