@@ -20,6 +20,9 @@ CANDIDATES = tuple(name for name in METHODS if name != "loops")
 # Entries of the kernel from which spectra are taken: below it they could gain little, and their
 # errors are on the scale of whole arrays, where sums have exact zeros.
 ENTRIES_FOR_FFT = 64
+# Entries of the kernel along each dimension from which sums of shifted rows are: of fewer a matrix
+# product has too little to do.
+ENTRIES_FOR_SHIFTS = 8
 
 
 class Choice(NamedTuple):
@@ -145,11 +148,13 @@ def _by_rule(problem: Problem, alone: str | None) -> Choice:
 def worth_expecting(method: str, problem: Problem) -> bool:
     """Whether a method's expected time counts.
 
-    Spectra are for large kernels. What is expected was measured in float32, and products of
-    integers by `columns` took twice lax's time where those of floats take half of it.
+    Spectra and shifts are for large kernels. What is expected was measured in float32, and products
+    of integers by `columns` took twice lax's time where those of floats take half of it.
     """
     if method == "columns" and problem.contraction != "kernel":
         return jnp.issubdtype(problem.dtype, jnp.inexact)
+    if method == "shifts":
+        return min(problem.spec.kernel_size) >= ENTRIES_FOR_SHIFTS
     return method != "fft" or math.prod(problem.spec.kernel_size) >= ENTRIES_FOR_FFT
 
 
