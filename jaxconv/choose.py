@@ -32,6 +32,9 @@ IMAGES = 8
 # Entries of the kernel from which spectra are taken: below it they could gain little, and their
 # errors are on the scale of whole arrays, where sums have exact zeros.
 ENTRIES_FOR_FFT = 64
+# Entries of the kernel along each dimension from which sums of shifted rows are: of fewer a matrix
+# product has too little to do.
+ENTRIES_FOR_SHIFTS = 8
 
 
 class Choice(NamedTuple):
@@ -179,22 +182,24 @@ def _partitioned(problem: Problem) -> Choice:
 def worth_expecting(method: str, problem: Problem) -> bool:
     """Whether a method's expected time counts.
 
-    Spectra are for large kernels. XLA's gradient of a grouped kernel lets a NaN of one group reach
-    others where there is a stride. What is expected was measured in float32, and products of
+    Spectra and shifts are for large kernels. XLA's gradient of a grouped kernel lets a NaN of one
+    group reach others where there is a stride. What is expected was measured in float32, and products of
     integers by `columns` took twice lax's time where those of floats take half of it.
     """
     if method == "lax" and problem.contraction == "kernel":
         return problem.spec.groups == 1
     if method == "columns" and problem.contraction != "kernel":
         return jnp.issubdtype(problem.dtype, jnp.inexact)
+    if method == "shifts":
+        return min(problem.spec.kernel_size) >= ENTRIES_FOR_SHIFTS
     return method != "fft" or math.prod(problem.spec.kernel_size) >= ENTRIES_FOR_FFT
 
 
 def decide(expected: Mapping[str, float], margins: Mapping[str, float]) -> tuple[str, str]:
     """Return the method to take, and the one that is usual.
 
-    The usual one is the first of `margins` that is expected, or the fastest; another is taken if it is expected to need
-    less than that margin of its time.
+    The usual one is the first of `margins` that is expected, or the fastest; another is taken if it
+    is expected to need less than that margin of its time.
 
     Args:
         expected: seconds by method.

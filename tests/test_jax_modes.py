@@ -1,4 +1,4 @@
-"""Every kind of call under JAX's own modes, at symbolic sizes, in Taylor mode, from other readers."""
+"""Every kind of call under JAX's own modes, at symbolic sizes, in Taylor mode, from any reader."""
 
 import functools
 import itertools

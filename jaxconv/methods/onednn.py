@@ -135,6 +135,7 @@ def kernel(
 # Entries of the kernel from which x is repeated.
 _REPEATED_FROM = {"output": 8, "input": 10, "kernel": 8}
 
+
 def _counted(contraction: Contraction, method: Callable[..., jax.Array]):
     """The method, with a cost: XLA counts calls of libraries as unknown, -1 operation.
 
@@ -157,8 +158,9 @@ def _operations(a: jax.Array, b: jax.Array, *, contraction, spec: ConvSpec, dtyp
 
 
 CONTRACTIONS = {
-    name: _counted(name, method)
-    for name, method in (("output", output), ("input", input), ("kernel", kernel))
+    "output": _counted("output", output),
+    "input": _counted("input", input),
+    "kernel": _counted("kernel", kernel),
 }
 
 
