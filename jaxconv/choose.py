@@ -183,8 +183,8 @@ def worth_expecting(method: str, problem: Problem) -> bool:
     """Whether a method's expected time counts.
 
     Spectra and shifts are for large kernels. XLA's gradient of a grouped kernel lets a NaN of one
-    group reach others where there is a stride. What is expected was measured in float32, and products of
-    integers by `columns` took twice lax's time where those of floats take half of it.
+    group reach others where there is a stride. What is expected was measured in float32, and
+    products of integers by `columns` took twice lax's time where those of floats take half of it.
     """
     if method == "lax" and problem.contraction == "kernel":
         return problem.spec.groups == 1
