@@ -158,8 +158,10 @@ def test_an_images_result_does_not_depend_on_its_batch(layer, dtype):
         problem = Problem.of(contraction, a, w, spec, dtype=a.dtype, platform="cpu")
         f = functools.partial(contract, contraction, b=w, spec=spec, dtype=a.dtype)
 
+        methods = taken(problem)
+
         @quick
-        def everything(a, f=f, methods=taken(problem)):
+        def everything(a, f=f, methods=methods):
             return {method: f(a, method=method) for method in methods}
 
         whole = jax.tree.map(bits, everything(a))
