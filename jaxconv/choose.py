@@ -22,12 +22,11 @@ RULES = ("auto", "fastest")
 # Methods whose errors are on the scale of whole arrays, that spread NaN and let an output see what
 # it does not depend on. "auto" never takes them.
 SPREADS = frozenset({"fft"})
-# Images that "auto" expects where the result has them: the method must not depend on how many
-# come, for an image's result to be the same in any batch. Beside the choice for the batch at
-# hand, what is chosen for 8 has 1.000 of the expected time over 100 contractions of
-# `bench.cases.LAYERS` (0.998 without the plugin) and 1.004 (1.003) over 600 random ones; at
-# batches of 1, 1.005 and 1.006, of 32, 1.019 and 1.013. For 1: 1.007 and 1.015, 1.000, 1.031 and
-# 1.058 (2026-11-28).
+# Images that "auto" expects, however many come: an image's result is to be the same in any batch.
+# What is chosen for 8 has 1.000 of the expected time of the choice for the batch at hand, over 100
+# contractions of `bench.cases.LAYERS` (0.998 without the plugin), and 1.004 (1.003) over 600 random
+# ones; with batches of 1, 1.005 and 1.006, of 32, 1.019 and 1.013. What is chosen for 1 has 1.007
+# and 1.015, 1.000 and 1.000, 1.031 and 1.058 (2026-11-28).
 IMAGES = 8
 # Entries of the kernel from which spectra are taken: below it they could gain little, and their
 # errors are on the scale of whole arrays, where sums have exact zeros.

@@ -129,7 +129,7 @@ for name in (*LAYERS.split(), *PLANES.split(), "causal_conv1d"):
     row(
         name,
         {"method": "fast"},
-        "method='fast' is none of 'auto', 'lax', 'loops', 'onednn', 'taps', 'fft', "
+        "method='fast' is none of 'auto', 'fastest', 'lax', 'loops', 'onednn', 'taps', 'fft', "
         "'columns', 'phases', 'products', 'slabs'",
     )
 for narrow, wide in (("float8_e4m3fn", "bfloat16"), ("int4", "int8"), ("uint2", "int8")):
@@ -143,7 +143,7 @@ for narrow, wide in (("float8_e4m3fn", "bfloat16"), ("int4", "int8"), ("uint2", 
 row(
     "conv",
     {"method": ["lax"]},
-    "method=['lax'] is none of 'auto', 'lax', 'loops', 'onednn', 'taps', 'fft', "
+    "method=['lax'] is none of 'auto', 'fastest', 'lax', 'loops', 'onednn', 'taps', 'fft', "
     "'columns', 'phases', 'products', 'slabs'",
 )
 row(

@@ -276,8 +276,8 @@ def test_exports_for_every_platform():
         (
             lambda: accelerate(conv, method="magic"),
             ValueError,
-            "accelerate: method='magic' is none of 'auto', 'lax', 'loops', 'onednn', 'taps', "
-            "'fft', 'columns', 'phases', 'products', 'slabs'",
+            "accelerate: method='magic' is none of 'auto', 'fastest', 'lax', 'loops', 'onednn', "
+            "'taps', 'fft', 'columns', 'phases', 'products', 'slabs'",
         ),
     ],
     ids=["f", "method"],
