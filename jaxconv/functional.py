@@ -45,8 +45,9 @@ def conv(
     stride it is left open whether that counts (0 times NaN), as it is in lax and torch. The method
     does not depend on the batch, and on CPUs an image's result is the same, bit for bit, in
     whatever batch it comes, `vmap` over x included (w's gradient sums over the batch), where x and
-    y have at least 32 positions an image: of fewer, as in dense layers, the sums' order may depend
-    on the batch, since one image at a time would read w anew for each.
+    y have at least 32 positions an image and more than two channels are summed: else, as in dense
+    layers, the sums' order may depend on the batch, since one image at a time would
+    read w anew for each.
 
     FFT (method="fft", or "fastest" where it takes it) may change four things. Errors are on the
     scale of the whole array: beside a star, the sky loses digits. One NaN or infinity spreads over
