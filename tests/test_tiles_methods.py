@@ -142,8 +142,8 @@ def test_a_resumed_run_keeps_its_method(begun):
     ("method", "message"),
     [
         (
-            "products",
-            "apply_tiled: {} was begun with method='products', which does not serve here: products "
+            "phases",
+            "apply_tiled: {} was begun with method='phases', which does not serve here: phases "
             "does not offer this contraction; name another target",
         ),
         (
