@@ -153,7 +153,7 @@ def _counted(contraction: Contraction, method: Callable[..., jax.Array]):
 
 @functools.partial(jax.jit, static_argnames=("contraction", "spec", "dtype"))
 def _operations(a: jax.Array, b: jax.Array, *, contraction, spec: ConvSpec, dtype: jnp.dtype):
-    one = lax.slice(b, (0,) * b.ndim, (1,) * b.ndim)
+    one = lax.slice(b, (0,) * b.ndim, (1,) * b.ndim).astype(dtype)
     return lax_method.CONTRACTIONS[contraction](a, b, spec, dtype=dtype), lax.mul(one, one)
 
 
