@@ -145,7 +145,8 @@ def _counted(contraction: Contraction, method: Callable[..., jax.Array]):
     """
 
     def counted(a, b, spec, *, precision=None, dtype):
-        _operations(a, b, contraction=contraction, spec=spec, dtype=jnp.dtype(dtype))
+        if a.size and b.size:
+            _operations(a, b, contraction=contraction, spec=spec, dtype=jnp.dtype(dtype))
         return method(a, b, spec, precision=precision, dtype=dtype)
 
     return counted
