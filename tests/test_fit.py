@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxconv.bench import fit, regret
-from jaxconv.choose import CANDIDATES, refusal
+from jaxconv.choose import CANDIDATES
 from jaxconv.costs import seconds, simpler
 from jaxconv.policy import Problem
 from jaxconv.spec import normalise
@@ -125,8 +125,7 @@ def test_no_method_is_expected_to_take_no_time(kernel, groups):
         for stride in (1, 2):
             problem = _problem((*kernel, 1, groups), groups, contraction, stride=stride)
             for method in CANDIDATES:
-                if refusal(problem, method) is None:
-                    assert seconds(method, problem) > 1e-6, (method, problem)
+                assert seconds(method, problem) > 1e-6, (method, problem)
 
 
 def test_a_margin_is_as_wide_as_the_predictions_are_wrong(rows):
