@@ -132,6 +132,28 @@ def main():
     arguments, specs = (X, (5, 5, 8, 32)), (channels, P())
     told("groups cut in two, conv", line, cut, arguments, specs, {"reduce-scatter"})
     check_fits(grid, y)
+    check_plain_jit(grid)
+
+
+def check_plain_jit(grid):
+    """`jaxconv.conv` on sharded arrays, with no mesh named: XLA partitions it here.
+
+    The TPU's compiler calls no partitioning of ours (jax issue 38196), and partitions convolutions
+    wrongly: so it is handed none whose space is cut, but gathers it first. The result lies as x.
+    """
+    rows, outputs = P(None, "a"), P(None, None, None, "b")
+    conv = functools.partial(jaxconv.conv, padding="same")
+    for name, specs, laid, want in (
+        ("batch", (P(("a", "b")), P()), P(("a", "b")), set()),
+        ("rows", (rows, P()), rows, {"all-gather"}),
+        ("rows and outputs", (rows, outputs), P(None, "a", None, "b"), {"all-gather"}),
+    ):
+        program = functools.partial(constrained, conv, NamedSharding(grid, laid))
+        told(f"plain jit, {name}", grid, program, (X, W), specs, want)
+
+
+def constrained(conv, sharding, x, w):
+    return jax.lax.with_sharding_constraint(conv(x, w), sharding)
 
 
 def check_fits(grid, y):
