@@ -40,7 +40,7 @@ def as_array(caller: str, name: str, value: Any) -> jax.Array:
             f"what stands there: {name}.filled(0)"
         )
     try:
-        array = value if isinstance(value, jax.Array) else jnp.asarray(_native(value))
+        array = value if isinstance(value, jax.Array) else jnp.asarray(native(value))
     except jax.errors.JaxRuntimeError:  # a device's, or a transfer that is not allowed
         raise
     except OverflowError as error:
@@ -58,8 +58,8 @@ def as_array(caller: str, name: str, value: Any) -> jax.Array:
     return array
 
 
-def _native(value: Any) -> Any:
-    """What NumPy holds in the other byte order (as files do), in this machine's."""
+def native(value: Any) -> Any:
+    """Return what NumPy holds in the other byte order (as files do) in this machine's."""
     if isinstance(value, jax.Array) or not hasattr(value, "__array__"):
         return value
     dtype = getattr(value, "dtype", None)
@@ -83,13 +83,18 @@ def _way_out(name: str, kind: Any, error: Exception) -> str:
 
 
 def zero(dtype: Any) -> jax.Array:
-    """Return zero as an array that is made where it is used, with nothing sent to the device."""
-    return _zero(jnp.dtype(dtype))
+    """Return zero as an array that is made on the device, with nothing sent there."""
+    return _scalar(0, jnp.dtype(dtype))
 
 
-@functools.partial(jax.jit, static_argnames="dtype", inline=True)
-def _zero(dtype: jnp.dtype) -> jax.Array:
-    return jnp.zeros((), dtype)
+def one(dtype: Any) -> jax.Array:
+    """Return one as an array that is made on the device, with nothing sent there."""
+    return _scalar(1, jnp.dtype(dtype))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1), inline=True)
+def _scalar(value: int, dtype: jnp.dtype) -> jax.Array:
+    return jnp.full((), value, dtype)
 
 
 def with_bias(y: jax.Array, b: jax.Array | None) -> jax.Array:
