@@ -30,6 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from jaxconv.dtypes import as_array
 from jaxconv.spec import per_dimension
 
 
@@ -56,7 +57,7 @@ def dense(x: ArrayLike, W: ArrayLike) -> jax.Array:
     Source:
         Zhang et al., "Dive into Deep Learning", equation 6.1.1.
     """
-    x, W = jnp.asarray(x), jnp.asarray(W)
+    x, W = as_array("dense", "x", x), as_array("dense", "W", W)
     _, size = _sizes("dense", "W", W)
     if x.shape != size:
         raise ValueError(f"dense: x.shape={x.shape} must be {size}, the end of W.shape={W.shape}")
@@ -86,7 +87,7 @@ def reindex(W: ArrayLike) -> jax.Array:
     Source:
         Zhang et al., "Dive into Deep Learning", equation 6.1.1.
     """
-    W = jnp.asarray(W)
+    W = as_array("reindex", "W", W)
     outputs, inputs = _sizes("reindex", "W", W)
     rank = len(outputs)
     # zeros on both sides, so that i + a exists for every offset
@@ -117,7 +118,7 @@ def restore(V: ArrayLike) -> jax.Array:
     Source:
         Zhang et al., "Dive into Deep Learning", section 6.1.2.
     """
-    W = jnp.asarray(V)
+    W = as_array("restore", "V", V)
     outputs, inputs = _offset_sizes("restore", W)
     for d, (m, n) in enumerate(zip(outputs, inputs, strict=True)):
         W = _take(W, d, len(outputs) + d, np.arange(n) - np.arange(m)[:, None] + m - 1)
@@ -148,13 +149,14 @@ def is_shift_invariant(V: ArrayLike, *, tolerance: float = 0.0) -> jax.Array:
     Source:
         Zhang et al., "Dive into Deep Learning", section 6.1.2.1.
     """
-    V = jnp.asarray(V)
+    V = as_array("is_shift_invariant", "V", V)
     outputs, inputs = _offset_sizes("is_shift_invariant", V)
     inside = _inside(outputs, inputs)
     # the first position of each offset that can tell
     first = np.argmax(inside.reshape(math.prod(outputs), -1), axis=0)
     flat = V.reshape(math.prod(outputs), -1)
-    kernel = jnp.take_along_axis(flat, first[None], axis=0).reshape(V.shape[len(outputs) :])
+    kernel = jnp.take_along_axis(flat, first[None], axis=0)
+    kernel = kernel.reshape((1,) * len(outputs) + V.shape[len(outputs) :])
     difference = jnp.where(inside, V, kernel) - kernel
     if jnp.issubdtype(V.dtype, jnp.integer):
         tolerance = math.floor(tolerance)  # the same for whole numbers, and promotes nothing
@@ -183,7 +185,7 @@ def share(V: ArrayLike) -> jax.Array:
     Source:
         Zhang et al., "Dive into Deep Learning", section 6.1.2.1.
     """
-    V = jnp.asarray(V)
+    V = as_array("share", "V", V)
     outputs, inputs = _offset_sizes("share", V)
     if not jnp.issubdtype(V.dtype, jnp.inexact):
         raise TypeError(f"share: V is {V.dtype}, whose means are not; use V.astype(jnp.float32)")
@@ -216,7 +218,7 @@ def spread(v: ArrayLike, output_size: Sequence[int]) -> jax.Array:
     Source:
         Zhang et al., "Dive into Deep Learning", section 6.1.2.1.
     """
-    v = jnp.asarray(v)
+    v = as_array("spread", "v", v)
     outputs = per_dimension("spread", "output_size", output_size, v.ndim, minimum=1)
     inputs = _inputs("spread", "v", v.shape, outputs, v.shape)
     inside = _inside(outputs, inputs)
@@ -247,7 +249,7 @@ def truncate(V: ArrayLike, delta: int | Sequence[int]) -> jax.Array:
     Source:
         Zhang et al., "Dive into Deep Learning", section 6.1.2.2.
     """
-    V = jnp.asarray(V)
+    V = as_array("truncate", "V", V)
     outputs, _ = _offset_sizes("truncate", V)
     rank = len(outputs)
     delta = per_dimension("truncate", "delta", delta, rank, minimum=0)
@@ -287,7 +289,7 @@ def kernel(V: ArrayLike, delta: int | Sequence[int]) -> jax.Array:
     Source:
         Zhang et al., "Dive into Deep Learning", equation 6.1.3.
     """
-    V = jnp.asarray(V)
+    V = as_array("kernel", "V", V)
     outputs, inputs = _offset_sizes("kernel", V)
     delta = per_dimension("kernel", "delta", delta, len(outputs), minimum=0)
     v = share(V)

@@ -142,6 +142,6 @@ def separable(rank: int = 1) -> Projection:
                 "give projected(..., channels=True)"
             )
         columns, weights, rows = jnp.linalg.svd(kernel, full_matrices=False)
-        return (columns[:, :rank] * weights[:rank]) @ rows[:rank]
+        return (columns[:, :rank] * weights[None, :rank]) @ rows[:rank]
 
     return project

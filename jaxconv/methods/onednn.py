@@ -135,6 +135,7 @@ def kernel(
 # Entries of the kernel from which x is repeated.
 _REPEATED_FROM = {"output": 8, "input": 10, "kernel": 8}
 
+
 def _counted(contraction: Contraction, method: Callable[..., jax.Array]):
     """The method, with a cost: XLA counts calls of libraries as unknown, -1 operation.
 

@@ -124,7 +124,7 @@ def correlation_lags(in1_len: int, in2_len: int, mode: str = "full") -> jax.Arra
             raise ValueError(
                 f"correlation_lags: Mode {mode} is invalid; use 'full', 'same' or 'valid'"
             )
-    return jnp.asarray(lags)
+    return jax.device_put(lags)
 
 
 def choose_conv_method(
