@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jaxconv.dtypes import as_array
 from jaxconv.programs import compiled_once
 from jaxconv.reach import check_index
 
@@ -81,7 +82,7 @@ def influence(
         Convolutional Neural Networks", section 2.
     """
     caller = "influence"
-    x = jnp.asarray(x)
+    x = as_array("influence", "x", x)
     shape, dtype = _selected(caller, f, x, index)
     if probes < 1:
         raise ValueError(f"{caller}: probes={probes} must be at least 1")

@@ -17,6 +17,7 @@ from jax import lax
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 from jax.typing import ArrayLike
 
+from jaxconv.dtypes import as_array
 from jaxconv.programs import compiled_once
 from jaxconv.trilinear import contract, conv_p
 
@@ -100,7 +101,7 @@ def reach(f: Callable[[jax.Array], jax.Array], x: ArrayLike, index: Any) -> jax.
     Source:
         Griewank and Walther (2008), "Evaluating Derivatives", section 7.1 (sparsity patterns).
     """
-    x = jnp.asarray(x)
+    x = as_array("reach", "x", x)
     closed, result = jax.make_jaxpr(f, return_shape=True)(x)
     check_index("reach", index, result.shape)
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import primitives
 
+from jaxconv.dtypes import native
 from jaxconv.reading import perform, read
 
 
@@ -64,6 +65,7 @@ def conv_general_dilated(
     Source:
         The operation Conv of https://openxla.org/xla/operation_semantics.
     """
+    lhs, rhs = native(lhs), native(rhs)
 
     def call() -> jax.Array:
         return lax.conv_general_dilated(

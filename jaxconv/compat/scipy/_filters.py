@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv.compat.scipy import _numbers, _ordered, _sums
+from jaxconv.dtypes import as_array
 
 BOUNDARIES = {
     "reflect": "symmetric",
@@ -270,7 +271,7 @@ def line(
     caller: str, x: jax.Array, weights: Any, axis: int, mode: Any, cval: Any, dtype: Any
 ) -> jax.Array:
     """Correlate along one axis with centred weights; see `correlate_axes`."""
-    weights = jnp.asarray(weights)
+    weights = as_array(caller, "weights", weights)
     return correlate_axes(
         caller, x, weights, axes=(axis,), origins=(0,), mode=mode, cval=cval, dtype=dtype
     )
