@@ -79,7 +79,7 @@ def accelerate(
         >>> print(f(x, w), accelerate(f)(x, w))
         5808.0 5808.0
         >>> print([e.primitive.name for e in jax.make_jaxpr(accelerate(f))(x, w).eqns])
-        ['transpose', 'transpose', 'conv', 'transpose', 'reduce_sum']
+        ['transpose', 'transpose', 'conv', 'mul', 'transpose', 'reduce_sum']
 
     Source:
         "Writing custom interpreters in JAX",

@@ -22,16 +22,18 @@ RULES = ("auto", "fastest")
 # Methods whose errors are on the scale of whole arrays, that spread NaN and let an output see what
 # it does not depend on. "auto" never takes them.
 SPREADS = frozenset({"fft"})
-# Images that "auto" expects where the result has them: the method must not depend on how many
-# come, for an image's result to be the same in any batch. Beside the choice for the batch at
-# hand, what is chosen for 8 has 1.000 of the expected time over 100 contractions of
-# `bench.cases.LAYERS` (0.998 without the plugin) and 1.004 (1.003) over 600 random ones; at
-# batches of 1, 1.005 and 1.006, of 32, 1.019 and 1.013. For 1: 1.007 and 1.015, 1.000, 1.031 and
-# 1.058 (2026-11-28).
+# Images that "auto" expects, however many come: an image's result is to be the same in any batch.
+# What is chosen for 8 has 1.000 of the expected time of the choice for the batch at hand, over 100
+# contractions of `bench.cases.LAYERS` (0.998 without the plugin), and 1.004 (1.003) over 600 random
+# ones; with batches of 1, 1.005 and 1.006, of 32, 1.019 and 1.013. What is chosen for 1 has 1.007
+# and 1.015, 1.000 and 1.000, 1.031 and 1.058 (2026-11-28).
 IMAGES = 8
 # Entries of the kernel from which spectra are taken: below it they could gain little, and their
 # errors are on the scale of whole arrays, where sums have exact zeros.
 ENTRIES_FOR_FFT = 64
+# Entries of the kernel along each dimension from which sums of shifted rows are: of fewer a matrix
+# product has too little to do.
+ENTRIES_FOR_SHIFTS = 8
 
 
 class Choice(NamedTuple):
@@ -179,25 +181,32 @@ def _partitioned(problem: Problem) -> Choice:
 def worth_expecting(method: str, problem: Problem) -> bool:
     """Whether a method's expected time counts.
 
-    Spectra are for large kernels. What is expected was measured in float32, and products of
-    integers by `columns` took twice lax's time where those of floats take half of it.
+    Spectra and shifts are for large kernels. XLA's gradient of a grouped kernel lets a NaN of one
+    group reach others where there is a stride. What is expected was measured in float32, and
+    products of integers by `columns` took twice lax's time where those of floats take half of it.
     """
+    if method == "lax" and problem.contraction == "kernel":
+        return problem.spec.groups == 1
     if method == "columns" and problem.contraction != "kernel":
         return jnp.issubdtype(problem.dtype, jnp.inexact)
+    if method == "shifts":
+        return min(problem.spec.kernel_size) >= ENTRIES_FOR_SHIFTS
     return method != "fft" or math.prod(problem.spec.kernel_size) >= ENTRIES_FOR_FFT
 
 
 def decide(expected: Mapping[str, float], margins: Mapping[str, float]) -> tuple[str, str]:
     """Return the method to take, and the one that is usual.
 
-    The usual one is the first of `margins` that serves; another is taken if it is expected to need
-    less than that margin of its time.
+    The usual one is the first of `margins` that is expected, or the fastest; another is taken if it
+    is expected to need less than that margin of its time.
 
     Args:
         expected: seconds by method.
         margins: the usual methods.
     """
     fastest = min(expected, key=lambda method: expected[method])
-    usual = next(method for method in margins if method in expected)
+    usual = next((method for method in margins if method in expected), fastest)
+    if usual == fastest:
+        return usual, usual
     ahead = expected[fastest] < margins[usual] * expected[usual]
     return (fastest if ahead else usual), usual

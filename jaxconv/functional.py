@@ -44,7 +44,10 @@ def conv(
     in w reaches every output whose window meets x under it; where it meets padding or the gaps of a
     stride it is left open whether that counts (0 times NaN), as it is in lax and torch. The method
     does not depend on the batch, and on CPUs an image's result is the same, bit for bit, in
-    whatever batch it comes, `vmap` over x included (w's gradient sums over the batch).
+    whatever batch it comes, `vmap` over x included (w's gradient sums over the batch), where x and
+    y have at least 32 positions an image and more than two channels are summed: else, as in dense
+    layers, the sums' order may depend on the batch, since one image at a time would
+    read w anew for each.
 
     FFT (method="fft", or "fastest" where it takes it) may change four things. Errors are on the
     scale of the whole array: beside a star, the sky loses digits. One NaN or infinity spreads over
@@ -55,7 +58,9 @@ def conv(
     Args:
         x: (*batch, *space, in); any number of batch axes, none included.
         w: (*kernel, in // groups, out) in x's dtype; its rank less two is the number of spatial
-            dimensions, from 1 up.
+            dimensions, from 1 up. A kernel of torch's, (out, in // groups, *kernel), may fit by
+            chance, in one dimension always, and means another thing: turn it by
+            `jnp.moveaxis(w, (0, 1), (-1, -2))`, or call `jaxconv.compat.torch`.
         b: (out,), or None.
         stride: elements of x between neighbouring outputs; one integer or one a dimension.
         padding: an integer or one a dimension (the same before and after), (before, after) a
@@ -131,6 +136,7 @@ def conv_transpose(
     Args:
         y: (*batch, *space', out).
         w: (*kernel, in // groups, out) in y's dtype: the kernel of the `conv` it is the adjoint of.
+            A kernel of torch's is turned as for `conv`.
             It is neither flipped nor are its channels swapped by the caller.
         b: (in,), or None.
         stride: as in `conv`; here it spreads the elements of y.

@@ -1,10 +1,12 @@
-"""How a user's value is written in a message."""
+"""How a user's value is written in a message, and what its shape hints at."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 _MOST_ELEMENTS = 8
 _MOST_LETTERS = 200
+_MOVE_W = "jnp.moveaxis(w, (0, 1), (-1, -2))"
 
 
 def shown(value: Any) -> str:
@@ -20,3 +22,48 @@ def shown(value: Any) -> str:
         return f"{dtype}[{','.join(map(str, shape))}]"
     text = repr(value)
     return text if len(text) <= _MOST_LETTERS else f"{text[:_MOST_LETTERS]}..."
+
+
+def layout_hint(
+    name: str, shape: tuple[int, ...], w_shape: tuple[int, ...], groups: int, *, transposed: bool
+) -> str:
+    """Name the layouts that the shapes speak of, and the calls that turn them into ours."""
+    rank = len(w_shape) - 2
+    axis = len(shape) - rank - 1
+    if transposed:  # the channels that w asks for as ours, with its channels swapped, as torch's
+        ours, swapped, torchs = w_shape[-1], w_shape[-2], w_shape[0]
+        layout = "(in, out // groups, *kernel)"
+    else:
+        ours, swapped, torchs = w_shape[-2] * groups, w_shape[-1] * groups, w_shape[1] * groups
+        layout = "(out, in // groups, *kernel)"
+    first, last = shape[axis], shape[-1]
+    # images and kernels are mostly square
+    like_torchs = _is_square(w_shape[2:]) or not _is_square(w_shape[:rank])
+    like_first = _is_square(shape[axis + 1 :]) or not _is_square(shape[axis:-1])
+    move_x = f"jnp.moveaxis({name}, {axis}, -1)"
+    others = []
+    if last == torchs and like_torchs:
+        others.append(f"w.shape looks like torch's {layout}: use {_MOVE_W}")
+    elif last == swapped and ours > 1:
+        others.append("if w is (*kernel, out, in // groups), use jnp.swapaxes(w, -1, -2)")
+    if first == ours and (like_first or not others):
+        return f" looks channels-first: use {move_x}" + "".join(f"; or {other}" for other in others)
+    if first == torchs and like_torchs and not others:
+        both = f"{name}.shape and w.shape look like torch's (batch, channels, *space) and {layout}"
+        return f"; {both}: use {move_x} and {_MOVE_W}, or jaxconv.compat.torch"
+    return f"; {'; or '.join(others)}" if others else no_channels_hint(name, ours == 1)
+
+
+def no_channels_hint(name: str, show: bool) -> str:
+    """Return how to add a channel axis, if that is to be shown."""
+    return f"; if {name} has no channel axis, add one: {name}[..., None]" if show else ""
+
+
+def groups_hint(w_shape: tuple[int, ...], groups: int) -> str:
+    """Say so if w, whose last dimension the groups do not divide, looks like torch's."""
+    torchs = w_shape[0] % groups == 0 and _is_square(w_shape[2:]) and not _is_square(w_shape[:-2])
+    return f"; it looks like torch's: use {_MOVE_W}" if torchs else ""
+
+
+def _is_square(sizes: Sequence[int]) -> bool:
+    return len(set(sizes)) == 1

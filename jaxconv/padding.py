@@ -42,6 +42,7 @@ from jax.typing import ArrayLike
 from jaxconv.dtypes import as_array, zero
 from jaxconv.fill_values import check_fill_value
 from jaxconv.meshes import entries_of, on_explicit_axes
+from jaxconv.messages import shown
 from jaxconv.shapes import Size, as_size, below, largest
 
 __all__ = ["MODES", "check_fill_value", "check_widths", "pad", "unpad"]
@@ -300,13 +301,13 @@ def _pairs(caller: str, widths: Any, axes: tuple[int, ...]) -> dict[int, tuple[S
     try:
         listed = [tuple(pair) for pair in widths]
     except TypeError:
-        raise ValueError(f"{rule}, got {widths!r}") from None
+        raise ValueError(f"{rule}, got {shown(widths)}") from None
     if len(listed) != len(axes) or any(len(pair) != 2 for pair in listed):
-        raise ValueError(f"{rule}, got {widths!r}")
+        raise ValueError(f"{rule}, got {shown(widths)}")
     try:
         ints = [(as_size(before), as_size(after)) for before, after in listed]
     except TypeError:
-        raise TypeError(f"{rule}, got {widths!r}") from None
+        raise TypeError(f"{rule}, got {shown(widths)}") from None
     return dict(zip(axes, ints, strict=True))
 
 

@@ -20,6 +20,7 @@ from jax.typing import ArrayLike
 
 from jaxconv import dtypes, padding
 from jaxconv.choose import check_method
+from jaxconv.messages import shown
 from jaxconv.shapes import below
 from jaxconv.spec import normalise, resolve_padding
 from jaxconv.trilinear import contract
@@ -239,17 +240,17 @@ def _spatial_axes(
         found = tuple(operator.index(axis) for axis in axes)
     except TypeError:
         raise TypeError(
-            f"{caller}: axes={axes!r} must be a sequence of integers, one a dimension of k "
+            f"{caller}: axes={shown(axes)} must be a sequence of integers, one a dimension of k "
             f"(k.shape={k.shape})"
         ) from None
     if len(found) != k.ndim or any(not -x.ndim <= axis < x.ndim for axis in found):
         raise ValueError(
-            f"{caller}: axes={axes!r} must name {many if k.ndim > 1 else 'one axis'} of x "
+            f"{caller}: axes={shown(axes)} must name {many if k.ndim > 1 else 'one axis'} of x "
             f"(x.shape={x.shape}), one a dimension of k (k.shape={k.shape})"
         )
     found = tuple(axis % x.ndim for axis in found)
     if len(set(found)) != len(found):
-        raise ValueError(f"{caller}: axes={axes!r} names an axis twice")
+        raise ValueError(f"{caller}: axes={shown(axes)} names an axis twice")
     return found
 
 

@@ -12,6 +12,7 @@ from jax.core import Tracer
 from jax.export import is_symbolic_dim
 
 from jaxconv import shapes
+from jaxconv.messages import groups_hint, layout_hint, no_channels_hint, shown
 from jaxconv.shapes import Size, below
 
 Contraction = Literal["output", "input", "kernel"]
@@ -177,7 +178,7 @@ def normalise_transpose(
     extra = per_dimension(caller, "output_padding", output_padding, rank, minimum=0)
     groups = check_groups(caller, w_shape, groups)
     if y_shape[-1] != w_shape[-1]:
-        hint = _layout_hint("y", y_shape, w_shape, w_shape[-1], w_shape[0])
+        hint = layout_hint("y", y_shape, w_shape, groups, transposed=True)
         raise ValueError(
             f"{caller}: y has {y_shape[-1]} channels, w makes {w_shape[-1]} "
             f"(w.shape={w_shape}); y.shape={y_shape}{hint}"
@@ -209,8 +210,9 @@ def normalise_transpose(
         )
     if any(below(n, 1) for n in size):
         raise ValueError(
-            f"{caller}: padding={padding!r} cuts the whole result away: its spatial shape would be "
-            f"{size} (y.shape={y_shape}, w.shape={w_shape}, stride={stride}, dilation={dilation})"
+            f"{caller}: padding={shown(padding)} cuts the whole result away: its spatial shape "
+            f"would be {size} (y.shape={y_shape}, w.shape={w_shape}, stride={stride}, "
+            f"dilation={dilation})"
         )
     return ConvSpec(stride, dilation, pads, groups, size, kernel)
 
@@ -222,13 +224,13 @@ def per_dimension(
     entries = list(value) if _is_sequence(value) else [value] * rank
     if len(entries) != rank:
         raise ValueError(
-            f"{caller}: {name}={value!r} has {_count(entries, 'entry', 'entries')} for "
+            f"{caller}: {name}={shown(value)} has {_count(entries, 'entry', 'entries')} for "
             f"{_dimensions(rank)}; give one integer{f', or {rank}' * (rank > 1)}"
         )
     numbers = tuple(_integer(caller, name, value, entry) for entry in entries)
     if minimum is not None and any(below(number, minimum) for number in numbers):
         each = " in every dimension" if _is_sequence(value) else ""
-        raise ValueError(f"{caller}: {name}={value!r} must be at least {minimum}{each}")
+        raise ValueError(f"{caller}: {name}={shown(value)} must be at least {minimum}{each}")
     return numbers
 
 
@@ -247,7 +249,7 @@ def resolve_padding(
         if padding not in PADDING_NAMES:
             names = ", ".join(map(repr, PADDING_NAMES))
             meant = f"; use {padding.lower()!r}" if padding.lower() in PADDING_NAMES else ""
-            raise ValueError(f"{caller}: padding={padding!r} is none of {names}{meant}")
+            raise ValueError(f"{caller}: padding={shown(padding)} is none of {names}{meant}")
         return tuple(
             _named_padding(padding, *dimension)
             for dimension in zip(size, kernel, stride, dilation, strict=True)
@@ -255,7 +257,7 @@ def resolve_padding(
     entries = list(padding) if _is_sequence(padding) else [padding] * rank
     if len(entries) != rank:
         raise ValueError(
-            f"{caller}: padding={padding!r} has {_count(entries, 'entry', 'entries')} for "
+            f"{caller}: padding={shown(padding)} has {_count(entries, 'entry', 'entries')} for "
             f"{_dimensions(rank)}; give one integer, or {_count([0] * rank, 'integer', 'integers')}"
             f" or (before, after) pair{'s' * (rank > 1)}, one a dimension"
         )
@@ -263,7 +265,9 @@ def resolve_padding(
     for entry in entries:
         pair = list(entry) if _is_sequence(entry) else [entry, entry]
         if len(pair) != 2:
-            raise ValueError(f"{caller}: padding={padding!r}: {entry!r} is no (before, after) pair")
+            raise ValueError(
+                f"{caller}: padding={shown(padding)}: {shown(entry)} is no (before, after) pair"
+            )
         lo, hi = (_integer(caller, "padding", padding, end) for end in pair)
         pads.append((lo, hi))
     return tuple(pads)
@@ -277,7 +281,7 @@ def check_groups(caller: str, w_shape: tuple[int, ...], groups: Any) -> int:
     if w_shape[-1] % groups:
         raise ValueError(
             f"{caller}: groups={groups} does not divide the {w_shape[-1]} output channels of w "
-            f"(w.shape={w_shape})"
+            f"(w.shape={w_shape}{groups_hint(w_shape, groups)})"
         )
     return groups
 
@@ -313,7 +317,7 @@ def _integer(caller: str, name: str, value: Any, entry: Any) -> Size:
             "in static_argnames"
         )
     rule = "be made of integers" if _is_sequence(value) else "be an integer"
-    raise TypeError(f"{caller}: {name}={value!r} must {rule}, not {type(entry).__name__}")
+    raise TypeError(f"{caller}: {name}={shown(value)} must {rule}, not {type(entry).__name__}")
 
 
 def _count(entries: Sequence[Any], one: str, many: str) -> str:
@@ -335,7 +339,7 @@ def _rank(caller: str, x_shape: tuple[Size, ...], w_shape: tuple[int, ...], x_na
         raise ValueError(
             f"{caller}: {x_name}.shape={x_shape} must be (*batch, *space, channels), at least "
             f"{rank + 1} dimensions for the rank-{rank} kernel w (w.shape={w_shape})"
-            f"{_no_channels_hint(x_name, len(x_shape) == rank and w_shape[-2] == 1)}"
+            f"{no_channels_hint(x_name, len(x_shape) == rank and w_shape[-2] == 1)}"
         )
     if min(w_shape) < 1:
         raise ValueError(f"{caller}: w.shape={w_shape} has a dimension of size zero")
@@ -352,35 +356,11 @@ def _check_channels(
 ) -> None:
     expected = w_shape[-2] * groups
     if x_shape[-1] != expected:
-        hint = _layout_hint(x_name, x_shape, w_shape, expected, w_shape[1] * groups)
+        hint = layout_hint(x_name, x_shape, w_shape, groups, transposed=False)
         raise ValueError(
             f"{caller}: {x_name} has {x_shape[-1]} channels, w expects {expected} "
             f"(w.shape={w_shape}, groups={groups}); {x_name}.shape={x_shape}{hint}"
         )
-
-
-def _layout_hint(
-    name: str, shape: tuple[Size, ...], w_shape: tuple[int, ...], channels: int, torch_channels: int
-) -> str:
-    """Name the layout that the shapes speak of, and the call that turns it into ours.
-
-    `channels` and `torch_channels` are what w asks for if it is ours, or if it is torch's.
-    """
-    rank = len(w_shape) - 2
-    axis = len(shape) - rank - 1
-    if shape[axis] == channels:
-        return f" looks channels-first: use jnp.moveaxis({name}, {axis}, -1)"
-    # a kernel that is square if read as torch's and is not if read as ours
-    if shape[-1] == torch_channels and len(set(w_shape[2:])) == 1 < len(set(w_shape[:rank])):
-        return (
-            "; w.shape looks like torch's (out, in // groups, *kernel): use "
-            "jnp.moveaxis(w, (0, 1), (-1, -2))"
-        )
-    return _no_channels_hint(name, channels == 1)
-
-
-def _no_channels_hint(name: str, show: bool) -> str:
-    return f"; if {name} has no channel axis, add one: {name}[..., None]" if show else ""
 
 
 def _refuse_large_kernel(caller: str, spec: ConvSpec, x_name: str) -> None:

@@ -29,7 +29,7 @@ def causal_conv1d(
     y[t] = b + sum over k of x[t - (K - 1 - k) dilation] w[k], where x before the first element is
     what `state` remembers (zeros to begin with).
 
-    No output changes with the future, not by a bit, and no NaN or infinity comes from it: unless
+    No output changes with the future, not by a bit, and no NaN or infinity comes from it, unless
     FFT is asked for (method="fft", or "fastest" where it takes it), by which every output sees the
     whole sequence in its rounding, on the scale of its largest elements, and one NaN makes all of
     it NaN.

@@ -11,6 +11,7 @@ from jaxconv.methods.fft import UNROLLED
 from jaxconv.methods.onednn import implementation, repeats
 from jaxconv.methods.residues import reach
 from jaxconv.methods.rows import ACCUMULATORS
+from jaxconv.methods.shifts import reads
 from jaxconv.methods.slabs import plane_of
 from jaxconv.methods.taps import PAIRS, loops
 from jaxconv.policy import Problem
@@ -329,6 +330,24 @@ def _slabs(problem: Problem) -> dict[str, float]:
     return {**several, "sums": entries * (common["x"] + common["y"])}
 
 
+def _shifts(problem: Problem) -> dict[str, float]:
+    """A matrix product a row of the result, or of x in a kernel's gradient, for each group."""
+    spec, read, made = problem.spec, problem.inputs, problem.outputs
+    columns, height = reads(problem.contraction, spec)
+    if problem.contraction == "input":
+        read, made = made, read
+    down, across = spec.kernel_size
+    products = problem.batch * spec.groups * height
+    return {
+        "products": products,
+        "product work": products * columns * down * read * across * made,
+        "read rows": products * columns * down * read,
+        "made rows": products * columns * across * made,
+        "sums": products * down * read * across * made,
+        "shifts": products * across,
+    }
+
+
 def _onednn(problem: Problem) -> dict[str, float]:
     """Kernels of several kinds, on blocks of 16 channels; what does not fill one is slower."""
     spec, common = problem.spec, _common(problem)
@@ -373,6 +392,7 @@ _OF: Mapping[str, Callable[[Problem], dict[str, float]]] = {
     "columns": _columns,
     "fft": _fft,
     "phases": _phases,
+    "shifts": _shifts,
     "slabs": _slabs,
     "onednn": _onednn,
 }

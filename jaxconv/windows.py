@@ -11,6 +11,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jaxconv.dtypes import as_array, zero
+from jaxconv.messages import shown
 from jaxconv.spec import ConvSpec, Padding, normalise, per_dimension
 
 
@@ -181,7 +182,7 @@ def _kernel_size(caller: str, kernel_size: Sequence[int]) -> tuple[int, ...]:
     rank = len(kernel_size) if isinstance(kernel_size, Sequence) else np.size(kernel_size)
     if np.ndim(kernel_size) != 1 or isinstance(kernel_size, str) or rank < 1:
         raise ValueError(
-            f"{caller}: kernel_size={kernel_size!r} must be a sequence, one integer a spatial "
+            f"{caller}: kernel_size={shown(kernel_size)} must be a sequence, one integer a spatial "
             "dimension: (3,) for sequences, (3, 3) for images"
         )
     return per_dimension(caller, "kernel_size", kernel_size, rank, minimum=1)

@@ -129,8 +129,8 @@ for name in (*LAYERS.split(), *PLANES.split(), "causal_conv1d"):
     row(
         name,
         {"method": "fast"},
-        "method='fast' is none of 'auto', 'lax', 'loops', 'onednn', 'taps', 'fft', "
-        "'columns', 'phases', 'products', 'slabs'",
+        "method='fast' is none of 'auto', 'fastest', 'lax', 'loops', 'onednn', 'taps', 'fft', "
+        "'columns', 'phases', 'products', 'shifts', 'slabs'",
     )
 for narrow, wide in (("float8_e4m3fn", "bfloat16"), ("int4", "int8"), ("uint2", "int8")):
     row(
@@ -143,8 +143,8 @@ for narrow, wide in (("float8_e4m3fn", "bfloat16"), ("int4", "int8"), ("uint2", 
 row(
     "conv",
     {"method": ["lax"]},
-    "method=['lax'] is none of 'auto', 'lax', 'loops', 'onednn', 'taps', 'fft', "
-    "'columns', 'phases', 'products', 'slabs'",
+    "method=['lax'] is none of 'auto', 'fastest', 'lax', 'loops', 'onednn', 'taps', 'fft', "
+    "'columns', 'phases', 'products', 'shifts', 'slabs'",
 )
 row(
     "fold",

@@ -87,13 +87,72 @@ row(
     "conv_transpose",
     {"w": A((8, 3, 5, 5))},
     "y has 8 channels, w makes 5 (w.shape=(8, 3, 5, 5)); y.shape=(2, 6, 6, 8); w.shape looks like "
-    "torch's (out, in // groups, *kernel): use jnp.moveaxis(w, (0, 1), (-1, -2))",
+    "torch's (in, out // groups, *kernel): use jnp.moveaxis(w, (0, 1), (-1, -2))",
     w=lambda w: jnp.moveaxis(w, (0, 1), (-1, -2)),
 )
 row(
     "conv_transpose",
+    {"y": A((2, 6, 8)), "w": A((8, 4, 5))},
+    "y has 8 channels, w makes 5 (w.shape=(8, 4, 5)); y.shape=(2, 6, 8); w.shape looks like "
+    "torch's (in, out // groups, *kernel): use jnp.moveaxis(w, (0, 1), (-1, -2))",
+    w=lambda w: jnp.moveaxis(w, (0, 1), (-1, -2)),
+)
+# w's channels swapped: of square images the other reading, channels first, is no square
+row(
+    "conv_transpose",
+    {"y": A((1, 8, 8, 16)), "w": A((3, 3, 16, 8))},
+    "y has 16 channels, w makes 8 (w.shape=(3, 3, 16, 8)); y.shape=(1, 8, 8, 16); if w is "
+    "(*kernel, out, in // groups), use jnp.swapaxes(w, -1, -2)",
+    w=lambda w: jnp.swapaxes(w, -1, -2),
+)
+row(
+    "conv_transpose",
     {"y": A((2, 6, 6, 3))},
-    "y has 3 channels, w makes 8 (w.shape=(3, 3, 3, 8)); y.shape=(2, 6, 6, 3)",
+    "y has 3 channels, w makes 8 (w.shape=(3, 3, 3, 8)); y.shape=(2, 6, 6, 3); if w is (*kernel, "
+    "out, in // groups), use jnp.swapaxes(w, -1, -2)",
+    w=lambda w: jnp.swapaxes(w, -1, -2),
+)
+row(
+    "conv",
+    {"x": A((2, 5, 5, 8)), "w": A((3, 3, 5, 8))},
+    "x has 8 channels, w expects 5 (w.shape=(3, 3, 5, 8), groups=1); x.shape=(2, 5, 5, 8); if w is "
+    "(*kernel, out, in // groups), use jnp.swapaxes(w, -1, -2)",
+    w=lambda w: jnp.swapaxes(w, -1, -2),
+)
+row(
+    "conv",
+    {"x": A((2, 4, 8, 8, 8)), "w": A((3, 3, 3, 2, 4)), "groups": 2},
+    "x has 8 channels, w expects 4 (w.shape=(3, 3, 3, 2, 4), groups=2); x.shape=(2, 4, 8, 8, 8) "
+    "looks channels-first: use jnp.moveaxis(x, 1, -1); or if w is (*kernel, out, in // groups), "
+    "use jnp.swapaxes(w, -1, -2)",
+    w=lambda w: jnp.swapaxes(w, -1, -2),
+)
+# both arrays are torch's
+row(
+    "conv",
+    {"x": A((2, 3, 8, 8)), "w": A((16, 3, 5, 5))},
+    "x has 8 channels, w expects 5 (w.shape=(16, 3, 5, 5), groups=1); x.shape=(2, 3, 8, 8); "
+    "x.shape and w.shape look like torch's (batch, channels, *space) and (out, in // groups, "
+    "*kernel): use jnp.moveaxis(x, 1, -1) and jnp.moveaxis(w, (0, 1), (-1, -2)), or "
+    "jaxconv.compat.torch",
+    x=lambda x: jnp.moveaxis(x, 1, -1),
+    w=lambda w: jnp.moveaxis(w, (0, 1), (-1, -2)),
+)
+row(
+    "conv_transpose",
+    {"y": A((2, 16, 8, 8)), "w": A((16, 4, 5, 5))},
+    "y has 8 channels, w makes 5 (w.shape=(16, 4, 5, 5)); y.shape=(2, 16, 8, 8); y.shape and "
+    "w.shape look like torch's (batch, channels, *space) and (in, out // groups, *kernel): use "
+    "jnp.moveaxis(y, 1, -1) and jnp.moveaxis(w, (0, 1), (-1, -2)), or jaxconv.compat.torch",
+    y=lambda y: jnp.moveaxis(y, 1, -1),
+    w=lambda w: jnp.moveaxis(w, (0, 1), (-1, -2)),
+)
+row(
+    "conv",
+    {"x": A((2, 9, 9, 8)), "w": A((8, 1, 5, 5)), "groups": 8},
+    "groups=8 does not divide the 5 output channels of w (w.shape=(8, 1, 5, 5); it looks like "
+    "torch's: use jnp.moveaxis(w, (0, 1), (-1, -2)))",
+    w=lambda w: jnp.moveaxis(w, (0, 1), (-1, -2)),
 )
 row(
     "conv_transpose",

@@ -39,5 +39,15 @@ def test_the_message_is_the_one_that_is_raised():
     assert jaxconv.conv(jnp.moveaxis(x, 1, -1), w).shape == (2, 30, 30, 8)
 
 
+def test_every_promise_is_a_test():
+    rows = README.split("| promise | held by | under FFT |")[1].split("\n\n")[0]
+    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_meaning*.py"))
+    for row in rows.splitlines()[2:]:
+        named = re.findall(r"`(test_\w+)`", row.split("|")[2])
+        assert named, row
+        for name in named:
+            assert f"def {name}(" in tests, name
+
+
 def test_the_comparison_can_fail():
     assert printed("print(1 + 1)") == "2\n"

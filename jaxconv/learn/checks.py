@@ -10,6 +10,7 @@ from jax.core import Tracer
 
 from jaxconv.dtypes import as_array
 from jaxconv.learn.checkpoints import Checkpoints
+from jaxconv.messages import shown
 
 EXAMPLE = "such as jaxconv.learn.losses.mean_squared_error"
 
@@ -67,13 +68,13 @@ def check_number(caller: str, name: str, value: Any, *, traced: bool) -> None:
             "in static_argnames"
         )
     if known and not (isinstance(value, Real) or _is_real(getattr(value, "dtype", object))):
-        raise TypeError(f"{caller}: {name}={value!r} must be a number")
+        raise TypeError(f"{caller}: {name}={shown(value)} must be a number")
     shape = getattr(value, "shape", ())
     if shape:
         several = "; for several use jax.vmap" if traced else ""
         raise ValueError(f"{caller}: {name} must be one number, got shape {shape}{several}")
     if known and not 0 <= float(value) < np.inf:
-        raise ValueError(f"{caller}: {name}={value!r} must be 0 or more, and finite")
+        raise ValueError(f"{caller}: {name}={shown(value)} must be 0 or more, and finite")
 
 
 def check_count(caller: str, name: str, value: Any) -> None:
@@ -89,7 +90,7 @@ def check_count(caller: str, name: str, value: Any) -> None:
             "in static_argnames"
         )
     if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{caller}: {name} must be an integer of 1 or more, got {value!r}")
+        raise ValueError(f"{caller}: {name} must be an integer of 1 or more, got {shown(value)}")
 
 
 def check_flag(caller: str, name: str, value: Any) -> None:
@@ -104,7 +105,7 @@ def check_flag(caller: str, name: str, value: Any) -> None:
             "static_argnames"
         )
     if not isinstance(value, (bool, np.bool)):
-        raise TypeError(f"{caller}: {name}={value!r} must be True or False")
+        raise TypeError(f"{caller}: {name}={shown(value)} must be True or False")
 
 
 def check_optimizer(caller: str, optimizer: Any) -> None:
@@ -122,7 +123,7 @@ def check_optimizer(caller: str, optimizer: Any) -> None:
             f"{name}(0.03)"
         )
     raise TypeError(
-        f"{caller}: optimizer={optimizer!r} is no optax transformation; give one, such as "
+        f"{caller}: optimizer={shown(optimizer)} is no optax transformation; give one, such as "
         "optax.sgd(0.03)"
     )
 
@@ -135,7 +136,8 @@ def check_loss(caller: str, loss: Any) -> None:
     """
     if not callable(loss):
         raise TypeError(
-            f"{caller}: loss={loss!r} must be a function (prediction, target) -> scalar, {EXAMPLE}"
+            f"{caller}: loss={shown(loss)} must be a function (prediction, target) -> scalar, "
+            f"{EXAMPLE}"
         )
 
 
@@ -170,7 +172,7 @@ def check_key(caller: str, key: Any) -> None:
     new = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
     if not new and dtype != jnp.uint32:
         raise TypeError(
-            f"{caller}: key={key!r} must be a key of jax.random, such as jax.random.key(0)"
+            f"{caller}: key={shown(key)} must be a key of jax.random, such as jax.random.key(0)"
         )
     if key.ndim != (0 if new else 1):
         raise ValueError(
@@ -208,11 +210,11 @@ def check_host(caller: str, arrays: Any, options: dict[str, Any]) -> None:
     for name, value in given.items():
         if name == "checkpoints" and not isinstance(value, Checkpoints):
             raise TypeError(
-                f"{caller}: checkpoints={value!r} must be a jaxconv.learn.Checkpoints, as in "
-                f"Checkpoints(directory={value!r})"
+                f"{caller}: checkpoints={shown(value)} must be a jaxconv.learn.Checkpoints, as in "
+                f"Checkpoints(directory={shown(value)})"
             )
         if name != "checkpoints" and not callable(value):
-            raise TypeError(f"{caller}: {name}={value!r} must be a function")
+            raise TypeError(f"{caller}: {name}={shown(value)} must be a function")
     if given and any(isinstance(array, Tracer) for array in jax.tree.leaves(arrays)):
         raise TypeError(
             f"{caller}: leave {' and '.join(given)} out under jit, vmap and grad, where values are "

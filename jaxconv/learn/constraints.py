@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxconv.messages import shown
+
 Projection = Callable[[jax.Array], jax.Array]
 
 
@@ -57,7 +59,7 @@ def projected(*projections: Projection, channels: bool = False) -> optax.Gradien
     for projection in projections:
         if not callable(projection):
             raise TypeError(
-                f"projected: {projection!r} is no function of a kernel; give one of "
+                f"projected: {shown(projection)} is no function of a kernel; give one of "
                 "jaxconv.learn.constraints, as in projected(non_negative)"
             )
 

@@ -22,6 +22,7 @@ from jaxconv.learn.places import Place, cut, find_place
 from jaxconv.learn.segments import describe, run_segments
 from jaxconv.learn.state import LearnState, Loss, predict, step
 from jaxconv.learn.state import init as begin
+from jaxconv.messages import shown
 from jaxconv.programs import compiled_once
 
 REPORTS = 20  # calls of on_progress in a run that is long enough
@@ -107,7 +108,8 @@ def kernel_shape(kernel_size: int | tuple[int, int], *, function: str) -> tuple[
         or not all(isinstance(n, Integral) and int(n) >= 1 for n in pair)
     ):
         raise ValueError(
-            f"{function}: kernel_size must be one or two integers of 1 or more, got {kernel_size!r}"
+            f"{function}: kernel_size must be one or two integers of 1 or more, got "
+            f"{shown(kernel_size)}"
         )
     return int(pair[0]), int(pair[1])
 

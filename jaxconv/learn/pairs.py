@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from jaxconv.functional import check_padding_mode
 from jaxconv.learn import checks
+from jaxconv.messages import shown
 from jaxconv.spec import ConvSpec, normalise
 
 Images = jax.Array | Sequence[jax.Array]
@@ -49,7 +50,7 @@ def size_tuple(caller: str, kernel_size: Any) -> tuple[int, ...]:
     ):
         raise ValueError(
             f"{caller}: kernel_size must be an integer of 1 or more, or one a dimension, got "
-            f"{kernel_size!r}"
+            f"{shown(kernel_size)}"
         )
     return tuple(int(n) for n in sizes)
 

@@ -40,6 +40,7 @@ from jaxconv.learn.losses import mean_squared_error
 from jaxconv.learn.outcome import Fit
 from jaxconv.learn.solve import solve_kernel
 from jaxconv.learn.whitening import whiten, window_covariance
+from jaxconv.messages import shown
 
 
 def interior(
@@ -184,8 +185,8 @@ def recover_kernel(
         checks.check_optimizer(caller, optimizer)
     if not isinstance(constraints, tuple | list):
         raise TypeError(
-            f"recover_kernel: constraints={constraints!r} must be a list of projections, as in "
-            "[constraints.simplex]"
+            f"recover_kernel: constraints={shown(constraints)} must be a list of projections, as "
+            "in [constraints.simplex]"
         )
     project = projected(*constraints) if constraints else None
     x_mean, y_mean = (jnp.mean(x), jnp.mean(y)) if bias else (jnp.zeros(()), jnp.zeros(()))

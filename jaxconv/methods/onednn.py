@@ -158,8 +158,9 @@ def _operations(a: jax.Array, b: jax.Array, *, contraction, spec: ConvSpec, dtyp
 
 
 CONTRACTIONS = {
-    name: _counted(name, method)
-    for name, method in (("output", output), ("input", input), ("kernel", kernel))
+    "output": _counted("output", output),
+    "input": _counted("input", input),
+    "kernel": _counted("kernel", kernel),
 }
 
 

@@ -25,7 +25,7 @@ from jax import lax
 from jaxconv.dtypes import accumulation_dtype
 from jaxconv.methods.residues import turned
 from jaxconv.methods.taps import added
-from jaxconv.spec import ConvSpec
+from jaxconv.spec import Contraction, ConvSpec
 
 # Columns of a product: of fewer, threads wait for each other; more leave the caches.
 COLUMNS = 4096
@@ -77,10 +77,9 @@ def kernel(
     x, y = _apart(x.astype(sums), spec.groups), _apart(y.astype(sums), spec.groups)
     n, groups, inputs = x.shape[:3]
     outputs, (down, across) = y.shape[2], spec.kernel_size
-    strips, height = _strips(spec, SUMMED)
+    strips, height = _whole_strips(spec)
     # (n, g, rows, i, strips, columns) and (n, g, rows, o, strips * columns)
     x = _side_by_side(x, spec, strips, height)
-    y = jnp.pad(y, [(0, 0)] * 3 + [(0, strips * height - y.shape[3]), (0, 0)])
     y = jnp.moveaxis(y.reshape(n, groups, outputs, strips, height, -1), -2, 2)
     y = y.reshape(n, groups, height, outputs, -1)
     y = lax.optimization_barrier(jnp.pad(y, [(0, 0)] * 2 + [(down - 1,) * 2] + [(0, 0)] * 2))
@@ -115,17 +114,31 @@ def kernel(
 CONTRACTIONS = {"output": output, "input": input, "kernel": kernel}
 
 
-def strips(spec: ConvSpec) -> tuple[int, int]:
-    """How many strips the output is cut into, and the rows of one."""
-    return _strips(spec, COLUMNS)
+def reads(contraction: Contraction, spec: ConvSpec) -> tuple[int, int]:
+    """Columns of one product, and how many products an image and a group take."""
+    if contraction == "kernel":
+        number, height = _whole_strips(spec)
+        return number * spec.output_size[1], height + spec.kernel_size[0] - 1
+    spec = turned(spec) if contraction == "input" else spec
+    number, height = _strips(spec, COLUMNS)
+    return number * (spec.output_size[1] + spec.kernel_size[1] - 1), height
 
 
 def _strips(spec: ConvSpec, columns: int) -> tuple[int, int]:
+    """How many strips the output is cut into for so many columns, and the rows of one."""
     rows, wide = spec.output_size
     # a strip is at least as high as the kernel: each reads so many rows twice
     most = max(1, rows // max(spec.kernel_size[0], 1))
     number = max(1, min(most, columns // max(wide + spec.kernel_size[1] - 1, 1)))
     return number, -(-rows // number)
+
+
+def _whole_strips(spec: ConvSpec) -> tuple[int, int]:
+    """For a kernel's gradient: no strip has rows beyond y, which would be summed like others."""
+    most, _ = _strips(spec, SUMMED)
+    rows = spec.output_size[0]
+    number = next(number for number in range(most, 0, -1) if rows % number == 0)
+    return number, rows // number
 
 
 def _planes(
@@ -150,7 +163,7 @@ def _plane(
 ) -> jax.Array:
     """(o, *space') of one image x (i, *space) and kernel w (*kernel, i, o)."""
     down, across, inputs, outputs = w.shape
-    number, height = strips(spec)
+    number, height = _strips(spec, COLUMNS)
     x = _side_by_side(x, spec, number, height)
     x = lax.optimization_barrier(x).reshape(height + down - 1, inputs, -1)
     # (a, b, i, o) -> (a i, o b)

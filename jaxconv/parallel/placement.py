@@ -6,6 +6,7 @@ import jax
 from jax.core import Tracer
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
+from jaxconv.messages import shown
 from jaxconv.partition.layout import Axes, axes_of
 
 
@@ -88,7 +89,7 @@ def find_spec(
             )
     if not isinstance(given, PartitionSpec):
         raise TypeError(
-            f"{caller}: {name}_spec={given!r} must be a jax.sharding.PartitionSpec, not "
+            f"{caller}: {name}_spec={shown(given)} must be a jax.sharding.PartitionSpec, not "
             f"{type(given).__name__}"
         )
     if given.unreduced:

@@ -85,9 +85,9 @@ def apply_tiled(
     | "taps", "onednn" | bit for bit, whatever the tile |
     | any other, and all on GPU and TPU | to rounding; integers may differ by one |
 
-    "auto" takes one of the first row on CPUs; "fastest" the one that `conv` would take for the
-    whole under that name, which may be FFT: for kernels beyond 21 x 21 entries, where direct sums
-    are slower than half of its speed.
+    "auto" takes one of the first row on CPUs, "fastest" the one that `conv` would take for the
+    whole under that name, which may be FFT: direct sums have less than half of its speed for
+    kernels beyond 21 x 21 entries.
 
     A finished tile is noted in `TARGET.unfinished`, after its data has reached the disk; when all
     are done, that file is renamed `TARGET.finished`. The method is noted there, too: "auto" and
@@ -111,8 +111,8 @@ def apply_tiled(
         padding_mode: what lies outside the whole image.
         flip: reverse the kernel.
         method: "auto", "fastest", or a method's name.
-        policy: what `jaxconv.tune` measured; for the first two, where it has
-            the whole image's problem.
+        policy: what `jaxconv.tune` measured; for the first two, where it has the whole image's
+            problem.
         precision: of the device's products.
         dtype: of the target: by default the source's, and uint8 for bool.
         offset: added to the intensities at the end.

@@ -98,10 +98,10 @@ def resize(module: Any, rank: int | None) -> Function:
         for axis, size, factor in zip(axes, sizes, factors, strict=True):
             have = x.shape[axis]
             want = math.floor(have * factor) if size is None else size
-            step = have / want
+            scale = have / want
             if factor is not None and not module.recompute_scale_factor:
-                step = 1 / factor
-            matrix = weights(have, want, step)
+                scale = 1 / factor
+            matrix = weights(have, want, scale)
             if isinstance(matrix, list):
                 x = jnp.take(x, np.asarray(matrix), axis)
                 continue

@@ -128,8 +128,8 @@ class Place:
             return -1, None
         if isinstance(self.layout, int):
             dimensions = self.layout + 2
-            axis = dim + dimensions if dim < 0 else dim
-            return axis if axis == 0 else -1 if axis == 1 else axis - 1, dimensions
+            there = dim + dimensions if dim < 0 else dim
+            return (-1 if there == 1 else max(there - 1, 0)), dimensions
         if dim == -1:
             return -1, 2
         raise self.refusal(f"has dim={dim}, of which it cannot be told which axis it is here")
