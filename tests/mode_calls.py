@@ -1,7 +1,7 @@
 """Every kind of public call with arrays: those of `public_calls`, and what they leave out.
 
-Each is held against JAX's modes and tracers in `test_every_call_under_modes.py`; a new call is a line here (or
-there, if it is a new function).
+Each is held against JAX's modes in `test_every_call_under_modes.py` and tracers in
+`test_tracers.py`; a new call is a line here (or there, if it is a new function).
 """
 
 from functools import partial
