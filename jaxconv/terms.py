@@ -333,10 +333,12 @@ def _slabs(problem: Problem) -> dict[str, float]:
 def _shifts(problem: Problem) -> dict[str, float]:
     """A matrix product a row of the result, or of x in a kernel's gradient, for each group."""
     spec, read, made = problem.spec, problem.inputs, problem.outputs
-    columns, height = reads(problem.contraction, spec)
+    if spec.rank == 2:
+        (columns, height), (down, across) = reads(problem.contraction, spec), spec.kernel_size
+    else:  # it serves planes alone
+        columns = height = down = across = math.inf
     if problem.contraction == "input":
         read, made = made, read
-    down, across = spec.kernel_size
     products = problem.batch * spec.groups * height
     return {
         "products": products,

@@ -227,9 +227,11 @@ def _compute(a, b, *, contraction, spec, dtype, mode, **how):
 
 def _computed(a, b, *, contraction, spec, dtype, method, policy, precision, platform, alone=None):
     """Run the chosen method on arrays with exactly one batch axis."""
+    shape = _result_shape(contraction, a, b, spec)
+    if 0 in (*a.shape, *b.shape):  # sums of nothing, for every method alike
+        return jnp.zeros(shape, dtype)
     problem = Problem.of(contraction, a, b, spec, dtype=dtype, platform=platform)
     chosen = select(problem, method, policy, alone=alone).method
-    shape = _result_shape(contraction, a, b, spec)
     a, b = (
         array if name == "w" else _one_batch_axis(array, spec.rank)
         for name, array in zip(OPERANDS[contraction], (a, b), strict=True)

@@ -145,7 +145,8 @@ def _counted(contraction: Contraction, method: Callable[..., jax.Array]):
     """
 
     def counted(a, b, spec, *, precision=None, dtype):
-        _operations(a, b, contraction=contraction, spec=spec, dtype=jnp.dtype(dtype))
+        if a.size and b.size:
+            _operations(a, b, contraction=contraction, spec=spec, dtype=jnp.dtype(dtype))
         return method(a, b, spec, precision=precision, dtype=dtype)
 
     return counted
@@ -153,7 +154,7 @@ def _counted(contraction: Contraction, method: Callable[..., jax.Array]):
 
 @functools.partial(jax.jit, static_argnames=("contraction", "spec", "dtype"))
 def _operations(a: jax.Array, b: jax.Array, *, contraction, spec: ConvSpec, dtype: jnp.dtype):
-    one = lax.slice(b, (0,) * b.ndim, (1,) * b.ndim)
+    one = lax.slice(b, (0,) * b.ndim, (1,) * b.ndim).astype(dtype)
     return lax_method.CONTRACTIONS[contraction](a, b, spec, dtype=dtype), lax.mul(one, one)
 
 

@@ -173,7 +173,9 @@ def _output(x: jax.Array, w: jax.Array, spec: ConvSpec) -> jax.Array:
 def _lines(parts: Sequence[Part], size: int) -> jax.Array:
     """Long lines without lanes as several shorter ones: XLA shares no single row out to threads."""
     reach = max(part.x.shape[2] for part in parts) - size
-    number = max(1, size // max(SEGMENT, reach))
+    number = size // max(SEGMENT, reach)
+    if number < 2:
+        return _correlate(parts, (size,))
     length, cut = -(-size // number), []
     for x, w, entries in parts:
         lines = lax.pad(
