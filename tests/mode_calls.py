@@ -1,7 +1,7 @@
 """Every kind of public call with arrays: those of `public_calls`, and what they leave out.
 
-Each is held against JAX's modes in `test_every_call_under_modes.py` and tracers in
-`test_tracers.py`; a new call is a line here (or there, if it is a new function).
+Each is held against JAX's modes in `test_modes.py`, tracers in `test_tracers.py` and byte orders
+in `test_readers_arrays.py`; a new call is a line here (or there, if it is a new function).
 """
 
 from functools import partial
@@ -78,6 +78,26 @@ MORE = {
     "compat.torch.conv2d with a bias": (torch.conv2d, channels_first(X), numbers(8, 4, 3, 3), B),
 }
 EVERY = {**CALLS, **MORE}
+
+
+def kind(name):
+    """What sort of call it is: the first that fits."""
+    words = {
+        "learning": name.startswith("learn."),
+        "mesh": name.startswith("parallel."),
+        "layer": name.startswith(("linen.", "nnx.")),
+        "face": name.startswith("compat."),
+        "analysis": "." in name,
+        "method": " by " in name,
+        "transposed": "transpose" in name,
+        "causal": name.startswith("causal"),
+        "planes": name.startswith(("corr", "convolve")),
+        "windows": name.startswith(("fold", "unfold", "pad", "unpad")),
+    }
+    return next((word for word, fits in words.items() if fits), "convolution")
+
+
+KINDS = {word: [name for name in EVERY if kind(name) == word] for word in map(kind, EVERY)}
 
 
 def made(name):
