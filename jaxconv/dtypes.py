@@ -40,6 +40,8 @@ def as_array(caller: str, name: str, value: Any) -> jax.Array:
             f"what stands there: {name}.filled(0)"
         )
     try:
+        if isinstance(value, int | float | complex):  # written in the call, so meant to be sent
+            value = jax.device_put(value)
         array = value if isinstance(value, jax.Array) else jnp.asarray(native(value))
     except jax.errors.JaxRuntimeError:  # a device's, or a transfer that is not allowed
         raise
@@ -90,6 +92,11 @@ def zero(dtype: Any) -> jax.Array:
 def one(dtype: Any) -> jax.Array:
     """Return one as an array that is made on the device, with nothing sent there."""
     return _scalar(1, jnp.dtype(dtype))
+
+
+def constant(value: Any, dtype: Any = None) -> jax.Array:
+    """Return numbers of our own as an array, sent as explicitly as `jax.transfer_guard` asks."""
+    return jax.device_put(np.asarray(value, dtype))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1), inline=True)

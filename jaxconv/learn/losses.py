@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxconv.dtypes import as_array
+
 
 def sum_squared_error(prediction: jax.Array, target: jax.Array) -> jax.Array:
     """Sum the squared differences, the loss of the edge detection example.
@@ -102,4 +104,7 @@ def mean_huber_error(prediction: jax.Array, target: jax.Array, *, delta: float =
 
     Source: Huber, Robust Estimation of a Location Parameter, 1964.
     """
+    caller = "mean_huber_error"
+    prediction = as_array(caller, "prediction", prediction)
+    target = as_array(caller, "target", target)
     return jnp.mean(optax.losses.huber_loss(prediction, target, delta=delta))

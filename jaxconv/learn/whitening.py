@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxconv.dtypes import as_array, constant
 from jaxconv.learn.fit import kernel_shape
 from jaxconv.learn.gram import embedded, gram
 from jaxconv.spec import ConvSpec, normalise
@@ -120,11 +121,12 @@ def whiten(covariance: np.ndarray) -> optax.GradientTransformation:
 
     def init(params: Any) -> WhitenState:
         kernel, _ = params
-        return WhitenState(jnp.asarray(inverse, kernel.dtype))
+        return WhitenState(constant(inverse, kernel.dtype))
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         del params
-        kernel, bias = updates
+        gradient, bias = updates
+        kernel = as_array("whiten", "the kernel's gradient", gradient)
         # (h, w) -> (h * w,), the covariance's order
         whitened = state.inverse @ kernel.reshape(-1)
         return (whitened.reshape(kernel.shape), bias), state
