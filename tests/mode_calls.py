@@ -6,7 +6,6 @@ in `test_readers_arrays.py`; a new call is a line here (or there, if it is a new
 
 from functools import partial
 
-import numpy as np
 from public_calls import CALLS, PLANE, W, X, Y, numbers
 from public_calls import first as channels_first
 
@@ -105,11 +104,3 @@ def made(name):
     entry = EVERY[name]
     function, *arrays = entry() if callable(entry) else entry
     return function, arrays
-
-
-def with_nan(arrays):
-    """The same arrays with NaN for the first number of the first."""
-    (head, *rest) = arrays
-    head = np.array(head)
-    head.flat[0] = np.nan
-    return [head, *rest]

@@ -148,9 +148,8 @@ def _start(init: Any, key: Any, shape: tuple[int, int], dtype: jnp.dtype) -> jax
     if init is None:
         if key is not None:
             checks.check_key("fit_kernel", key)
-        return jax.random.uniform(
-            jax.random.key(constant(0, "uint32")) if key is None else key, shape, dtype
-        )
+        key = jax.random.key(constant(0, "uint32")) if key is None else key
+        return jax.random.uniform(key, shape, dtype)
     if key is not None:
         raise ValueError("fit_kernel: init and key both say where to start; give one of them")
     return checks.start_kernel("fit_kernel", init, shape, dtype)

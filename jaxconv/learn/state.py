@@ -152,7 +152,6 @@ def step(
 
     Source: Dive into Deep Learning, section 7.2.4 (Learning a Kernel).
     """
-
     x, y = as_array("step", "x", x), as_array("step", "y", y)
 
     def value(parameters: Any) -> jax.Array:

@@ -120,7 +120,7 @@ def whiten(covariance: np.ndarray) -> optax.GradientTransformation:
     inverse = (vectors[:, seen] / values[seen]) @ vectors[:, seen].T
 
     def init(params: Any) -> WhitenState:
-        kernel, _ = params
+        kernel = as_array("whiten", "the kernel", params[0])
         return WhitenState(constant(inverse, kernel.dtype))
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
