@@ -34,11 +34,7 @@ def as_array(caller: str, name: str, value: Any) -> jax.Array:
         TypeError: it is none, and cannot be made into one; or some of it is masked.
         ValueError: a Python integer in it is too large.
     """
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(
-            f"{caller}: {name} is a masked array, and sums have no place for what is masked; say "
-            f"what stands there: {name}.filled(0)"
-        )
+    refuse_masked(caller, name, value)
     try:
         if isinstance(value, int | float | complex):  # written in the call, so meant to be sent
             value = jax.device_put(value)
@@ -58,6 +54,19 @@ def as_array(caller: str, name: str, value: Any) -> jax.Array:
     if _kind(array.dtype) < 0:
         raise TypeError(f"{caller}: {name} is {array.dtype}, which is no number")
     return array
+
+
+def refuse_masked(caller: str, name: str, value: Any) -> None:
+    """Refuse what has no number at some places.
+
+    Raises:
+        TypeError: it is a masked array, whatever the mask.
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(
+            f"{caller}: {name} is a masked array, and sums have no place for what is masked; say "
+            f"what stands there: {name}.filled(0)"
+        )
 
 
 def native(value: Any) -> Any:

@@ -37,38 +37,40 @@ MODULES = {
         *("jaxconv.nnx", "jaxconv.parallel", "jaxconv.reach"),
     )
 }
-# Rooms without such functions: the core behind the above, integers, files, pictures, measurements,
-# kernels and definitions in NumPy, the command line.
-OTHER_ROOMS = {
-    *("accelerate", "choose", "constants", "costs", "dtypes", "explain", "functional", "layers"),
-    *("fill_values", "joins", "messages", "mutation", "programs", "terms"),
-    *(
-        "meshes",
-        "methods",
-        "padding",
-        "partition",
-        "planes",
-        "policy",
-        "simplify",
-        "spec",
-        "streaming",
-        "taylor",
-        "tracing",
-        "trilinear",
-    ),
-    *("tune", "windows", "counts", "receptive", "shapes", "sizes"),
-    *("images", "reading", "stored", "tiles", "plots", "bench", "cli"),
-    *("filters", "psf", "reference"),
+# reason -> rooms without such functions
+ROOMS_APART = {
+    "the core that the calls of the others run through": {
+        *("accelerate", "choose", "constants", "costs", "dtypes", "explain", "fill_values"),
+        *("functional", "joins", "layers", "meshes", "messages", "methods", "mutation", "padding"),
+        *("partition", "planes", "policy", "programs", "reading", "simplify", "spec", "streaming"),
+        *("taylor", "terms", "tracing", "trilinear", "tune", "windows"),
+    },
+    "integers in, integers out": {"counts", "receptive", "shapes", "sizes"},
+    "kernels and definitions in NumPy": {"filters", "psf", "reference"},
+    "files, and NumPy's arrays in parts": {"images", "stored", "tiles"},
+    "pictures of NumPy's arrays": {"plots"},
+    "measurements": {"bench"},
+    "the command line": {"cli"},
 }
-# What they return is no array of JAX's: integers, a choice, a report, a policy, weights of torch's,
-# a check; or they look at values to say what is wrong.
-ON_THE_HOST = {
-    *("explain", "input_size", "output_size", "receptive_field", "tune"),
-    *("compat.scipy.signal.choose_conv_method", "compat.torch.from_torch", "compat.torch.to_torch"),
-    *("learn.border_side", "learn.estimate_shift", "learn.examine_window", "learn.find_shift"),
-    *("learn.recover_kernel", "learn.seen_directions", "learn.window_covariance"),
-    *("parallel.halo_bytes", "parallel.permuted_bytes", "reach.check_index"),
+OTHER_ROOMS = {room for rooms in ROOMS_APART.values() for room in rooms}
+# reason -> functions that return no array of JAX's, or cannot be traced
+APART = {
+    "returns integers": {
+        *("input_size", "output_size", "receptive_field"),
+        *("parallel.halo_bytes", "parallel.permuted_bytes", "reach.check_index"),
+    },
+    "returns a choice, a report or a policy": {
+        *("explain", "tune", "compat.scipy.signal.choose_conv_method"),
+    },
+    "returns weights of torch's, or takes them": {
+        *("compat.torch.from_torch", "compat.torch.to_torch"),
+    },
+    "looks at the values, to say what is wrong with them": {
+        *("learn.border_side", "learn.estimate_shift", "learn.examine_window", "learn.find_shift"),
+        *("learn.recover_kernel", "learn.seen_directions", "learn.window_covariance"),
+    },
 }
+ON_THE_HOST = {name for names in APART.values() for name in names}
 
 
 def numbers(*shape):
@@ -105,8 +107,8 @@ def public():
 
 
 def linen_layer(layer, x):
-    variables = layer.init(jax.random.key(0), x)
-    return layer.apply, variables, x
+    shapes = jax.eval_shape(layer.init, jax.random.key(0), x)
+    return layer.apply, jax.tree.map(lambda leaf: numbers(*leaf.shape), shapes), x
 
 
 def nnx_layer(layer, x):

@@ -11,8 +11,8 @@ from jaxconv import dtypes
 
 X = np.linspace(-1, 1, 48, dtype=np.float32).reshape(6, 8)
 KERNEL = np.array([[1, -1]], np.float32)
-# It takes none, and it cuts NumPy's without reading them.
-NOT_READ = {"compat.scipy.signal.correlation_lags", "learn.interior"}
+WITHOUT_ARRAYS = {"compat.scipy.signal.correlation_lags"}
+NOT_READ = {*WITHOUT_ARRAYS, "learn.interior"}  # it cuts NumPy's arrays without reading them
 
 
 class Quantity(np.ndarray):
@@ -35,6 +35,11 @@ class Tensor:
         raise RuntimeError("Can't call numpy() on Tensor that requires grad.")
 
 
+def is_layer(name):
+    """Its first argument is parameters, Flax's own arrays."""
+    return name.startswith(("linen", "nnx"))
+
+
 @pytest.mark.parametrize("name", [name for name in EVERY if name not in NOT_READ])
 def test_big_endian_arrays_count_by_value(name):
     """Both byte orders make the same operations, on the same numbers."""
@@ -42,7 +47,7 @@ def test_big_endian_arrays_count_by_value(name):
     swapped = jax.tree.map(
         lambda leaf: np.asarray(leaf).astype(np.asarray(leaf).dtype.newbyteorder(">")), arrays
     )
-    if name.startswith(("linen", "nnx")):  # parameters are Flax's own arrays
+    if is_layer(name):
         swapped[0] = arrays[0]
     with jax.numpy_dtype_promotion("standard"):
         found, want = (
@@ -58,6 +63,16 @@ def numbers_of(closed):
         for array in map(np.asarray, closed.consts)
         if not jax.dtypes.issubdtype(array.dtype, jax.dtypes.extended)
     }
+
+
+@pytest.mark.parametrize("name", [name for name in EVERY if name not in WITHOUT_ARRAYS])
+def test_masked_arrays_are_refused_by_name(name):
+    """In the place of every array."""
+    function, arrays = made(name)
+    for place in range(1 if is_layer(name) else 0, len(arrays)):
+        masked = [*arrays[:place], np.ma.asarray(arrays[place]), *arrays[place + 1 :]]
+        with pytest.raises(TypeError, match=r"^[\w.]+: .+ is a masked array, .*\.filled\(0\)"):
+            jax.eval_shape(lambda masked=masked: function(*masked))
 
 
 @pytest.mark.parametrize("dtype", [">f4", ">f2", ">i2", ">i4", ">u2", ">c8", "<f4", "?"])

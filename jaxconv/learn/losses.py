@@ -31,7 +31,7 @@ def sum_squared_error(prediction: jax.Array, target: jax.Array) -> jax.Array:
 
     Source: Dive into Deep Learning, section 7.2.4 (Learning a Kernel).
     """
-    return jnp.sum(jnp.square(prediction - target))
+    return jnp.sum(jnp.square(_difference("sum_squared_error", prediction, target)))
 
 
 def mean_squared_error(prediction: jax.Array, target: jax.Array) -> jax.Array:
@@ -54,7 +54,7 @@ def mean_squared_error(prediction: jax.Array, target: jax.Array) -> jax.Array:
 
     Source: Dive into Deep Learning, section 3.1.1.2 (Loss Function).
     """
-    return jnp.mean(jnp.square(prediction - target))
+    return jnp.mean(jnp.square(_difference("mean_squared_error", prediction, target)))
 
 
 def mean_absolute_error(prediction: jax.Array, target: jax.Array) -> jax.Array:
@@ -78,7 +78,7 @@ def mean_absolute_error(prediction: jax.Array, target: jax.Array) -> jax.Array:
 
     Source: Laplace, least absolute deviations, 1793.
     """
-    return jnp.mean(jnp.abs(prediction - target))
+    return jnp.mean(jnp.abs(_difference("mean_absolute_error", prediction, target)))
 
 
 def mean_huber_error(prediction: jax.Array, target: jax.Array, *, delta: float = 1.0) -> jax.Array:
@@ -108,3 +108,7 @@ def mean_huber_error(prediction: jax.Array, target: jax.Array, *, delta: float =
     prediction = as_array(caller, "prediction", prediction)
     target = as_array(caller, "target", target)
     return jnp.mean(optax.losses.huber_loss(prediction, target, delta=delta))
+
+
+def _difference(caller: str, prediction: jax.Array, target: jax.Array) -> jax.Array:
+    return as_array(caller, "prediction", prediction) - as_array(caller, "target", target)
