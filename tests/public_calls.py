@@ -5,6 +5,7 @@ What is public is found by reflection, so that a new function fails a test until
 
 import importlib
 import inspect
+import math
 import pkgutil
 
 import jax
@@ -75,7 +76,8 @@ ON_THE_HOST = {name for names in APART.values() for name in names}
 
 def numbers(*shape):
     """From above 0 to 1; NumPy's, so that nothing is compiled where tests are collected."""
-    return np.linspace(1 / np.prod(shape), 1, np.prod(shape), dtype=np.float32).reshape(shape)
+    size = math.prod(shape)
+    return np.linspace(1 / size, 1, size, dtype=np.float32).reshape(shape)
 
 
 X, W, Y, PLANE = numbers(2, 8, 8, 4), numbers(3, 3, 4, 8), numbers(2, 6, 6, 8), numbers(6, 8)
@@ -107,12 +109,14 @@ def public():
 
 
 def linen_layer(layer, x):
+    """Without the random numbers that it would begin with, which take seconds to compile."""
     shapes = jax.eval_shape(layer.init, jax.random.key(0), x)
     return layer.apply, jax.tree.map(lambda leaf: numbers(*leaf.shape), shapes), x
 
 
 def nnx_layer(layer, x):
-    graph, state = flax_nnx.split(layer)
+    graph, state = flax_nnx.split(flax_nnx.eval_shape(layer))
+    state = jax.tree.map(lambda leaf: numbers(*leaf.shape), state)
     return lambda state, x: flax_nnx.merge(graph, state)(x), state, x
 
 
@@ -271,7 +275,9 @@ CALLS = {
     "linen.Conv": lambda: linen_layer(linen.Conv(8, (3, 3), padding_mode="reflect"), X),
     "linen.Conv2D": lambda: linen_layer(linen.Conv2D((1, 2)), PLANE),
     "linen.ConvTranspose": lambda: linen_layer(linen.ConvTranspose(8, (3, 3), strides=2), X),
-    "nnx.Conv": lambda: nnx_layer(nnx.Conv(4, 8, (3, 3), rngs=rngs(0)), X),
-    "nnx.Conv2D": lambda: nnx_layer(nnx.Conv2D((1, 2), rngs=rngs(0)), PLANE),
-    "nnx.ConvTranspose": lambda: nnx_layer(nnx.ConvTranspose(4, 8, (3, 3), 2, rngs=rngs(0)), X),
+    "nnx.Conv": lambda: nnx_layer(lambda: nnx.Conv(4, 8, (3, 3), rngs=rngs(0)), X),
+    "nnx.Conv2D": lambda: nnx_layer(lambda: nnx.Conv2D((1, 2), rngs=rngs(0)), PLANE),
+    "nnx.ConvTranspose": lambda: nnx_layer(
+        lambda: nnx.ConvTranspose(4, 8, (3, 3), 2, rngs=rngs(0)), X
+    ),
 }
