@@ -37,7 +37,7 @@ def as_array(caller: str, name: str, value: Any) -> jax.Array:
     refuse_masked(caller, name, value)
     try:
         if isinstance(value, int | float | complex):  # written in the call, so meant to be sent
-            value = jax.device_put(value)
+            value = constant(value)
         array = value if isinstance(value, jax.Array) else jnp.asarray(native(value))
     except jax.errors.JaxRuntimeError:  # a device's, or a transfer that is not allowed
         raise
@@ -104,8 +104,12 @@ def one(dtype: Any) -> jax.Array:
 
 
 def constant(value: Any, dtype: Any = None) -> jax.Array:
-    """Return numbers of our own as an array, sent as explicitly as `jax.transfer_guard` asks."""
-    return jax.device_put(np.asarray(value, dtype))
+    """Return numbers that are meant to be sent as an array, which no transfer guard is to find.
+
+    Not by `jax.device_put`, which is an operation of programs that are traced.
+    """
+    with jax.transfer_guard_host_to_device("allow"):
+        return jnp.asarray(value, dtype)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1), inline=True)
