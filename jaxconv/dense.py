@@ -30,6 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from jaxconv.dtypes import as_array, constant, zero
 from jaxconv.spec import per_dimension
 
 
@@ -56,7 +57,7 @@ def dense(x: ArrayLike, W: ArrayLike) -> jax.Array:
     Source:
         Zhang et al., "Dive into Deep Learning", equation 6.1.1.
     """
-    x, W = jnp.asarray(x), jnp.asarray(W)
+    x, W = as_array("dense", "x", x), as_array("dense", "W", W)
     _, size = _sizes("dense", "W", W)
     if x.shape != size:
         raise ValueError(f"dense: x.shape={x.shape} must be {size}, the end of W.shape={W.shape}")
@@ -86,12 +87,12 @@ def reindex(W: ArrayLike) -> jax.Array:
     Source:
         Zhang et al., "Dive into Deep Learning", equation 6.1.1.
     """
-    W = jnp.asarray(W)
+    W = as_array("reindex", "W", W)
     outputs, inputs = _sizes("reindex", "W", W)
     rank = len(outputs)
     # zeros on both sides, so that i + a exists for every offset
     pads = [(0, 0, 0)] * rank + [(m - 1, m - 1, 0) for m in outputs]
-    V = jax.lax.pad(W, jnp.zeros((), W.dtype), pads)
+    V = jax.lax.pad(W, zero(W.dtype), pads)
     for d, (m, n) in enumerate(zip(outputs, inputs, strict=True)):
         V = _take(V, d, rank + d, np.arange(m)[:, None] + np.arange(m + n - 1))
     return V
@@ -117,7 +118,7 @@ def restore(V: ArrayLike) -> jax.Array:
     Source:
         Zhang et al., "Dive into Deep Learning", section 6.1.2.
     """
-    W = jnp.asarray(V)
+    W = as_array("restore", "V", V)
     outputs, inputs = _offset_sizes("restore", W)
     for d, (m, n) in enumerate(zip(outputs, inputs, strict=True)):
         W = _take(W, d, len(outputs) + d, np.arange(n) - np.arange(m)[:, None] + m - 1)
@@ -148,14 +149,15 @@ def is_shift_invariant(V: ArrayLike, *, tolerance: float = 0.0) -> jax.Array:
     Source:
         Zhang et al., "Dive into Deep Learning", section 6.1.2.1.
     """
-    V = jnp.asarray(V)
+    V = as_array("is_shift_invariant", "V", V)
     outputs, inputs = _offset_sizes("is_shift_invariant", V)
     inside = _inside(outputs, inputs)
     # the first position of each offset that can tell
     first = np.argmax(inside.reshape(math.prod(outputs), -1), axis=0)
     flat = V.reshape(math.prod(outputs), -1)
-    kernel = jnp.take_along_axis(flat, first[None], axis=0).reshape(V.shape[len(outputs) :])
-    difference = jnp.where(inside, V, kernel) - kernel
+    kernel = jnp.take_along_axis(flat, constant(first[None]), axis=0)
+    kernel = kernel.reshape((1,) * len(outputs) + V.shape[len(outputs) :])
+    difference = jnp.where(constant(inside), V, kernel) - kernel
     if jnp.issubdtype(V.dtype, jnp.integer):
         tolerance = math.floor(tolerance)  # the same for whole numbers, and promotes nothing
     return (jnp.abs(difference) <= tolerance).all()
@@ -183,14 +185,14 @@ def share(V: ArrayLike) -> jax.Array:
     Source:
         Zhang et al., "Dive into Deep Learning", section 6.1.2.1.
     """
-    V = jnp.asarray(V)
+    V = as_array("share", "V", V)
     outputs, inputs = _offset_sizes("share", V)
     if not jnp.issubdtype(V.dtype, jnp.inexact):
         raise TypeError(f"share: V is {V.dtype}, whose means are not; use V.astype(jnp.float32)")
     inside = _inside(outputs, inputs)
     positions = tuple(range(len(outputs)))
-    total = jnp.where(inside, V, jnp.zeros((), V.dtype)).sum(positions)
-    return total / jnp.asarray(inside.sum(positions), V.dtype)
+    total = jnp.where(constant(inside), V, zero(V.dtype)).sum(positions)
+    return total / constant(inside.sum(positions), V.dtype)
 
 
 def spread(v: ArrayLike, output_size: Sequence[int]) -> jax.Array:
@@ -216,11 +218,11 @@ def spread(v: ArrayLike, output_size: Sequence[int]) -> jax.Array:
     Source:
         Zhang et al., "Dive into Deep Learning", section 6.1.2.1.
     """
-    v = jnp.asarray(v)
+    v = as_array("spread", "v", v)
     outputs = per_dimension("spread", "output_size", output_size, v.ndim, minimum=1)
     inputs = _inputs("spread", "v", v.shape, outputs, v.shape)
     inside = _inside(outputs, inputs)
-    return jnp.where(inside, jnp.broadcast_to(v, inside.shape), jnp.zeros((), v.dtype))
+    return jnp.where(constant(inside), jnp.broadcast_to(v, inside.shape), zero(v.dtype))
 
 
 def truncate(V: ArrayLike, delta: int | Sequence[int]) -> jax.Array:
@@ -247,7 +249,7 @@ def truncate(V: ArrayLike, delta: int | Sequence[int]) -> jax.Array:
     Source:
         Zhang et al., "Dive into Deep Learning", section 6.1.2.2.
     """
-    V = jnp.asarray(V)
+    V = as_array("truncate", "V", V)
     outputs, _ = _offset_sizes("truncate", V)
     rank = len(outputs)
     delta = per_dimension("truncate", "delta", delta, rank, minimum=0)
@@ -257,7 +259,7 @@ def truncate(V: ArrayLike, delta: int | Sequence[int]) -> jax.Array:
         shape = [1] * rank
         shape[d] = -1
         near = near & (np.abs(offsets) <= reach).reshape(shape)
-    return jnp.where(near, V, jnp.zeros((), V.dtype))
+    return jnp.where(constant(near), V, zero(V.dtype))
 
 
 def kernel(V: ArrayLike, delta: int | Sequence[int]) -> jax.Array:
@@ -287,7 +289,7 @@ def kernel(V: ArrayLike, delta: int | Sequence[int]) -> jax.Array:
     Source:
         Zhang et al., "Dive into Deep Learning", equation 6.1.3.
     """
-    V = jnp.asarray(V)
+    V = as_array("kernel", "V", V)
     outputs, inputs = _offset_sizes("kernel", V)
     delta = per_dimension("kernel", "delta", delta, len(outputs), minimum=0)
     v = share(V)
@@ -296,14 +298,14 @@ def kernel(V: ArrayLike, delta: int | Sequence[int]) -> jax.Array:
         (reach - (m - 1), reach - (n - 1), 0)
         for reach, m, n in zip(delta, outputs, inputs, strict=True)
     ]
-    return jax.lax.pad(v, jnp.zeros((), v.dtype), widths)
+    return jax.lax.pad(v, zero(v.dtype), widths)
 
 
 def _take(array: jax.Array, output: int, axis: int, indices: np.ndarray) -> jax.Array:
     """Gather along `axis`, by other indices (output, taken) at each position along `output`."""
     shape = [1] * array.ndim
     shape[output], shape[axis] = indices.shape
-    return jnp.take_along_axis(array, jnp.asarray(indices.reshape(shape)), axis=axis)
+    return jnp.take_along_axis(array, constant(indices.reshape(shape)), axis=axis)
 
 
 def _inside(outputs: tuple[int, ...], inputs: tuple[int, ...]) -> np.ndarray:

@@ -34,13 +34,11 @@ def as_array(caller: str, name: str, value: Any) -> jax.Array:
         TypeError: it is none, and cannot be made into one; or some of it is masked.
         ValueError: a Python integer in it is too large.
     """
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(
-            f"{caller}: {name} is a masked array, and sums have no place for what is masked; say "
-            f"what stands there: {name}.filled(0)"
-        )
+    refuse_masked(caller, name, value)
     try:
-        array = value if isinstance(value, jax.Array) else jnp.asarray(_native(value))
+        if isinstance(value, int | float | complex):  # written in the call, so meant to be sent
+            value = constant(value)
+        array = value if isinstance(value, jax.Array) else jnp.asarray(native(value))
     except jax.errors.JaxRuntimeError:  # a device's, or a transfer that is not allowed
         raise
     except OverflowError as error:
@@ -58,8 +56,21 @@ def as_array(caller: str, name: str, value: Any) -> jax.Array:
     return array
 
 
-def _native(value: Any) -> Any:
-    """What NumPy holds in the other byte order (as files do), in this machine's."""
+def refuse_masked(caller: str, name: str, value: Any) -> None:
+    """Refuse what has no number at some places.
+
+    Raises:
+        TypeError: it is a masked array, whatever the mask.
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(
+            f"{caller}: {name} is a masked array, and sums have no place for what is masked; say "
+            f"what stands there: {name}.filled(0)"
+        )
+
+
+def native(value: Any) -> Any:
+    """Return what NumPy holds in the other byte order (as files do) in this machine's."""
     if isinstance(value, jax.Array) or not hasattr(value, "__array__"):
         return value
     dtype = getattr(value, "dtype", None)
@@ -83,13 +94,27 @@ def _way_out(name: str, kind: Any, error: Exception) -> str:
 
 
 def zero(dtype: Any) -> jax.Array:
-    """Return zero as an array that is made where it is used, with nothing sent to the device."""
-    return _zero(jnp.dtype(dtype))
+    """Return zero as an array that is made on the device, with nothing sent there."""
+    return _scalar(0, jnp.dtype(dtype))
 
 
-@functools.partial(jax.jit, static_argnames="dtype", inline=True)
-def _zero(dtype: jnp.dtype) -> jax.Array:
-    return jnp.zeros((), dtype)
+def one(dtype: Any) -> jax.Array:
+    """Return one as an array that is made on the device, with nothing sent there."""
+    return _scalar(1, jnp.dtype(dtype))
+
+
+def constant(value: Any, dtype: Any = None) -> jax.Array:
+    """Return numbers that are meant to be sent as an array, which no transfer guard is to find.
+
+    Not by `jax.device_put`, which is an operation of programs that are traced.
+    """
+    with jax.transfer_guard_host_to_device("allow"):
+        return jnp.asarray(value, dtype)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1), inline=True)
+def _scalar(value: int, dtype: jnp.dtype) -> jax.Array:
+    return jnp.full((), value, dtype)
 
 
 def with_bias(y: jax.Array, b: jax.Array | None) -> jax.Array:

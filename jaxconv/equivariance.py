@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from jaxconv.dtypes import as_array
 from jaxconv.spec import per_dimension
 
 Function = Callable[[jax.Array], jax.Array]
@@ -70,7 +71,7 @@ def equivariance_map(
         Zhang et al., "Dive into Deep Learning", section 6.1.1.
     """
     caller = "equivariance_map"
-    x = jnp.asarray(x)
+    x = as_array("equivariance_map", "x", x)
     axes, shift, stride = _normalise(caller, x, shift, stride, axes)
     if any(move % step for move, step in zip(shift, stride, strict=True)):
         raise ValueError(
@@ -127,7 +128,7 @@ def equivariance_error(
         Shift-Invariant Again", section 3.
     """
     caller = "equivariance_error"
-    x = jnp.asarray(x)
+    x = as_array("equivariance_error", "x", x)
     y = None
     errors = []
     for entry in shifts:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jaxconv.dtypes import as_array, constant
 from jaxconv.programs import compiled_once
 from jaxconv.reach import check_index
 
@@ -81,11 +82,11 @@ def influence(
         Convolutional Neural Networks", section 2.
     """
     caller = "influence"
-    x = jnp.asarray(x)
+    x = as_array("influence", "x", x)
     shape, dtype = _selected(caller, f, x, index)
     if probes < 1:
         raise ValueError(f"{caller}: probes={probes} must be at least 1")
-    key = jax.random.key(0) if key is None else key
+    key = jax.random.key(constant(0, "uint32")) if key is None else key
     deviation = x.std()
     deviation = jnp.where(deviation > 0, deviation, jnp.ones_like(deviation))
 

@@ -14,6 +14,7 @@ from flax.linen.dtypes import promote_dtype
 from jax.typing import ArrayLike
 
 from jaxconv import layers
+from jaxconv.dtypes import as_array
 from jaxconv.planes import corr2d
 from jaxconv.policy import Policy
 from jaxconv.spec import Padding, per_dimension
@@ -227,8 +228,9 @@ class ConvTranspose(nn.Module):
 
 def _arrays(layer: Any, inputs: ArrayLike, *, transposed: bool = False) -> Sequence[jax.Array]:
     """Inputs, kernel and bias as they are convolved."""
-    layers.check_inputs(layer, jnp.shape(inputs))
-    shape = layers.kernel_shape(layer, jnp.shape(inputs)[-1], layer.features, transposed=transposed)
+    inputs = as_array(type(layer).__name__, "inputs", inputs)
+    layers.check_inputs(layer, inputs.shape)
+    shape = layers.kernel_shape(layer, inputs.shape[-1], layer.features, transposed=transposed)
     kernel = layer.param("kernel", layer.kernel_init, shape, layer.param_dtype)
     bias = None
     if layer.use_bias:

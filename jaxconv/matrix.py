@@ -10,6 +10,7 @@ from jax.experimental.sparse import BCOO
 from jax.typing import ArrayLike
 
 from jaxconv import padding as extension
+from jaxconv.dtypes import as_array
 from jaxconv.functional import check_padding_mode
 from jaxconv.spec import ConvSpec, Padding, check_groups, normalise, per_dimension
 
@@ -95,7 +96,7 @@ def as_matrix(
         Dumoulin and Visin (2016), "A guide to convolution arithmetic for deep learning",
         section 4.1.
     """
-    w = jnp.asarray(w)
+    w = as_array("as_matrix", "w", w)
     caller = "as_matrix"
     size = per_dimension(caller, "input_size", input_size, max(w.ndim - 2, 1), minimum=1)
     # a w of too few dimensions is for normalise to refuse

@@ -14,6 +14,7 @@ from flax.nnx.nn.dtypes import promote_dtype
 from jax.typing import ArrayLike
 
 from jaxconv import layers
+from jaxconv.dtypes import as_array
 from jaxconv.planes import corr2d
 from jaxconv.policy import Policy
 from jaxconv.spec import Padding, per_dimension
@@ -286,7 +287,8 @@ class ConvTranspose(nnx.Module):
 
 def _arrays(layer: Any, inputs: ArrayLike) -> Sequence[jax.Array]:
     """Inputs, kernel and bias as they are convolved."""
-    layers.check_inputs(layer, jnp.shape(inputs))
+    inputs = as_array(type(layer).__name__, "inputs", inputs)
+    layers.check_inputs(layer, inputs.shape)
     kernel = layers.masked(layer, layer.kernel[...])
     bias = None if layer.bias is None else layer.bias[...]
     return layer.promote_dtype((inputs, kernel, bias), dtype=layer.dtype)

@@ -39,7 +39,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxconv.dtypes import as_array, zero
+from jaxconv.dtypes import as_array, constant, zero
 from jaxconv.fill_values import check_fill_value
 from jaxconv.meshes import entries_of, on_explicit_axes
 from jaxconv.messages import shown
@@ -124,7 +124,7 @@ def _extend(
     if mode in _FILLED:
         configuration = [(*pairs.get(axis, (0, 0)), 0) for axis in range(x.ndim)]
         if fill is None:
-            value = zero(x.dtype) if mode == "zeros" else jnp.asarray(number, x.dtype)
+            value = zero(x.dtype) if mode == "zeros" else constant(number, x.dtype)
             return lax.pad(x, value, configuration)
         fill = fill.astype(x.dtype)
         # jax 0.10.2 cannot transpose lax.pad in the padding value alone

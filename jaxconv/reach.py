@@ -17,6 +17,7 @@ from jax import lax
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 from jax.typing import ArrayLike
 
+from jaxconv.dtypes import as_array
 from jaxconv.programs import compiled_once
 from jaxconv.trilinear import contract, conv_p
 
@@ -100,16 +101,17 @@ def reach(f: Callable[[jax.Array], jax.Array], x: ArrayLike, index: Any) -> jax.
     Source:
         Griewank and Walther (2008), "Evaluating Derivatives", section 7.1 (sparsity patterns).
     """
-    x = jnp.asarray(x)
+    x = as_array("reach", "x", x)
     closed, result = jax.make_jaxpr(f, return_shape=True)(x)
     check_index("reach", index, result.shape)
+    shape = x.shape  # x itself, where it is traced, would be held by what is compiled
 
     def connected(consts):
         def sums(s):
             (node,) = _follow(closed.jaxpr, consts, [(s, None)])
             return _sums(node, result.shape)
 
-        _, pull = jax.vjp(sums, jnp.zeros(x.shape, jnp.float32))
+        _, pull = jax.vjp(sums, jnp.zeros(shape, jnp.float32))
         (paths,) = pull(jnp.zeros(result.shape, jnp.float32).at[index].set(1))
         return paths != 0
 

@@ -24,7 +24,7 @@ from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 
 from jaxconv import padding as extension
 from jaxconv.choose import EXPORTED, PARTITIONED, may_simplify, select
-from jaxconv.dtypes import accumulation_dtype
+from jaxconv.dtypes import accumulation_dtype, one
 from jaxconv.joins import JOIN_GROUP, JOINS
 from jaxconv.meshes import entries_of, on_explicit_axes
 from jaxconv.methods import METHODS
@@ -104,7 +104,7 @@ def _watched(result: jax.Array) -> jax.Array:
     public way to make one known.
     """
     traced = isinstance(result, Tracer) and jnp.issubdtype(result.dtype, jnp.inexact)
-    return jax.lax.mul(result, jnp.ones((), result.dtype)) if traced else result
+    return jax.lax.mul(result, one(result.dtype)) if traced else result
 
 
 def _vary_alike(a, b):

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -57,15 +58,7 @@ def unfold(
     _check_array("unfold", "x", x.shape, kernel)
     w_shape = (*kernel, x.shape[-1], 1)
     spec = normalise("unfold", x.shape, w_shape, stride=stride, padding=padding, dilation=dilation)
-    first = x.ndim - spec.rank - 1  # axis of the first spatial dimension
-    pads = [(0, 0, 0)] * first + [(lo, hi, 0) for lo, hi in spec.padding] + [(0, 0, 0)]
-    x = lax.pad(x, zero(x.dtype), pads)
-    for d, indices in enumerate(_window_indices(spec)):
-        # (..., size, ...) -> (..., outputs, ..., kernel): the kernel axes gather at the end
-        x = jnp.moveaxis(jnp.take(x, indices, axis=first + d), first + d + 1, -1)
-    # (*batch, *space', channels, *kernel) -> (*batch, *space', *kernel, channels)
-    x = jnp.moveaxis(x, first + spec.rank, -1)
-    return x.reshape(*x.shape[: first + spec.rank], math.prod(x.shape[first + spec.rank :]))
+    return _unfolded(x, spec)
 
 
 def fold(
@@ -136,7 +129,27 @@ def fold(
             f"has {spec.output_size} (kernel_size={kernel}, stride={spec.stride}, "
             f"padding={spec.padding}, dilation={spec.dilation})"
         )
-    x = cols.reshape(*cols.shape[:-1], *kernel, channels)
+    return _folded(cols, spec)
+
+
+# Compiled as a whole: eagerly, indices would be sent to the device with every call.
+@partial(jax.jit, static_argnums=1, inline=True)
+def _unfolded(x: jax.Array, spec: ConvSpec) -> jax.Array:
+    first = x.ndim - spec.rank - 1  # axis of the first spatial dimension
+    pads = [(0, 0, 0)] * first + [(lo, hi, 0) for lo, hi in spec.padding] + [(0, 0, 0)]
+    x = lax.pad(x, zero(x.dtype), pads)
+    for d, indices in enumerate(_window_indices(spec)):
+        # (..., size, ...) -> (..., outputs, ..., kernel): the kernel axes gather at the end
+        x = jnp.moveaxis(jnp.take(x, indices, axis=first + d), first + d + 1, -1)
+    # (*batch, *space', channels, *kernel) -> (*batch, *space', *kernel, channels)
+    x = jnp.moveaxis(x, first + spec.rank, -1)
+    return x.reshape(*x.shape[: first + spec.rank], math.prod(x.shape[first + spec.rank :]))
+
+
+@partial(jax.jit, static_argnums=1, inline=True)
+def _folded(cols: jax.Array, spec: ConvSpec) -> jax.Array:
+    first, size, kernel = cols.ndim - spec.rank - 1, spec.input_size, spec.kernel_size
+    x = cols.reshape(*cols.shape[:-1], *kernel, cols.shape[-1] // math.prod(kernel))
     x = jnp.moveaxis(x, -1, first + spec.rank)
     for d, indices in reversed(list(enumerate(_window_indices(spec)))):
         # the last kernel axis returns beside its outputs: (..., outputs, kernel, ...)

@@ -5,6 +5,7 @@ What is public is found by reflection, so that a new function fails a test until
 
 import importlib
 import inspect
+import math
 import pkgutil
 
 import jax
@@ -37,43 +38,46 @@ MODULES = {
         *("jaxconv.nnx", "jaxconv.parallel", "jaxconv.reach"),
     )
 }
-# Rooms without such functions: the core behind the above, integers, files, pictures, measurements,
-# kernels and definitions in NumPy, the command line.
-OTHER_ROOMS = {
-    *("accelerate", "choose", "constants", "costs", "dtypes", "explain", "functional", "layers"),
-    *("fill_values", "joins", "messages", "mutation", "programs", "terms"),
-    *(
-        "meshes",
-        "methods",
-        "padding",
-        "partition",
-        "planes",
-        "policy",
-        "simplify",
-        "spec",
-        "streaming",
-        "taylor",
-        "tracing",
-        "trilinear",
-    ),
-    *("tune", "windows", "counts", "receptive", "shapes", "sizes"),
-    *("images", "reading", "stored", "tiles", "plots", "bench", "cli"),
-    *("filters", "psf", "reference"),
+# reason -> rooms without such functions
+ROOMS_APART = {
+    "the core that the calls of the others run through": {
+        *("accelerate", "choose", "constants", "costs", "dtypes", "explain", "fill_values"),
+        *("functional", "joins", "layers", "meshes", "messages", "methods", "mutation", "padding"),
+        *("partition", "planes", "policy", "programs", "reading", "simplify", "spec", "streaming"),
+        *("taylor", "terms", "tracing", "trilinear", "tune", "windows"),
+    },
+    "integers in, integers out": {"counts", "receptive", "shapes", "sizes"},
+    "kernels and definitions in NumPy": {"filters", "psf", "reference"},
+    "files, and NumPy's arrays in parts": {"images", "stored", "tiles"},
+    "pictures of NumPy's arrays": {"plots"},
+    "measurements": {"bench"},
+    "the command line": {"cli"},
 }
-# What they return is no array of JAX's: integers, a choice, a report, a policy, weights of torch's,
-# a check; or they look at values to say what is wrong.
-ON_THE_HOST = {
-    *("explain", "input_size", "output_size", "receptive_field", "tune"),
-    *("compat.scipy.signal.choose_conv_method", "compat.torch.from_torch", "compat.torch.to_torch"),
-    *("learn.border_side", "learn.estimate_shift", "learn.examine_window", "learn.find_shift"),
-    *("learn.recover_kernel", "learn.seen_directions", "learn.window_covariance"),
-    *("parallel.halo_bytes", "parallel.permuted_bytes", "reach.check_index"),
+OTHER_ROOMS = {room for rooms in ROOMS_APART.values() for room in rooms}
+# reason -> functions that return no array of JAX's, or cannot be traced
+APART = {
+    "returns integers": {
+        *("input_size", "output_size", "receptive_field"),
+        *("parallel.halo_bytes", "parallel.permuted_bytes", "reach.check_index"),
+    },
+    "returns a choice, a report or a policy": {
+        *("explain", "tune", "compat.scipy.signal.choose_conv_method"),
+    },
+    "returns weights of torch's, or takes them": {
+        *("compat.torch.from_torch", "compat.torch.to_torch"),
+    },
+    "looks at the values, to say what is wrong with them": {
+        *("learn.border_side", "learn.estimate_shift", "learn.examine_window", "learn.find_shift"),
+        *("learn.recover_kernel", "learn.seen_directions", "learn.window_covariance"),
+    },
 }
+ON_THE_HOST = {name for names in APART.values() for name in names}
 
 
 def numbers(*shape):
     """From above 0 to 1; NumPy's, so that nothing is compiled where tests are collected."""
-    return np.linspace(1 / np.prod(shape), 1, np.prod(shape), dtype=np.float32).reshape(shape)
+    size = math.prod(shape)
+    return np.linspace(1 / size, 1, size, dtype=np.float32).reshape(shape)
 
 
 X, W, Y, PLANE = numbers(2, 8, 8, 4), numbers(3, 3, 4, 8), numbers(2, 6, 6, 8), numbers(6, 8)
@@ -105,12 +109,14 @@ def public():
 
 
 def linen_layer(layer, x):
-    variables = layer.init(jax.random.key(0), x)
-    return layer.apply, variables, x
+    """Without the random numbers that it would begin with, which take seconds to compile."""
+    shapes = jax.eval_shape(layer.init, jax.random.key(0), x)
+    return layer.apply, jax.tree.map(lambda leaf: numbers(*leaf.shape), shapes), x
 
 
 def nnx_layer(layer, x):
-    graph, state = flax_nnx.split(layer)
+    graph, state = flax_nnx.split(flax_nnx.eval_shape(layer))
+    state = jax.tree.map(lambda leaf: numbers(*leaf.shape), state)
     return lambda state, x: flax_nnx.merge(graph, state)(x), state, x
 
 
@@ -269,7 +275,9 @@ CALLS = {
     "linen.Conv": lambda: linen_layer(linen.Conv(8, (3, 3), padding_mode="reflect"), X),
     "linen.Conv2D": lambda: linen_layer(linen.Conv2D((1, 2)), PLANE),
     "linen.ConvTranspose": lambda: linen_layer(linen.ConvTranspose(8, (3, 3), strides=2), X),
-    "nnx.Conv": lambda: nnx_layer(nnx.Conv(4, 8, (3, 3), rngs=rngs(0)), X),
-    "nnx.Conv2D": lambda: nnx_layer(nnx.Conv2D((1, 2), rngs=rngs(0)), PLANE),
-    "nnx.ConvTranspose": lambda: nnx_layer(nnx.ConvTranspose(4, 8, (3, 3), 2, rngs=rngs(0)), X),
+    "nnx.Conv": lambda: nnx_layer(lambda: nnx.Conv(4, 8, (3, 3), rngs=rngs(0)), X),
+    "nnx.Conv2D": lambda: nnx_layer(lambda: nnx.Conv2D((1, 2), rngs=rngs(0)), PLANE),
+    "nnx.ConvTranspose": lambda: nnx_layer(
+        lambda: nnx.ConvTranspose(4, 8, (3, 3), 2, rngs=rngs(0)), X
+    ),
 }

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import primitives
 
+from jaxconv.dtypes import native, refuse_masked
 from jaxconv.reading import perform, read
 
 
@@ -64,6 +65,9 @@ def conv_general_dilated(
     Source:
         The operation Conv of https://openxla.org/xla/operation_semantics.
     """
+    refuse_masked("conv_general_dilated", "lhs", lhs)
+    refuse_masked("conv_general_dilated", "rhs", rhs)
+    lhs, rhs = native(lhs), native(rhs)
 
     def call() -> jax.Array:
         return lax.conv_general_dilated(

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxconv.dtypes import refuse_masked
 from jaxconv.learn.pairs import read_pairs, size_tuple
 from jaxconv.learn.solve import solve_kernel
 
@@ -57,6 +58,7 @@ def border_side(kernel: jax.Array | np.ndarray) -> tuple[int, ...]:
 
     Source: least squares with a window that misses the kernel: the entries nearest to it take over.
     """
+    refuse_masked("border_side", "kernel", kernel)
     squares = np.square(np.asarray(kernel, np.float64))
     found = []
     for axis, size in enumerate(squares.shape):
@@ -93,7 +95,7 @@ def estimate_shift(x: Any, y: Any) -> tuple[int, ...]:
 
     Source: Kuglin and Hines, The phase correlation image alignment method, 1975.
     """
-    return _peak(x, y)[0]
+    return _peak("estimate_shift", x, y)[0]
 
 
 def find_shift(kernel: Any, x: Any, y: Any) -> tuple[tuple[int, ...] | None, str | None]:
@@ -125,7 +127,7 @@ def find_shift(kernel: Any, x: Any, y: Any) -> tuple[tuple[int, ...] | None, str
     Source: Kuglin and Hines, 1975.
     """
     side = border_side(kernel)
-    shift, clear = _peak(x, y)
+    shift, clear = _peak("find_shift", x, y)
     if len(shift) != len(side):
         return None, None
     outside = [abs(d) > (n - 1) // 2 for d, n in zip(shift, np.shape(kernel), strict=True)]
@@ -153,12 +155,14 @@ def find_shift(kernel: Any, x: Any, y: Any) -> tuple[tuple[int, ...] | None, str
     )
 
 
-def _peak(x: Any, y: Any) -> tuple[tuple[int, ...], bool]:
+def _peak(caller: str, x: Any, y: Any) -> tuple[tuple[int, ...], bool]:
     """The place of the largest phase correlation, and whether it stands out."""
+    refuse_masked(caller, "x", x)
+    refuse_masked(caller, "y", y)
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     if x.ndim != y.ndim or any(n < m for n, m in zip(x.shape, y.shape, strict=True)):
         raise ValueError(
-            f"estimate_shift: y.shape={y.shape} must be x.shape={x.shape} or smaller, axis by axis"
+            f"{caller}: y.shape={y.shape} must be x.shape={x.shape} or smaller, axis by axis"
         )
     spatial = [a for a, (n, m) in enumerate(zip(x.shape, y.shape, strict=True)) if n != m]
     axes = tuple(spatial or range(x.ndim)[-2:])

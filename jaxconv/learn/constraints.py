@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxconv.dtypes import as_array
 from jaxconv.messages import shown
 
 Projection = Callable[[jax.Array], jax.Array]
@@ -96,21 +97,23 @@ def projected(*projections: Projection, channels: bool = False) -> optax.Gradien
 
 def non_negative(kernel: jax.Array) -> jax.Array:
     """Cut negative weights to 0."""
-    return optax.projections.projection_non_negative(kernel)
+    return optax.projections.projection_non_negative(as_array("non_negative", "kernel", kernel))
 
 
 def sum_to_one(kernel: jax.Array) -> jax.Array:
     """Take the same amount off every weight, so that they sum to 1."""
+    kernel = as_array("sum_to_one", "kernel", kernel)
     return kernel - (jnp.sum(kernel) - 1) / kernel.size
 
 
 def simplex(kernel: jax.Array) -> jax.Array:
     """Make the weights non-negative and sum to 1, as those of a blur: the nearest such kernel."""
-    return optax.projections.projection_simplex(kernel)
+    return optax.projections.projection_simplex(as_array("simplex", "kernel", kernel))
 
 
 def symmetric(kernel: jax.Array) -> jax.Array:
     """Average the kernel with its mirror image along every axis."""
+    kernel = as_array("symmetric", "kernel", kernel)
     for axis in range(kernel.ndim):
         kernel = (kernel + jnp.flip(kernel, axis)) / 2
     return kernel
@@ -138,12 +141,13 @@ def separable(rank: int = 1) -> Projection:
         raise ValueError(f"separable: rank={rank!r} must be an integer of 1 or more")
 
     def project(kernel: jax.Array) -> jax.Array:
+        kernel = as_array("separable", "kernel", kernel)
         if kernel.ndim != 2:
             raise ValueError(
                 f"separable: the kernel must be (h, w), got shape {kernel.shape}; with channels "
                 "give projected(..., channels=True)"
             )
         columns, weights, rows = jnp.linalg.svd(kernel, full_matrices=False)
-        return (columns[:, :rank] * weights[:rank]) @ rows[:rank]
+        return (columns[:, :rank] * weights[None, :rank]) @ rows[:rank]
 
     return project

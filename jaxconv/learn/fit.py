@@ -13,6 +13,7 @@ import optax
 from jax import lax
 from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 
+from jaxconv.dtypes import constant
 from jaxconv.learn import checks
 from jaxconv.learn.checkpoints import Checkpoints, digest, named_first
 from jaxconv.learn.losses import sum_squared_error
@@ -147,7 +148,8 @@ def _start(init: Any, key: Any, shape: tuple[int, int], dtype: jnp.dtype) -> jax
     if init is None:
         if key is not None:
             checks.check_key("fit_kernel", key)
-        return jax.random.uniform(jax.random.key(0) if key is None else key, shape, dtype)
+        key = jax.random.key(constant(0, "uint32")) if key is None else key
+        return jax.random.uniform(key, shape, dtype)
     if key is not None:
         raise ValueError("fit_kernel: init and key both say where to start; give one of them")
     return checks.start_kernel("fit_kernel", init, shape, dtype)

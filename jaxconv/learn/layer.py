@@ -15,6 +15,7 @@ from jax import lax
 from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 
 from jaxconv import parallel
+from jaxconv.dtypes import constant
 from jaxconv.functional import conv
 from jaxconv.learn import checks
 from jaxconv.learn.checkpoints import Checkpoints, digest, named_first
@@ -169,7 +170,8 @@ def fit_conv(
     checks.check_loss(caller, loss)
     if key is not None:
         checks.check_key(caller, key)
-    start_key, crop_key = jax.random.split(jax.random.key(0) if key is None else key)
+    key = jax.random.key(constant(0, "uint32")) if key is None else key
+    start_key, crop_key = jax.random.split(key)
     if init is None:
         start = jax.random.normal(start_key, shape, dtype)
         start = start / jnp.sqrt(math.prod(shape[:-1])).astype(dtype)

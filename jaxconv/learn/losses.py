@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxconv.dtypes import as_array
+
 
 def sum_squared_error(prediction: jax.Array, target: jax.Array) -> jax.Array:
     """Sum the squared differences, the loss of the edge detection example.
@@ -29,7 +31,7 @@ def sum_squared_error(prediction: jax.Array, target: jax.Array) -> jax.Array:
 
     Source: Dive into Deep Learning, section 7.2.4 (Learning a Kernel).
     """
-    return jnp.sum(jnp.square(prediction - target))
+    return jnp.sum(jnp.square(_difference("sum_squared_error", prediction, target)))
 
 
 def mean_squared_error(prediction: jax.Array, target: jax.Array) -> jax.Array:
@@ -52,7 +54,7 @@ def mean_squared_error(prediction: jax.Array, target: jax.Array) -> jax.Array:
 
     Source: Dive into Deep Learning, section 3.1.1.2 (Loss Function).
     """
-    return jnp.mean(jnp.square(prediction - target))
+    return jnp.mean(jnp.square(_difference("mean_squared_error", prediction, target)))
 
 
 def mean_absolute_error(prediction: jax.Array, target: jax.Array) -> jax.Array:
@@ -76,7 +78,7 @@ def mean_absolute_error(prediction: jax.Array, target: jax.Array) -> jax.Array:
 
     Source: Laplace, least absolute deviations, 1793.
     """
-    return jnp.mean(jnp.abs(prediction - target))
+    return jnp.mean(jnp.abs(_difference("mean_absolute_error", prediction, target)))
 
 
 def mean_huber_error(prediction: jax.Array, target: jax.Array, *, delta: float = 1.0) -> jax.Array:
@@ -102,4 +104,11 @@ def mean_huber_error(prediction: jax.Array, target: jax.Array, *, delta: float =
 
     Source: Huber, Robust Estimation of a Location Parameter, 1964.
     """
+    caller = "mean_huber_error"
+    prediction = as_array(caller, "prediction", prediction)
+    target = as_array(caller, "target", target)
     return jnp.mean(optax.losses.huber_loss(prediction, target, delta=delta))
+
+
+def _difference(caller: str, prediction: jax.Array, target: jax.Array) -> jax.Array:
+    return as_array(caller, "prediction", prediction) - as_array(caller, "target", target)

@@ -12,6 +12,7 @@ from jax import lax
 from jax.sharding import PartitionSpec
 
 from jaxconv import parallel
+from jaxconv.dtypes import with_bias
 from jaxconv.functional import conv
 from jaxconv.learn.gram import gram, in_double_precision, window_sums
 from jaxconv.learn.parts import Part, part_of
@@ -159,7 +160,10 @@ def _solve_in_double(geometry: Geometry, shapes: Any, ridge: Any, xs: Any, ys: A
     def errors(weights: jax.Array, shift: jax.Array) -> list[jax.Array]:
         kernel = geometry.as_kernel(weights)
         return [
-            part.only(y - contract("output", part.x, kernel, part.spec, dtype=jnp.float64) - shift)
+            part.only(
+                y
+                - with_bias(contract("output", part.x, kernel, part.spec, dtype=jnp.float64), shift)
+            )
             for part, y in zip(parts, ys, strict=True)
         ]
 

@@ -91,7 +91,7 @@ def distance_to_optimum(
     *size, inner, out = difference.shape
     split = difference.reshape(*size, 1, inner, groups, out // groups)
     own = jnp.eye(groups, dtype=split.dtype)[:, None, :, None]
-    wide = (split * own).reshape(-1, out)
+    wide = (split * own[(None,) * len(size)]).reshape(-1, out)
     directions = solution.directions.reshape(len(solution.directions), -1)
     told = jnp.where(solution.identified[:, None], directions @ wide, 0.0)
     excess = jnp.sum(solution.energies[:, None] * jnp.square(told))

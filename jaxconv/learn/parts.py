@@ -72,7 +72,8 @@ def part_of(
         number = place.parts(axes)
         block = -(-size // number)
         here = lax.axis_index(axes) if axes else jnp.int32(0)
-        real = real[..., None] & (here * block + jnp.arange(block) < size)
+        inside = here * block + jnp.arange(block, dtype=jnp.int32) < size
+        real = real[..., None] & jnp.expand_dims(inside, tuple(range(real.ndim)))
         # how many are there on each device along these axes, and which of them this one is
         along.append(([min(max(size - n * block, 0), block) for n in range(number)], here))
     masks = []

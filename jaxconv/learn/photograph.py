@@ -31,7 +31,7 @@ import numpy as np
 import optax
 from jax.core import Tracer
 
-from jaxconv.dtypes import as_array
+from jaxconv.dtypes import as_array, refuse_masked
 from jaxconv.learn import checks
 from jaxconv.learn.checkpoints import Checkpoints, digest, named_first
 from jaxconv.learn.constraints import Projection, projected
@@ -70,6 +70,7 @@ def interior(
 
     Source: Dive into Deep Learning, section 7.3.1 (Padding).
     """
+    refuse_masked("interior", "y", y)
     shape = kernel_shape(kernel_size, function="interior")
     if shape[0] > x_size[0] or shape[1] > x_size[1]:
         raise ValueError(

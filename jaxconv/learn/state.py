@@ -5,11 +5,11 @@ from typing import Any, TypeVar, dataclass_transform
 
 import chex
 import jax
-import jax.numpy as jnp
 import optax
 from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 
 from jaxconv import parallel
+from jaxconv.dtypes import as_array
 from jaxconv.learn.losses import sum_squared_error
 from jaxconv.planes import correlate
 
@@ -107,8 +107,8 @@ def init(
 
     Source: the `init`/`update` pair of optax.
     """
-    kernel = jnp.asarray(kernel)
-    bias = None if bias is None else jnp.asarray(bias, kernel.dtype)
+    kernel = as_array("init", "kernel", kernel)
+    bias = None if bias is None else as_array("init", "bias", bias).astype(kernel.dtype)
     parameters: Any = (kernel, bias)
     return LearnState(kernel=kernel, bias=bias, optimizer_state=optimizer.init(parameters))
 
@@ -152,6 +152,7 @@ def step(
 
     Source: Dive into Deep Learning, section 7.2.4 (Learning a Kernel).
     """
+    x, y = as_array("step", "x", x), as_array("step", "y", y)
 
     def value(parameters: Any) -> jax.Array:
         return loss(predict(x, *parameters, mesh=mesh, x_spec=x_spec), y)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxconv.dtypes import as_array, constant, refuse_masked
 from jaxconv.learn.fit import kernel_shape
 from jaxconv.learn.gram import embedded, gram
 from jaxconv.spec import ConvSpec, normalise
@@ -45,6 +46,7 @@ def window_covariance(x: jax.Array, kernel_size: int | tuple[int, int]) -> np.nd
     Source: Wiener, Extrapolation, Interpolation, and Smoothing of Stationary Time Series, 1949.
     """
     shape = kernel_shape(kernel_size, function="window_covariance")
+    refuse_masked("window_covariance", "x", x)
     with jax.enable_x64(True):  # a float64 array keeps its digits
         planes = jnp.asarray(np.asarray(x), jnp.float64)[..., None]
         spec = normalise("window_covariance", planes.shape, (*shape, 1, 1))
@@ -119,12 +121,13 @@ def whiten(covariance: np.ndarray) -> optax.GradientTransformation:
     inverse = (vectors[:, seen] / values[seen]) @ vectors[:, seen].T
 
     def init(params: Any) -> WhitenState:
-        kernel, _ = params
-        return WhitenState(jnp.asarray(inverse, kernel.dtype))
+        kernel = as_array("whiten", "the kernel", params[0])
+        return WhitenState(constant(inverse, kernel.dtype))
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         del params
-        kernel, bias = updates
+        gradient, bias = updates
+        kernel = as_array("whiten", "the kernel's gradient", gradient)
         # (h, w) -> (h * w,), the covariance's order
         whitened = state.inverse @ kernel.reshape(-1)
         return (whitened.reshape(kernel.shape), bias), state

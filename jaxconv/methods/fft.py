@@ -315,9 +315,10 @@ def _multiply(x: jax.Array, w: jax.Array, precision: Any) -> jax.Array:
     """Sum over i of x[n, g, i, f] w[g, i, o, f]."""
     i = x.shape[2]
     if i <= UNROLLED:
-        # (n, g, 1, f) by (g, o, f)
+        # (n, g, 1, f) by (1, g, o, f)
         terms = (
-            lax.index_in_dim(x, c, 2) * lax.index_in_dim(w, c, 1, keepdims=False) for c in range(i)
+            lax.index_in_dim(x, c, 2) * lax.index_in_dim(w, c, 1, keepdims=False)[None]
+            for c in range(i)
         )
         return functools.reduce(operator.add, terms)
     (n, g, _), o, frequencies = x.shape[:3], w.shape[2], x.shape[3:]

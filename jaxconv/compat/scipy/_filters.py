@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv.compat.scipy import _numbers, _ordered, _sums
+from jaxconv.dtypes import constant
 
 BOUNDARIES = {
     "reflect": "symmetric",
@@ -132,9 +133,14 @@ def _boundary(caller: str, mode: Any) -> str:
 def _fill(caller: str, x: jax.Array, cval: Any, boundary: str) -> jax.Array | None:
     """Return `cval` as a scalar, or None where it is zero or not looked at."""
     fill = check_cval(caller, x, cval)
-    if boundary != "constant" or (_numbers.is_concrete(fill) and not fill):
+    if boundary != "constant":
         return None
-    if _numbers.is_concrete(fill) and not _numbers.is_complex(fill.dtype) and fill == fill // 1:
+    if not _numbers.is_concrete(fill):
+        return fill
+    known = jax.device_get(fill)
+    if not known:
+        return None
+    if not _numbers.is_complex(fill.dtype) and known == known // 1:
         return fill.astype(_numbers.widest(jnp.int64))  # 1.0 does not make a sum of integers float
     return fill
 
@@ -270,7 +276,7 @@ def line(
     caller: str, x: jax.Array, weights: Any, axis: int, mode: Any, cval: Any, dtype: Any
 ) -> jax.Array:
     """Correlate along one axis with centred weights; see `correlate_axes`."""
-    weights = jnp.asarray(weights)
+    weights = weights if isinstance(weights, jax.Array) else constant(weights)
     return correlate_axes(
         caller, x, weights, axes=(axis,), origins=(0,), mode=mode, cval=cval, dtype=dtype
     )

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from jaxconv.dtypes import as_array
+
 Dtype = Any
 
 
@@ -69,7 +71,7 @@ def check_scalar(caller: str, name: str, value: Any) -> jax.Array:
     Raises:
         ValueError: it has more elements, or none.
     """
-    array = jnp.asarray(value)
+    array = as_array(caller, name, value)
     if array.size != 1:
         raise ValueError(
             f"{caller}: `{name}` must be scalar or an array with one element, not one of shape "

@@ -17,7 +17,7 @@ from jaxconv.compat.scipy._filters import (
     output_dtype,
     per_axis,
 )
-from jaxconv.dtypes import as_array
+from jaxconv.dtypes import as_array, constant
 
 OneOrMore = Any  # a value, or one an axis
 
@@ -251,7 +251,7 @@ def _mean(caller, x, size, axis: int, mode, cval, origin, dtype) -> jax.Array:
     return correlate_axes(
         caller,
         x,
-        jnp.ones(count, jnp.int32),
+        constant([1] * count, jnp.int32),
         axes=(axis,),
         origins=(shift,),
         mode=mode,

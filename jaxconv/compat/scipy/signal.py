@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from jaxconv.compat.scipy import _numbers, _sums
 from jaxconv.compat.scipy._frequency import fftconvolve, oaconvolve, operations
 from jaxconv.compat.scipy._planes import convolve2d, correlate2d, sepfir2d
-from jaxconv.dtypes import as_array
+from jaxconv.dtypes import as_array, constant
 
 __all__ = [
     "choose_conv_method",
@@ -124,7 +124,7 @@ def correlation_lags(in1_len: int, in2_len: int, mode: str = "full") -> jax.Arra
             raise ValueError(
                 f"correlation_lags: Mode {mode} is invalid; use 'full', 'same' or 'valid'"
             )
-    return jnp.asarray(lags)
+    return constant(lags)
 
 
 def choose_conv_method(

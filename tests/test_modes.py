@@ -1,0 +1,136 @@
+"""Every kind of public call under each of JAX's modes.
+
+Promotion of ranks or dtypes and leaks of tracers show when a call is traced, and every call is;
+transfers are watched in a third of each kind, drawn; modes that change how programs run are held to
+the values without them, in a drawn call of every kind.
+"""
+
+import random
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from mode_calls import EVERY, KINDS, kind, made
+from public_calls import MESH, P
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+# optax mixes dtypes: its Adam and its simplex
+OPTAX = {
+    *("learn.fit_conv", "learn.fit_conv on a mesh"),
+    *("learn.constraints.projected", "learn.constraints.simplex"),
+}
+# Eagerly these hand numbers of the host to operators, as any program of jnp's does that says x / 2:
+# seeds, tolerances, rates, positions, literals of the function that is rewritten. Under jit they
+# are the program's.
+NUMBERS_OF_THE_HOST = {
+    *("accelerate", "dense.is_shift_invariant", "influence.influence", "matrix.as_matrix"),
+    *(name for name in EVERY if name.startswith("learn.")),
+}
+# Kinds whose gradients are contractions of their own, and not those of what they call.
+CORE = {"convolution", "transposed", "causal", "windows", "method"}
+# Loops of many steps: minutes uncompiled, seconds to compile.
+LONG = {
+    *("influence.influence", "learn.distance_to_optimum", "learn.fit_conv", "learn.solve_kernel"),
+    *("learn.fit_conv on a mesh", "learn.solve_kernel on a mesh"),
+}
+
+
+def placed(name):
+    """The function of a call, and its arrays on the devices where it runs."""
+    function, arrays = made(name)
+    on_mesh = name.startswith("parallel") or "mesh" in name
+    place = jax.sharding.NamedSharding(MESH, P()) if on_mesh else None
+    return function, jax.tree.map(lambda leaf: jax.device_put(leaf, place), arrays)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_traced_where_promotion_and_leaks_raise(name):
+    """With gradients, where a call is the core's own."""
+    function, arrays = placed(name)
+
+    def gradients(*arrays):
+        floats = lambda *arrays: [
+            leaf
+            for leaf in jax.tree.leaves(function(*arrays))
+            if jnp.issubdtype(leaf.dtype, jnp.inexact)
+        ]
+        value, pull = jax.vjp(floats, *arrays)
+        return value, pull(value)
+
+    traced = gradients if kind(name) in CORE else function
+    with (
+        jax.numpy_rank_promotion("raise"),
+        jax.numpy_dtype_promotion("standard" if name in OPTAX else "strict"),
+        jax.checking_leaks(),
+    ):
+        jax.jit(traced).lower(*arrays)  # methods are traced where programs are lowered
+
+
+def drawn_third():
+    """Of every kind, and always those that have sent indices and numbers before."""
+    draw = random.Random(2)
+    always = {"compat.scipy.signal.correlation_lags", "unfold", "pad", "correlate, constant"}
+    for names in KINDS.values():
+        quick = [name for name in names if name not in LONG]
+        third = draw.sample(quick, max(len(quick) // 3, min(len(quick), 3)))
+        yield from (name for name in quick if name in third or name in always)
+
+
+@pytest.mark.parametrize("name", [*drawn_third()])
+def test_nothing_is_sent_unasked(name):
+    function, arrays = placed(name)
+    if name in NUMBERS_OF_THE_HOST:
+        function = jax.jit(function)
+    with jax.numpy_dtype_promotion("standard"), jax.transfer_guard("disallow"):
+        jax.block_until_ready(function(*arrays))
+
+
+def nans(function, arrays):
+    """After every operation; programs are looked at as a whole, which the other modes compare."""
+    with jax.debug_nans(True):
+        return function(*arrays)
+
+
+def uncompiled(function, arrays):
+    with jax.disable_jit():
+        return function(*arrays)
+
+
+def around_64_bits(function, arrays):
+    with jax.enable_x64(True):
+        return jax.jit(function)(*arrays)
+
+
+def within_64_bits(function, arrays):
+    """A part of a program of 32 bits."""
+    return jax.jit(lambda *arrays: jax.enable_x64(True)(function)(*arrays))(*arrays)
+
+
+MODES = {mode.__name__: mode for mode in (nans, uncompiled, around_64_bits, within_64_bits)}
+
+
+def drawn():
+    """A call of every kind for each mode."""
+    draw = random.Random(0)
+    for names in KINDS.values():
+        for mode in MODES:
+            yield draw.choice([name for name in names if name not in LONG]), mode
+
+
+@pytest.mark.parametrize(("name", "mode"), [*drawn()])
+def test_values_are_those_without_the_mode(name, mode):
+    function, arrays = placed(name)
+    with jax.numpy_dtype_promotion("standard"):
+        found, want = MODES[mode](function, arrays), jax.jit(function)(*arrays)
+    for array, other in zip(jax.tree.leaves(found), jax.tree.leaves(want), strict=True):
+        assert array.dtype.kind == other.dtype.kind
+        np.testing.assert_allclose(
+            jax.device_get(array), jax.device_get(other), rtol=2e-5, atol=2e-5
+        )
+
+
+def test_every_kind_is_looked_at():
+    assert sorted(name for names in KINDS.values() for name in names) == sorted(EVERY)
+    assert all(KINDS.values())
