@@ -1,12 +1,16 @@
 """Random convolutions through the plugin, compared with the explicit loops of `jaxconv.reference`.
 
     python native/fuzz.py --count 2000 --seed 0
+    python native/fuzz.py --count 1000 --seed 0 --long
 
 Run it from the repository's root with jaxconv and the plugin installed. Every spec is computed in
-all three contractions; a failure prints the line that makes its spec again.
+all three contractions; a failure prints the line that makes its spec again. `--long` draws long
+kernels over one channel a group, for the plugin's own kernels, and compares with
+`jaxconv.bench.exact`, as the explicit loops would take minutes.
 """
 
 import argparse
+import dataclasses
 import functools
 import sys
 import time
@@ -24,6 +28,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import cases  # noqa: E402
 import jaxconv_onednn  # noqa: E402
 
+from jaxconv.bench import exact  # noqa: E402
 from jaxconv.methods import onednn  # noqa: E402
 from jaxconv.spec import ConvSpec  # noqa: E402
 
@@ -67,17 +72,81 @@ def random_case(rng: np.random.Generator) -> tuple[ConvSpec, int, int, int]:
             return spec, batch, inputs, outputs
 
 
+# what `exact` walks over in Python, and multiplies
+MOST_ENTRIES = 2500
+MOST_PRODUCTS = 2e7
+
+
+def long_case(rng: np.random.Generator) -> tuple[ConvSpec, int, int, int]:
+    """Return what `random_case` does, of kernels that may be longer than the line."""
+    while True:
+        rank = int(rng.choice([1, 1, 2, 2, 3]))
+        # the last dimension is the long one
+        longest = int(rng.choice([20, 70, 300, 1000] if rank == 1 else [5, 33, 70]))
+        kernel = np.array([*rng.integers(1, (2, 5, 34)[rng.integers(3)], rank - 1), 0])
+        kernel[-1] = rng.integers(1, longest + 1)
+        size = np.array([*rng.integers(1, 40, rank - 1), 0])
+        size[-1] = rng.integers(1, 2000 if rank == 1 else 120)
+        stride = rng.choice([1, 1, 1, 2, 3, 4], rank)
+        dilation = rng.choice([1, 1, 1, 2, 3, 4, 16], rank)
+        reach = (kernel - 1) * dilation
+        most = np.stack([reach // 2, reach - reach // 2])
+        pads = (np.stack([reach, 0 * reach]), most, rng.integers(-2, reach + 2, (2, rank)))
+        before, after = pads[rng.integers(3)]
+        groups = int(rng.choice([1, 1, 1, 2, 3, 4, 5, 8, 16]))
+        spec = ConvSpec(
+            tuple(map(int, stride)),
+            tuple(map(int, dilation)),
+            tuple((int(lo), int(hi)) for lo, hi in zip(before, after, strict=True)),
+            groups,
+            tuple(map(int, size)),
+            tuple(map(int, kernel)),
+        )
+        batch, entries = int(rng.integers(1, 4)), int(np.prod(kernel))
+        left = size + np.minimum(before, 0) + np.minimum(after, 0)
+        if min(*spec.output_size, *left) < 1 or entries > MOST_ENTRIES:
+            continue
+        if entries * np.prod(spec.output_size) * batch * groups <= MOST_PRODUCTS:
+            return spec, batch, 1, 1
+
+
+EXACT = {"output": exact.make_y, "input": exact.make_x, "kernel": exact.make_w}
+
+
+def answer(contraction: str, a: np.ndarray, b: np.ndarray, spec: ConvSpec) -> np.ndarray:
+    """Float64 by `exact`, which takes no negative padding: x is cut before."""
+    cut = [(max(-lo, 0), max(-hi, 0)) for lo, hi in spec.padding]
+    inside = [slice(lo, n - hi) for n, (lo, hi) in zip(spec.input_size, cut, strict=True)]
+    spec = dataclasses.replace(
+        spec,
+        padding=tuple((max(lo, 0), max(hi, 0)) for lo, hi in spec.padding),
+        input_size=tuple(part.stop - part.start for part in inside),
+    )
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    if contraction == "input":
+        return np.pad(exact.make_x(a, b, spec), [(0, 0), *cut, (0, 0)])
+    return EXACT[contraction](a[:, *inside], b, spec)
+
+
+def assert_exact(actual, contraction: str, a: np.ndarray, b: np.ndarray, spec: ConvSpec) -> None:
+    """As `cases.assert_matches`, beside `answer`."""
+    want, scale = (answer(contraction, f(a), f(b), spec) for f in (np.asarray, np.abs))
+    error = np.abs(np.asarray(actual, np.float64) - want)
+    worst = float(np.max(error - cases.TOLERANCE["float32"] * scale))
+    assert worst <= 0, f"{contraction} is off by {error.max()} (scale {scale.max()})"
+
+
 def _random(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     """Normal numbers, away from zero: a product must not be below float16's normal range."""
     array = cases.random(rng, shape, dtype)
     return np.where(np.abs(array) < 1 / 16, 1 / 16, array).astype(array.dtype)
 
 
-def check(seed: int) -> tuple[str, list[str]]:
+def check(seed: int, *, long: bool = False) -> tuple[str, list[str]]:
     """Compare one random spec in all three contractions; return it as text, and what is wrong."""
     rng = np.random.default_rng(seed)
-    spec, batch, inputs, outputs = random_case(rng)
-    dtype = str(rng.choice(["float32", "float32", *jaxconv_onednn.dtypes()]))
+    spec, batch, inputs, outputs = (long_case if long else random_case)(rng)
+    dtype = str(rng.choice(["float32", "float32", *([] if long else jaxconv_onednn.dtypes())]))
     result = str(rng.choice([dtype, "float32"]))
     shapes = {
         "x": (batch, *spec.input_size, inputs * spec.groups),
@@ -85,7 +154,8 @@ def check(seed: int) -> tuple[str, list[str]]:
         "y": (batch, *spec.output_size, outputs * spec.groups),
     }
     arrays = {name: _random(rng, shape, dtype) for name, shape in shapes.items()}
-    what = f"--seed {seed} --count 1: {dtype} -> {result}, batch {batch}, {shapes['w']}, {spec}"
+    line = f"--seed {seed} --count 1" + " --long" * long
+    what = f"{line}: {dtype} -> {result}, batch {batch}, {shapes['w']}, {spec}"
     wrong = []
     for contraction, method in onednn.CONTRACTIONS.items():
         if contraction == "kernel" and onednn.goes_round(inputs, spec):
@@ -93,7 +163,8 @@ def check(seed: int) -> tuple[str, list[str]]:
         a, b = (arrays[name] for name in cases.OPERANDS[contraction])
         compute = jax.jit(functools.partial(method, spec=spec, dtype=jnp.dtype(result)))
         try:
-            cases.assert_matches(compute(a, b), contraction, a, b, spec)
+            compare = assert_exact if long else cases.assert_matches
+            compare(compute(a, b), contraction, a, b, spec)
         except Exception as error:
             wrong.append(f"{contraction}: {str(error).splitlines()[0]}")
     jax.clear_caches()
@@ -105,10 +176,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--long", action="store_true")
     options = parser.parse_args()
     started, kinds, failures = time.perf_counter(), Counter(), 0
     for seed in range(options.seed, options.seed + options.count):
-        kind, wrong = check(seed)
+        kind, wrong = check(seed, long=options.long)
         kinds[kind] += 1
         failures += bool(wrong)
         for line in wrong:

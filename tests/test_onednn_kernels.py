@@ -1,5 +1,6 @@
 """The plugin's own kernels, for what oneDNN computes slowly or not at all."""
 
+import dataclasses
 from functools import partial
 
 import cases
@@ -9,6 +10,7 @@ import pytest
 from cases import OPERANDS
 
 from jaxconv.bench import exact
+from jaxconv.methods import onednn
 from jaxconv.trilinear import contract
 
 plugin = pytest.importorskip(
@@ -38,7 +40,6 @@ DEPTHWISE = (
 # than are made together, of as many, and of more.
 PLANES = (
     cases.Case("line", (1, 1200, 1), (3, 1, 1), {"padding": "same"}),
-    cases.Case("long kernel", (2, 211, 1), (37, 1, 1), {"padding": ((30, 5),)}),
     cases.Case("strided line", (1, 333, 1), (6, 1, 1), {"stride": 3, "dilation": 2, "padding": 7}),
     cases.Case("1x2", (1, 6, 150, 1), (1, 2, 1, 1)),
     cases.Case("3x3", (2, 10, 85, 1), (3, 3, 1, 1), {"padding": "same"}),
@@ -81,6 +82,40 @@ FEW_CHANNELS = (
 )
 
 
+# Rows of the kernel of which several vectors read the same: more of them than are made together,
+# fewer, and a ragged end; kernels longer than x; the channels of a vector.
+LINES = (
+    cases.Case("causal", (2, 4000, 1), (300, 1, 1), {"padding": "causal"}),
+    cases.Case("shorter than the kernel", (3, 50, 1), (129, 1, 1), {"padding": ((128, 40),)}),
+    cases.Case("one output", (1, 333, 1), (333, 1, 1)),
+    cases.Case("cut", (2, 700, 1), (61, 1, 1), {"padding": ((-3, -30),)}),
+    cases.Case("rows", (2, 5, 430, 1), (1, 49, 1, 1), {"stride": (2, 1), "padding": (0, 24)}),
+    cases.Case("4 channels", (2, 420, 4), (101, 1, 4), {"groups": 4, "padding": "causal"}),
+    cases.Case("8 channels", (1, 77, 8), (11, 1, 8), {"groups": 8, "padding": ((7, 2),)}),
+)
+LINES_OUTSIDE_THE_KERNEL = (
+    cases.Case("dilated", (2, 900, 1), (33, 1, 1), {"dilation": 4, "padding": ((70, 20),)}),
+    cases.Case(
+        "2 channels, dilated", (1, 300, 2), (20, 1, 2), {"groups": 2, "dilation": 8, "padding": 76}
+    ),
+)
+
+# Rows of x in bands of several; chunks of rows; rows that no row of the kernel meets.
+LARGE_KERNELS = (
+    cases.Case("31x31", (2, 40, 45, 1), (31, 31, 1, 1), {"padding": "same"}),
+    cases.Case(
+        "15x20, long rows", (1, 20, 1100, 1), (15, 20, 1, 1), {"padding": ((3, 9), (19, 0))}
+    ),
+    cases.Case("stride", (1, 60, 63, 1), (19, 18, 1, 1), {"stride": 2, "padding": 9}),
+    cases.Case(
+        "stride of 3", (1, 61, 80, 1), (9, 14, 1, 1), {"stride": 3, "padding": ((2, 8), (13, -2))}
+    ),
+    cases.Case("two rows of outputs", (3, 10, 40, 1), (9, 5, 1, 1)),
+    cases.Case("gaps", (2, 60, 50, 1), (5, 7, 1, 1), {"stride": (7, 1), "dilation": (2, 3)}),
+    cases.Case("3 channels", (1, 40, 200, 3), (9, 12, 1, 3), {"groups": 3, "padding": "same"}),
+)
+
+
 # Where oneDNN is told another way than its own first: blocks of channels, a matrix product.
 BLOCKS, PRODUCT = "jit:avx512_core in blocks", "x64:gemm:jit"
 LED = (
@@ -94,18 +129,8 @@ LED = (
 
 def implementation(contraction, case):
     """What the plugin calls its way."""
-    spec = case.spec
-    return plugin.implementation(
-        contraction,
-        case.x,
-        case.w,
-        y=case.y,
-        stride=spec.stride,
-        before=[lo for lo, _ in spec.padding],
-        after=[hi for _, hi in spec.padding],
-        dilation=spec.dilation,
-        groups=spec.groups,
-    )
+    outputs = case.w[-1] // case.spec.groups
+    return onednn.implementation(contraction, case.spec, case.x[0], case.w[-2], outputs)
 
 
 def has_avx512():
@@ -135,6 +160,72 @@ def test_single_planes(case):
 @pytest.mark.parametrize("case", FEW_CHANNELS, ids=str)
 def test_few_channels(case):
     assert_matches(case, "jaxconv_plane:avx512f")
+
+
+def compiled(contraction, case):
+    return jax.jit(partial(contract, contraction, spec=case.spec, dtype="float32", method="onednn"))
+
+
+EXACT = {"output": exact.make_y, "input": exact.make_x, "kernel": exact.make_w}
+
+
+def answer(contraction, a, b, spec):
+    """By `exact`, where explicit loops would take seconds; x is cut for negative padding."""
+    cut = [(max(-lo, 0), max(-hi, 0)) for lo, hi in spec.padding]
+    size = tuple(n - lo - hi for n, (lo, hi) in zip(spec.input_size, cut, strict=True))
+    padding = tuple((max(lo, 0), max(hi, 0)) for lo, hi in spec.padding)
+    inside = tuple(slice(lo, lo + n) for n, (lo, _) in zip(size, cut, strict=True))
+    spec = dataclasses.replace(spec, padding=padding, input_size=size)
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    if contraction == "input":
+        return np.pad(exact.make_x(a, b, spec), [(0, 0), *cut, (0, 0)])
+    return EXACT[contraction](a[:, *inside], b, spec)
+
+
+def assert_exact(case, contraction):
+    """On the scale of each result's own terms."""
+    a, b = case.operands(contraction)
+    error = np.abs(compiled(contraction, case)(a, b) - answer(contraction, a, b, case.spec))
+    scale = answer(contraction, np.abs(a), np.abs(b), case.spec)
+    assert (error <= cases.TOLERANCE["float32"] * scale).all(), error.max()
+
+
+@pytest.mark.parametrize("case", [*LINES, *LINES_OUTSIDE_THE_KERNEL], ids=str)
+def test_long_lines(case):
+    for contraction in OPERANDS:
+        if has_avx512():
+            served = contraction != "kernel" or case in LINES
+            name = "jaxconv_line:avx512f" if served else "jaxconv_plane:avx512f"
+            assert implementation(contraction, case) == name
+        assert_exact(case, contraction)
+
+
+@pytest.mark.parametrize("case", LARGE_KERNELS, ids=str)
+def test_large_kernels(case):
+    for contraction in OPERANDS:
+        if has_avx512():
+            assert implementation(contraction, case) == "jaxconv_plane:avx512f"
+        assert_exact(case, contraction)
+
+
+@pytest.mark.parametrize("case", [LINES[0], LINES[4], LINES[5], LARGE_KERNELS[0]], ids=str)
+def test_what_is_not_finite_reaches_what_sees_it_alone(case):
+    """And an image has the same bits in any batch."""
+    for contraction in ("output", "input", "kernel"):
+        a, b = case.operands(contraction)
+        f = compiled(contraction, case)
+        clean = np.asarray(f(a, b))
+        if contraction != "kernel":
+            one = cases.Case("", (1, *case.x[1:]), case.w, case.arguments)
+            np.testing.assert_array_equal(compiled(contraction, one)(a[1:], b), clean[1:])
+        at = (a.shape[0] - 1, *(n // 3 for n in a.shape[1:]))
+        seen = np.zeros_like(a)
+        seen[at] = 1
+        sees = answer(contraction, seen, np.ones_like(b), case.spec) > 0
+        a[at] = np.nan
+        found = np.asarray(f(a, b))
+        np.testing.assert_array_equal(np.isnan(found), sees)
+        np.testing.assert_array_equal(found[~sees], clean[~sees])
 
 
 @pytest.mark.parametrize(("contraction", "name", "case"), LED)

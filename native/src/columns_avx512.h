@@ -52,6 +52,30 @@ inline int64_t FloorDiv(int64_t a, int64_t b) { return a >= 0 ? a / b : -((b - 1
 
 inline int64_t RoundToLines(int64_t bytes) { return CeilDiv(bytes, 64) * 64; }
 
+inline __m512i LaneNumbers() {
+  return _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+}
+
+// `channels` numbers, over and over: they divide a vector.
+inline __m512 Repeated(const float* numbers, int64_t channels) {
+  const __m512i channel =
+      _mm512_and_si512(LaneNumbers(), _mm512_set1_epi32(static_cast<int>(channels) - 1));
+  const __mmask16 all = Upto(0, channels);
+  return _mm512_maskz_permutexvar_ps(0xffff, channel, _mm512_maskz_loadu_ps(all, numbers));
+}
+
+// `count` elements of a row of `length` from `first` on, zero outside it: where they are, or in
+// `copy`.
+inline const float* Window(const float* row, int64_t length, int64_t first, int64_t count,
+                           float* copy) {
+  if (first >= 0 && first + count <= length) return row + first;
+  const int64_t from = Max(0, Min(count, -first)), to = Max(from, Min(count, length - first));
+  for (int64_t i = 0; i < from; ++i) copy[i] = 0;
+  for (int64_t i = from; i < to; ++i) copy[i] = row[first + i];
+  for (int64_t i = to; i < count; ++i) copy[i] = 0;
+  return copy;
+}
+
 // Rows of x as vectors can read them: where the last dimension is strided, each row is copied,
 // its positions sorted by their remainder.
 struct Rows {

@@ -5,6 +5,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "line.h"
 #include "plane.h"
 #include "workspace.h"
 
@@ -187,6 +188,10 @@ bool ReadsRows(const Depthwise& d) {
   return d.c <= kRowChannels && d.stride[2] == 1 && d.taps() * d.c <= kRowEntries;
 }
 
+bool IsLine(Contraction contraction, const Depthwise& d) {
+  return contraction == Contraction::kKernel ? LineKernelServes(d) : LineServes(d);
+}
+
 int64_t PlaneScratch(Contraction contraction, const Depthwise& d, int64_t threads) {
   switch (contraction) {
     case Contraction::kOutput:
@@ -267,7 +272,8 @@ Plan::Plan(const Problem& problem)
     : contraction_(problem.contraction), threads_(problem.threads) {
   depthwise_ = OwnKernel(problem);
   if (depthwise_ && ReadsRows(*depthwise_)) {
-    implementation_ = "jaxconv_plane:avx512f";
+    implementation_ = IsLine(contraction_, *depthwise_) ? "jaxconv_line:avx512f"
+                                                         : "jaxconv_plane:avx512f";
     workspace_ = PlaneScratch(contraction_, *depthwise_, threads_);
     return;
   }

@@ -2,6 +2,7 @@
 // nothing from the standard library may be instantiated here.
 #include "axes_avx512.h"
 #include "columns_avx512.h"
+#include "line.h"
 #include "plane.h"
 
 #define JAXCONV_INLINE inline __attribute__((always_inline))
@@ -299,11 +300,13 @@ int64_t PackedBytes(const Depthwise& d) {
 }  // namespace
 
 int64_t PlaneOutputScratch(const Depthwise& d, int64_t threads) {
+  if (LineServes(d)) return LineScratch(d, threads);
   return ColumnBytes(d) + MaskBytes(d, threads) + PackedBytes(d) + Rows::Scratch(Flat(d));
 }
 
 void PlaneOutput(const Depthwise& d, const float* x, const float* w, float* y, void* scratch,
                  int64_t threads) {
+  if (LineServes(d)) return LineOutput(d, x, w, y, scratch, threads);
   const Depthwise flat = Flat(d);
   Column* columns = static_cast<Column*>(scratch);
   for (int64_t k = 0; k < d.kernel[2]; ++k) columns[k] = Rows::ColumnOf(flat, k);
@@ -324,11 +327,13 @@ void PlaneOutput(const Depthwise& d, const float* x, const float* w, float* y, v
 }
 
 int64_t PlaneInputScratch(const Depthwise& d, int64_t threads) {
+  if (LineServes(d)) return LineScratch(d, threads);
   return ColumnBytes(d) + MaskBytes(d, threads) + PackedBytes(d);
 }
 
 void PlaneInput(const Depthwise& d, float* x, const float* w, const float* y, void* scratch,
                 int64_t threads) {
+  if (LineServes(d)) return LineInput(d, x, w, y, scratch, threads);
   const Depthwise flat = Flat(d);
   Column* columns = static_cast<Column*>(scratch);
   char* masks = static_cast<char*>(scratch) + ColumnBytes(d);
