@@ -13,8 +13,12 @@ help:
 learn: $(VENV)/.cli
 	$(BIN)/jaxconv learn
 
+# Compiled as users compile, by XLA's own choice of optimisations; the rest of the suite compiles
+# quickly (tests/conftest.py).
+AS_SHIPPED := tests/test_large_kernels.py tests/test_meaning.py tests/test_methods.py
 test: $(VENV)/.test native
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not as_shipped"
+	$(BIN)/python -m pytest -n $(WORKERS) -m as_shipped $(AS_SHIPPED)
 
 # The optional CPU plugin, where a C++ compiler is found; one line says what came of it.
 native: | $(BIN)/python

@@ -1,4 +1,6 @@
-"""Settings of the whole suite: strict promotion, eight CPU devices, checked types below floor 4."""
+"""Settings of the whole suite: strict promotion, eight CPU devices, quick compilation."""
+
+import os
 
 import jax
 import pytest
@@ -6,9 +8,8 @@ from jaxtyping import install_import_hook
 
 jax.config.update("jax_num_cpu_devices", 8)
 
-# The inner floors have exact signatures: beartype holds every call of the suite against them.
+# The inner floors have exact signatures, to which `pytest -m as_shipped` holds every call.
 CHECKED = tuple(f"jaxconv.{m}" for m in ("shapes", "spec", "reference", "methods", "choose"))
-install_import_hook(CHECKED, "beartype.beartype")
 
 # Everything runs under strict dtype promotion but what calls optax, which itself mixes dtypes.
 CALLS_OPTAX = ("test_cli", "test_cli_long", "test_plots")
@@ -24,12 +25,21 @@ def strict_promotion(request):
         yield
 
 
-@pytest.fixture(scope="module")
-def quick_compilation():
-    """For files that compare results, not times, where most of the time would be LLVM's."""
+def pytest_configure(config):
+    """Compile quickly, but for `pytest -m as_shipped`, which compiles as users do and checks types.
+
+    Most of the suite's time is compilation of programs that run once. XLA's older code generator,
+    without optimisation and in one piece, takes a third of the time (jax 0.10.2; 0.12 has only the
+    newer one).
+    """
+    if config.option.markexpr == "as_shipped":
+        install_import_hook(CHECKED, "beartype.beartype")
+        return
     jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    flags = ["--xla_cpu_parallel_codegen_split_count=1"]
+    if jax.__version_info__ < (0, 11):
+        flags.append("--xla_cpu_use_fusion_emitters=false")
+    os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *flags])
 
 
 @pytest.fixture

@@ -17,8 +17,6 @@ from jax.extend.core import jaxprs_in_params
 
 from jaxconv.accelerate import accelerate
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 P = jax.P
 # results are compared, not times: most of the suite's time here would be LLVM's
 jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})

@@ -16,7 +16,6 @@ from flax import linen, nnx
 import jaxconv
 from jaxconv import accelerate, explain, tune
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 X = jnp.asarray(np.random.default_rng(0).normal(size=(4, 6, 5, 3)), jnp.float32)
 
 

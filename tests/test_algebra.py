@@ -4,13 +4,10 @@ import functools
 
 import jax
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxconv import conv
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 jitted = functools.partial(jax.jit, static_argnames=("stride", "padding", "dilation", "flip"))(conv)
 few = settings(max_examples=25, deadline=None, derandomize=True)

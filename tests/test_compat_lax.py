@@ -16,8 +16,6 @@ from lax_calls import GRID, NCHW, NHWC, W, X
 
 from jaxconv.compat.lax import conv_general_dilated
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def _operands(x, w, dtype="float32"):
     rng = np.random.default_rng(0)

@@ -17,8 +17,6 @@ from jaxconv.compat.scipy import ndimage, signal
 from jaxconv.compat.scipy._spectra import overlap_add, whole
 from jaxconv.compat.scipy._sums import index_map
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 MODES = ("full", "same", "valid")
 BOUNDARIES = ("reflect", "mirror", "nearest", "wrap", "constant")
 N_ARRAY = ("convolve", "correlate", "fftconvolve", "oaconvolve")

@@ -22,7 +22,6 @@ import jaxconv.compat.torch as F  # noqa: N812
 # torch tells of the copy it makes for an even kernel; what it computes is what we compare with
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths"),
-    pytest.mark.usefixtures("quick_compilation"),
 ]
 
 

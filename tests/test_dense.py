@@ -17,8 +17,6 @@ from jaxconv.counts import parameter_counts
 from jaxconv.matrix import as_matrix
 from jaxconv.trilinear import contract
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SIZES = [((2,), (5,)), ((5, 4), (5, 4)), ((2, 3, 2), (2, 2, 3))]
 
 

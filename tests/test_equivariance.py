@@ -11,8 +11,6 @@ from flax import linen
 import jaxconv
 from jaxconv.equivariance import equivariance_error, equivariance_map
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SHIFTS = [(0, 0), (1, 0), (0, -2), (3, 5), (7, 8), (-9, 20)]
 RNG = np.random.default_rng(0)
 # whole numbers: sums are exact whatever their order

@@ -22,7 +22,7 @@ def as_a_script(monkeypatch):
         yield
 
 
-@pytest.mark.usefixtures("as_a_script", "quick_compilation")
+@pytest.mark.usefixtures("as_a_script")
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_runs_and_saves_its_figures(script, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [str(script), str(tmp_path / "new")])

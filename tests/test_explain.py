@@ -10,8 +10,6 @@ from jaxconv.accelerate import accelerate
 from jaxconv.explain import Convolution, explain
 from jaxconv.spec import ConvSpec
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 X, W = jnp.ones((2, 4, 8)), jnp.ones((4, 1, 3))
 
 

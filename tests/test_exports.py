@@ -11,7 +11,6 @@ from public_calls import CALLS, MESH, ON_THE_HOST, OTHER_ROOMS, P
 
 import jaxconv
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 PLATFORMS = ("cpu", "cuda", "tpu")
 # Those whose exported programs are called, too: the rest are made of these.
 CALLED = {name for name in CALLS if "." not in name or name.startswith("parallel.")}

@@ -9,8 +9,6 @@ from scipy import ndimage
 
 from jaxconv import filters
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 DERIVATIVES = {"sobel": 8, "prewitt": 6, "scharr": 32}  # response to a ramp of slope 1 in a plane
 
 

@@ -13,7 +13,6 @@ from test_torch import close, first, normal
 from jaxconv.compat.torch import from_torch, to_torch
 
 pytestmark = [
-    pytest.mark.usefixtures("quick_compilation"),
     pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel lengths"),
 ]
 nn = torch.nn

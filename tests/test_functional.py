@@ -14,8 +14,6 @@ from jaxconv import conv, conv_transpose
 from jaxconv.methods import METHODS
 from jaxconv.shapes import input_size
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 HIGHEST = jax.lax.Precision.HIGHEST
 SOME = [cases.by_name(name) for name in ("1d no batch", "2d everything", "3d grouped")]
 PADDED = [cases.by_name(name) for name in ("2d uneven pads", "2d negative pads", "1d")]

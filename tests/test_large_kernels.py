@@ -15,6 +15,7 @@ from jaxconv.methods import METHODS, REFUSES, shifts, taps
 from jaxconv.policy import Problem
 from jaxconv.trilinear import contract
 
+pytestmark = pytest.mark.as_shipped
 MAKE = {"output": exact.make_y, "input": exact.make_x, "kernel": exact.make_w}
 BOTH = [("taps", "output"), ("taps", "input"), *(("shifts", c) for c in cases.CONTRACTIONS)]
 LARGE = (

@@ -13,7 +13,6 @@ import pytest
 from jaxconv import corr2d, filters, images, learn
 from jaxconv.learn import fit_kernel, losses, recover_kernel
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 START = jnp.array([[0.0166553, 0.6072187]])
 TRUTH = jnp.array([[1.0, -1.0]])
 PRINTED = ["11.983", "2.914", "0.859", "0.296", "0.112"]

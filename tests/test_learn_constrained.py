@@ -16,7 +16,7 @@ from jaxconv.cli.app import app
 from jaxconv.cli.constrained import NAMES, projections
 from jaxconv.learn import constraints, recover_kernel, solve_kernel
 
-pytestmark = pytest.mark.usefixtures("quick_compilation", "undrawn")
+pytestmark = pytest.mark.usefixtures("undrawn")
 BLUR = filters.gaussian(0.8, size=5).astype("float32")
 
 

@@ -13,8 +13,6 @@ from jaxconv import conv, corr2d, filters
 from jaxconv.learn import constraints, fit_conv, fit_kernel, losses, solve_kernel
 from jaxconv.learn.constraints import projected
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 BLUR = jnp.asarray(filters.gaussian(0.8, size=5), jnp.float32)
 CROSS = jnp.zeros((5, 5)).at[2].add(0.1).at[:, 2].add(0.1)  # two products of a column and a row
 

@@ -15,7 +15,6 @@ from sharded_cases import P, collectives, mesh_of
 from jaxconv import conv, learn, parallel
 from jaxconv.learn import fit, layer, solve
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 MESH = mesh_of()
 SGD = optax.sgd(1e-4)
 RNG = np.random.default_rng(0)

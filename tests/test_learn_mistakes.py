@@ -20,7 +20,6 @@ from jaxconv.learn import (
 )
 from jaxconv.learn.constraints import projected
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 X, Y = jnp.ones((6, 8)).at[:, 2:6].set(0.0), jnp.zeros((6, 7)).at[0].set(1.0)
 SGD = optax.sgd(1e-2)
 

@@ -23,7 +23,6 @@ from jaxconv.learn import (
     solve_kernel,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 START = jnp.array([[0.0166553, 0.6072187]])
 
 

@@ -15,7 +15,6 @@ from jaxconv.learn import Checkpoints, fit_conv, fit_kernel
 from jaxconv.learn.checkpoints import kept_steps
 from jaxconv.learn.segments import describe, run_segments
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 X = np.random.default_rng(0).normal(size=(16, 9)).astype("float32")
 Y = X[:-1, :-1] - X[1:, 1:]
 START = np.zeros((2, 2), "float32")

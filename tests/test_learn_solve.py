@@ -12,8 +12,6 @@ from jaxconv import conv, corr2d, learn, pad, unfold
 from jaxconv.learn import solve_kernel
 from jaxconv.sizes import explicit_padding
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture(autouse=True)
 def strict():

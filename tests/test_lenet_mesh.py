@@ -5,9 +5,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import pytest
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 

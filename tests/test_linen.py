@@ -16,8 +16,6 @@ from flax_cases import CONV, CONV_TRANSPOSE, HIGHEST, IMAGE, assert_same, outcom
 import jaxconv
 from jaxconv import linen
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 EVERY = [
     *(("Conv", case) for case in CONV),
     *(("ConvTranspose", case) for case in CONV_TRANSPOSE),

@@ -24,6 +24,7 @@ from jaxconv.policy import Policy, Problem
 from jaxconv.spec import normalise
 from jaxconv.tiles import apply_tiled
 
+pytestmark = pytest.mark.as_shipped
 F = jaxconv.compat.torch
 RNG = np.random.default_rng(0)
 

@@ -20,8 +20,6 @@ import jaxconv.nnx
 from jaxconv import parallel, trilinear
 from jaxconv.compat.scipy import ndimage
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 MESH = mesh_of()
 AUTO, EXPLICIT = AxisType.Auto, AxisType.Explicit
 

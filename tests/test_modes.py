@@ -14,8 +14,6 @@ import pytest
 from mode_calls import EVERY, KINDS, kind, made
 from public_calls import MESH, P
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 # optax mixes dtypes: its Adam and its simplex
 OPTAX = {
     *("learn.fit_conv", "learn.fit_conv on a mesh"),

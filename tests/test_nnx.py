@@ -12,8 +12,6 @@ from flax_cases import CONV, CONV_TRANSPOSE, HIGHEST, assert_same, outcomes
 import jaxconv
 from jaxconv import nnx
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 EVERY = [
     *(("Conv", case) for case in CONV),
     *(("ConvTranspose", case) for case in CONV_TRANSPOSE),

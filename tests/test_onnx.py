@@ -14,8 +14,6 @@ from onnx.reference.ops.op_conv import _conv_implementation
 
 from jaxconv import conv
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 # more than 500 a run: four blocks for the workers to share, and programs of ten to compile fewer
 PROGRAMS, TOGETHER, BLOCKS = 13, 10, 4
 

@@ -18,8 +18,6 @@ from onnx.reference.op_run import OpRun
 import jaxconv.compat.torch as F  # noqa: N812
 from jaxconv import conv_transpose, shapes
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 OPERATORS = ("Conv", "ConvTranspose", "ConvInteger")
 
 

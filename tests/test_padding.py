@@ -9,8 +9,6 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxconv.padding import MODES, pad, unpad
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 NUMPY = {
     "zeros": "constant",
     "constant": "constant",

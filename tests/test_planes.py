@@ -12,8 +12,6 @@ from jax.test_util import check_grads
 
 from jaxconv import convolve, corr2d, correlate, reference
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 MODES = ("valid", "same", "same_lower", "full")
 # ours -> scipy.ndimage's name
 NDIMAGE = {

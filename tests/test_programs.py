@@ -20,8 +20,6 @@ from jaxconv.learn import constraints, losses
 from jaxconv.programs import compiled_once
 from jaxconv.reach import reach
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 COMPILED = "/jax/core/compile/backend_compile_duration"
 X = jax.random.normal(jax.random.key(0), (12, 14))
 Y = jaxconv.corr2d(X, jnp.array([[1.0, -1.0], [0.5, 0.0]]))

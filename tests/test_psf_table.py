@@ -92,7 +92,7 @@ def test_the_batch_learns_what_recover_kernel_does(script):
     np.testing.assert_allclose(together, alone.kernel, atol=2e-4)
 
 
-@pytest.mark.usefixtures("quick_compilation", "undrawn")
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("kind", ["png", "jpg"])
 def test_the_command_does_it_on_files(script, kind, tmp_path):
     """A photograph and its motion blur, padded to one size, saved in 8 bits or as JPEG."""

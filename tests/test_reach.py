@@ -10,8 +10,6 @@ from jax import lax
 import jaxconv
 from jaxconv.reach import _bounded, reach
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SHAPE = (4, 6)
 ONES = jnp.ones((3, 1, 1))
 ORDER = jnp.array([3, 0, 0, 2])

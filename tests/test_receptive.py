@@ -16,8 +16,6 @@ from jaxconv.influence import influence
 from jaxconv.reach import reach
 from jaxconv.receptive import Layer, receptive_field
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def chain(layers, rank):
     """The layers as a function, with positive kernels and poolings: nothing cancels."""

@@ -14,8 +14,6 @@ from hypothesis import strategies as st
 import jaxconv
 from jaxconv.sizes import explicit_padding, input_size, output_size
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 GEOMETRY = ("stride", "padding", "dilation")
 
 

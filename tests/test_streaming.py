@@ -13,8 +13,6 @@ from jax.test_util import check_grads
 
 from jaxconv import causal_conv1d, conv
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 HIGHEST = jax.lax.Precision.HIGHEST
 
 

@@ -15,8 +15,6 @@ import jaxconv
 from jaxconv import functional, linen, methods, nnx
 from jaxconv.compat import torch
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 CONV, IMAGES, W, B = jaxconv.conv, ("n", "h", "w", 4), (3, 3, 4, 2), (2,)
 PAIRS = ((2, 1), (-1, 1))
 

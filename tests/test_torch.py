@@ -18,7 +18,6 @@ from jaxconv import conv, conv_transpose
 # torch tells of the copy it makes for an even kernel; what it computes is what we compare with
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths"),
-    pytest.mark.usefixtures("quick_compilation"),
 ]
 
 HIGHEST = jax.lax.Precision.HIGHEST

@@ -14,8 +14,6 @@ from mode_calls import KINDS, made
 import jaxconv
 from jaxconv import choose, linen
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def draw(*shape):
     return jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)

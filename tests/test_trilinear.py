@@ -16,8 +16,6 @@ from jax.test_util import check_grads
 import jaxconv
 from jaxconv.trilinear import contract
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 HIGHEST = jax.lax.Precision.HIGHEST
 SOME = [
     cases.by_name(name)

@@ -13,8 +13,6 @@ from jax.test_util import check_grads
 
 from jaxconv import conv, fold, unfold
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 UNGROUPED = [case for case in CASES if case.arguments.get("groups", 1) == 1]
 
 
