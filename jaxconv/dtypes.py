@@ -14,6 +14,7 @@ their values, or any float; for floats any float or complex. Gradients always ha
 array they are taken in.
 """
 
+import contextlib
 import functools
 from typing import Any
 
@@ -115,6 +116,21 @@ def constant(value: Any, dtype: Any = None) -> jax.Array:
 @functools.partial(jax.jit, static_argnums=(0, 1), inline=True)
 def _scalar(value: int, dtype: jnp.dtype) -> jax.Array:
     return jnp.full((), value, dtype)
+
+
+def in_64_bits(*dtypes: Any) -> contextlib.AbstractContextManager[Any]:
+    """Return the context in which these dtypes keep their 64 bits.
+
+    What is transposed, batched or lowered after `with jax.enable_x64():` around a part of a program
+    is left has wide arrays in narrow surroundings.
+    """
+    return jax.enable_x64(True) if any(map(is_wide, dtypes)) else contextlib.nullcontext()
+
+
+def is_wide(dtype: Any) -> bool:
+    """Whether `dtype` is one of those that JAX has under `jax_enable_x64` only."""
+    dtype = jnp.dtype(dtype)
+    return (dtype.itemsize > 4 and dtype.kind in "iuf") or dtype.itemsize > 8
 
 
 def with_bias(y: jax.Array, b: jax.Array | None) -> jax.Array:

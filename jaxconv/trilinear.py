@@ -8,9 +8,9 @@ A vmapped axis joins the index class that its arrays share: n (x and y), i (x an
 or, on all three, g. So every derivative and every vmap of a convolution is again a `conv_p`.
 """
 
-import contextlib
 import dataclasses
 import math
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -24,7 +24,7 @@ from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 
 from jaxconv import padding as extension
 from jaxconv.choose import EXPORTED, PARTITIONED, may_simplify, select
-from jaxconv.dtypes import accumulation_dtype, one
+from jaxconv.dtypes import accumulation_dtype, in_64_bits, is_wide, one
 from jaxconv.joins import JOIN_GROUP, JOINS
 from jaxconv.meshes import entries_of, on_explicit_axes
 from jaxconv.methods import METHODS
@@ -73,13 +73,15 @@ def contract(
         dtype: the result's dtype.
         method: a method's name or "auto".
         policy: measured choices, for "auto".
-        precision: as `jax.lax.Precision`.
+        precision: as `jax.lax.Precision`; None is what `jax.default_matmul_precision` says.
         mode: what lies outside x, as in `jaxconv.padding.pad`; the form reads x as it extends it.
 
     Returns:
         The third array.
     """
     a, b = _vary_alike(a, b)
+    if precision is None:  # the caller's setting, which is another's where programs are lowered
+        precision = jax.config.jax_default_matmul_precision
     bind = partial(
         conv_p.bind,
         contraction=contraction,
@@ -103,8 +105,10 @@ def _watched(result: jax.Array) -> jax.Array:
     `jax.experimental.checkify` looks for NaN in what primitives that it knows make, and has no
     public way to make one known.
     """
-    traced = isinstance(result, Tracer) and jnp.issubdtype(result.dtype, jnp.inexact)
-    return jax.lax.mul(result, one(result.dtype)) if traced else result
+    if not (isinstance(result, Tracer) and jnp.issubdtype(result.dtype, jnp.inexact)):
+        return result
+    with in_64_bits(result.dtype):
+        return jax.lax.mul(result, one(result.dtype))
 
 
 def _vary_alike(a, b):
@@ -243,11 +247,7 @@ def _computed(a, b, *, contraction, spec, dtype, method, policy, precision, plat
             simple.shrink(name, array)
             for name, array in zip(OPERANDS[contraction], (a, b), strict=True)
         )
-    # lowered after `with jax.enable_x64():` around a part of a program is left, 64 bits stay 64
-    wide = any(
-        (d.itemsize > 4 and d.kind in "iuf") or d.itemsize > 8 for d in (a.dtype, b.dtype, dtype)
-    )
-    with jax.enable_x64(True) if wide else contextlib.nullcontext():
+    with in_64_bits(a.dtype, b.dtype, dtype):
         result = METHODS[chosen][contraction](a, b, spec, precision=precision, dtype=dtype)
         return simple.grow(_MAKES[contraction], result, shape) if simple else result.reshape(shape)
 
@@ -283,9 +283,10 @@ def _whole_space(a, b, *, contraction, spec, devices, **how):
         sharding = NamedSharding(mesh, PartitionSpec(*open_axes))
         return jax.lax.with_sharding_constraint(array, sharding)
 
-    a, b = map(whole, names[:2], (a, b))
-    made = _compute(a, b, contraction=contraction, spec=spec, **how)
-    return whole(names[2], made)
+    with in_64_bits(a.dtype, b.dtype, how["dtype"]):
+        a, b = map(whole, names[:2], (a, b))
+        made = _compute(a, b, contraction=contraction, spec=spec, **how)
+        return whole(names[2], made)
 
 
 def _one_batch_axis(array, rank: int):
@@ -300,7 +301,8 @@ def _lowering(ctx, a, b, *, platform, **params):
         devices = stand_ins(module.axis_context.num_devices)
         context = mlir.ShardingContext(len(devices), devices)
         ctx = ctx.replace(module_context=module.replace(axis_context=context))
-        if platform in NOT_PARTITIONED_HERE:
+        dtypes = *(aval.dtype for aval in ctx.avals_in), params["dtype"]
+        if platform in NOT_PARTITIONED_HERE or (any(map(is_wide, dtypes)) and not _wide_anywhere()):
             compute = partial(_whole_space, platform=platform, devices=devices)
         else:
             compute = partial(_partitioned, platform=platform, devices=devices)
@@ -311,6 +313,12 @@ def _lowering(ctx, a, b, *, platform, **params):
     alike = [aval.update(manual_axis_type=_VARIES_OVER_NOTHING) for aval in ctx.avals_in]
     lower = mlir.lower_fun(compute, multiple_results=False)
     return lower(ctx.replace(avals_in=alike), a, b, **params)
+
+
+def _wide_anywhere() -> bool:
+    """Whether 64 bits are on in every thread: rules of partitioning are traced in one of XLA's."""
+    with ThreadPoolExecutor(1) as other:
+        return other.submit(lambda: jax.config.jax_enable_x64).result()
 
 
 def _default_lowering(ctx, a, b, **params):

@@ -8,11 +8,16 @@ the values without them, in a drawn call of every kind.
 import random
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding
 from mode_calls import EVERY, KINDS, kind, made
 from public_calls import MESH, P
+
+import jaxconv
+import jaxconv.learn
 
 # optax mixes dtypes: its Adam and its simplex
 OPTAX = {
@@ -132,3 +137,47 @@ def test_values_are_those_without_the_mode(name, mode):
 def test_every_kind_is_looked_at():
     assert sorted(name for names in KINDS.values() for name in names) == sorted(EVERY)
     assert all(KINDS.values())
+
+
+# A setting that holds while a function is traced, and no longer where its program is lowered,
+# transposed or partitioned.
+
+X, W = np.ones((8, 6, 5, 2), np.float32), np.full((3, 3, 2, 4), 0.1, np.float32)
+
+
+def summed_in_64_bits(x, w):
+    with jax.enable_x64(True):
+        wide = (jnp.asarray(array).astype(jnp.float64) for array in (x, w))
+        return jaxconv.conv(*wide, padding=1).astype(jnp.float32)
+
+
+@pytest.mark.parametrize("spec", [P("a"), P(None, "a"), P()], ids=str)
+def test_64_bits_within_a_program_on_a_mesh(spec):
+    mesh = jax.make_mesh((2,), ("a",), axis_types=(AxisType.Auto,), devices=jax.devices()[:2])
+    x = jax.device_put(X, NamedSharding(mesh, spec))
+    loss = lambda x, w: jnp.sum(jnp.square(summed_in_64_bits(x, w)))
+    want = jax.grad(loss, (0, 1))(X, W)
+    for found in (jax.jit(jax.grad(loss, (0, 1)))(x, W), jax.grad(loss, (0, 1))(x, W)):
+        for gradient, other in zip(found, want, strict=True):
+            np.testing.assert_allclose(gradient, other, rtol=1e-6)
+    solved = jax.jit(lambda x: jaxconv.learn.solve_kernel(x, x[:, 1:-1, 1:-1], 3).kernel)
+    assert solved(x[..., 0]).shape == (3, 3)
+
+
+@pytest.mark.parametrize("gradient_of_jit", [False, True])
+def test_64_bits_within_what_is_transposed(gradient_of_jit):
+    inner = jax.jit(summed_in_64_bits) if gradient_of_jit else summed_in_64_bits
+    gradient = jax.jit(jax.grad(lambda x: jnp.sum(inner(x, W))))(X)
+    np.testing.assert_allclose(gradient, jax.grad(lambda x: jnp.sum(inner(x, W)))(X), rtol=1e-6)
+
+
+@pytest.mark.parametrize("call", [jaxconv.conv, jaxconv.accelerate(jaxconv.conv)])
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_the_callers_precision(call, platform):
+    def highest(x, w):
+        with jax.default_matmul_precision("highest"):
+            return call(x, w)
+
+    for f, wanted in ((highest, True), (call, False)):
+        text = jax.export.export(jax.jit(f), platforms=[platform])(X, W).mlir_module()
+        assert ("HIGHEST" in text) == wanted
