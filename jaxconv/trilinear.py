@@ -48,6 +48,9 @@ _VARIES_OVER_NOTHING = jax.typeof(0.0).manual_axis_type
 # Platforms whose compilers never call the rules that JAX programs partition by: jax#38196.
 NOT_PARTITIONED_HERE = frozenset({"tpu"})
 
+# Typed `Any`: its flags are set at run time.
+_CONFIG: Any = jax.config
+
 conv_p = Primitive("conv")
 
 
@@ -81,7 +84,7 @@ def contract(
     """
     a, b = _vary_alike(a, b)
     if precision is None:  # the caller's setting, which is another's where programs are lowered
-        precision = jax.config.jax_default_matmul_precision
+        precision = _CONFIG.jax_default_matmul_precision
     bind = partial(
         conv_p.bind,
         contraction=contraction,
@@ -318,7 +321,7 @@ def _lowering(ctx, a, b, *, platform, **params):
 def _wide_anywhere() -> bool:
     """Whether 64 bits are on in every thread: rules of partitioning are traced in one of XLA's."""
     with ThreadPoolExecutor(1) as other:
-        return other.submit(lambda: jax.config.jax_enable_x64).result()
+        return other.submit(lambda: _CONFIG.jax_enable_x64).result()
 
 
 def _default_lowering(ctx, a, b, **params):
