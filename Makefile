@@ -15,7 +15,7 @@ learn: $(VENV)/.cli
 
 # Compiled as users compile, by XLA's own choice of optimisations; the rest of the suite compiles
 # quickly (tests/conftest.py).
-AS_SHIPPED := tests/test_large_kernels.py tests/test_meaning.py tests/test_methods.py
+AS_SHIPPED := $(addprefix tests/test_,large_kernels.py meaning.py methods.py tiles.py)
 test: $(VENV)/.test native
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not as_shipped"
 	$(BIN)/python -m pytest -n $(WORKERS) -m as_shipped $(AS_SHIPPED)

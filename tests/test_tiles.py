@@ -120,6 +120,7 @@ def test_lines_and_volumes_from_zarr_2(tmp_path, shape):
     np.testing.assert_array_equal(read(tmp_path / "y.zarr"), np.asarray(whole)[..., 0])
 
 
+@pytest.mark.as_shipped  # ties of the rounding show what a compiler fuses
 @pytest.mark.parametrize(
     ("dtype", "colour", "kernel", "options"),
     [
