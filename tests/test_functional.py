@@ -200,10 +200,11 @@ def test_forms_of_precision(given_, taken):
     assert f.lower(X, W).as_text()
 
 
-def test_default_matmul_precision_is_no_business_of_ours():
-    """None stays None for lax to read, whatever the context."""
+def test_default_matmul_precision_is_read_where_the_call_is_made():
+    """As lax reads it: where a program is lowered or partitioned the context is another."""
+    assert convolutions(conv, X[..., :2], W)[0].params["precision"] is None
     with jax.default_matmul_precision("highest"):
-        assert convolutions(conv, X[..., :2], W)[0].params["precision"] is None
+        assert convolutions(conv, X[..., :2], W)[0].params["precision"] == "highest"
 
 
 @pytest.mark.parametrize("batch", [(), (0,), (1,), (2, 3), (2, 0, 3), (1, 2, 1, 2)])
