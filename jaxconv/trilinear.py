@@ -305,7 +305,9 @@ def _lowering(ctx, a, b, *, platform, **params):
         context = mlir.ShardingContext(len(devices), devices)
         ctx = ctx.replace(module_context=module.replace(axis_context=context))
         dtypes = *(aval.dtype for aval in ctx.avals_in), params["dtype"]
-        if platform in NOT_PARTITIONED_HERE or (any(map(is_wide, dtypes)) and not _wide_anywhere()):
+        if platform in NOT_PARTITIONED_HERE or (
+            any(map(is_wide, dtypes)) and not _wide_everywhere()
+        ):
             compute = partial(_whole_space, platform=platform, devices=devices)
         else:
             compute = partial(_partitioned, platform=platform, devices=devices)
@@ -318,7 +320,7 @@ def _lowering(ctx, a, b, *, platform, **params):
     return lower(ctx.replace(avals_in=alike), a, b, **params)
 
 
-def _wide_anywhere() -> bool:
+def _wide_everywhere() -> bool:
     """Whether 64 bits are on in every thread: rules of partitioning are traced in one of XLA's."""
     with ThreadPoolExecutor(1) as other:
         return other.submit(lambda: _CONFIG.jax_enable_x64).result()

@@ -38,6 +38,15 @@ MOST_PAIRS = 800
 MOST_TERMS = 1_000_000
 
 
+def as_spec(stride, dilation, margins, groups: int, size, kernel) -> ConvSpec:
+    """Return the spec of NumPy's integers, `margins` those before and after."""
+    stride, dilation, size, kernel = (
+        tuple(map(int, each)) for each in (stride, dilation, size, kernel)
+    )
+    padding = tuple((int(lo), int(hi)) for lo, hi in zip(*margins, strict=True))
+    return ConvSpec(stride, dilation, padding, groups, size, kernel)
+
+
 def random_case(rng: np.random.Generator) -> tuple[ConvSpec, int, int, int]:
     """Return a spec, the batch size and the channels in a group of x and of y."""
     while True:
@@ -55,14 +64,7 @@ def random_case(rng: np.random.Generator) -> tuple[ConvSpec, int, int, int]:
         inputs, outputs = (int(c) for c in rng.choice(CHANNELS, 2))
         if groups > 8:
             inputs, outputs = 1, int(rng.choice([1, 1, 2]))
-        spec = ConvSpec(
-            tuple(map(int, stride)),
-            tuple(map(int, dilation)),
-            tuple((int(lo), int(hi)) for lo, hi in zip(before, after, strict=True)),
-            groups,
-            tuple(map(int, size)),
-            tuple(map(int, kernel)),
-        )
+        spec = as_spec(stride, dilation, (before, after), groups, size, kernel)
         batch = int(rng.integers(1, 4))
         if min(spec.output_size) < 1:
             continue
@@ -94,14 +96,7 @@ def long_case(rng: np.random.Generator) -> tuple[ConvSpec, int, int, int]:
         pads = (np.stack([reach, 0 * reach]), most, rng.integers(-2, reach + 2, (2, rank)))
         before, after = pads[rng.integers(3)]
         groups = int(rng.choice([1, 1, 1, 2, 3, 4, 5, 8, 16]))
-        spec = ConvSpec(
-            tuple(map(int, stride)),
-            tuple(map(int, dilation)),
-            tuple((int(lo), int(hi)) for lo, hi in zip(before, after, strict=True)),
-            groups,
-            tuple(map(int, size)),
-            tuple(map(int, kernel)),
-        )
+        spec = as_spec(stride, dilation, (before, after), groups, size, kernel)
         batch, entries = int(rng.integers(1, 4)), int(np.prod(kernel))
         left = size + np.minimum(before, 0) + np.minimum(after, 0)
         if min(*spec.output_size, *left) < 1 or entries > MOST_ENTRIES:

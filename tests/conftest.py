@@ -1,4 +1,4 @@
-"""Settings of the whole suite: strict promotion, eight CPU devices, quick compilation."""
+"""Settings of the suite: strict promotion, eight CPU devices, checked types, quick compilation."""
 
 import os
 
@@ -8,8 +8,9 @@ from jaxtyping import install_import_hook
 
 jax.config.update("jax_num_cpu_devices", 8)
 
-# The inner floors have exact signatures, to which `pytest -m as_shipped` holds every call.
+# The inner floors have exact signatures: beartype holds every call of the suite against them.
 CHECKED = tuple(f"jaxconv.{m}" for m in ("shapes", "spec", "reference", "methods", "choose"))
+install_import_hook(CHECKED, "beartype.beartype")
 
 # Everything runs under strict dtype promotion but what calls optax, which itself mixes dtypes.
 CALLS_OPTAX = ("test_cli", "test_cli_long", "test_plots")
@@ -26,14 +27,13 @@ def strict_promotion(request):
 
 
 def pytest_configure(config):
-    """Compile quickly, but for `pytest -m as_shipped`, which compiles as users do and checks types.
+    """Compile quickly, but for `pytest -m as_shipped`, which compiles as users do.
 
     Most of the suite's time is compilation of programs that run once. XLA's older code generator,
     without optimisation and in one piece, takes a third of the time (jax 0.10.2; 0.12 has only the
     newer one).
     """
     if config.option.markexpr == "as_shipped":
-        install_import_hook(CHECKED, "beartype.beartype")
         return
     jax.config.update("jax_disable_most_optimizations", True)
     flags = ["--xla_cpu_parallel_codegen_split_count=1"]

@@ -30,7 +30,7 @@ def test_killed_at_random_moments_a_run_ends_where_one_left_alone_does():
     seed = random.randrange(2**32)
     here = Path(__file__).parent
     done = subprocess.run(
-        [sys.executable, str(here / "killing.py"), str(seed), "4", "8"],
+        [sys.executable, str(here / "killing.py"), str(seed), "4", "16"],
         capture_output=True,
         text=True,
         check=False,
@@ -47,7 +47,7 @@ def test_killed_at_random_moments_a_run_ends_where_one_left_alone_does():
     kinds = re.findall(r"^(.*): (\d+) kills, steps \[(.*)\]$", done.stdout, re.MULTILINE)
     assert [(kind, kills) for kind, kills, _ in kinds] == [
         ("the command", "4"),
-        ("crops of two", "8"),
+        ("crops of two", "16"),
     ]
     for _, _, moments in kinds:
         assert len(set(moments.split(", "))) > 1  # not all before the first checkpoint
