@@ -9,10 +9,11 @@ import jax.numpy as jnp
 from _figures import save
 
 import jaxconv
-from jaxconv import dense, plots
-from jaxconv.counts import parameter_counts
-from jaxconv.equivariance import equivariance_error, equivariance_map
-from jaxconv.matrix import as_matrix
+from jaxconv import plots
+from jaxconv.analysis import dense
+from jaxconv.analysis._counts import parameter_counts
+from jaxconv.analysis._equivariance import equivariance_error, equivariance_map
+from jaxconv.analysis._matrix import as_matrix
 
 key_w, key_x, key_v = jax.random.split(jax.random.key(0), 3)
 

@@ -12,8 +12,8 @@ from skimage import data
 
 import jaxconv
 from jaxconv import corr2d, filters, plots, reference
+from jaxconv._functional.sizes import output_size
 from jaxconv.linen import Conv2D
-from jaxconv.sizes import output_size
 
 # %% [markdown]
 # ## The operation (6.2.1)

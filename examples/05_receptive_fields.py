@@ -10,9 +10,9 @@ from _figures import save
 from flax import linen
 
 from jaxconv import corr2d, plots
-from jaxconv.influence import influence
-from jaxconv.reach import reach
-from jaxconv.receptive import Layer, receptive_field
+from jaxconv.analysis._influence import influence
+from jaxconv.analysis._reach import reach
+from jaxconv.analysis._receptive import Layer, receptive_field
 
 # %% [markdown]
 # ## Two layers of 2x2

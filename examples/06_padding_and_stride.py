@@ -16,9 +16,9 @@ from skimage import data
 
 import jaxconv
 from jaxconv import filters, plots
-from jaxconv.reach import reach
-from jaxconv.receptive import Layer, receptive_field
-from jaxconv.sizes import explicit_padding, input_size, output_size
+from jaxconv._functional.sizes import explicit_padding, input_size, output_size
+from jaxconv.analysis._reach import reach
+from jaxconv.analysis._receptive import Layer, receptive_field
 
 # %% [markdown]
 # ## What is lost without padding

@@ -18,7 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import jaxconv
 from jaxconv import parallel
-from jaxconv.learn.segments import describe
+from jaxconv.learn import describe
 
 P = PartitionSpec
 IMAGES = P("data", "rows")  # (batch, height, width, channels)
@@ -98,7 +98,7 @@ def put(array: Any, sharding: NamedSharding) -> jax.Array:
 
 
 def training(mesh: Mesh | None, x: np.ndarray, y: np.ndarray, epochs: int) -> dict[str, Any]:
-    """What `jaxconv.learn.segments.run_segments` takes: the whole run, laid out on the mesh."""
+    """What `jaxconv.learn.run_segments` takes: the whole run, laid out on the mesh."""
     order = batches(len(x), epochs).reshape(-1, BATCH).astype(np.int32)
     state, data = initial(), (x, y, order)
     program = describe(step_on(None), state, *data)

@@ -28,8 +28,7 @@ import numpy as np
 from _digits import digits
 from jax.sharding import AxisType, Mesh
 
-from jaxconv.learn import Checkpoints
-from jaxconv.learn.segments import run_segments
+from jaxconv.learn import Checkpoints, run_segments
 
 COLLECTIVES = r" (all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute)(?:-start)?\("
 

@@ -68,7 +68,7 @@ def learned(folder: Path) -> dict[str, np.ndarray]:
     from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
     from jaxconv import learn
-    from jaxconv.learn.segments import run_segments
+    from jaxconv.learn import run_segments
 
     devices = np.array(jax.devices()).reshape(2, 2)
     mesh = Mesh(devices, ("data", "rows"), axis_types=(AxisType.Auto, AxisType.Auto))

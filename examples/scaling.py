@@ -40,7 +40,7 @@ from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
 from matplotlib.figure import Figure
 
 from jaxconv import parallel
-from jaxconv.sizes import output_size
+from jaxconv._functional.sizes import output_size
 
 ITEMSIZE = 2  # bfloat16
 LATENCY = 1e-6  # seconds a hop: assumed

@@ -13,7 +13,7 @@ import numpy as np
 
 import jaxconv
 from jaxconv import reference
-from jaxconv.spec import normalise
+from jaxconv._core.geometry.spec import normalise
 
 key_x, key_w, key_y = jax.random.split(jax.random.key(0), 3)
 arguments = {"stride": 2, "padding": ((1, 0), (2, 1)), "dilation": (1, 2), "groups": 2}

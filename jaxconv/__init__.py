@@ -9,49 +9,101 @@ Channels last: x (*batch, *space, in), w (*kernel, in // groups, out), y (*batch
 | `unfold`, `fold` | windows as columns, and back |
 | `causal_conv1d` | a sequence that arrives in pieces |
 | `pad`, `unpad` | boundary extension and its adjoint |
+| `output_size`, `input_size`, `explicit_padding` | sizes both ways |
+| `receptive_field` | what the outputs of a chain of layers see |
+| `accelerate`, `explain` | run any function's convolutions here; say how each is computed |
+| `tune`, `Policy` | measure which method is fastest for each of them on this device |
+| `Problem`, `ConvSpec` | the keys of a `Policy` |
+
+Modules, each loaded on first use:
+
+| | |
+|---|---|
+| `jaxconv.analysis` | dense layers, matrices, what outputs depend on, equivariance |
+| `jaxconv.compat` | the signatures of lax, torch and SciPy |
 | `jaxconv.filters`, `jaxconv.psf` | Sobel, Gaussian, Gabor, ...; motion, defocus and Airy blurs |
-| `output_size`, `input_size`, `receptive_field` | sizes both ways, and what an output sees |
-| `jaxconv.dense`, `jaxconv.matrix` | from a dense layer to a kernel; any convolution as a matrix |
-| `jaxconv.influence`, `jaxconv.reach`, `jaxconv.equivariance` | of any JAX function |
-| `jaxconv.linen`, `jaxconv.nnx` | Flax modules |
 | `jaxconv.learn` | kernels from input and output |
-| `accelerate`, `explain` | any function's convolutions onto this core, what becomes of each |
-| `tune`, `Policy` | which method is fastest for each of them on this device |
-| `jaxconv.parallel`: `conv`, `conv_transpose` | arrays sharded over a mesh of devices |
-| `jaxconv.compat`: `lax`, `torch`, `scipy` | other libraries' signatures |
+| `jaxconv.linen`, `jaxconv.nnx` | Flax modules |
+| `jaxconv.parallel` | arrays sharded over a mesh of devices |
+| `jaxconv.plots` | figures of kernels, fields and runs |
+| `jaxconv.reference` | the definitions as explicit loops |
+| `jaxconv.tiles` | images larger than memory |
 """
 
-from jaxconv import filters
-from jaxconv.accelerate import accelerate
-from jaxconv.explain import explain
-from jaxconv.functional import conv, conv_transpose
-from jaxconv.padding import pad, unpad
-from jaxconv.planes import convolve, corr2d, correlate
-from jaxconv.policy import Policy
-from jaxconv.receptive import receptive_field
-from jaxconv.sizes import input_size, output_size
-from jaxconv.streaming import causal_conv1d
-from jaxconv.tune import tune
-from jaxconv.windows import fold, unfold
+import importlib as _importlib
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
+from jaxconv._core.dispatch.policy import Policy
+from jaxconv._core.geometry.extension import pad, unpad
+from jaxconv._core.geometry.problem import Problem
+from jaxconv._core.geometry.spec import ConvSpec
+from jaxconv._functional.layers import conv, conv_transpose
+from jaxconv._functional.planes import convolve, corr2d, correlate
+from jaxconv._functional.sizes import explicit_padding, input_size, output_size
+from jaxconv._functional.streaming import causal_conv1d
+from jaxconv._functional.windows import fold, unfold
+from jaxconv._transforms.accelerate import accelerate
+from jaxconv._transforms.explain import explain
+from jaxconv._transforms.tune import tune
+from jaxconv.analysis._receptive import receptive_field
+
+if _TYPE_CHECKING:
+    from jaxconv import (
+        analysis,
+        compat,
+        filters,
+        learn,
+        linen,
+        nnx,
+        parallel,
+        plots,
+        psf,
+        reference,
+        tiles,
+    )
+
+__version__ = "0.1.0"
 __all__ = [
+    "ConvSpec",
     "Policy",
+    "Problem",
     "accelerate",
+    "analysis",
     "causal_conv1d",
+    "compat",
     "conv",
     "conv_transpose",
     "convolve",
     "corr2d",
     "correlate",
     "explain",
+    "explicit_padding",
     "filters",
     "fold",
     "input_size",
+    "learn",
+    "linen",
+    "nnx",
     "output_size",
     "pad",
+    "parallel",
+    "plots",
+    "psf",
     "receptive_field",
+    "reference",
+    "tiles",
     "tune",
     "unfold",
     "unpad",
 ]
-__version__ = "0.1.0"
+
+
+def __getattr__(name: str):
+    """Import a public module of the package on its first use."""
+    if name in __all__:
+        return _importlib.import_module(f"jaxconv.{name}")
+    raise AttributeError(f"module 'jaxconv' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -13,11 +13,11 @@ from flax import nnx
 from flax.nnx.nn.dtypes import promote_dtype
 from jax.typing import ArrayLike
 
-from jaxconv import layers
-from jaxconv.dtypes import as_array
-from jaxconv.planes import corr2d
-from jaxconv.policy import Policy
-from jaxconv.spec import Padding, per_dimension
+from jaxconv import _flax_layers as layers
+from jaxconv._core.dispatch.policy import Policy
+from jaxconv._core.geometry.dtypes import as_array
+from jaxconv._core.geometry.spec import Padding, per_dimension
+from jaxconv._functional.planes import corr2d
 
 __all__ = ["Conv", "Conv2D", "ConvTranspose"]
 

@@ -13,7 +13,9 @@ from itertools import product
 
 import numpy as np
 
-from jaxconv.spec import ConvSpec
+from jaxconv._core.geometry.spec import ConvSpec
+
+__all__ = ["corr2d", "input", "kernel", "output"]
 
 Position = tuple[int, ...]
 

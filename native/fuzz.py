@@ -28,9 +28,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import cases  # noqa: E402
 import jaxconv_onednn  # noqa: E402
 
+from jaxconv._core.geometry.spec import ConvSpec  # noqa: E402
+from jaxconv._core.methods import onednn  # noqa: E402
 from jaxconv.bench import exact  # noqa: E402
-from jaxconv.methods import onednn  # noqa: E402
-from jaxconv.spec import ConvSpec  # noqa: E402
 
 CHANNELS = (1, 1, 2, 3, 4, 5, 8, 15, 16, 17, 32)
 # the reference loops over these in Python: pairs of an output position and a kernel position

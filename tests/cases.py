@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxconv import reference
-from jaxconv.spec import ConvSpec, normalise
+from jaxconv._core.geometry.spec import ConvSpec, normalise
 
 OPERANDS = {"output": ("x", "w"), "input": ("y", "w"), "kernel": ("x", "y")}
 CONTRACTIONS = tuple(OPERANDS)

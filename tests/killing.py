@@ -22,11 +22,12 @@ import optax
 import orbax.checkpoint  # noqa: F401 (imported once, for all children)
 from matplotlib.figure import Figure
 
-from jaxconv import cli, images
+from jaxconv import cli
+from jaxconv._files import images
 from jaxconv.cli import learn as command  # noqa: F401 (imported once, for all children)
 from jaxconv.cli.metrics import metrics
 from jaxconv.learn import Checkpoints, fit_conv
-from jaxconv.learn.checkpoints import kept_steps
+from jaxconv.learn._checkpoints import kept_steps
 
 X = np.random.default_rng(0).normal(size=(12, 13)).astype(np.float32)
 Y = X[:-2, :-1] - 2 * X[1:-1, 1:]

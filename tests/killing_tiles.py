@@ -21,8 +21,6 @@ import numpy as np
 import tifffile
 
 from jaxconv.tiles import apply_tiled
-from jaxconv.tiles import tiff as _tiff  # noqa: F401 (imported once, for all children)
-from jaxconv.tiles import zarr as _zarr  # noqa: F401
 
 TILE, SIZE = 48, 480
 X = np.random.default_rng(0).integers(1, 255, (SIZE, SIZE), np.uint8)

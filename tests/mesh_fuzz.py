@@ -19,10 +19,11 @@ from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxconv
-import jaxconv.trilinear
-from jaxconv import reference, shapes
-from jaxconv.partition.layout import axes_of
-from jaxconv.spec import ConvSpec, normalise
+import jaxconv._core.dispatch.primitive
+from jaxconv import reference
+from jaxconv._core.geometry import shapes
+from jaxconv._core.geometry.spec import ConvSpec, normalise
+from jaxconv._core.partition.layout import axes_of
 
 MESHES = (
     (8,),
@@ -264,7 +265,7 @@ def main() -> None:
     parser.add_argument("--by-xla", action="store_true", help="as where it alone partitions (TPU)")
     options = parser.parse_args()
     if options.by_xla:
-        jaxconv.trilinear.NOT_PARTITIONED_HERE = {"cpu"}
+        jaxconv._core.dispatch.primitive.NOT_PARTITIONED_HERE = {"cpu"}
     jax.config.update("jax_num_cpu_devices", 8)
     jax.config.update("jax_disable_most_optimizations", True)
     bad = refused = 0

@@ -16,8 +16,12 @@ from flax import nnx as flax_nnx
 from sharded_cases import P, mesh_of
 
 import jaxconv
-from jaxconv import dense, equivariance, influence, learn, linen, matrix, nnx, parallel
-from jaxconv import reach as reaching
+from jaxconv import learn, linen, nnx, parallel
+from jaxconv.analysis import _equivariance as equivariance
+from jaxconv.analysis import _influence as influence
+from jaxconv.analysis import _matrix as matrix
+from jaxconv.analysis import _reach as reaching
+from jaxconv.analysis import dense
 from jaxconv.compat import scipy, torch
 from jaxconv.compat.lax import conv_general_dilated
 from jaxconv.learn import constraints, losses
@@ -32,10 +36,15 @@ MODULES = {
     name: importlib.import_module(name)
     for name in (
         *("jaxconv", "jaxconv.compat.lax", "jaxconv.compat.torch"),
-        *("jaxconv.compat.scipy.ndimage", "jaxconv.compat.scipy.signal", "jaxconv.dense"),
-        *("jaxconv.equivariance", "jaxconv.influence", "jaxconv.learn"),
-        *("jaxconv.learn.constraints", "jaxconv.learn.losses", "jaxconv.linen", "jaxconv.matrix"),
-        *("jaxconv.nnx", "jaxconv.parallel", "jaxconv.reach"),
+        *("jaxconv.compat.scipy.ndimage", "jaxconv.compat.scipy.signal", "jaxconv.analysis.dense"),
+        *("jaxconv.analysis._equivariance", "jaxconv.analysis._influence", "jaxconv.learn"),
+        *(
+            "jaxconv.learn.constraints",
+            "jaxconv.learn.losses",
+            "jaxconv.linen",
+            "jaxconv.analysis._matrix",
+        ),
+        *("jaxconv.nnx", "jaxconv.parallel", "jaxconv.analysis._reach"),
     )
 }
 # reason -> rooms without such functions

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, PartitionSpec
 
-from jaxconv.spec import normalise
+from jaxconv._core.geometry.spec import normalise
 
 P = PartitionSpec
 

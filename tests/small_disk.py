@@ -13,8 +13,9 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from jaxconv import cli, images
-from jaxconv.learn.checkpoints import kept_steps
+from jaxconv import cli
+from jaxconv._files import images
+from jaxconv.learn._checkpoints import kept_steps
 
 
 def told(*arguments: object) -> tuple[int, str]:

@@ -15,7 +15,7 @@ from flax import nnx
 from jax import lax
 from jax.extend.core import jaxprs_in_params
 
-from jaxconv.accelerate import accelerate
+from jaxconv._transforms.accelerate import accelerate
 
 P = jax.P
 # results are compared, not times: most of the suite's time here would be LLVM's

@@ -10,7 +10,8 @@ from PIL import Image, ImageCms, ImageOps
 from scipy import ndimage
 from typer.testing import CliRunner
 
-from jaxconv import cli, filters, images, stored
+from jaxconv import cli, filters
+from jaxconv._files import images, stored
 from jaxconv.cli.app import app
 
 RNG = np.random.default_rng(0)

@@ -1,7 +1,10 @@
-"""The house rules that a machine can check: floors, file sizes, import cost, public modules."""
+"""The house rules that a machine can check: floors, circles, file sizes, what is public."""
 
 import ast
+import graphlib
+import importlib
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,105 +16,119 @@ import jaxconv
 PACKAGE = Path(jaxconv.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-# A module imports only from lower floors (or, inside a package, from its neighbours).
+# A file imports only from lower floors, or from its own room.
 FLOORS = {
-    "shapes": 0,
-    "programs": 0,
-    "taylor": 0,
-    "dtypes": 1,
-    "spec": 1,
-    "reference": 2,
-    "methods": 2,
-    "policy": 2,
-    "meshes": 1,
-    "fill_values": 1,
-    "joins": 1,
-    "simplify": 2,
-    "padding": 2,
-    "partition": 3,
-    "constants": 1,
-    "terms": 3,
-    "costs": 4,
-    "choose": 5,
-    "trilinear": 6,
-    "filters": 6,
-    "psf": 6,
-    "functional": 7,
-    "planes": 7,
-    "windows": 7,
-    "counts": 7,
-    "reach": 7,
-    "sizes": 7,
-    "reading": 7,
-    "messages": 0,
-    "mutation": 6,
-    "tracing": 7,
-    "streaming": 8,
-    "parallel": 8,
-    "compat": 10,
-    "accelerate": 8,
-    "dense": 8,
-    "equivariance": 8,
-    "influence": 8,
-    "matrix": 8,
-    "receptive": 8,
-    "layers": 8,
-    "explain": 8,
-    "tune": 8,
-    "linen": 9,
-    "nnx": 9,
-    "learn": 9,
-    "tiles": 9,
-    "stored": 8,
-    "images": 9,
-    "plots": 10,
-    "bench": 10,
-    "cli": 11,
+    "_core.geometry": 0,
+    "_core.programs": 0,
+    "_core.methods": 1,
+    "_core.partition": 1,
+    "_core.dispatch": 2,
+    "_functional": 3,
+    "filters": 3,
+    "psf": 3,
+    "reference": 3,
+    "_transforms": 4,
+    "_files": 4,
+    "_flax_layers": 4,
+    "analysis": 4,
+    "parallel": 4,
+    "linen": 5,
+    "nnx": 5,
+    "learn": 5,
+    "plots": 5,
+    "tiles": 5,
+    "compat": 6,
+    "bench": 6,
+    "cli": 7,
 }
+# Programs, which are run and not imported: nothing in them is public.
+PROGRAMS = ("bench", "cli")
 HEAVY = ("flax", "optax", "chex", "matplotlib", "torch", "typer", "rich", "skimage", "scipy")
 
 
 def module_name(path: Path) -> str:
-    """The room a file belongs to: `methods/lax.py` is in `methods`."""
-    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+    """`jaxconv/_core/methods/lax.py` is `_core.methods.lax`."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
 
 
-def imported_rooms(path: Path) -> set[str]:
-    rooms = set()
+def room_of(module: str) -> str:
+    """`_core.methods.lax` is in the room `_core.methods`, `learn.losses` in `learn`."""
+    parts = module.split(".")
+    return ".".join(parts[: 2 if parts[0] == "_core" else 1])
+
+
+def is_module(module: str) -> bool:
+    path = PACKAGE / module.replace(".", "/")
+    return path.is_dir() or path.with_suffix(".py").exists()
+
+
+def imports(path: Path) -> list[tuple[str, str]]:
+    """What a file takes from the package: (module, name), the name empty for a whole module."""
+    found = []
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module == "jaxconv":
-            rooms |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("jaxconv."):
-            rooms.add(str(node.module).split(".")[1])
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "jaxconv":
+            source = str(node.module).removeprefix("jaxconv").removeprefix(".")
+            for alias in node.names:
+                module = f"{source}.{alias.name}".removeprefix(".")
+                found.append((module, "") if is_module(module) else (source, alias.name))
         elif isinstance(node, ast.Import):
-            rooms |= {a.name.split(".")[1] for a in node.names if a.name.startswith("jaxconv.")}
-    return rooms - {module_name(path), "__version__"}
+            names = [alias.name for alias in node.names if alias.name.startswith("jaxconv.")]
+            found += [(name.removeprefix("jaxconv."), "") for name in names]
+    return found
 
 
 def violations(path: Path) -> list[str]:
-    """What a file imports from its own floor or above."""
-    room = module_name(path)
-    return [
-        f"{room} (floor {FLOORS[room]}) imports {other} (floor {FLOORS[other]})"
-        for other in imported_rooms(path)
-        if FLOORS[other] >= FLOORS[room]
-    ]
+    """What a file imports from its own floor or above, or what is private elsewhere."""
+    room, found = room_of(module_name(path)), []
+    for module, name in imports(path):
+        other = room_of(module)
+        if module and other != room and FLOORS[other] >= FLOORS[room]:
+            found.append(f"{room} (floor {FLOORS[room]}) imports {other} (floor {FLOORS[other]})")
+        if name.startswith("_") and name != "__version__":
+            found.append(f"{name} is private to {module}")
+        if other != room and "._" in module.removeprefix("_core."):
+            found.append(f"{module} is private to {other}")
+    return found
 
 
-@pytest.mark.parametrize(
-    "path",
-    [p for p in FILES if p.name != "__init__.py" or p.parent != PACKAGE],
-    ids=lambda p: str(p.relative_to(PACKAGE)),
-)
+INSIDE = [path for path in FILES if path.parent != PACKAGE or path.name != "__init__.py"]
+
+
+@pytest.mark.parametrize("path", INSIDE, ids=module_name)
 def test_imports_go_down_only(path):
-    assert module_name(path) in FLOORS, f"give {path.name} a floor"
+    if path.parent == PACKAGE / "_core" and path.name == "__init__.py":
+        return
+    assert room_of(module_name(path)) in FLOORS, f"give {path.name} a floor"
     assert violations(path) == []
 
 
-def test_an_upward_import_is_seen(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path)
-    (tmp_path / "shapes.py").write_text("from jaxconv.functional import conv\n")
-    assert violations(tmp_path / "shapes.py") == ["shapes (floor 0) imports functional (floor 7)"]
+def test_no_file_imports_itself_by_way_of_others():
+    """Inside rooms too: an import of a package's file does not count as one of its `__init__`."""
+    graph = {module_name(path): {module for module, _ in imports(path)} for path in INSIDE}
+    list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "from jaxconv._functional.layers import conv",
+            "_core.geometry (floor 0) imports _functional (floor 3)",
+        ),
+        ("from jaxconv._core.geometry.shapes import _six", "_six is private to _core.geometry.sha"),
+        ("from jaxconv.learn import _fit", "learn._fit is private to learn"),
+    ],
+)
+def test_a_wrong_import_is_seen(tmp_path, line, message, monkeypatch):
+    source = PACKAGE
+    monkeypatch.setattr(
+        sys.modules[__name__],
+        "is_module",
+        lambda module, there=is_module: there(module) or (source / module).is_dir(),
+    )
+    file = PACKAGE / "_core" / "geometry" / "wrong.py"
+    monkeypatch.setattr(Path, "read_text", lambda path: line)
+    assert any(found.startswith(message) for found in violations(file))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
@@ -121,16 +138,49 @@ def test_files_are_short_and_use_public_jax(path):
     assert "jax._src" not in text
 
 
-def test_import_brings_nothing_heavy():
-    code = f"import sys, jaxconv; print([m for m in {HEAVY} if m in sys.modules])"
+def public_modules() -> list[str]:
+    modules = [module_name(path) for path in INSIDE]
+    return [m for m in modules if not re.search(r"(^|\.)_", m) and room_of(m) not in PROGRAMS]
+
+
+@pytest.mark.parametrize("name", public_modules())
+def test_a_public_module_says_what_is_in_it(name):
+    """`__all__` names every public definition of the module, and nothing that is not there."""
+    module = importlib.import_module(f"jaxconv.{name}")
+    tree = ast.parse(Path(str(module.__file__)).read_text())
+    definitions = (ast.FunctionDef, ast.ClassDef)
+    defined = {n.name for n in tree.body if isinstance(n, definitions)}
+    assert {n for n in defined if not n.startswith("_")} <= set(module.__all__)
+    assert all(hasattr(module, public) for public in module.__all__)
+    assert not any(public.startswith("_") for public in module.__all__)
+
+
+def test_dir_is_what_is_public():
+    assert dir(jaxconv) == sorted(jaxconv.__all__)
+    tops = {name.split(".")[0] for name in public_modules()}
+    assert tops <= set(jaxconv.__all__), "a public module is reachable from `jaxconv`"
+    listed = re.findall(r"`(?:jaxconv\.)?(\w+)`", str(jaxconv.__doc__))
+    assert set(jaxconv.__all__) <= set(listed), "the package's own table lists it"
+
+
+def test_submodules_load_on_first_use():
+    code = (
+        "import sys, jaxconv\n"
+        f"heavy = [m for m in {HEAVY} if m in sys.modules]\n"
+        "assert heavy == [], heavy\n"
+        "assert 'jaxconv.learn' not in sys.modules\n"
+        "jaxconv.learn.fit_kernel, jaxconv.nnx.Conv, jaxconv.compat.torch.conv2d\n"
+        "try: jaxconv.lern\n"
+        "except AttributeError as error: print(error)\n"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.strip() == "module 'jaxconv' has no attribute 'lern'"
 
 
 def test_public_functions_are_documented():
-    """Formula aside, every public function has arguments, result, errors, an example, a source."""
+    """Formula aside, every public function has arguments, result, errors and an example."""
     for name in jaxconv.__all__:
         function = getattr(jaxconv, name)
         if inspect.isfunction(function):
-            for section in ("Args:", "Returns:", "Raises:", "Example:", "Source:"):
+            for section in ("Args:", "Returns:", "Raises:", "Example:"):
                 assert section in (function.__doc__ or ""), f"{name} has no {section}"

@@ -13,6 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 from jaxconv import reference
+from jaxconv._core.geometry.spec import normalise
+from jaxconv._core.methods import METHODS
 from jaxconv.bench import (
     cases,
     contestants,
@@ -31,8 +33,6 @@ from jaxconv.bench.figure import ratios
 from jaxconv.bench.measure import Measured, contest, race
 from jaxconv.bench.peers import Program
 from jaxconv.cli.app import app
-from jaxconv.methods import METHODS
-from jaxconv.spec import normalise
 
 TINY = cases.Layer(
     name="tiny", x=(2, 6, 5, 4), w=(3, 3, 2, 6), stride=2, padding=1, groups=2, quick=True

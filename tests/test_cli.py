@@ -12,7 +12,8 @@ import tifffile
 from scipy import ndimage
 from typer.testing import CliRunner
 
-from jaxconv import cli, filters, images
+from jaxconv import cli, filters
+from jaxconv._files import images
 from jaxconv.cli.app import app
 
 FILES = ["kernel.csv", "kernel.npy", "learning.png", "losses.csv"]

@@ -6,8 +6,8 @@ import jax
 from typer.testing import CliRunner
 
 import jaxconv
+from jaxconv._core.methods import METHODS, onednn
 from jaxconv.cli.app import app
-from jaxconv.methods import METHODS, onednn
 
 
 def _info(*arguments):

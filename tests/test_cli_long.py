@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from jaxconv import filters, images
+from jaxconv import filters
+from jaxconv._files import images
 from jaxconv.cli import progress
 from jaxconv.cli.app import app
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxconv.methods.cutout import Window, cutout
+from jaxconv._core.methods.cutout import Window, cutout
 
 
 @pytest.mark.parametrize("size", [2, 3, 7])

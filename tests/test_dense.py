@@ -12,10 +12,10 @@ from cases import CASES
 from jax.experimental.sparse import BCOO
 
 import jaxconv
-from jaxconv import dense as d
-from jaxconv.counts import parameter_counts
-from jaxconv.matrix import as_matrix
-from jaxconv.trilinear import contract
+from jaxconv._core.dispatch.primitive import contract
+from jaxconv.analysis import dense as d
+from jaxconv.analysis._counts import parameter_counts
+from jaxconv.analysis._matrix import as_matrix
 
 SIZES = [((2,), (5,)), ((5, 4), (5, 4)), ((2, 3, 2), (2, 2, 3))]
 
@@ -229,7 +229,7 @@ def test_bad_input():
     refused(
         ValueError,
         "share: V.shape=(5, 3) has (3,) offsets for (5,) outputs, but m outputs and n inputs have "
-        "m + n - 1 offsets, at least m; jaxconv.dense.reindex makes such an array",
+        "m + n - 1 offsets, at least m; jaxconv.analysis.dense.reindex makes such an array",
         d.share,
         thin,
     )

@@ -9,7 +9,7 @@ import pytest
 from flax import linen
 
 import jaxconv
-from jaxconv.equivariance import equivariance_error, equivariance_map
+from jaxconv.analysis._equivariance import equivariance_error, equivariance_map
 
 SHIFTS = [(0, 0), (1, 0), (0, -2), (3, 5), (7, 8), (-9, 20)]
 RNG = np.random.default_rng(0)

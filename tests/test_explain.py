@@ -6,9 +6,9 @@ import pytest
 from jax import lax
 
 import jaxconv
-from jaxconv.accelerate import accelerate
-from jaxconv.explain import Convolution, explain
-from jaxconv.spec import ConvSpec
+from jaxconv._core.geometry.spec import ConvSpec
+from jaxconv._transforms.accelerate import accelerate
+from jaxconv._transforms.explain import Convolution, explain
 
 X, W = jnp.ones((2, 4, 8)), jnp.ones((4, 1, 3))
 

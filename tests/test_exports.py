@@ -64,7 +64,7 @@ def test_a_new_function_is_missed(monkeypatch):
     """The reflection sees what is added to a module, with `__all__` and without."""
     before = public_calls.public()
     new = lambda x: x
-    new.__module__ = "jaxconv.dense"
+    new.__module__ = "jaxconv.analysis.dense"
     monkeypatch.setattr(public_calls.dense, "new", new, raising=False)
     monkeypatch.setattr(jaxconv, "new", new, raising=False)
     monkeypatch.setattr(jaxconv, "__all__", [*jaxconv.__all__, "new"])

@@ -10,13 +10,13 @@ from jax.sharding import PartitionSpec as P
 from scipy.fft import next_fast_len
 
 import jaxconv
-from jaxconv.choose import select
-from jaxconv.methods import fft
-from jaxconv.methods.fft_plan import Line, Plan, Planes, cost, halves, plan
-from jaxconv.policy import Problem
-from jaxconv.shapes import fast_length
-from jaxconv.spec import normalise
-from jaxconv.trilinear import contract
+from jaxconv._core.dispatch.choose import select
+from jaxconv._core.dispatch.primitive import contract
+from jaxconv._core.geometry.problem import Problem
+from jaxconv._core.geometry.shapes import fast_length
+from jaxconv._core.geometry.spec import normalise
+from jaxconv._core.methods import fft
+from jaxconv._core.methods.fft_plan import Line, Plan, Planes, cost, halves, plan
 
 
 def test_fast_lengths_are_scipys():

@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 
+from jaxconv._core.dispatch.choose import CANDIDATES
+from jaxconv._core.dispatch.costs import seconds
+from jaxconv._core.geometry.problem import Problem, simpler
+from jaxconv._core.geometry.spec import normalise
+from jaxconv._core.methods.terms import terms
 from jaxconv.bench import fit, regret
-from jaxconv.choose import CANDIDATES
-from jaxconv.costs import seconds, simpler
-from jaxconv.policy import Problem
-from jaxconv.spec import normalise
-from jaxconv.terms import terms
 
 TRUE = {
     "lax": {"call": 2e-5, "work": 3e-10},

@@ -11,8 +11,8 @@ import pytest
 from cases import CASES
 
 from jaxconv import conv, conv_transpose
-from jaxconv.methods import METHODS
-from jaxconv.shapes import input_size
+from jaxconv._core.geometry.shapes import input_size
+from jaxconv._core.methods import METHODS
 
 HIGHEST = jax.lax.Precision.HIGHEST
 SOME = [cases.by_name(name) for name in ("1d no batch", "2d everything", "3d grouped")]

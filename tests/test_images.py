@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from jaxconv import images
+from jaxconv._files import images
 
 GREY = np.linspace(0, 1, 5 * 6, dtype=np.float32).reshape(5, 6)
 SMOOTH = np.linspace(0.2, 0.8, 16 * 16, dtype=np.float32).reshape(16, 16)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from cases import OPERANDS, Case
 
+from jaxconv._core.dispatch.choose import EXPORTED, select
+from jaxconv._core.dispatch.primitive import contract
+from jaxconv._core.geometry.problem import Problem
+from jaxconv._core.methods import METHODS, REFUSES, shifts, taps
 from jaxconv.bench import exact
-from jaxconv.choose import EXPORTED, select
-from jaxconv.methods import METHODS, REFUSES, shifts, taps
-from jaxconv.policy import Problem
-from jaxconv.trilinear import contract
 
 pytestmark = pytest.mark.as_shipped
 MAKE = {"output": exact.make_y, "input": exact.make_x, "kernel": exact.make_w}

@@ -10,7 +10,8 @@ import numpy as np
 import optax
 import pytest
 
-from jaxconv import corr2d, filters, images, learn
+from jaxconv import corr2d, filters, learn
+from jaxconv._files import images
 from jaxconv.learn import fit_kernel, losses, recover_kernel
 
 START = jnp.array([[0.0166553, 0.6072187]])

@@ -11,7 +11,8 @@ import pytest
 from scipy.optimize import nnls
 from typer.testing import CliRunner
 
-from jaxconv import corr2d, filters, images
+from jaxconv import corr2d, filters
+from jaxconv._files import images
 from jaxconv.cli.app import app
 from jaxconv.cli.constrained import NAMES, projections
 from jaxconv.learn import constraints, recover_kernel, solve_kernel

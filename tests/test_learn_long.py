@@ -13,8 +13,9 @@ import numpy as np
 import optax
 import pytest
 
-from jaxconv.learn import Checkpoints, checkpoints, fit_conv, fit_kernel, recover_kernel
-from jaxconv.learn.segments import run_segments
+from jaxconv.learn import Checkpoints, fit_conv, fit_kernel, recover_kernel
+from jaxconv.learn import _checkpoints as checkpoints
+from jaxconv.learn._segments import run_segments
 
 X = np.random.default_rng(0).normal(size=(9, 10)).astype(np.float32)
 Y = X[:-1, :-1] - X[1:, 1:]

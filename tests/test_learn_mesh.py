@@ -13,7 +13,9 @@ from jax.sharding import AbstractMesh, AxisType, NamedSharding
 from sharded_cases import P, collectives, mesh_of
 
 from jaxconv import conv, learn, parallel
-from jaxconv.learn import fit, layer, solve
+from jaxconv.learn import _fit as fit
+from jaxconv.learn import _layer as layer
+from jaxconv.learn import _solve as solve
 
 MESH = mesh_of()
 SGD = optax.sgd(1e-4)

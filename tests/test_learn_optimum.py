@@ -9,7 +9,8 @@ import optax
 import pytest
 from typer.testing import CliRunner
 
-from jaxconv import corr2d, filters, images, learn
+from jaxconv import corr2d, filters, learn
+from jaxconv._files import images
 from jaxconv.cli.app import app
 from jaxconv.learn import (
     border_side,

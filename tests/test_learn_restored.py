@@ -12,8 +12,8 @@ from jax.sharding import AxisType, NamedSharding
 from sharded_cases import P
 
 from jaxconv.learn import Checkpoints, fit_conv, fit_kernel
-from jaxconv.learn.checkpoints import kept_steps
-from jaxconv.learn.segments import describe, run_segments
+from jaxconv.learn._checkpoints import kept_steps
+from jaxconv.learn._segments import describe, run_segments
 
 X = np.random.default_rng(0).normal(size=(16, 9)).astype("float32")
 Y = X[:-1, :-1] - X[1:, 1:]

@@ -9,8 +9,8 @@ import pytest
 from jax.test_util import check_grads
 
 from jaxconv import conv, corr2d, learn, pad, unfold
+from jaxconv._functional.sizes import explicit_padding
 from jaxconv.learn import solve_kernel
-from jaxconv.sizes import explicit_padding
 
 
 @pytest.fixture(autouse=True)

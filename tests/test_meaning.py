@@ -17,11 +17,12 @@ import jaxconv.compat.torch
 import jaxconv.linen
 import jaxconv.nnx
 from jaxconv import accelerate, causal_conv1d, conv, explain, tune
-from jaxconv.choose import CANDIDATES, SPREADS, candidates, select
+from jaxconv._core.dispatch.choose import CANDIDATES, SPREADS, candidates, select
+from jaxconv._core.dispatch.policy import Policy
+from jaxconv._core.geometry.problem import Problem
+from jaxconv._core.geometry.spec import normalise
+from jaxconv._core.methods import onednn
 from jaxconv.compat.scipy import ndimage, signal
-from jaxconv.methods import onednn
-from jaxconv.policy import Policy, Problem
-from jaxconv.spec import normalise
 from jaxconv.tiles import apply_tiled
 
 pytestmark = pytest.mark.as_shipped

@@ -12,10 +12,17 @@ import numpy as np
 import pytest
 from cases import CASES, CONTRACTIONS, OPERANDS, Case
 
-from jaxconv.choose import EXPORTED, IMAGES, candidates, refusal, select, worth_expecting
-from jaxconv.policy import Problem
-from jaxconv.spec import normalise
-from jaxconv.trilinear import contract
+from jaxconv._core.dispatch.choose import (
+    EXPORTED,
+    IMAGES,
+    candidates,
+    refusal,
+    select,
+    worth_expecting,
+)
+from jaxconv._core.dispatch.primitive import contract
+from jaxconv._core.geometry.problem import Problem
+from jaxconv._core.geometry.spec import normalise
 
 RNG = np.random.default_rng(0)
 # values are compared, not times

@@ -17,7 +17,8 @@ import jaxconv
 import jaxconv.compat.torch
 import jaxconv.linen
 import jaxconv.nnx
-from jaxconv import parallel, trilinear
+from jaxconv import parallel
+from jaxconv._core.dispatch import primitive as trilinear
 from jaxconv.compat.scipy import ndimage
 
 MESH = mesh_of()

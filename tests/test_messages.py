@@ -7,8 +7,8 @@ import pytest
 
 import jaxconv
 from jaxconv import learn, parallel
+from jaxconv._core.geometry.messages import shown
 from jaxconv.learn import constraints
-from jaxconv.messages import shown
 
 X, W, PLANE = jnp.ones((2, 8, 8, 4)), jnp.ones((3, 3, 4, 8)), jnp.ones((6, 8))
 MESH = jax.make_mesh((2,), ("a",), axis_types=(jax.sharding.AxisType.Auto,))

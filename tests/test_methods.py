@@ -12,10 +12,10 @@ import pytest
 from cases import CASES, CONTRACTIONS, OPERANDS
 from jax.extend.core import jaxprs_in_params, primitives
 
-from jaxconv.methods import CALLS_OUT, METHODS, REFUSES
-from jaxconv.methods import lax as own
-from jaxconv.spec import ConvSpec
-from jaxconv.trilinear import contract
+from jaxconv._core.dispatch.primitive import contract
+from jaxconv._core.geometry.spec import ConvSpec
+from jaxconv._core.methods import CALLS_OUT, METHODS, REFUSES
+from jaxconv._core.methods import lax as own
 
 # results are compared, not times: most of the suite's time here would be LLVM's
 jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})

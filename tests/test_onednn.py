@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from cases import CASES, CONTRACTIONS, OPERANDS
 
-from jaxconv.methods import onednn
-from jaxconv.trilinear import contract
+from jaxconv._core.dispatch.primitive import contract
+from jaxconv._core.methods import onednn
 
 plugin = pytest.importorskip(
     "jaxconv_onednn", reason="the plugin jaxconv-onednn is not installed: pip install ./native"

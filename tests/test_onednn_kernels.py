@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from cases import OPERANDS
 
+from jaxconv._core.dispatch.primitive import contract
+from jaxconv._core.methods import onednn
 from jaxconv.bench import exact
-from jaxconv.methods import onednn
-from jaxconv.trilinear import contract
 
 plugin = pytest.importorskip(
     "jaxconv_onednn", reason="the plugin jaxconv-onednn is not installed: pip install ./native"

@@ -13,10 +13,10 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxconv
-from jaxconv.choose import select
-from jaxconv.methods import onednn
-from jaxconv.policy import Problem
-from jaxconv.trilinear import contract
+from jaxconv._core.dispatch.choose import select
+from jaxconv._core.dispatch.primitive import contract
+from jaxconv._core.geometry.problem import Problem
+from jaxconv._core.methods import onednn
 
 plugin = pytest.importorskip(
     "jaxconv_onednn", reason="the plugin jaxconv-onednn is not installed: pip install ./native"
@@ -256,7 +256,8 @@ def test_a_process_may_begin_with_a_program_that_calls_it():
     """Before any backend: XLA takes no handlers before the type of their state."""
     code = (
         "import jax, numpy as np; from functools import partial\n"
-        "from jaxconv.methods import onednn; from jaxconv.spec import normalise\n"
+        "from jaxconv._core.methods import onednn\n"
+        "from jaxconv._core.geometry.spec import normalise\n"
         "x, w = np.ones((1, 4, 1), np.float32), np.ones((2, 1, 1), np.float32)\n"
         "spec = normalise('conv', x.shape, w.shape)\n"
         "print(jax.jit(partial(onednn.output, spec=spec, dtype=x.dtype))(x, w).ravel())"

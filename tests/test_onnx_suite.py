@@ -16,7 +16,8 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 import jaxconv.compat.torch as F  # noqa: N812
-from jaxconv import conv_transpose, shapes
+from jaxconv import conv_transpose
+from jaxconv._core.geometry import shapes
 
 OPERATORS = ("Conv", "ConvTranspose", "ConvInteger")
 

@@ -5,7 +5,7 @@ import re
 import jax.numpy as jnp
 import pytest
 
-from jaxconv.padding import check_widths, pad, unpad
+from jaxconv._core.geometry.extension import check_widths, pad, unpad
 
 
 @pytest.mark.parametrize(

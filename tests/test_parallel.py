@@ -11,8 +11,9 @@ from jax.sharding import AbstractMesh, AxisType, NamedSharding
 from sharded_cases import CASES, P, case, mesh_of, value_and_gradients
 
 import jaxconv
-from jaxconv import parallel, shapes
-from jaxconv.methods import METHODS
+from jaxconv import parallel
+from jaxconv._core.geometry import shapes
+from jaxconv._core.methods import METHODS
 
 MESH = mesh_of()
 EXACT = ("1d stride drifts", "2d strided and dilated", "2d grouped everything", "3d")

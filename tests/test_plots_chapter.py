@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxconv import plots
-from jaxconv.counts import parameter_counts
+from jaxconv.analysis._counts import parameter_counts
 
 RNG = np.random.default_rng(0)
 

@@ -13,10 +13,11 @@ from jax import lax
 import jaxconv
 from jaxconv import accelerate, explain, linen, tune
 from jaxconv import nnx as layers
-from jaxconv.choose import EXPORTED, Choice, refusal, select
-from jaxconv.methods import METHODS, REFUSES
-from jaxconv.policy import Policy, Problem
-from jaxconv.spec import ConvSpec
+from jaxconv._core.dispatch.choose import EXPORTED, Choice, refusal, select
+from jaxconv._core.dispatch.policy import Policy
+from jaxconv._core.geometry.problem import Problem
+from jaxconv._core.geometry.spec import ConvSpec
+from jaxconv._core.methods import METHODS, REFUSES
 
 X, W = jnp.ones((2, 8, 6)), jnp.ones((3, 2, 9))
 SPEC = ConvSpec((2,), (1,), ((1, 1),), 3, (8,), (3,))
@@ -170,14 +171,13 @@ def test_what_would_be_laxs_own_method_by_another_name_is_refused():
         (
             lambda: Policy({"conv": "lax"}),
             TypeError,
-            "Policy: entries must map a jaxconv.policy.Problem to a method's name, not 'conv' to "
-            "'lax'",
+            "Policy: entries must map a jaxconv.Problem to a method's name, not 'conv' to 'lax'",
         ),
         *(
             (
                 call,
                 TypeError,
-                f"{caller}: policy must be a jaxconv.policy.Policy or None, not dict; jaxconv.tune "
+                f"{caller}: policy must be a jaxconv.Policy or None, not dict; jaxconv.tune "
                 "makes one",
             )
             for caller, call in {

@@ -14,11 +14,12 @@ import public_calls
 import pytest
 
 import jaxconv
-from jaxconv import learn, programs
-from jaxconv.influence import influence
+from jaxconv import learn
+from jaxconv._core import programs
+from jaxconv._core.programs import compiled_once
+from jaxconv.analysis._influence import influence
+from jaxconv.analysis._reach import reach
 from jaxconv.learn import constraints, losses
-from jaxconv.programs import compiled_once
-from jaxconv.reach import reach
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
 X = jax.random.normal(jax.random.key(0), (12, 14))

@@ -8,7 +8,7 @@ from flax import linen
 from jax import lax
 
 import jaxconv
-from jaxconv.reach import _bounded, reach
+from jaxconv.analysis._reach import _bounded, reach
 
 SHAPE = (4, 6)
 ONES = jnp.ones((3, 1, 1))

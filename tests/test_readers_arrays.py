@@ -7,7 +7,7 @@ import pytest
 from mode_calls import EVERY, made
 
 import jaxconv
-from jaxconv import dtypes
+from jaxconv._core.geometry import dtypes
 
 X = np.linspace(-1, 1, 48, dtype=np.float32).reshape(6, 8)
 KERNEL = np.array([[1, -1]], np.float32)

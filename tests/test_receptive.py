@@ -12,9 +12,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import jaxconv
-from jaxconv.influence import influence
-from jaxconv.reach import reach
-from jaxconv.receptive import Layer, receptive_field
+from jaxconv.analysis._influence import influence
+from jaxconv.analysis._reach import reach
+from jaxconv.analysis._receptive import Layer, receptive_field
 
 
 def chain(layers, rank):
@@ -22,7 +22,7 @@ def chain(layers, rank):
 
     def apply(x):
         for layer in layers:
-            kernel = jaxconv.spec.per_dimension("", "", layer.kernel_size, rank)
+            kernel = jaxconv._core.geometry.spec.per_dimension("", "", layer.kernel_size, rank)
             w = jnp.ones((*kernel, 1, 1), x.dtype)
             arguments = {
                 "stride": layer.stride,

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import jaxconv
-from jaxconv.simplify import simplify
-from jaxconv.spec import ConvSpec
-from jaxconv.trilinear import contract
+from jaxconv._core.dispatch.primitive import contract
+from jaxconv._core.geometry.problem import simplify
+from jaxconv._core.geometry.spec import ConvSpec
 
 # kernels far larger than their images, flat volumes, both, dilation and stride over the edge
 SPECS = {

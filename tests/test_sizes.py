@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jaxconv
-from jaxconv.sizes import explicit_padding, input_size, output_size
+from jaxconv._functional.sizes import explicit_padding, input_size, output_size
 
 GEOMETRY = ("stride", "padding", "dilation")
 

@@ -12,7 +12,9 @@ from jax import export
 from public_calls import numbers
 
 import jaxconv
-from jaxconv import functional, linen, methods, nnx
+from jaxconv import linen, nnx
+from jaxconv._core import methods
+from jaxconv._functional import layers as functional
 from jaxconv.compat import torch
 
 CONV, IMAGES, W, B = jaxconv.conv, ("n", "h", "w", 4), (3, 3, 4, 2), (2,)

@@ -9,10 +9,14 @@ import tensorstore as ts
 import tifffile
 from typer.testing import CliRunner
 
-from jaxconv import conv, filters, padding
+from jaxconv import conv, filters
+from jaxconv._core.geometry import extension as padding
+from jaxconv._files.rasters import open_source
 from jaxconv.cli.app import app
-from jaxconv.tiles import apply_tiled, filtering, steps, windows
-from jaxconv.tiles.rasters import open_source
+from jaxconv.tiles import _filtering as filtering
+from jaxconv.tiles import _gather as windows
+from jaxconv.tiles import _steps as steps
+from jaxconv.tiles import apply_tiled
 
 RNG = np.random.default_rng(0)
 MODES = ("zeros", "reflect", "symmetric", "replicate", "circular")

@@ -9,10 +9,10 @@ import pytest
 import tifffile
 from typer.testing import CliRunner
 
+from jaxconv._files.rasters import open_source
+from jaxconv._files.zarr import ZarrTarget
 from jaxconv.cli.app import app
 from jaxconv.tiles import apply_tiled
-from jaxconv.tiles.rasters import open_source
-from jaxconv.tiles.zarr import ZarrTarget
 
 X = np.arange(60, dtype=np.uint8).reshape(6, 10)
 K = np.ones((3, 3), np.float32)
@@ -87,7 +87,7 @@ def refused(error, message, arguments):
         (
             {"policy": {}},
             TypeError,
-            "policy must be a jaxconv.policy.Policy or None, not dict; jaxconv.tune makes one",
+            "policy must be a jaxconv.Policy or None, not dict; jaxconv.tune makes one",
         ),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
@@ -174,7 +174,7 @@ def test_sources(good, tmp_path):
 
 
 def test_compressed_pieces_that_are_too_large(good, monkeypatch):
-    monkeypatch.setattr("jaxconv.tiles.tiff.MOST", 50)
+    monkeypatch.setattr("jaxconv._files.tiff.MOST", 50)
     write(good["source"], X, compression="zlib")
     refused(
         ValueError,

@@ -10,8 +10,9 @@ import pytest
 import tifffile
 from typer.testing import CliRunner
 
+from jaxconv._files import tiff
 from jaxconv.cli.app import app
-from jaxconv.tiles import apply_tiled, tiff
+from jaxconv.tiles import apply_tiled
 
 RNG = np.random.default_rng(0)
 X = RNG.integers(0, 256, (40, 50), np.uint8)

@@ -9,10 +9,11 @@ import pytest
 import tifffile
 
 from jaxconv import conv
-from jaxconv.choose import refusal, select
-from jaxconv.policy import Policy
-from jaxconv.spec import normalise
-from jaxconv.tiles import apply_tiled, choice
+from jaxconv._core.dispatch import seamless
+from jaxconv._core.dispatch.choose import refusal, select
+from jaxconv._core.dispatch.policy import Policy
+from jaxconv._core.geometry.spec import normalise
+from jaxconv.tiles import apply_tiled
 
 RNG = np.random.default_rng(0)
 MODES = ("zeros", "reflect", "symmetric", "replicate", "circular")
@@ -20,7 +21,7 @@ MODES = ("zeros", "reflect", "symmetric", "replicate", "circular")
 
 def problem(x, w, mode="zeros", **geometry):
     spec = normalise("test", x, w, **geometry)
-    return choice.problem_of(spec, mode, w)._replace(platform="cpu")
+    return seamless.problem_of(spec, mode, w)._replace(platform="cpu")
 
 
 # x, w, geometry: last rows shorter than a vector and not; blocks of channels that are full and not;
@@ -37,7 +38,7 @@ SEAMLESS = [
 ]
 
 
-@pytest.mark.parametrize("method", choice.SEAMLESS)
+@pytest.mark.parametrize("method", seamless.SEAMLESS)
 @pytest.mark.parametrize(("x", "w", "geometry"), SEAMLESS, ids=str)
 def test_bits_do_not_depend_on_where_a_tile_begins(method, x, w, geometry):
     """Windows of several sizes anywhere in the whole, an output alone among them."""
@@ -94,17 +95,17 @@ def test_integers_by_spectra_differ_by_one_at_most(tmp_path):
 
 def test_the_choice_is_that_of_the_whole():
     whole = problem((4000, 4000, 1), (9, 9, 1, 1), padding=4)
-    assert choice.choose(whole) == ("taps", "the fastest on planes of those that leave no seam")
+    assert seamless.choose(whole) == ("taps", "the fastest on planes of those that leave no seam")
     colours = problem((4000, 4000, 3), (3, 3, 3, 2))
-    assert choice.choose(colours).method in choice.SEAMLESS
-    assert choice.choose(whole, "fft") == ("fft", "asked for")
-    assert choice.choose(whole, "lax", Policy({whole: "fft"})) == ("lax", "asked for")
-    assert choice.choose(whole, policy=Policy({whole: "fft"})) == ("fft", "the policy's")
-    assert choice.choose(whole._replace(platform="gpu")).method == "lax"
+    assert seamless.choose(colours).method in seamless.SEAMLESS
+    assert seamless.choose(whole, "fft") == ("fft", "asked for")
+    assert seamless.choose(whole, "lax", Policy({whole: "fft"})) == ("lax", "asked for")
+    assert seamless.choose(whole, policy=Policy({whole: "fft"})) == ("fft", "the policy's")
+    assert seamless.choose(whole._replace(platform="gpu")).method == "lax"
     large = problem((4000, 4000, 1), (51, 51, 1, 1))
-    assert choice.choose(large) == choice.choose(whole)
-    assert choice.choose(large, "fastest") == select(large, "fastest")
-    assert choice.choose(large, "fastest").method == "fft"
+    assert seamless.choose(large) == seamless.choose(whole)
+    assert seamless.choose(large, "fastest") == select(large, "fastest")
+    assert seamless.choose(large, "fastest").method == "fft"
     # what lies outside is put around the image before, but for zeros; channels become planes
     assert problem((40, 50, 3), (3, 3, 1, 3), "reflect", padding=1, groups=3) == problem(
         (42, 52, 1), (3, 3, 1, 1)

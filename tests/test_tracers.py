@@ -12,7 +12,8 @@ from jax.experimental import checkify, jet
 from mode_calls import KINDS, made
 
 import jaxconv
-from jaxconv import choose, linen
+from jaxconv import linen
+from jaxconv._core.dispatch import choose
 
 
 def draw(*shape):

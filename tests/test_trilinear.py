@@ -14,7 +14,7 @@ from cases import CASES, CONTRACTIONS, OPERANDS
 from jax.test_util import check_grads
 
 import jaxconv
-from jaxconv.trilinear import contract
+from jaxconv._core.dispatch.primitive import contract
 
 HIGHEST = jax.lax.Precision.HIGHEST
 SOME = [

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from jaxconv.spec import ConvSpec, normalise, normalise_transpose
+from jaxconv._core.geometry.spec import ConvSpec, normalise, normalise_transpose
 
 
 @dataclass(frozen=True, kw_only=True)

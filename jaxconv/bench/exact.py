@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from jaxconv._core.geometry.spec import ConvSpec
 from jaxconv.bench.cases import Layer, Plane
-from jaxconv.spec import ConvSpec
 
 TOLERANCE = 1e-4
 """Largest error allowed in float32, as a share of the largest magnitude of the float64 answer."""

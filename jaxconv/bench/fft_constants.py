@@ -13,9 +13,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxconv.methods import fft, fft_plan
-from jaxconv.methods.fft_plan import Line, Plan, Planes
-from jaxconv.spec import ConvSpec, normalise
+from jaxconv._core.geometry.spec import ConvSpec, normalise
+from jaxconv._core.methods import fft, fft_plan
+from jaxconv._core.methods.fft_plan import Line, Plan, Planes
 
 SHAPES = 60
 SECONDS = 80

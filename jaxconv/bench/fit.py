@@ -1,15 +1,15 @@
-"""Fit the constants of `jaxconv.costs` to measured times.
+"""Fit the constants of `costs` to measured times.
 
     jaxconv bench --suite regret --count 300 --seed 1 --json train.json
-    python -m jaxconv.bench.layers layers.json
-    python -m jaxconv.bench.fit train.json layers.json > jaxconv/constants.py
+    python -m jaxconv.bench.method_times layers.json
+    python -m jaxconv.bench.fit train.json layers.json > jaxconv/_core/dispatch/constants.py
 
 Several files are put together. Each method's constants minimise the weighted sum of
 |log(predicted / measured)| over the measured problems, which forgives the few times that other work
 on the machine disturbed; layers and planes weigh more, times far from the fastest less. Constants
 are positive; a term that would not be missed is left out.
 
-The margins of `jaxconv.choose.decide` are those of least mean log(regret), weighted alike, where
+The margins of `choose.decide` are those of least mean log(regret), weighted alike, where
 every problem's times are predicted by constants fitted to other problems (five folds): lax's
 without the plugin, then oneDNN's with it. Of margins that are as good lax's is the one that keeps
 most to lax, so that few layers take longer than they do without us, and oneDNN's the one that is
@@ -26,11 +26,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxconv.choose import decide, worth_expecting
-from jaxconv.costs import simpler
-from jaxconv.policy import Problem
-from jaxconv.spec import ConvSpec
-from jaxconv.terms import terms
+from jaxconv._core.dispatch.choose import decide, worth_expecting
+from jaxconv._core.geometry.problem import Problem, simpler
+from jaxconv._core.geometry.spec import ConvSpec
+from jaxconv._core.methods.terms import terms
 
 Row = Mapping[str, Any]
 # A term stays if without it the mean error of the logarithms grows by more than this.
@@ -204,7 +203,7 @@ def margins(rows: Sequence[Row], expected: Sequence[Mapping[str, float]]) -> dic
 
 
 def written(rows: Sequence[Row], machine: Mapping[str, Any]) -> str:
-    """Return the text of `jaxconv/constants.py`."""
+    """Return the text of `jaxconv/_core/dispatch/constants.py`."""
     versions = machine["versions"]
     layers = sum("layer" in row for row in rows)
     expected = predicted(rows)
@@ -217,7 +216,7 @@ def written(rows: Sequence[Row], machine: Mapping[str, Any]) -> str:
         )
     ]
     lines = [
-        '"""Constants of `jaxconv.costs` and margins of `jaxconv.choose`, fitted to measurements.',
+        '"""Constants of `costs` and margins of `choose`, fitted to measurements.',
         "",
         f"Written by `python -m jaxconv.bench.fit` from {len(rows)} problems in float32,",
         f"{layers} of them of layers and planes, the others random",

@@ -19,12 +19,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from jaxconv._core.dispatch.choose import EXPORTED, refusal, select
+from jaxconv._core.dispatch.primitive import OPERANDS, contract
+from jaxconv._core.geometry.problem import Problem
+from jaxconv._core.geometry.spec import Contraction, ConvSpec, normalise
 from jaxconv.bench import exact, peers, report
 from jaxconv.bench.measure import estimate, race
-from jaxconv.choose import EXPORTED, refusal, select
-from jaxconv.policy import Problem
-from jaxconv.spec import Contraction, ConvSpec, normalise
-from jaxconv.trilinear import OPERANDS, contract
 
 METHODS = ("fft", "taps", "shifts", "onednn", "lax")
 CONTRACTIONS: tuple[Contraction, ...] = ("output", "input", "kernel")

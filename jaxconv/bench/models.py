@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from jaxconv.accelerate import accelerate
+from jaxconv._transforms.accelerate import accelerate
 from jaxconv.bench.peers import OURS, Program
 
 RATE, MOMENTUM = 1e-3, 0.9

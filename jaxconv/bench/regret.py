@@ -18,13 +18,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxconv._core.dispatch.choose import CANDIDATES, EXPORTED, refusal, select
+from jaxconv._core.dispatch.primitive import OPERANDS, contract
+from jaxconv._core.geometry.problem import Problem
+from jaxconv._core.geometry.spec import Contraction, normalise
+from jaxconv._core.methods import CALLS_OUT
 from jaxconv.bench import exact
 from jaxconv.bench.measure import compile_apart, estimate, race
-from jaxconv.choose import CANDIDATES, EXPORTED, refusal, select
-from jaxconv.methods import CALLS_OUT
-from jaxconv.policy import Problem
-from jaxconv.spec import Contraction, normalise
-from jaxconv.trilinear import OPERANDS, contract
 
 Row = dict[str, Any]
 

@@ -8,11 +8,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxconv._transforms.explain import explain
 from jaxconv.bench import cases, contestants, exact, learning, planes, torch_blocks
 from jaxconv.bench import models as blocks
 from jaxconv.bench.measure import Measured, contest
 from jaxconv.bench.peers import OURS
-from jaxconv.explain import explain
 
 SUITES = ("filters", "networks", "learn", "models")
 

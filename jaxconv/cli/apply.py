@@ -6,13 +6,14 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from jaxconv import filters, images, stored
-from jaxconv.choose import check_method
+from jaxconv import filters
+from jaxconv._core.dispatch.choose import check_method
+from jaxconv._core.dispatch.seamless import choose, problem_of
+from jaxconv._core.geometry.spec import normalise
+from jaxconv._files import images, stored
+from jaxconv._functional.planes import correlate
 from jaxconv.cli.problem import Problem, told_as_problem
 from jaxconv.cli.results import write_results
-from jaxconv.planes import correlate
-from jaxconv.spec import normalise
-from jaxconv.tiles.choice import choose, problem_of
 
 SCALES = ("clip", "signed", "stretch", "none")
 MODES = ("symmetric", "reflect", "replicate", "circular", "zeros")

@@ -9,8 +9,8 @@ from typing import Any
 
 from rich.console import Console
 
+from jaxconv._core.dispatch.choose import check_method
 from jaxconv.bench import peers, regret, report, suites
-from jaxconv.choose import check_method
 from jaxconv.cli.problem import Problem, told_as_problem
 
 QUICK_BUDGET, BUDGET = 0.4, 1.5

@@ -13,13 +13,7 @@ from rich.table import Table
 from jaxconv.cli.pairs import Pair, colours
 from jaxconv.cli.problem import told_as_problem
 from jaxconv.cli.report import too_large
-from jaxconv.learn import (
-    Distance,
-    Fit,
-    distance_to_optimum,
-    examine_window,
-    find_shift,
-)
+from jaxconv.learn import Distance, Fit, distance_to_optimum, examine_window, find_shift
 
 
 def planes(pair: Pair, kernels: int) -> list[tuple[Any, Any]]:

@@ -11,8 +11,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from jaxconv.methods import METHODS, REFUSES, onednn
-from jaxconv.spec import ConvSpec
+from jaxconv._core.geometry.spec import ConvSpec
+from jaxconv._core.methods import METHODS, REFUSES, onednn
 
 PACKAGES = ("jaxconv", "jaxconv-onednn", "jax", "jaxlib", "flax", "numpy")
 # a convolution that every method serves which is there at all

@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxconv.cli.problem import Problem, told_as_problem
-from jaxconv.learn import Checkpoints
-from jaxconv.learn.checkpoints import kept_steps
+from jaxconv.learn import Checkpoints, kept_steps
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,13 +23,13 @@ from jaxconv.cli.results import check_writable, write_results
 from jaxconv.learn import (
     Fit,
     constraints,
+    digest,
     fit_kernel,
     predict,
     recover_kernel,
     seen_directions,
     window_covariance,
 )
-from jaxconv.learn.checkpoints import digest
 
 # name -> (steps, learning rate) that bring a 3x3 kernel home on a photograph
 OPTIMIZERS: dict[str, tuple[int, float | None]] = {

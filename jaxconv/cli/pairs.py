@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxconv import filters, images
+from jaxconv import filters
+from jaxconv._files import images
 from jaxconv.learn import interior, predict
 
 

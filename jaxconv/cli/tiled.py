@@ -9,16 +9,10 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from jaxconv.cli.apply import (
-    Kernel,
-    check_options,
-    chosen_scale,
-    largest_response,
-    read_kernel,
-)
+from jaxconv._files.formats import open_source
+from jaxconv.cli.apply import Kernel, check_options, chosen_scale, largest_response, read_kernel
 from jaxconv.cli.problem import Problem, told_as_problem
 from jaxconv.tiles import apply_tiled
-from jaxconv.tiles.rasters import open_source
 
 INTERVAL = 30.0  # seconds between lines where there is no terminal
 

@@ -1,1 +1,20 @@
-"""Other libraries' signatures over the same core."""
+"""Other libraries' signatures over the same core: `lax`, `scipy` and `torch`."""
+
+import importlib as _importlib
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
+if _TYPE_CHECKING:
+    from jaxconv.compat import lax, scipy, torch
+
+__all__ = ["lax", "scipy", "torch"]
+
+
+def __getattr__(name: str):
+    """Import a face on its first use."""
+    if name in __all__:
+        return _importlib.import_module(f"jaxconv.compat.{name}")
+    raise AttributeError(f"module 'jaxconv.compat' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

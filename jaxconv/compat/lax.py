@@ -8,8 +8,10 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import primitives
 
-from jaxconv.dtypes import native, refuse_masked
-from jaxconv.reading import perform, read
+from jaxconv._core.geometry.dtypes import native, refuse_masked
+from jaxconv._transforms.reading import perform, read
+
+__all__ = ["conv_general_dilated"]
 
 
 def conv_general_dilated(
@@ -32,7 +34,7 @@ def conv_general_dilated(
             lhs'[n, g, i, t window_strides + k rhs_dilation - lo] rhs[g, o, i, k]
 
     where lhs' has lhs_dilation - 1 zeros between its elements. A call that is one of the three
-    contractions (`jaxconv.reading` has the table) goes to them; the rest stays with lax.
+    contractions (`reading` has the table) goes to them; the rest stays with lax.
 
     Args:
         lhs: rank n + 2, laid out as `dimension_numbers` says; (batch, feature, *space) by default.

@@ -1,22 +1,23 @@
 """Learn a kernel from an input and its output, by any optax optimiser."""
 
 from jaxconv.learn import constraints, losses
-from jaxconv.learn.alignment import (
+from jaxconv.learn._alignment import (
     WindowReport,
     border_side,
     estimate_shift,
     examine_window,
     find_shift,
 )
-from jaxconv.learn.checkpoints import Checkpoints
-from jaxconv.learn.fit import fit_kernel
-from jaxconv.learn.layer import fit_conv
-from jaxconv.learn.optimum import distance_to_optimum
-from jaxconv.learn.outcome import Distance, Fit
-from jaxconv.learn.photograph import interior, recover_kernel
-from jaxconv.learn.solve import Solution, solve_kernel
-from jaxconv.learn.state import LearnState, init, predict, step
-from jaxconv.learn.whitening import seen_directions, whiten, window_covariance
+from jaxconv.learn._checkpoints import Checkpoints, digest, kept_steps
+from jaxconv.learn._fit import fit_kernel
+from jaxconv.learn._layer import fit_conv
+from jaxconv.learn._optimum import distance_to_optimum
+from jaxconv.learn._outcome import Distance, Fit
+from jaxconv.learn._photograph import interior, recover_kernel
+from jaxconv.learn._segments import describe, run_segments
+from jaxconv.learn._solve import Solution, solve_kernel
+from jaxconv.learn._state import LearnState, init, predict, step
+from jaxconv.learn._whitening import seen_directions, whiten, window_covariance
 
 __all__ = [
     "Checkpoints",
@@ -27,6 +28,8 @@ __all__ = [
     "WindowReport",
     "border_side",
     "constraints",
+    "describe",
+    "digest",
     "distance_to_optimum",
     "estimate_shift",
     "examine_window",
@@ -35,9 +38,11 @@ __all__ = [
     "fit_kernel",
     "init",
     "interior",
+    "kept_steps",
     "losses",
     "predict",
     "recover_kernel",
+    "run_segments",
     "seen_directions",
     "solve_kernel",
     "step",

@@ -16,8 +16,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxconv.dtypes import as_array
-from jaxconv.messages import shown
+from jaxconv._core.geometry.dtypes import as_array
+from jaxconv._core.geometry.messages import shown
+
+__all__ = ["non_negative", "projected", "separable", "simplex", "sum_to_one", "symmetric"]
 
 Projection = Callable[[jax.Array], jax.Array]
 

@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxconv.dtypes import as_array
+from jaxconv._core.geometry.dtypes import as_array
+
+__all__ = ["mean_absolute_error", "mean_huber_error", "mean_squared_error", "sum_squared_error"]
 
 
 def sum_squared_error(prediction: jax.Array, target: jax.Array) -> jax.Array:

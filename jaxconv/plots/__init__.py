@@ -15,9 +15,9 @@ for images, purple to orange about zero for signed values, dark blue to yellow f
 | `parameter_counts` | weights of a dense, a shared and a local layer |
 """
 
-from jaxconv.plots.fields import errors, parameter_counts, receptive_fields
-from jaxconv.plots.layers import before_after, feature_maps, kernels, losses
-from jaxconv.plots.runs import draw_image, draw_kernel, draw_losses, draw_residual, learning
+from jaxconv.plots._fields import errors, parameter_counts, receptive_fields
+from jaxconv.plots._networks import before_after, feature_maps, kernels, losses
+from jaxconv.plots._runs import draw_image, draw_kernel, draw_losses, draw_residual, learning
 
 __all__ = [
     "before_after",

@@ -2,15 +2,13 @@
 
 | file | what it holds |
 |---|---|
-| `filtering.py` | `apply_tiled`: the checks; reading, computing and writing at the same time |
-| `steps.py` | where the tiles lie, and the three steps of each |
-| `choice.py` | which method all tiles take |
-| `windows.py` | which elements of the image a tile reads, for every padding mode |
-| `program.py` | the one compiled program that all tiles go through |
-| `journal.py` | the record of finished tiles that a killed run resumes from |
-| `rasters.py`, `zarr.py`, `tiff.py` | arrays on disk |
+| `_filtering` | `apply_tiled`: the checks; reading, computing and writing at the same time |
+| `_steps` | where the tiles lie, and the three steps of each |
+| `_gather` | which elements of the image a tile reads, for every padding mode |
+| `_program` | the one compiled program that all tiles go through |
+| `_journal` | the record of finished tiles that a killed run resumes from |
 """
 
-from jaxconv.tiles.filtering import Tiled, apply_tiled
+from jaxconv.tiles._filtering import Tiled, apply_tiled
 
 __all__ = ["Tiled", "apply_tiled"]

@@ -1,4 +1,4 @@
-"""oneDNN's CPU convolutions as XLA FFI handlers, for `jaxconv.methods.onednn`.
+"""oneDNN's CPU convolutions as XLA FFI handlers, for `jaxconv._core.methods.onednn`.
 
 Importing this loads the compiled plugin and oneDNN itself; it registers nothing with JAX.
 """

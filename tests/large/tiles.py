@@ -21,8 +21,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jaxconv.tiles import apply_tiled, program
-from jaxconv.tiles.zarr import ZarrSource, ZarrTarget
+from jaxconv._files.zarr import ZarrSource, ZarrTarget
+from jaxconv.tiles import _program as program
+from jaxconv.tiles import apply_tiled
 
 CHUNK, PIECE = 2048, 4096
 MODE = "symmetric"

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxconv._core.geometry.dtypes import constant
 from jaxconv.compat.scipy import _numbers, _ordered, _sums
-from jaxconv.dtypes import constant
 
 BOUNDARIES = {
     "reflect": "symmetric",

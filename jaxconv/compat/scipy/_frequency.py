@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jaxconv._core.geometry.dtypes import as_array
 from jaxconv.compat.scipy import _numbers, _spectra, _sums
-from jaxconv.dtypes import as_array
 
 Axes = int | Sequence[int] | None
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from jaxconv._core.geometry.dtypes import as_array
 from jaxconv.compat.scipy import _numbers
 from jaxconv.compat.scipy._filters import (
     check_axes,
@@ -18,7 +19,6 @@ from jaxconv.compat.scipy._filters import (
     output_dtype,
     per_axis,
 )
-from jaxconv.dtypes import as_array
 
 OneOrMore = Any  # a value, or one an axis
 

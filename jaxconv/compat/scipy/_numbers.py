@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from jaxconv.dtypes import as_array
+from jaxconv._core.geometry.dtypes import as_array
 
 Dtype = Any
 

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jaxconv._core.geometry.dtypes import as_array
 from jaxconv.compat.scipy import _numbers, _sums
-from jaxconv.dtypes import as_array
 
 _BOUNDARIES = {
     "fill": "constant",

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jaxconv._core.geometry.dtypes import as_array, constant
 from jaxconv.compat.scipy import _numbers
 from jaxconv.compat.scipy._filters import (
     check_axes,
@@ -17,7 +18,6 @@ from jaxconv.compat.scipy._filters import (
     output_dtype,
     per_axis,
 )
-from jaxconv.dtypes import as_array, constant
 
 OneOrMore = Any  # a value, or one an axis
 

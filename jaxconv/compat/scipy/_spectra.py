@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxconv.shapes import fast_length
+from jaxconv._core.geometry.shapes import fast_length
 
 
 class Blocks(NamedTuple):

@@ -7,14 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxconv import padding
-from jaxconv.spec import ConvSpec
-from jaxconv.trilinear import contract
+from jaxconv._core.dispatch.primitive import contract
+from jaxconv._core.geometry import extension as padding
+from jaxconv._core.geometry.spec import ConvSpec
 
 Pairs = tuple[tuple[int, int], ...]
 Windows = tuple[tuple[int, int], ...]
 
-# this module's name of a boundary -> that of `jaxconv.padding`
+# this module's name of a boundary -> that of `extension`
 _PADDING = {
     "symmetric": "symmetric",
     "mirror": "reflect",

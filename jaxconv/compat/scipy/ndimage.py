@@ -12,13 +12,7 @@ refused: JAX's arrays are immutable, so use what is returned.
 """
 
 from jaxconv.compat.scipy._gaussian import gaussian_filter, gaussian_filter1d
-from jaxconv.compat.scipy._smooth import (
-    laplace,
-    prewitt,
-    sobel,
-    uniform_filter,
-    uniform_filter1d,
-)
+from jaxconv.compat.scipy._smooth import laplace, prewitt, sobel, uniform_filter, uniform_filter1d
 from jaxconv.compat.scipy._weights import convolve, convolve1d, correlate, correlate1d
 
 __all__ = [

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from jaxconv._core.geometry.dtypes import as_array, constant
 from jaxconv.compat.scipy import _numbers, _sums
 from jaxconv.compat.scipy._frequency import fftconvolve, oaconvolve, operations
 from jaxconv.compat.scipy._planes import convolve2d, correlate2d, sepfir2d
-from jaxconv.dtypes import as_array, constant
 
 __all__ = [
     "choose_conv_method",

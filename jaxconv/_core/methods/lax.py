@@ -1,0 +1,163 @@
+"""XLA's own convolution, `lax.conv_general_dilated`, written for each contraction.
+
+`input` is a convolution of the stride-dilated y with the flipped kernel whose channels trade
+places; `kernel` is a convolution in which batch and channels trade places, stride and dilation too.
+
+Arrays are cut and spread before XLA gets them where its code (jax 0.10.2) is not safe.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.export import is_symbolic_dim
+
+from jaxconv._core.geometry.dtypes import accumulation_dtype, operand_dtype
+from jaxconv._core.geometry.shapes import Size, below, extent
+from jaxconv._core.geometry.spec import ConvSpec
+
+
+def output(
+    x: jax.Array, w: jax.Array, spec: ConvSpec, *, precision=None, dtype: jnp.dtype
+) -> jax.Array:
+    """Plain convolution."""
+    x, w, sums = _operands(x, w, dtype)
+    x, pads = cut(x, spec.padding)
+    y = lax.conv_general_dilated(
+        x,
+        w,
+        window_strides=spec.stride,
+        padding=pads,
+        rhs_dilation=spec.dilation,
+        dimension_numbers=_dimensions(spec.rank),
+        feature_group_count=spec.groups,
+        precision=precision,
+        preferred_element_type=sums,
+    )
+    return y.astype(dtype)
+
+
+def input(
+    y: jax.Array, w: jax.Array, spec: ConvSpec, *, precision=None, dtype: jnp.dtype
+) -> jax.Array:
+    """Convolution of y, spread by the stride, with the flipped kernel."""
+    y, w, sums = _operands(y, w, dtype)
+    spatial = tuple(range(spec.rank))
+    # (*kernel, i, g * o) -> (*kernel, i, g, o) -> (*kernel, o, g, i) -> (*kernel, o, g * i)
+    i, groups = w.shape[-2], spec.groups
+    w = jnp.flip(w, spatial).reshape(*spec.kernel_size, i, groups, w.shape[-1] // groups)
+    w = jnp.swapaxes(w, -3, -1)
+    w = w.reshape(*spec.kernel_size, w.shape[-3], groups * i)
+    pads = []
+    for n, m, k, s, d, (lo, _) in spec.dimensions:
+        before = extent(k, d) - 1 - lo
+        # the spread y has (m - 1) s + 1 elements; the result must have n
+        pads.append((before, n + extent(k, d) - 1 - ((m - 1) * s + 1) - before))
+    spread = spec.stride
+    if spec.is_symbolic or goes_round(spec):
+        gaps = [(0, 0, 0), *((0, 0, s - 1) for s in spread), (0, 0, 0)]
+        # behind a barrier, lest XLA makes it a dilation again
+        y = lax.optimization_barrier(lax.pad(y, jnp.zeros((), y.dtype), gaps))
+        spread = (1,) * spec.rank
+    y, pads = cut(y, pads, spread)
+    x = lax.conv_general_dilated(
+        y,
+        w,
+        window_strides=(1,) * spec.rank,
+        padding=pads,
+        lhs_dilation=spread,
+        rhs_dilation=spec.dilation,
+        dimension_numbers=_dimensions(spec.rank),
+        feature_group_count=groups,
+        precision=precision,
+        preferred_element_type=sums,
+    )
+    return x.astype(dtype)
+
+
+def goes_round(spec: ConvSpec) -> bool:
+    """Whether y is spread before XLA's convolution, which may abort the process (jax 0.10.2)."""
+    sizes = zip(spec.kernel_size, spec.stride, spec.output_size, strict=True)
+    return (2, 2) in zip(spec.kernel_size, spec.stride, strict=True) and any(
+        k > m for k, _, m in sizes
+    )
+
+
+def kernel(
+    x: jax.Array, y: jax.Array, spec: ConvSpec, *, precision=None, dtype: jnp.dtype
+) -> jax.Array:
+    """Convolution of x with y as its kernel: batch is summed over, channels are the batch."""
+    x, y, sums = _operands(x, y, dtype)
+    rank = spec.rank
+    pads = [
+        # the result must have k elements
+        (lo, (k - 1) * d + (m - 1) * s + 1 - n - lo)
+        for n, m, k, s, d, (lo, _) in spec.dimensions
+    ]
+    x, pads = cut(x, pads)
+    spatial = tuple(range(1, rank + 1))
+    w = lax.conv_general_dilated(
+        x,
+        y,
+        window_strides=spec.dilation,
+        padding=pads,
+        rhs_dilation=spec.stride,
+        dimension_numbers=lax.ConvDimensionNumbers(
+            lhs_spec=(rank + 1, 0, *spatial),
+            rhs_spec=(rank + 1, 0, *spatial),
+            out_spec=(rank, rank + 1, *range(rank)),
+        ),
+        batch_group_count=spec.groups,
+        precision=precision,
+        preferred_element_type=sums,
+    )
+    return w.astype(dtype)
+
+
+CONTRACTIONS = {"output": output, "input": input, "kernel": kernel}
+
+
+def cut(
+    a: jax.Array, pads: Sequence[tuple[Size, Size]], spread: Sequence[int] | None = None
+) -> tuple[jax.Array, Sequence[tuple[Size, Size]]]:
+    """Return what negative padding leaves of (n, *space, c), and the padding that is left.
+
+    Padding of no known number, by symbolic sizes, is done here: lax's convolution takes none.
+
+    Args:
+        a: the array.
+        pads: (before, after) a dimension.
+        spread: distance of its elements once they are spread; side by side by default.
+    """
+    if any(is_symbolic_dim(side) for pair in pads for side in pair):
+        config = [(0, 0, 0), *((lo, hi, 0) for lo, hi in pads), (0, 0, 0)]
+        return lax.pad(a, jnp.zeros((), a.dtype), config), [(0, 0)] * len(pads)
+    if all(lo >= 0 and hi >= 0 for lo, hi in pads):
+        return a, pads
+    kept, left = [slice(None)], []
+    for n, (lo, hi), s in zip(a.shape[1:-1], pads, spread or (1,) * len(pads), strict=True):
+        before, after = (-(min(side, 0) // s) for side in (lo, hi))
+        if not below(n, before + after + 1):
+            kept.append(slice(before, n - after))
+            left.append((lo + before * s, hi + after * s))
+        else:
+            kept.append(slice(0, 0))
+            left.append((max(n - 1, 0) * s + min(n, 1) + lo + hi, 0))
+    return a[tuple(kept)], left
+
+
+def _operands(a: jax.Array, b: jax.Array, dtype: jnp.dtype):
+    """Both operands in one dtype, and the dtype to sum in."""
+    sums = accumulation_dtype(a, b, dtype)
+    common = operand_dtype(a, b, sums)
+    return a.astype(common), b.astype(common), sums
+
+
+def _dimensions(rank: int) -> lax.ConvDimensionNumbers:
+    spatial = tuple(range(1, rank + 1))
+    return lax.ConvDimensionNumbers(
+        lhs_spec=(0, rank + 1, *spatial),
+        rhs_spec=(rank + 1, rank, *range(rank)),
+        out_spec=(0, rank + 1, *spatial),
+    )

@@ -1,0 +1,321 @@
+"""oneDNN's convolutions, through the plugin of the distribution `jaxconv-onednn` (CPU only).
+
+The plugin is found by its entry point when the first convolution asks for it, never at import, and
+its handlers are registered when the first program calls them.
+oneDNN sums in float32, whatever `precision` says: float32 in full, half precision rounded once.
+"""
+
+import dataclasses
+import functools
+import math
+import threading
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from types import ModuleType
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxconv._core.geometry.dtypes import operand_dtype
+from jaxconv._core.geometry.shapes import extent
+from jaxconv._core.geometry.spec import Contraction, ConvSpec
+from jaxconv._core.methods import lax as lax_method
+
+
+def refuses(contraction: Contraction, spec: ConvSpec, dtype: jnp.dtype) -> str | None:
+    """Return why oneDNN does not serve a contraction, in one clause, or None if it does.
+
+    Args:
+        contraction: the array that is left out of the form.
+        spec: the geometry.
+        dtype: what `jaxconv._core.geometry.dtypes.working_dtype` says the method would work in.
+    """
+    del contraction  # all three are offered
+    plugin = _plugin()
+    if isinstance(plugin, str):
+        return plugin
+    if spec.rank > 3:
+        return f"oneDNN has no convolution of rank {spec.rank}"
+    if jnp.dtype(dtype).name not in plugin.dtypes():
+        return f"oneDNN does not compute in {jnp.dtype(dtype).name} on this CPU"
+    return None
+
+
+def describe() -> str | None:
+    """Return which oneDNN is at hand and the dtypes it computes in, or None if there is none."""
+    plugin = _plugin()
+    if isinstance(plugin, str):
+        return None
+    return f"oneDNN {plugin.version()}, {', '.join(plugin.dtypes())}"
+
+
+@functools.lru_cache(maxsize=1024)
+def implementation(
+    contraction: Contraction, spec: ConvSpec, batch: int, inputs: int, outputs: int
+) -> str:
+    """Return the name of what would compute a contraction in float32, "" if nothing does.
+
+    Without the plugin nothing does, nor for arrays without elements.
+
+    Args:
+        contraction: the array that is left out of the form.
+        spec: the geometry.
+        batch: images.
+        inputs: input channels of a group.
+        outputs: output channels of a group.
+    """
+    plugin = _plugin()
+    if isinstance(plugin, str) or not batch * math.prod(spec.input_size):
+        return ""
+    if repeats(contraction, inputs, spec.groups * outputs, spec):
+        spec, outputs = dataclasses.replace(spec, groups=spec.groups * outputs), 1
+    if contraction == "kernel" and goes_round(inputs, spec):
+        spec = _unstrided(spec)
+    spec, _ = _within_onednn(spec, gradient_of_kernel=contraction == "kernel")
+    before, after = zip(*spec.padding, strict=True)
+    return plugin.implementation(
+        contraction,
+        (batch, *spec.input_size, spec.groups * inputs),
+        (*spec.kernel_size, inputs, spec.groups * outputs),
+        y=(batch, *spec.output_size, spec.groups * outputs),
+        stride=spec.stride,
+        before=before,
+        after=after,
+        dilation=spec.dilation,
+        groups=spec.groups,
+    )
+
+
+def output(
+    x: jax.Array, w: jax.Array, spec: ConvSpec, *, precision=None, dtype: jnp.dtype
+) -> jax.Array:
+    """Forward convolution."""
+    del precision
+    if repeats("output", w.shape[-2], w.shape[-1], spec):
+        x, spec = _repeated(x, w.shape[-1], spec)
+    spec, outside = _within_onednn(spec)
+    shape = (x.shape[0], *spec.output_size, w.shape[-1])
+    return _call("output", _embed(x, outside), w, spec, shape, dtype)
+
+
+def input(
+    y: jax.Array, w: jax.Array, spec: ConvSpec, *, precision=None, dtype: jnp.dtype
+) -> jax.Array:
+    """Backward by data."""
+    del precision
+    if repeats("input", w.shape[-2], w.shape[-1], spec):
+        many = dataclasses.replace(spec, groups=w.shape[-1])
+        x = input(y, w, many, dtype=jnp.dtype(jnp.float32))
+        return x.reshape(*x.shape[:-1], spec.groups, -1).sum(-1).astype(dtype)
+    spec, outside = _within_onednn(spec)
+    shape = (y.shape[0], *spec.input_size, w.shape[-2] * spec.groups)
+    x = _call("input", y, w, spec, shape, dtype)
+    return _embed(x, [(-lo, -hi) for lo, hi in outside])
+
+
+def kernel(
+    x: jax.Array, y: jax.Array, spec: ConvSpec, *, precision=None, dtype: jnp.dtype
+) -> jax.Array:
+    """Backward by weights."""
+    del precision
+    if repeats("kernel", x.shape[-1] // spec.groups, y.shape[-1], spec):
+        x, spec = _repeated(x, y.shape[-1], spec)
+    if _has_blind_taps(spec):
+        # oneDNN 3.2 leaves those entries unwritten in bfloat16, and zero in float32
+        x, y = x.astype(jnp.float32), y.astype(jnp.float32)
+    if goes_round(x.shape[-1], spec):
+        x, spec = _read(x, spec), _unstrided(spec)
+    spec, outside = _within_onednn(spec, gradient_of_kernel=True)
+    shape = (*spec.kernel_size, x.shape[-1] // spec.groups, y.shape[-1])
+    return _call("kernel", _embed(x, outside), y, spec, shape, dtype)
+
+
+# Entries of the kernel from which x is repeated.
+_REPEATED_FROM = {"output": 8, "input": 10, "kernel": 8}
+
+
+def _counted(contraction: Contraction, method: Callable[..., jax.Array]):
+    """The method, with a cost: XLA counts calls of libraries as unknown, -1 operation.
+
+    lax's convolution stands beside the call, in a function of the program that nothing reads. So
+    `lowered.cost_analysis()` counts its operations (and one to make up for the call's -1), and XLA
+    drops it before anything is compiled.
+    """
+
+    def counted(a, b, spec, *, precision=None, dtype):
+        if a.size and b.size:
+            _operations(a, b, contraction=contraction, spec=spec, dtype=jnp.dtype(dtype))
+        return method(a, b, spec, precision=precision, dtype=dtype)
+
+    return counted
+
+
+@functools.partial(jax.jit, static_argnames=("contraction", "spec", "dtype"))
+def _operations(a: jax.Array, b: jax.Array, *, contraction, spec: ConvSpec, dtype: jnp.dtype):
+    one = lax.slice(b, (0,) * b.ndim, (1,) * b.ndim).astype(dtype)
+    return lax_method.CONTRACTIONS[contraction](a, b, spec, dtype=dtype), lax.mul(one, one)
+
+
+CONTRACTIONS = {
+    "output": _counted("output", output),
+    "input": _counted("input", input),
+    "kernel": _counted("kernel", kernel),
+}
+
+
+@functools.cache
+def _plugin() -> ModuleType | str:
+    """The plugin, or why there is none."""
+    found = entry_points(group="jaxconv.methods", name="onednn")
+    if not found:
+        return "the plugin jaxconv-onednn is not installed"
+    try:
+        return next(iter(found)).load()
+    except (ImportError, OSError, AttributeError) as error:
+        return f"the plugin jaxconv-onednn does not load ({error})"
+
+
+def registered() -> ModuleType:
+    """Return the plugin with its handlers registered, for a program that is to call it."""
+    with _REGISTERING:
+        return _registered()
+
+
+_REGISTERING = threading.Lock()  # XLA takes the type of their state once only
+
+
+@functools.cache
+def _registered() -> ModuleType:
+    plugin = _plugin()
+    assert not isinstance(plugin, str), plugin
+    plugin.register()
+    return plugin
+
+
+def _has_blind_taps(spec: ConvSpec) -> bool:
+    """Whether some entry of the kernel sees nothing but padding."""
+    return any(
+        not any(0 <= t * s + tap * d - lo < n for t in range(m))
+        for n, m, k, s, d, (lo, _) in spec.dimensions
+        for tap in range(k)
+    )
+
+
+_VECTOR = 16  # channels
+
+
+def goes_round(inputs: int, spec: ConvSpec) -> bool:
+    """Whether a gradient of the kernel keeps off code of oneDNN 3.2 that may corrupt memory.
+
+    oneDNN then gets what the kernel reads, and no stride.
+    """
+    strided = math.prod(spec.kernel_size) == 1 < math.prod(spec.stride)
+    return strided and spec.groups == 1 and inputs < _VECTOR
+
+
+def _read(x: jax.Array, spec: ConvSpec) -> jax.Array:
+    """What a 1x1 kernel reads of x."""
+    x = _embed(x, list(spec.padding))
+    ends = [(m - 1) * s + 1 for m, s in zip(spec.output_size, spec.stride, strict=True)]
+    return lax.slice(x, (0,) * x.ndim, (x.shape[0], *ends, x.shape[-1]), (1, *spec.stride, 1))
+
+
+def _unstrided(spec: ConvSpec) -> ConvSpec:
+    """The geometry of a 1x1 kernel on what it reads."""
+    one = (1,) * spec.rank
+    return ConvSpec(one, one, ((0, 0),) * spec.rank, spec.groups, spec.output_size, one)
+
+
+def repeats(contraction: Contraction, inputs: int, outputs: int, spec: ConvSpec) -> bool:
+    """Whether several outputs of one channel are computed as outputs of as many equal channels.
+
+    oneDNN has fast kernels for one output a channel only. With x repeated they need 0.03 to 0.6 of
+    the time (0.9 for the gradient of x by 3x3), but with few kernel entries, where repeating is
+    most of the work, 0.7 to 2.6 (2 AVX-512 cores, 2026-11).
+    """
+    multiplied = inputs == 1 and outputs > spec.groups > 1
+    return multiplied and math.prod(spec.kernel_size) >= _REPEATED_FROM[contraction]
+
+
+def _repeated(x: jax.Array, outputs: int, spec: ConvSpec) -> tuple[jax.Array, ConvSpec]:
+    """A channel of x for each output."""
+    x = jnp.repeat(x, outputs // spec.groups, axis=-1)
+    return x, dataclasses.replace(spec, groups=outputs)
+
+
+def _within_onednn(
+    spec: ConvSpec, *, gradient_of_kernel: bool = False
+) -> tuple[ConvSpec, list[tuple[int, int]]]:
+    """The spec with the padding that oneDNN takes, and what to pad (or cut) x by before it.
+
+    oneDNN takes no negative padding, and its kernels are made for padding below the kernel's
+    extent. Its gradient of the kernel is wrong for some padding where stride meets dilation, and in
+    bfloat16 where a kernel is deeper than its padded volume was.
+    """
+    pads, outside, sizes = [], [], []
+    for dim, (n, k, s, d, (lo, hi)) in enumerate(
+        zip(
+            spec.input_size, spec.kernel_size, spec.stride, spec.dilation, spec.padding, strict=True
+        )
+    ):
+        most = extent(k, d) - 1
+        before, after = min(max(lo, 0), most), min(max(hi, 0), most)
+        deep = spec.rank == 3 and dim == 0 and extent(k, d) > n
+        wrong = gradient_of_kernel and (deep or (s > 1 and d > 1))
+        # the second: cut away beyond what is there
+        if wrong or n + lo + hi - before - after < 1:
+            before = after = 0
+        pads.append((before, after))
+        outside.append((lo - before, hi - after))
+        sizes.append(n + lo - before + hi - after)
+    inner = ConvSpec(
+        spec.stride, spec.dilation, tuple(pads), spec.groups, tuple(sizes), spec.kernel_size
+    )
+    return inner, outside
+
+
+def _embed(x: jax.Array, outside: list[tuple[int, int]]) -> jax.Array:
+    """Pad (or cut) the spatial dimensions of (n, *space, channels)."""
+    if not any(map(any, outside)):
+        return x
+    config = [(0, 0, 0), *((lo, hi, 0) for lo, hi in outside), (0, 0, 0)]
+    return lax.pad(x, jnp.zeros((), x.dtype), config)
+
+
+def _call(
+    contraction: str,
+    a: jax.Array,
+    b: jax.Array,
+    spec: ConvSpec,
+    shape: tuple[int, ...],
+    dtype: jnp.dtype,
+) -> jax.Array:
+    if not (math.prod(a.shape) and math.prod(b.shape) and math.prod(shape)):
+        return jnp.zeros(shape, dtype)
+    plugin = registered()
+    common = operand_dtype(a, b, jnp.dtype(jnp.float32))
+    if contraction == "kernel" and common == jnp.float16:
+        common = jnp.dtype(jnp.float32)  # in float16 oneDNN 3.2 has only its reference loops here
+    result = common if dtype == common else jnp.dtype(jnp.float32)
+    before, after = zip(*spec.padding, strict=True)
+    call = jax.ffi.ffi_call(
+        plugin.target(contraction), jax.ShapeDtypeStruct(shape, result), vmap_method="sequential"
+    )
+    computed = call(
+        a.astype(common),
+        b.astype(common),
+        stride=_integers(spec.stride),
+        dilation=_integers(spec.dilation),
+        before=_integers(before),
+        after=_integers(after),
+        groups=np.int64(spec.groups),
+        # inside `shard_map` the devices of the mesh share the threads
+        devices=np.int64(max(1, jax.typeof(a).sharding.mesh.size)),
+    )
+    return computed.astype(dtype)
+
+
+def _integers(values: tuple[int, ...]) -> np.ndarray:
+    return np.asarray(values, np.int64)

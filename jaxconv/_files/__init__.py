@@ -1,0 +1,1 @@
+"""Image files: reading and writing them without a change of what they mean."""

@@ -1,0 +1,219 @@
+"""Photographs in and out of files: png, jpeg and tiff, grey or colour, 8 or 16 bits.
+
+Pixels are float32 arrays (H, W) or (H, W, 3). Unsigned integers are divided by the largest value
+of their type, so that 8 and 16 bits both span 0 to 1; floating-point files keep their values.
+Needs the `cli` extra.
+"""
+
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+
+from jaxconv._files.stored import SUFFIXES, load, opaque
+
+# What scikit-image ships inside its wheel: no download.
+SAMPLES = (
+    "astronaut",
+    "brick",
+    "camera",
+    "cell",
+    "chelsea",
+    "clock",
+    "coffee",
+    "coins",
+    "grass",
+    "gravel",
+    "hubble_deep_field",
+    "immunohistochemistry",
+    "microaneurysms",
+    "moon",
+    "page",
+    "retina",
+    "rocket",
+    "text",
+)
+
+
+def read(path: str | Path) -> tuple[np.ndarray, list[str]]:
+    """Read an image file.
+
+    `pixels = stored / largest value of the stored type` for unsigned integers
+
+    Args:
+        path: a png, jpeg or tiff file of one image. Jpegs are turned as their EXIF tag says.
+
+    Returns:
+        Pixels float32 (H, W) or (H, W, 3), and remarks on what was left out, one a line.
+
+    Raises:
+        ValueError: not such a file, broken, more than one image, transparent somewhere, or with
+            pixels that are NaN or infinite.
+        OSError: missing or not readable.
+
+    Example:
+        >>> import numpy as np, tempfile, pathlib
+        >>> from jaxconv._files import images
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "two.png"
+        >>> images.write(path, np.array([[0.0, 1.0]]))
+        >>> images.read(path)
+        (array([[0., 1.]], dtype=float32), [])
+
+    Source: PNG (ISO/IEC 15948), section 13.12: samples scale by their largest value.
+    """
+    image = load(path)
+    pixels, remarks = as_float(image.colours, Path(path)), list(image.remarks)
+    if image.alpha is not None:
+        if np.any(image.alpha != opaque(image.alpha.dtype)):
+            raise ValueError(f"{path}: has transparent pixels; flatten it onto a background first")
+        remarks.append(f"{path}: dropped its alpha channel, which is opaque everywhere")
+    return pixels, remarks
+
+
+def as_float(stored: np.ndarray, path: Path) -> np.ndarray:
+    """Read stored values as intensities, 0 to 1 for integers, float32.
+
+    Args:
+        stored: any shape, bool, unsigned or floating.
+        path: for the message.
+
+    Returns:
+        The same shape.
+
+    Raises:
+        ValueError: some values are NaN or infinite in float32.
+
+    Example:
+        >>> import numpy as np, pathlib
+        >>> from jaxconv._files import images
+        >>> images.as_float(np.array([0, 51, 255], np.uint8), pathlib.Path("a.png"))
+        array([0. , 0.2, 1. ], dtype=float32)
+
+    Source: PNG (ISO/IEC 15948), section 13.12.
+    """
+    if stored.dtype == bool:
+        return stored.astype(np.float32)
+    if np.issubdtype(stored.dtype, np.unsignedinteger):
+        return (stored / np.iinfo(stored.dtype).max).astype(np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused below
+        pixels = stored.astype(np.float32)
+    broken = np.argwhere(~np.isfinite(pixels))
+    if len(broken):
+        row, column = broken[0][:2]
+        raise ValueError(
+            f"{path}: {len(broken)} of {pixels.size} values are NaN or infinite, the first at "
+            f"row {row}, column {column}"
+        )
+    return pixels
+
+
+def as_stored(pixels: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Store intensities in a file's type.
+
+    `stored = round(clip(pixels, 0, 1) * largest value)` for integers; floats keep their values.
+
+    Args:
+        pixels: any shape, floating.
+        dtype: uint8, uint16 or floating; bool is stored as uint8, for there are greys now.
+
+    Returns:
+        The same shape.
+
+    Example:
+        >>> import numpy as np
+        >>> from jaxconv._files import images
+        >>> images.as_stored(np.array([-0.5, 0.2, 1.5]), np.dtype(np.uint8))
+        array([  0,  51, 255], dtype=uint8)
+
+    Source: PNG (ISO/IEC 15948), section 13.12.
+    """
+    if np.issubdtype(dtype, np.floating):
+        return pixels.astype(dtype)
+    whole = np.dtype(np.uint8 if dtype.kind == "b" else dtype)
+    return np.rint(np.clip(pixels, 0, 1) * np.iinfo(whole).max).astype(whole)
+
+
+def sample(name: str) -> np.ndarray:
+    """Give a photograph that scikit-image ships.
+
+    `pixels = stored / 255`
+
+    Args:
+        name: one of `SAMPLES`.
+
+    Returns:
+        Pixels float32 (H, W) or (H, W, 3), from 0 to 1.
+
+    Raises:
+        ValueError: another name.
+
+    Example:
+        >>> from jaxconv._files import images
+        >>> images.sample("camera").shape
+        (512, 512)
+
+    Source: `skimage.data`.
+    """
+    if name not in SAMPLES:
+        raise ValueError(f"no photograph is called {name!r}; known: {', '.join(SAMPLES)}")
+    from skimage import data
+
+    return as_float(getattr(data, name)(), Path(name))
+
+
+def quantise(pixels: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """Round to 8 bits as a saved image is, the range of values stretched onto 0 to 255.
+
+    `stored = round((pixels - offset) / scale)`, `offset = min`, `scale = (max - min) / 255`
+
+    Args:
+        pixels: any shape, floating point, any units.
+
+    Returns:
+        stored uint8 of the same shape, scale and offset: `stored * scale + offset` restores the
+        pixels to half a scale.
+
+    Example:
+        >>> import numpy as np
+        >>> from jaxconv._files import images
+        >>> images.quantise(np.array([-0.25, 0.5, 63.5]))
+        (array([  0,   3, 255], dtype=uint8), 0.25, -0.25)
+
+    Source: uniform quantisation; its error has variance `scale ** 2 / 12`.
+    """
+    offset = float(pixels.min())
+    scale = (float(pixels.max()) - offset) / 255 or 1.0
+    return np.rint((pixels - offset) / scale).astype(np.uint8), scale, offset
+
+
+def write(path: str | Path, pixels: np.ndarray, *, bits: int = 8) -> None:
+    """Write an image file.
+
+    `stored = round(clip(pixels, 0, 1) * (2 ** bits - 1))`
+
+    Args:
+        path: png, jpeg or tiff, by its suffix.
+        pixels: (H, W) or (H, W, 3), from 0 to 1; what lies outside is clipped.
+        bits: 8 or 16 (16 for tiff, and for grey png).
+
+    Raises:
+        ValueError: another suffix or number of bits, or 16 bits where the format has none.
+
+    Example:
+        >>> import numpy as np, tempfile, pathlib
+        >>> from jaxconv._files import images
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "deep.tiff"
+        >>> images.write(path, np.array([[0.0, 0.25, 1.0]]), bits=16)
+        >>> images.read(path)[0].round(4)
+        array([[0.  , 0.25, 1.  ]], dtype=float32)
+
+    Source: PNG (ISO/IEC 15948), section 13.12.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ValueError(f"{path}: not an image suffix this writes ({', '.join(SUFFIXES)})")
+    deep = suffix in (".tif", ".tiff") or (suffix == ".png" and pixels.ndim == 2)
+    if bits not in (8, 16) or (bits == 16 and not deep):
+        raise ValueError(f"{path}: bits must be 8, or 16 for tiff and grey png; got {bits!r}")
+    iio.imwrite(path, as_stored(pixels, np.dtype(np.uint8 if bits == 8 else np.uint16)))

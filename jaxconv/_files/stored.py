@@ -1,0 +1,352 @@
+"""Image files as they are stored: values in their own type, alpha apart, colour profile kept.
+
+What would be lost on the way is refused by name. Needs the `cli` extra.
+"""
+
+import contextlib
+import struct
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+TIFF = (".tif", ".tiff")
+# PNG's colour chunks, as Pillow reads them; samples of fractions are integers of 1e-5
+_CHUNKS = {"gamma": b"gAMA", "chromaticity": b"cHRM", "srgb": b"sRGB"}
+# and those that Pillow does not read: code points of video signals, and of high dynamic range
+_SIGNAL = (b"cICP", b"mDCV", b"cLLI")
+# what they say where they say nothing unusual: sRGB's own
+_SRGB = {"gamma": (0.45455,), "chromaticity": (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)}
+# TIFF 6.0, Orientation: what turns the rows and columns of the file upright
+_TURNS = {
+    2: lambda v: v[:, ::-1],
+    3: lambda v: v[::-1, ::-1],
+    4: lambda v: v[::-1],
+    5: lambda v: v.swapaxes(0, 1),
+    6: lambda v: np.rot90(v, -1),
+    7: lambda v: v[::-1, ::-1].swapaxes(0, 1),
+    8: lambda v: np.rot90(v),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """One image as a file holds it.
+
+    Attributes:
+        colours: (H, W) or (H, W, 3): bool, uint8, uint16 or floating; not premultiplied.
+        alpha: (H, W) in the colours' type, None where there is none.
+        profile: the ICC profile, None where there is none.
+        extra: what else says how to show it, for `save` (PNG's gamma, EXIF, resolution).
+        remarks: what is not as in the file, one a line.
+    """
+
+    colours: np.ndarray
+    alpha: np.ndarray | None = None
+    profile: bytes | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+
+
+def load(path: str | Path) -> Stored:
+    """Read an image file without a change of its values.
+
+    Args:
+        path: a png, jpeg or tiff file of one image. Images are turned as their orientation says,
+            palettes looked up.
+
+    Returns:
+        A `Stored`.
+
+    Raises:
+        ValueError: not such a file, broken, more than one image, 16-bit png of more than a grey
+            plane, CMYK and other inks, premultiplied alpha that is not opaque.
+        OSError: missing or not readable.
+
+    Example:
+        >>> import numpy as np, tempfile, pathlib
+        >>> from jaxconv._files import stored
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "deep.png"
+        >>> stored.save(path, stored.Stored(colours=np.array([[0, 65535]], np.uint16)))
+        >>> stored.load(path).colours
+        array([[    0, 65535]], dtype=uint16)
+
+    Source: PNG (ISO/IEC 15948), TIFF 6.0, JFIF.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file")
+    if path.suffix.lower() not in SUFFIXES or not path.is_file():
+        raise ValueError(f"{path}: not an image file this reads ({', '.join(SUFFIXES)})")
+    depth, kind = _png_head(path)
+    if depth == 16 and kind in (2, 4, 6):
+        what = "grey png with alpha" if kind == 4 else "colour png"
+        raise ValueError(f"{path}: 16-bit {what} would lose half its bits; save it as tiff")
+    try:
+        return _load_tiff(path) if path.suffix.lower() in TIFF else _load_pillow(path)
+    except _Refusal as refusal:
+        raise ValueError(f"{path}: {refusal}") from None
+    except UnidentifiedImageError as error:
+        reason = "it begins as no png, jpeg or tiff does"
+        raise ValueError(f"{path}: cannot be read as an image ({reason})") from error
+    except Exception as error:  # each decoder raises what it likes
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{path}: cannot be read as an image ({reason})") from error
+
+
+class _Refusal(Exception):  # noqa: N818 - a file that is well, but not for us
+    pass
+
+
+def _png_head(path: Path) -> tuple[int, int]:
+    # The header: 8 bytes of signature, 8 of the chunk's head, 8 of size, then depth and colour type
+    with path.open("rb") as file:
+        head = file.read(26)
+    return (head[24], head[25]) if head[:4] == b"\x89PNG" and len(head) == 26 else (0, 0)
+
+
+def _load_pillow(path: Path) -> Stored:
+    remarks = []
+    with Image.open(path) as opened:
+        if (count := getattr(opened, "n_frames", 1)) > 1:
+            raise _Refusal(f"holds {count} images; expected one")
+        extra = {k: opened.info[k] for k in ("dpi", *_CHUNKS) if k in opened.info}
+        if signal := _signal_chunks(path):
+            extra["signal"] = signal
+        profile = opened.info.get("icc_profile")
+        image = ImageOps.exif_transpose(opened)
+        if exif := image.getexif():
+            extra["exif"] = exif.tobytes()
+        transparent = "transparency" in image.info
+        if image.mode == "P":
+            remarks.append(f"{path}: its palette was looked up")
+            image = image.convert("RGBA" if transparent else "RGB")
+        elif transparent and image.mode in ("L", "RGB"):
+            image = image.convert("LA" if image.mode == "L" else "RGBA")
+        elif transparent and image.mode not in ("LA", "RGBA"):
+            raise _Refusal("one of its values stands for transparent; save it with alpha instead")
+        if image.mode not in ("1", "L", "LA", "RGB", "RGBA", "I;16"):
+            raise _Refusal(f"its colours are stored as {image.mode}; save it as grey or RGB")
+        values = np.asarray(image)
+    colours, alpha = (values, None) if values.ndim == 2 else _apart(values)
+    return Stored(colours=colours, alpha=alpha, profile=profile, extra=extra, remarks=remarks)
+
+
+def _signal_chunks(path: Path) -> bytes:
+    """The chunks of `_SIGNAL` before a png's pixels, as they are; none of another file."""
+    found = b""
+    with path.open("rb") as file:
+        if file.read(8) != b"\x89PNG\r\n\x1a\n":
+            return found
+        while len(head := file.read(8)) == 8 and head[4:] not in (b"IDAT", b"IEND"):
+            size = struct.unpack(">I", head[:4])[0] + 4  # and the checksum
+            if head[4:] in _SIGNAL:
+                found += head + file.read(size)
+            else:
+                file.seek(size, 1)
+    return found
+
+
+def _load_tiff(path: Path) -> Stored:
+    with tifffile.TiffFile(path) as file:
+        page: Any = file.pages[0]
+        series = file.series[0]
+        if len(file.series) > 1:
+            raise _Refusal(f"holds {len(file.series)} images; expected one")
+        photometric, extras = page.photometric, tuple(page.extrasamples)
+        if photometric not in (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB):
+            raise _Refusal(f"its colours are stored as {photometric.name}; save it as grey or RGB")
+        tags = {name: tag.value for name in _KEPT if (tag := page.tags.get(name)) is not None}
+        turn = tags.get("Orientation", 1)
+        values, axes = _decoded(path, series, page, upright=turn not in _TURNS), series.axes
+        profile, compressed = page.iccprofile, page.compression != tifffile.COMPRESSION.NONE
+    if axes == "SYX":  # a plane after the other
+        values = np.moveaxis(values, 0, -1)
+    if values.ndim != 2 and (values.ndim != 3 or values.shape[2] not in (2, 3, 4)):
+        raise _Refusal(
+            f"holds an array of shape {values.shape}; expected one grey image (H, W) or one "
+            f"colour image (H, W, 3)"
+        )
+    if values.dtype not in (bool, np.uint8, np.uint16) and values.dtype.kind != "f":
+        raise _Refusal(
+            f"pixels of type {values.dtype}; expected unsigned of 8 or 16 bits, or floating"
+        )
+    if turn in _TURNS:
+        values = np.ascontiguousarray(_TURNS[turn](values))
+    colours, alpha = (values, None) if values.ndim == 2 else _apart(values)
+    if (
+        alpha is not None
+        and tifffile.EXTRASAMPLE.ASSOCALPHA in extras
+        and np.any(alpha != opaque(alpha.dtype))
+    ):
+        raise _Refusal("its colours are premultiplied by alpha; save it with straight alpha")
+    extra: dict[str, Any] = {"compressed": compressed}
+    if "XResolution" in tags and "YResolution" in tags:
+        both = (_ratio(tags["XResolution"]), _ratio(tags["YResolution"]))
+        extra["resolution"] = both[::-1] if turn > 4 else both
+        extra["resolutionunit"] = tags.get("ResolutionUnit", 2)
+    return Stored(colours=colours, alpha=alpha, profile=profile, extra=extra)
+
+
+_KEPT = ("Orientation", "XResolution", "YResolution", "ResolutionUnit")
+
+
+def _ratio(value: tuple[int, int]) -> float:
+    return value[0] / value[1] if value[1] else 0.0
+
+
+def _decoded(path: Path, series: Any, page: Any, *, upright: bool) -> np.ndarray:
+    try:
+        return series.asarray()
+    except (ValueError, ImportError) as error:
+        if not (isinstance(error, ImportError) or "imagecodecs" in str(error)):
+            raise
+        # some compressions Pillow knows; it serves where it keeps every bit of every pixel
+        if upright:
+            with contextlib.suppress(OSError, ValueError), Image.open(path) as image:
+                values = np.asarray(image)
+                if (values.shape, values.dtype) == (page.shape, page.dtype):
+                    return values
+        name = tifffile.COMPRESSION(page.compression).name
+        raise _Refusal(f"is compressed by {name}, which needs: pip install imagecodecs") from None
+
+
+def _apart(values: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    if values.shape[2] == 3:
+        return values, None
+    return (values[..., 0] if values.shape[2] == 2 else values[..., :3]), values[..., -1]
+
+
+def opaque(dtype: np.dtype) -> float:
+    """The largest value of an alpha channel."""
+    return float(np.iinfo(dtype).max) if np.issubdtype(dtype, np.integer) else 1.0
+
+
+def check_holds(path: str | Path, image: Stored) -> None:
+    """Refuse a format that cannot hold an image as it is.
+
+    Args:
+        path: decides by its suffix.
+        image: what is to be saved; its values do not matter.
+
+    Raises:
+        ValueError: another suffix, or more bits or alpha than the format has, or a png's unusual
+            colours.
+
+    Example:
+        >>> import numpy as np
+        >>> from jaxconv._files import stored
+        >>> stored.check_holds("a.jpg", stored.Stored(colours=np.zeros((2, 2), np.uint16)))
+        Traceback (most recent call last):
+        ValueError: a.jpg: jpeg cannot hold uint16 values; name a tiff or png file
+
+    Source: JFIF; PNG (ISO/IEC 15948), section 11.2.2; what Pillow writes of it.
+    """
+    path = Path(path)
+    suffix, dtype = path.suffix.lower(), image.colours.dtype
+    if suffix not in SUFFIXES:
+        raise ValueError(f"{path}: not an image suffix this writes ({', '.join(SUFFIXES)})")
+    if suffix != ".png" and (chunk := _unusual(image)):
+        raise ValueError(
+            f"{path}: {'tiff' if suffix in TIFF else 'jpeg'} cannot hold what the png's chunk "
+            f"{chunk} says of its colours; name a png file"
+        )
+    if suffix in TIFF:
+        return
+    plain = image.colours.ndim == 2 and image.alpha is None
+    deep = suffix == ".png" and plain
+    if dtype not in ((bool, np.uint8, np.uint16) if deep else (bool, np.uint8)):
+        name = "png" if suffix == ".png" else "jpeg"
+        what = f"{dtype} values" + (
+            " with colour or alpha" if name == "png" and dtype == np.uint16 else ""
+        )
+        other = "tiff or png" if plain and dtype == np.uint16 else "tiff"
+        raise ValueError(f"{path}: {name} cannot hold {what}; name a {other} file")
+    if suffix != ".png" and image.alpha is not None:
+        raise ValueError(f"{path}: jpeg cannot hold alpha; name a png or tiff file")
+
+
+def _unusual(image: Stored) -> str | None:
+    """The chunk by which a png's values mean other colours than other formats would take them for.
+
+    A profile counts before gamma and primaries, and so does sRGB's own chunk; the signal before
+    all.
+    """
+    if "signal" in image.extra:
+        return image.extra["signal"][4:8].decode()
+    if image.profile is not None or "srgb" in image.extra:
+        return None
+    for name, usual in _SRGB.items():
+        found = np.ravel(image.extra.get(name, usual))
+        if found.size != len(usual) or np.abs(found - usual).max() > 1e-3:
+            return _CHUNKS[name].decode()
+    return None
+
+
+def save(path: str | Path, image: Stored) -> None:
+    """Write an image file, its values as they are; jpeg at quality 95 with full colour.
+
+    Args:
+        path: png, jpeg or tiff, by its suffix.
+        image: as from `load`.
+
+    Raises:
+        ValueError: as `check_holds`.
+        OSError: it cannot be written.
+
+    Example:
+        >>> import numpy as np, tempfile, pathlib
+        >>> from jaxconv._files import stored
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "clear.png"
+        >>> plane = np.array([[0, 255]], np.uint8)
+        >>> stored.save(path, stored.Stored(colours=plane, alpha=plane))
+        >>> stored.load(path).alpha
+        array([[  0, 255]], dtype=uint8)
+
+    Source: PNG (ISO/IEC 15948), TIFF 6.0, JFIF.
+    """
+    path = Path(path)
+    check_holds(path, image)
+    values = image.colours
+    if image.alpha is not None:
+        values = np.dstack([values, image.alpha])
+    if path.suffix.lower() in TIFF:
+        tifffile.imwrite(
+            path,
+            values,
+            photometric="rgb" if image.colours.ndim == 3 else "minisblack",
+            planarconfig=None if values.ndim == 2 else "contig",
+            extrasamples=None if image.alpha is None else ["unassalpha"],
+            iccprofile=image.profile,
+            compression="zlib" if image.extra.get("compressed") else None,
+            metadata=None,
+            **{k: image.extra[k] for k in ("resolution", "resolutionunit") if k in image.extra},
+        )
+        return
+    options = {k: image.extra[k] for k in ("dpi", "exif") if k in image.extra}
+    if image.profile is not None:
+        options["icc_profile"] = image.profile
+    if path.suffix.lower() == ".png":
+        options["pnginfo"] = _colour_chunks(image.extra)
+    else:
+        options |= {"quality": 95, "subsampling": 0}
+    Image.fromarray(values).save(path, **options)
+    if "signal" in image.extra:  # public chunks that Pillow does not know it leaves out
+        data = path.read_bytes()
+        behind_head = 33
+        path.write_bytes(data[:behind_head] + image.extra["signal"] + data[behind_head:])
+
+
+def _colour_chunks(extra: dict[str, Any]) -> PngImagePlugin.PngInfo:
+    info = PngImagePlugin.PngInfo()
+    for name, chunk in _CHUNKS.items():
+        if name == "srgb" and name in extra:
+            info.add(chunk, bytes([extra[name]]))
+        elif name in extra:
+            numbers = np.ravel(extra[name])
+            info.add(chunk, struct.pack(f">{numbers.size}I", *np.rint(1e5 * numbers).astype(int)))
+    return info

@@ -1,0 +1,1 @@
+"""The functions that `jaxconv` itself exports, one file a kind."""

@@ -1,0 +1,1 @@
+"""Transforms of whole functions: `accelerate`, `explain` and `tune` every convolution in one."""

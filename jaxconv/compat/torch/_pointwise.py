@@ -1,0 +1,58 @@
+"""Activations of torch as functions of a channels-last array."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxconv.compat.torch._steps import Layout, Place, Step
+
+Function = Callable[[jax.Array], jax.Array]
+
+# torch's class -> from the module to the function
+_ELEMENTWISE: dict[str, Callable[[Any], Function]] = {
+    "CELU": lambda m: functools.partial(jax.nn.celu, alpha=m.alpha),
+    "ELU": lambda m: functools.partial(jax.nn.elu, alpha=m.alpha),
+    "GELU": lambda m: functools.partial(jax.nn.gelu, approximate=m.approximate == "tanh"),
+    "Hardshrink": lambda m: lambda x: jnp.where(jnp.abs(x) > m.lambd, x, 0),
+    "Hardsigmoid": lambda m: jax.nn.hard_sigmoid,
+    "Hardswish": lambda m: jax.nn.hard_swish,
+    "Hardtanh": lambda m: lambda x: jnp.clip(x, m.min_val, m.max_val),
+    "Identity": lambda m: lambda x: x,
+    "LeakyReLU": lambda m: functools.partial(jax.nn.leaky_relu, negative_slope=m.negative_slope),
+    "LogSigmoid": lambda m: jax.nn.log_sigmoid,
+    "Mish": lambda m: jax.nn.mish,
+    "ReLU": lambda m: jax.nn.relu,
+    "ReLU6": lambda m: jax.nn.relu6,
+    "SELU": lambda m: jax.nn.selu,
+    "SiLU": lambda m: jax.nn.silu,
+    "Sigmoid": lambda m: jax.nn.sigmoid,
+    "Softplus": lambda m: (
+        lambda x: jnp.where(x * m.beta > m.threshold, x, jax.nn.softplus(x * m.beta) / m.beta)
+    ),
+    "Softshrink": lambda m: lambda x: jnp.sign(x) * jax.nn.relu(jnp.abs(x) - m.lambd),
+    "Softsign": lambda m: jax.nn.soft_sign,
+    "Tanh": lambda m: jnp.tanh,
+    "Tanhshrink": lambda m: lambda x: x - jnp.tanh(x),
+    "Threshold": lambda m: lambda x: jnp.where(x > m.threshold, x, m.value),
+}
+_ALONG: dict[str, Callable[..., jax.Array]] = {
+    "GLU": jax.nn.glu,
+    "LogSoftmax": jax.nn.log_softmax,
+    "Softmax": jax.nn.softmax,
+    "Softmin": lambda x, axis: jax.nn.softmax(-x, axis),
+}
+NAMES = (*_ELEMENTWISE, *_ALONG, "Softmax2d")
+
+
+def step(module: Any, place: Place) -> tuple[Step, Layout]:
+    """Return the step of an activation, and the layout after it."""
+    if place.kind in _ELEMENTWISE:
+        return Step(function=_ELEMENTWISE[place.kind](module)), place.layout
+    if place.kind == "Softmax2d":
+        return Step(function=functools.partial(jax.nn.softmax, axis=-1)), place.image(2)
+    axis, dimensions = place.axis(module.dim)
+    function = functools.partial(_ALONG[place.kind], axis=axis)
+    return Step(function=function, dimensions=dimensions), place.layout

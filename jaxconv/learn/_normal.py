@@ -1,0 +1,307 @@
+"""The normal equations of least squares over an image's windows, solved and differentiated."""
+
+import functools
+import operator
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import PartitionSpec
+
+from jaxconv import parallel
+from jaxconv._core.dispatch.primitive import contract
+from jaxconv._core.geometry.dtypes import with_bias
+from jaxconv._core.geometry.spec import ConvSpec
+from jaxconv._functional.layers import conv
+from jaxconv.learn._gram import gram, in_double_precision, window_sums
+from jaxconv.learn._parts import Part, part_of
+from jaxconv.learn._places import Place
+
+R = TypeVar("R")
+
+
+class Geometry(NamedTuple):
+    """What is fixed before any value is known; hashable."""
+
+    specs: tuple[ConvSpec, ...]
+    kernel_shape: tuple[int, ...]
+    padding_mode: str
+    bias: bool
+    tolerance: float
+    positions: int
+    place: Place = Place()
+
+    @property
+    def groups(self) -> int:
+        """Parts the channels fall into."""
+        return self.specs[0].groups
+
+    def grouped(self, kernel: jax.Array) -> jax.Array:
+        """(*kernel, i, g * o) -> (g, k * i, o)."""
+        out = self.kernel_shape[-1] // self.groups
+        return jnp.moveaxis(kernel.reshape(-1, self.groups, out), 1, 0)
+
+    def as_kernel(self, weights: jax.Array) -> jax.Array:
+        """(g, k * i, o) -> (*kernel, i, g * o)."""
+        return jnp.moveaxis(weights, 0, 1).reshape(self.kernel_shape)
+
+    def convolve(self, x: jax.Array, kernel: jax.Array, number: int) -> jax.Array:
+        """Convolve one pair's x."""
+        spec = self.specs[number]
+        geometry: dict[str, Any] = {
+            "stride": spec.stride,
+            "padding": spec.padding,
+            "dilation": spec.dilation,
+            "groups": spec.groups,
+            "padding_mode": self.padding_mode,
+        }
+        if self.place.mesh is None:
+            return conv(x, kernel, **geometry)
+        return parallel.conv(x, kernel, **geometry, **self.place.arguments)
+
+    def parts(self, xs: Any, shapes: Any, dtype: Any) -> list[Part]:
+        """Make the windows of all x, on each device those of its part."""
+        return [
+            part_of(x, shape[: -spec.rank - 1], spec, self.padding_mode, self.place, dtype)
+            for x, shape, spec in zip(xs, shapes, self.specs, strict=True)
+        ]
+
+    def total(self, parts: Iterable[jax.Array]) -> jax.Array:
+        """Sum over all pairs, and over the devices that they lie on."""
+        total = functools.reduce(operator.add, parts)
+        axes = tuple(axis for axes in self.place.axes for axis in axes)
+        return lax.psum(total, axes) if axes else total
+
+    def moments(self, parts: list[Part]) -> tuple[jax.Array, jax.Array]:
+        """Sum the windows (g, p), and the products of their entries (g, p, p)."""
+        sums = self.total(window_sums(part.x, part.spec, part.masks) for part in parts)
+        return sums, self.total(gram(part.x, part.spec, part.masks) for part in parts)
+
+    def on_devices(self, function: Callable[..., R], *images: Any) -> R:
+        """Call a function of trees of images on each device's part of them."""
+        place = self.place
+        if place.mesh is None:
+            return function(*images)
+        lying = jax.tree.map(place.put_y, images)
+        spec = place.arguments["x_spec"]
+        return jax.shard_map(
+            function, mesh=place.mesh, in_specs=(spec,) * len(images), out_specs=PartitionSpec()
+        )(*lying)
+
+
+class Answer(NamedTuple):
+    """`Solution` in the layout with channels, and what its derivative needs."""
+
+    kernel: jax.Array
+    bias: jax.Array  # zeros where none is asked for
+    residual: jax.Array
+    rank: jax.Array
+    condition: jax.Array
+    std_error: jax.Array
+    vectors: jax.Array  # (g, p, p), the eigenvectors as columns
+    energies: jax.Array  # (g, p)
+    identified: jax.Array  # (g, p)
+    inverse: jax.Array  # (g, p, p), of the normal equations
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def solve(geometry: Geometry, xs: Any, ys: Any, ridge: Any) -> Answer:
+    """Solve the normal equations in float64.
+
+    Args:
+        geometry: of all pairs.
+        xs: a tuple of arrays (*batch, *space, in), of one floating dtype.
+        ys: a tuple of arrays (*batch, *space', out), of the same.
+        ridge: scalar, of the same.
+
+    Returns:
+        The answer in that dtype.
+    """
+
+    def in_double(xs: Any, ys: Any, ridge: Any) -> Answer:
+        shapes = tuple(x.shape for x in xs)
+        whole = functools.partial(_solve_in_double, geometry, shapes, ridge)
+        return geometry.on_devices(whole, xs, ys)
+
+    return in_double_precision(in_double)(xs, ys, ridge)
+
+
+def _solve_in_double(geometry: Geometry, shapes: Any, ridge: Any, xs: Any, ys: Any) -> Answer:
+    dtype = ys[0].dtype
+    ridge = ridge.astype(jnp.float64)
+    pads = [pad for spec in geometry.specs for pair in spec.padding for pad in pair]
+    parts, total = geometry.parts(xs, shapes, jnp.float64), geometry.total
+    ys = [
+        y.astype(jnp.float64).reshape(-1, *y.shape[-part.spec.rank - 1 :])
+        for y, part in zip(ys, parts, strict=True)
+    ]
+    x_mean, y_mean = jnp.zeros(xs[0].shape[-1]), jnp.zeros(ys[0].shape[-1])
+    if geometry.bias:
+        y_mean = total(_sum(y) for y in ys) / geometry.positions
+        if geometry.padding_mode != "zeros" or max(pads) <= 0:
+            # a margin of zeros must stay zero; elsewhere a constant goes over into the bias: any
+            # will do, this one keeps the numbers small
+            sizes = (jnp.full(1, part.x.size // part.x.shape[-1], x_mean.dtype) for part in parts)
+            x_mean = total(_sum(part.x) for part in parts) / total(sizes)
+        parts = [part.less(x_mean) for part in parts]
+        ys = [part.only(y - y_mean) for part, y in zip(parts, ys, strict=True)]
+    count = geometry.positions
+
+    def transposed(arrays: list[jax.Array]) -> jax.Array:
+        found = (
+            contract("kernel", part.x, array, part.spec, dtype=jnp.float64)
+            for part, array in zip(parts, arrays, strict=True)
+        )
+        return geometry.grouped(total(found))
+
+    def errors(weights: jax.Array, shift: jax.Array) -> list[jax.Array]:
+        kernel = geometry.as_kernel(weights)
+        return [
+            part.only(
+                y
+                - with_bias(contract("output", part.x, kernel, part.spec, dtype=jnp.float64), shift)
+            )
+            for part, y in zip(parts, ys, strict=True)
+        ]
+
+    sums, matrix = geometry.moments(parts)
+    if geometry.bias:
+        matrix = matrix - sums[:, :, None] * sums[:, None, :] / count
+    energies, vectors = jnp.linalg.eigh(matrix)
+    energies = jnp.maximum(energies, 0.0)
+    largest = energies[:, -1:]
+    identified = energies > geometry.tolerance * largest
+    told = jnp.where(identified, 1.0, 0.0)
+    # the inner where keeps a division by zero out of what is not used
+    inverse_energies = told / jnp.where(identified, energies + ridge, 1.0)
+    inverse = jnp.einsum("gpd,gd,gqd->gpq", vectors, inverse_energies, vectors)
+
+    def step_for(left: list[jax.Array], weights: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The step of weights and bias to the solution, exact but for rounding."""
+        offset = total(map(_sum, left))
+        slope = transposed(left) - ridge * weights
+        if geometry.bias:
+            slope = slope - sums[:, :, None] * offset.reshape(geometry.groups, 1, -1) / count
+        step = jnp.einsum("gpq,gqo->gpo", inverse, slope)
+        if not geometry.bias:
+            return step, jnp.zeros_like(offset)
+        moved = jnp.einsum("gp,gpo->go", sums, step).reshape(-1)
+        return step, (offset - moved) / count
+
+    per_group = geometry.kernel_shape[-1] // geometry.groups
+    weights, shift = step_for(ys, jnp.zeros((*matrix.shape[:2], per_group)))
+    refinement = step_for(errors(weights, shift), weights)
+    weights, shift = weights + refinement[0], shift + refinement[1]
+    residual = total(_sum(jnp.square(each)) for each in errors(weights, shift))
+    taken = jnp.einsum("gio,gi->go", _by_channel(weights, geometry), _split(x_mean, geometry))
+    # what an estimate of the noise has left after the weights and the bias
+    used = jnp.sum(energies * inverse_energies, -1, keepdims=True) + int(geometry.bias)
+    noise = residual.reshape(geometry.groups, -1) / jnp.maximum(count - used, 0.0)
+    spread = jnp.einsum("gpd,gd->gp", jnp.square(vectors), energies * jnp.square(inverse_energies))
+    open_part = jnp.einsum("gpd,gd->gp", jnp.square(vectors), 1.0 - told)
+    spread = jnp.where((open_part > 1e-12) & (ridge == 0), jnp.inf, spread)
+    variance = jnp.where(
+        jnp.isinf(spread)[:, :, None], jnp.inf, spread[:, :, None] * noise[:, None]
+    )
+    smallest = jnp.where(identified.all(-1), energies[:, 0], 0.0)
+    condition = jnp.max(jnp.sqrt(largest[:, 0] / smallest))
+    return Answer(
+        kernel=geometry.as_kernel(weights).astype(dtype),
+        bias=(shift + y_mean - taken.reshape(-1)).astype(dtype),
+        residual=residual.astype(dtype),
+        rank=jnp.sum(identified, dtype=jnp.int32),
+        condition=jnp.where(largest.max() > 0, condition, jnp.inf).astype(dtype),
+        std_error=geometry.as_kernel(jnp.sqrt(variance)).astype(dtype),
+        vectors=vectors.astype(dtype),
+        energies=energies.astype(dtype),
+        identified=identified,
+        inverse=inverse.astype(dtype),
+    )
+
+
+@solve.defjvp
+def _solve_jvp(geometry: Geometry, primals: Any, tangents: Any) -> tuple[Answer, Answer]:
+    """Differentiate the normal equations: inverse times the change of slope at the solution."""
+    answer = solve(geometry, *primals)
+    kernel, inverse, count = answer.kernel, answer.inverse, geometry.positions
+
+    def conditions(xs: Any, ys: Any, ridge: Any) -> tuple[Any, Any]:
+        """What is zero at the solution: the slopes in kernel and bias."""
+
+        def half_loss(kernel: jax.Array, bias: jax.Array) -> jax.Array:
+            parts = [
+                jnp.sum(jnp.square(y - geometry.convolve(x, kernel, n) - bias))
+                for n, (x, y) in enumerate(zip(xs, ys, strict=True))
+            ]
+            return (sum(parts) + ridge * jnp.sum(jnp.square(kernel))) / 2
+
+        return jax.grad(half_loss, (0, 1))(kernel, answer.bias)
+
+    def moments(xs: Any) -> tuple[jax.Array, jax.Array]:
+        shapes = tuple(x.shape for x in xs)
+        sums, matrix = geometry.on_devices(
+            lambda xs: geometry.moments(geometry.parts(xs, shapes, inverse.dtype)), xs
+        )
+        if geometry.bias:
+            matrix = matrix - sums[:, :, None] * sums[:, None, :] / count
+        return sums, matrix
+
+    _, (slope, bias_slope) = jax.jvp(conditions, primals, tangents)
+    (sums, _), (_, matrix_change) = jax.jvp(moments, primals[:1], tangents[:1])
+    slope = geometry.grouped(slope)
+    if geometry.bias:
+        per_group = bias_slope.reshape(geometry.groups, 1, -1)
+        slope = slope - sums[:, :, None] * per_group / count
+    step = -jnp.einsum("gpq,gqo->gpo", inverse, slope)
+    kernel_change = geometry.as_kernel(step)
+    bias_change = jnp.zeros_like(answer.bias)
+    if geometry.bias:
+        moved = jnp.einsum("gp,gpo->go", sums, step).reshape(-1)
+        bias_change = -(bias_slope + moved) / count
+    matrix_change = matrix_change + tangents[2] * jnp.eye(
+        matrix_change.shape[-1], dtype=inverse.dtype
+    )
+
+    def residual(xs: Any, ys: Any, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+        left = [
+            jnp.square(y - geometry.convolve(x, kernel, n) - bias)
+            for n, (x, y) in enumerate(zip(xs, ys, strict=True))
+        ]
+        return sum(map(_sum, left), jnp.zeros_like(bias))
+
+    _, residual_change = jax.jvp(
+        residual,
+        (*primals[:2], kernel, answer.bias),
+        (*tangents[:2], kernel_change, bias_change),
+    )
+    change = jax.tree.map(_no_change, answer)._replace(
+        kernel=kernel_change,
+        bias=bias_change,
+        residual=residual_change,
+        inverse=-inverse @ matrix_change @ inverse,
+    )
+    return answer, change
+
+
+def _no_change(array: jax.Array) -> Any:
+    if jnp.issubdtype(array.dtype, jnp.floating):
+        return jnp.zeros_like(array)
+    return np.zeros(array.shape, jax.dtypes.float0)
+
+
+def _sum(array: jax.Array) -> jax.Array:
+    """Over all but the channels."""
+    return jnp.sum(array.reshape(-1, array.shape[-1]), 0)
+
+
+def _split(channels: jax.Array, geometry: Geometry) -> jax.Array:
+    return channels.reshape(geometry.groups, -1)
+
+
+def _by_channel(weights: jax.Array, geometry: Geometry) -> jax.Array:
+    """(g, k * i, o) -> (g, i, o), summed over the kernel's positions."""
+    i = geometry.kernel_shape[-2]
+    return jnp.sum(weights.reshape(weights.shape[0], -1, i, weights.shape[-1]), 1)

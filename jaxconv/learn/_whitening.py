@@ -1,0 +1,135 @@
+"""Whitening: gradients rescaled by how an image's windows vary, so that all weights learn alike.
+
+The squared error's curvature in the kernel is the covariance of the image's windows. On the
+photograph `camera` the steepest direction of a 3x3 kernel is 1,500 times as curved as the flattest
+one, and plain gradient descent, which must not overstep the steepest, stands still in the others.
+Multiplied by the inverse covariance every direction shrinks by the same factor a step.
+"""
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxconv._core.geometry.dtypes import as_array, constant, refuse_masked
+from jaxconv._core.geometry.spec import ConvSpec, normalise
+from jaxconv.learn._fit import kernel_shape
+from jaxconv.learn._gram import embedded, gram
+
+
+def window_covariance(x: jax.Array, kernel_size: int | tuple[int, int]) -> np.ndarray:
+    """Average the products of every two pixels in a window of the kernel's size.
+
+    `C[(a, b), (c, d)] = mean over i, j of x[..., i + a, j + b] * x[..., i + c, j + d]`
+
+    Args:
+        x: planes (*batch, H, W), as a rule with their mean subtracted.
+        kernel_size: (h, w), or h for a square.
+
+    Returns:
+        (h * w, h * w) float64, symmetric; half the Hessian of the mean squared error.
+
+    Raises:
+        ValueError: kernel_size is no size.
+
+    Example:
+        >>> import numpy as np
+        >>> from jaxconv import learn
+        >>> learn.window_covariance(np.array([[1.0, -1.0, 1.0]]), (1, 2))
+        array([[ 1., -1.],
+               [-1.,  1.]])
+
+    Source: Wiener, Extrapolation, Interpolation, and Smoothing of Stationary Time Series, 1949.
+    """
+    shape = kernel_shape(kernel_size, function="window_covariance")
+    refuse_masked("window_covariance", "x", x)
+    with jax.enable_x64(True):  # a float64 array keeps its digits
+        planes = jnp.asarray(np.asarray(x), jnp.float64)[..., None]
+        spec = normalise("window_covariance", planes.shape, (*shape, 1, 1))
+        windows = math.prod(planes.shape[:-3]) * math.prod(spec.output_size)
+        return np.asarray(_gram(planes, spec=spec)) / windows
+
+
+@functools.partial(jax.jit, static_argnames="spec")
+def _gram(planes: jax.Array, *, spec: ConvSpec) -> jax.Array:
+    return gram(*embedded(planes, spec, "zeros"))[0]
+
+
+def seen_directions(covariance: np.ndarray) -> int:
+    """Count the independent directions of a kernel that an image with this covariance can tell.
+
+    `#{eigenvalues of C above 1e-6 of the largest}`
+
+    Args:
+        covariance: (h * w, h * w), from `window_covariance`.
+
+    Returns:
+        From 0 to h * w. Below h * w several kernels fit equally well.
+
+    Example:
+        >>> import numpy as np
+        >>> from jaxconv import learn
+        >>> learn.seen_directions(np.array([[1.0, -1.0], [-1.0, 1.0]]))
+        1
+
+    Source: the rank of the normal equations.
+    """
+    values = np.linalg.eigvalsh(covariance)
+    return int(np.sum(_seen(values)))
+
+
+def _seen(values: np.ndarray) -> np.ndarray:
+    # float32 gradients carry about 7 digits: flatter directions would be led by rounding
+    return values > 1e-6 * max(values[-1], 0.0)
+
+
+class WhitenState(NamedTuple):
+    """What `whiten` keeps: a checkpoint has to hold the very numbers that a run began with."""
+
+    inverse: jax.Array
+
+
+def whiten(covariance: np.ndarray) -> optax.GradientTransformation:
+    """Multiply the kernel's gradient by the inverse covariance of the image's windows.
+
+    `g <- C^-1 g`; directions that the image does not show get 0. The bias's gradient stays.
+
+    Args:
+        covariance: (h * w, h * w), from `window_covariance`.
+
+    Returns:
+        A gradient transformation for `optax.chain(whiten(C), optax.sgd(...))`: with the mean
+        squared error a rate of r shrinks the kernel's error by 1 - 2 r a step.
+
+    Example:
+        >>> import jax.numpy as jnp, numpy as np
+        >>> from jaxconv import learn
+        >>> transform = learn.whiten(np.diag([4.0, 0.5]))
+        >>> gradient = (jnp.array([[4.0, 1.0]]), None)
+        >>> updates, _ = transform.update(gradient, transform.init(gradient))
+        >>> print(updates[0])
+        [[1. 2.]]
+
+    Source: Newton's method, the Hessian taken from the input alone.
+    """
+    values, vectors = np.linalg.eigh(covariance)
+    seen = _seen(values)
+    inverse = (vectors[:, seen] / values[seen]) @ vectors[:, seen].T
+
+    def init(params: Any) -> WhitenState:
+        kernel = as_array("whiten", "the kernel", params[0])
+        return WhitenState(constant(inverse, kernel.dtype))
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        del params
+        gradient, bias = updates
+        kernel = as_array("whiten", "the kernel's gradient", gradient)
+        # (h, w) -> (h * w,), the covariance's order
+        whitened = state.inverse @ kernel.reshape(-1)
+        return (whitened.reshape(kernel.shape), bias), state
+
+    return optax.GradientTransformation(init, update)

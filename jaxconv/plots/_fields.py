@@ -1,0 +1,183 @@
+"""Pictures of the chapter's arguments: what an output sees, where a shift fails, what it costs."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+_SIZES = "cividis"
+_STAGES = {"dense": "#d55e00", "shared": "#0072b2", "local": "#009e73"}  # Okabe and Ito
+
+
+def receptive_fields(
+    theoretical: Sequence[ArrayLike],
+    effective: Sequence[ArrayLike],
+    *,
+    labels: Sequence[str],
+    title: str,
+) -> Figure:
+    r"""Show what an output can see, above how strongly it does.
+
+    Args:
+        theoretical: one (H, W) of booleans a panel, as `ReceptiveField.mask` or `reach` give them.
+        effective: one (H, W) of magnitudes a panel, as `influence(...).magnitude` gives them; drawn
+            as a share of the largest.
+        labels: one a panel.
+        title: above all.
+
+    Returns:
+        A Figure of two rows.
+
+    Raises:
+        ValueError: not as many of each, or some that are no planes of one shape.
+
+    Example:
+        >>> from jaxconv import plots
+        >>> mask = np.eye(3, dtype=bool)
+        >>> figure = plots.receptive_fields([mask], [2.0 * mask], labels=["a"], title="fields")
+        >>> [axes.get_title() for axes in figure.axes if axes.get_title()]
+        ['a\ncan see 3 of 9', '3 (100 % of it) above half the peak']
+
+    Source:
+        Luo, Li, Urtasun and Zemel (2016), "Understanding the Effective Receptive Field in Deep
+        Convolutional Neural Networks".
+    """
+    masks = [np.asarray(mask, bool) for mask in theoretical]
+    magnitudes = [np.asarray(magnitude, float) for magnitude in effective]
+    if not len(masks) == len(magnitudes) == len(labels) > 0:
+        raise ValueError(
+            f"receptive_fields: {len(masks)} theoretical and {len(magnitudes)} effective fields "
+            f"for {len(labels)} labels; give as many of each, at least one"
+        )
+    for mask, magnitude in zip(masks, magnitudes, strict=True):
+        if mask.ndim != 2 or mask.shape != magnitude.shape:
+            raise ValueError(
+                f"receptive_fields: fields of shapes {mask.shape} and {magnitude.shape} must be "
+                "planes of one shape; join channels by any(-1) and sum(-1)"
+            )
+    columns = len(labels)
+    figure = Figure(figsize=(3.2 * columns + 1, 7.2), dpi=120, layout="constrained")
+    figure.suptitle(title, fontsize=13)
+    panels = figure.subplots(2, columns, squeeze=False)
+    for (upper, lower), mask, magnitude, label in zip(
+        panels.T, masks, magnitudes, labels, strict=True
+    ):
+        upper.imshow(mask, cmap="gray", vmin=0, vmax=1)
+        upper.set_title(f"{label}\ncan see {mask.sum()} of {mask.size}", fontsize=10)
+        share = magnitude / (magnitude.max() or 1.0)
+        lower.imshow(share, cmap=_SIZES, vmin=0, vmax=1)
+        strong = int((share > 0.5).sum())
+        of_field = 100 * strong / max(int(mask.sum()), 1)
+        lower.set_title(f"{strong} ({of_field:.0f} % of it) above half the peak", fontsize=10)
+        for axes in (upper, lower):
+            axes.set_xticks([])
+            axes.set_yticks([])
+    panels[0, 0].set_ylabel("theoretical: white is seen")
+    panels[1, 0].set_ylabel("effective: gradient magnitude")
+    figure.colorbar(
+        panels[1, -1].images[0], ax=panels[1], label="share of the largest gradient", shrink=0.8
+    )
+    return figure
+
+
+def errors(
+    maps: Sequence[ArrayLike], *, labels: Sequence[str], title: str, unit: str = "intensity"
+) -> Figure:
+    r"""Show where arrays differ, such as `equivariance_map` of several layers.
+
+    Args:
+        maps: one (H, W) of differences that are not negative a panel.
+        labels: one a panel.
+        title: above all.
+        unit: of the differences.
+
+    Returns:
+        A Figure of one row; all panels have one scale from zero.
+
+    Raises:
+        ValueError: not as many labels as maps, or a map that is no plane.
+
+    Example:
+        >>> from jaxconv import plots
+        >>> figure = plots.errors([np.zeros((2, 2))], labels=["circular"], title="shift by 1")
+        >>> figure.axes[0].get_title()
+        'circular\nzero everywhere'
+
+    Source:
+        Zhang et al., "Dive into Deep Learning", section 6.1.1.
+    """
+    planes = [np.asarray(plane, float) for plane in maps]
+    if len(planes) != len(labels) or not planes:
+        raise ValueError(
+            f"errors: {len(labels)} labels for {len(planes)} maps; give as many, at least one"
+        )
+    for plane in planes:
+        if plane.ndim != 2:
+            raise ValueError(f"errors: a map of shape {plane.shape} must be a plane")
+    figure = Figure(figsize=(3.6 * len(planes) + 1, 4.2), dpi=120, layout="constrained")
+    figure.suptitle(title, fontsize=13)
+    panels = figure.subplots(1, len(planes), squeeze=False)[0]
+    largest = max(float(plane.max()) for plane in planes) or 1.0
+    for axes, plane, label in zip(panels, planes, labels, strict=True):
+        axes.imshow(plane, cmap=_SIZES, vmin=0, vmax=largest)
+        share = 100 * float((plane > 0).mean())
+        note = f"not zero at {share:.0f} % of places" if share else "zero everywhere"
+        axes.set_title(f"{label}\n{note}", fontsize=10)
+        axes.set_xticks([])
+        axes.set_yticks([])
+    figure.colorbar(panels[-1].images[0], ax=list(panels), label=f"difference ({unit})", shrink=0.8)
+    return figure
+
+
+def parameter_counts(
+    counts: Sequence[tuple[int, int, int]], *, labels: Sequence[str], title: str
+) -> Figure:
+    """Show the weights of a dense, a shared and a local layer, on a log axis.
+
+    Args:
+        counts: one `jaxconv.analysis.ParameterCounts` an image.
+        labels: one an image.
+        title: above all.
+
+    Returns:
+        A Figure with three bars an image, the numbers above them.
+
+    Raises:
+        ValueError: not as many labels as counts.
+
+    Example:
+        >>> from jaxconv import plots
+        >>> from jaxconv.analysis._counts import parameter_counts
+        >>> counts = [parameter_counts((8, 8), 1)]
+        >>> figure = plots.parameter_counts(counts, labels=["digit"], title="weights")
+        >>> [text.get_text() for text in figure.axes[0].texts]
+        ['4,096', '225', '9']
+
+    Source:
+        Zhang et al., "Dive into Deep Learning", section 6.1.2.
+    """
+    if len(labels) != len(counts) or not counts:
+        raise ValueError(
+            f"parameter_counts: {len(labels)} labels for {len(counts)} counts; give as many, at "
+            "least one"
+        )
+    figure = Figure(figsize=(max(2.9 * len(counts), 4) + 1, 4.8), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    for place, (stage, colour) in enumerate(_STAGES.items()):
+        heights = [count[place] for count in counts]
+        bars = axes.bar(
+            np.arange(len(counts)) + (place - 1) * 0.28, heights, 0.26, color=colour, label=stage
+        )
+        axes.bar_label(bars, labels=[_short(height) for height in heights], fontsize=8, padding=2)
+    axes.set_yscale("log")
+    axes.set_ylim(0.8, 30 * max(count[0] for count in counts))
+    axes.set_xticks(range(len(counts)), labels)
+    axes.set_ylabel("weights (number, log scale)")
+    axes.set_title(title, fontsize=13)
+    axes.legend(frameon=False, ncols=3, loc="upper left", fontsize=9)
+    return figure
+
+
+def _short(number: int) -> str:
+    return f"{number:,}" if number < 10**6 else f"{number:.2e}"
