@@ -310,8 +310,8 @@ for mode in ("wrap", "constant", None):
     row(
         LAYERS,
         {"padding_mode": mode},
-        f"padding_mode={mode!r} is none of 'zeros', 'reflect', 'replicate', 'circular', "
-        "'symmetric'",
+        f"padding_mode={mode!r} is none of 'zeros', 'reflect', 'symmetric', 'replicate', "
+        "'circular'",
     )
 row(
     "conv",

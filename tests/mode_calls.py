@@ -10,9 +10,9 @@ from public_calls import CALLS, PLANE, W, X, Y, numbers
 from public_calls import first as channels_first
 
 import jaxconv
-from jaxconv._core.geometry import extension as padding
 from jaxconv._core.methods import METHODS
 from jaxconv._functional import layers as functional
+from jaxconv._functional import padding
 from jaxconv.compat import torch
 
 B, BACK, LINE = numbers(8), numbers(4), numbers(2, 12, 6)

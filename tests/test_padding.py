@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from jaxconv._core.geometry.extension import MODES, pad, unpad
+from jaxconv._functional.padding import MODES, pad, unpad
 
 NUMPY = {
     "zeros": "constant",

@@ -5,7 +5,8 @@ import re
 import jax.numpy as jnp
 import pytest
 
-from jaxconv._core.geometry.extension import check_widths, pad, unpad
+from jaxconv import pad, unpad
+from jaxconv._core.geometry.extension import check_widths
 
 
 @pytest.mark.parametrize(

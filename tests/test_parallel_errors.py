@@ -67,7 +67,7 @@ BAD = {
     "padding mode": (
         {"padding_mode": "mirror"},
         ValueError,
-        "padding_mode='mirror' is none of 'zeros', 'reflect', 'replicate', 'circular', 'symmetric'",
+        "padding_mode='mirror' is none of 'zeros', 'reflect', 'symmetric', 'replicate', 'circular'",
     ),
     "bias": (
         {"b": jnp.ones(3)},

@@ -10,8 +10,8 @@ import tifffile
 from typer.testing import CliRunner
 
 from jaxconv import conv, filters
-from jaxconv._core.geometry import extension as padding
 from jaxconv._files.rasters import open_source
+from jaxconv._functional import padding
 from jaxconv.cli.app import app
 from jaxconv.tiles import _filtering as filtering
 from jaxconv.tiles import _gather as windows

@@ -14,7 +14,7 @@ from jaxconv._core.dispatch.primitive import contract
 from jaxconv._core.geometry import dtypes, extension
 from jaxconv._core.geometry.spec import ConvSpec, Padding, normalise, normalise_transpose
 
-PADDING_MODES = ("zeros", "reflect", "replicate", "circular", "symmetric")
+PADDING_MODES = tuple(mode for mode in extension.MODES if mode != "constant")
 
 
 def conv(
@@ -68,7 +68,7 @@ def conv(
             position that touches x), "causal" (all before). Negative numbers cut elements off.
         dilation: elements of x between neighbouring kernel entries; one integer or one a dimension.
         groups: parts the channels fall into, group-major; out and in must be multiples of it.
-        padding_mode: what lies outside x: "zeros", "reflect", "replicate", "circular", "symmetric"
+        padding_mode: what lies outside x: "zeros", "reflect", "symmetric", "replicate", "circular"
             (pictures in `jaxconv.pad`).
         flip: reverse the kernel in every spatial dimension: the convolution of mathematics.
         method: "auto", "fastest" (as "auto", but FFT where that is expected to be faster), or a

@@ -21,10 +21,12 @@ from jax.typing import ArrayLike
 from jaxconv._core.dispatch.choose import check_method
 from jaxconv._core.dispatch.primitive import contract
 from jaxconv._core.geometry import dtypes
-from jaxconv._core.geometry import extension as padding
+from jaxconv._core.geometry.extension import MODES, check_widths
+from jaxconv._core.geometry.fill_values import check_fill_value
 from jaxconv._core.geometry.messages import shown
 from jaxconv._core.geometry.shapes import below
-from jaxconv._core.geometry.spec import normalise, resolve_padding
+from jaxconv._core.geometry.spec import ConvSpec, resolve_padding
+from jaxconv._functional.padding import extended
 
 Mode = Literal["valid", "same", "same_lower", "full"]
 _MODES = ("valid", "same", "same_lower", "full")
@@ -196,27 +198,27 @@ def _correlate(
     check_method(caller, method)
     if mode not in _MODES:
         raise ValueError(f"{caller}: mode={mode!r} is none of {', '.join(map(repr, _MODES))}")
-    if boundary not in padding.MODES:
+    if boundary not in MODES:
         raise ValueError(
-            f"{caller}: boundary={boundary!r} is none of {', '.join(map(repr, padding.MODES))}"
+            f"{caller}: boundary={boundary!r} is none of {', '.join(map(repr, MODES))}"
         )
-    padding.check_fill_value(caller, x.dtype, fill_value, boundary, argument="boundary")
+    check_fill_value(caller, x.dtype, fill_value, boundary, argument="boundary")
     axes = _spatial_axes(caller, x, k, axes)
     size = tuple(x.shape[axis] for axis in axes)
     _check_sizes(caller, x, k, size, mode)
     ones = (1,) * k.ndim
     pads = resolve_padding(caller, mode, size, k.shape, stride=ones, dilation=ones)
-    padding.check_widths(caller, x.shape, pads, axes=axes, mode=boundary, argument="boundary")
+    check_widths(caller, x.shape, pads, axes=axes, mode=boundary, argument="boundary")
 
     last = tuple(range(x.ndim - k.ndim, x.ndim))
     x = jnp.moveaxis(x, axes, last)
     k = jnp.flip(k) if flip else k
     if boundary == "constant":  # not linear in x: what is added comes from outside
-        x = padding.pad(x, pads, axes=last, mode=boundary, fill_value=fill_value)
-        pads, boundary = 0, "zeros"
+        x = extended(x, dict(zip(last, pads, strict=True)), boundary, fill_value)
+        pads, boundary = ((0, 0),) * k.ndim, "zeros"
     # one channel in, one channel out
+    spec = ConvSpec(ones, ones, pads, 1, x.shape[x.ndim - k.ndim :], k.shape)
     x, k = x[..., None], k[..., None, None]
-    spec = normalise(caller, x.shape, k.shape, padding=pads)
     precision = jax.lax.Precision.HIGHEST
     numerics = {"method": method, "precision": precision, "mode": boundary}
     y = contract("output", x, k, spec, dtype=dtype, **numerics)

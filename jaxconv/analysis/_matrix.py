@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxconv._core.geometry import extension
 from jaxconv._core.geometry.dtypes import as_array
+from jaxconv._core.geometry.extension import source_index
 from jaxconv._core.geometry.spec import ConvSpec, Padding, check_groups, normalise, per_dimension
 from jaxconv._functional.layers import check_padding_mode
 
@@ -153,14 +153,8 @@ def _terms(spec: ConvSpec, w_shape: tuple[int, ...], mode: str) -> tuple[np.ndar
 
 def _dimension_terms(spec: ConvSpec, d: int, mode: str) -> tuple[np.ndarray, ...]:
     """Output, kernel and input position of every pair of them that meets along dimension d."""
-    n, (lo, hi) = spec.input_size[d], spec.padding[d]
+    n, (lo, _) = spec.input_size[d], spec.padding[d]
     t, k = (grid.ravel() for grid in np.mgrid[: spec.output_size[d], : spec.kernel_size[d]])
-    padded = t * spec.stride[d] + k * spec.dilation[d]
-    if mode == "zeros":
-        s = padded - lo
-    else:
-        with jax.ensure_compile_time_eval():
-            source = np.asarray(extension.pad(jnp.arange(n), [(lo, hi)], mode=mode))
-        s = source[padded]
+    s = source_index(t * spec.stride[d] + k * spec.dilation[d] - lo, n, mode)
     meets = (s >= 0) & (s < n)
     return t[meets], k[meets], s[meets]

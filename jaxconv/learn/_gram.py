@@ -22,9 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxconv._core.geometry import extension
 from jaxconv._core.geometry.shapes import extent
 from jaxconv._core.geometry.spec import ConvSpec
+from jaxconv._functional.padding import pad
 
 R = TypeVar("R")
 
@@ -62,7 +62,7 @@ def embedded(x: jax.Array, spec: ConvSpec, padding_mode: str) -> tuple[jax.Array
         (n, *reached, in) and the spec of the same convolution on it, without padding.
     """
     axes = tuple(range(-spec.rank - 1, -1))
-    x = extension.pad(x, spec.padding, axes=axes, mode=padding_mode)
+    x = pad(x, spec.padding, axes=axes, mode=padding_mode)
     reached = tuple(
         (m - 1) * s + extent(k, d)
         for m, s, k, d in zip(

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 
+from jaxconv._core.geometry.extension import NONE
 from jaxconv._core.geometry.spec import Padding, normalise
 from jaxconv._core.partition import placement
-from jaxconv._core.partition.halos import ZERO, Line, sources
+from jaxconv._core.partition.halos import Line, sources
 from jaxconv._core.partition.layout import lay_out
 from jaxconv._functional import layers as functional
 
@@ -165,6 +166,6 @@ def _rows_received(line: Line) -> int:
     """Rows, added up over the parts, that a window reads and its part does not hold."""
     received = 0
     for part, row in enumerate(sources(line)):
-        read = np.unique(row[row != ZERO])
+        read = np.unique(row[row != NONE])
         received += int(np.sum(read // line.block != part))
     return received

@@ -26,9 +26,9 @@ from jaxconv._core.dispatch.choose import EXPORTED, PARTITIONED, may_simplify, s
 from jaxconv._core.dispatch.joins import JOIN_GROUP, JOINS
 from jaxconv._core.dispatch.policy import Policy
 from jaxconv._core.dispatch.taylor import bilinear
-from jaxconv._core.geometry import extension
 from jaxconv._core.geometry.dtypes import accumulation_dtype, in_64_bits, is_wide, one
 from jaxconv._core.geometry.explicit_axes import entries_of, on_explicit_axes
+from jaxconv._core.geometry.extension import extend, fold
 from jaxconv._core.geometry.problem import Problem, simplify
 from jaxconv._core.geometry.spec import Contraction, ConvSpec
 from jaxconv._core.methods import METHODS
@@ -221,15 +221,14 @@ def _compute(a, b, *, contraction, spec, dtype, mode, **how):
     """Extend x as the mode says, and run the chosen method on one device."""
     if mode == "zeros":
         return _computed(a, b, contraction=contraction, spec=spec, dtype=dtype, **how)
-    space = tuple(range(-spec.rank - 1, -1))
-    extend = {"widths": spec.padding, "axes": space, "mode": mode}
+    pairs = dict(zip(range(-spec.rank - 1, -1), spec.padding, strict=True))
     if contraction != "input":
-        a = extension.pad(a, **extend)
+        a = extend(a, pairs=pairs, mode=mode)
         return _computed(a, b, contraction=contraction, spec=spec.padded, dtype=dtype, **how)
     # what the margins add up to is rounded once
     sums = accumulation_dtype(a, b, dtype)
     x = _computed(a, b, contraction=contraction, spec=spec.padded, dtype=sums, **how)
-    return extension.unpad(x, **extend).astype(dtype)
+    return fold(x, pairs=pairs, mode=mode).astype(dtype)
 
 
 def _computed(a, b, *, contraction, spec, dtype, method, policy, precision, platform, alone=None):

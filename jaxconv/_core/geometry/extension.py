@@ -1,128 +1,136 @@
-"""What lies outside an array: boundary extension, and its adjoint.
+"""Boundary extension: which element of x lies at a position, for every padding mode.
 
-A mode extends x, of size n along an axis, to every index p; `pad` cuts out the window
-`-before <= p < n + after` of that extension. `E(p)` is the index of x that p reads:
+A mode extends x, of size n along an axis, to every position p. `E(p)` is the index of x that lies
+there; what a kernel, a halo or a tile reads outside x follows from it, and nothing else says it.
 
 | mode | picture | E(p) outside x | widths |
 |---|---|---|---|
 | `"zeros"` | 00 1234 00 | none, reads 0 | any |
-| `"constant"` | 99 1234 99 | none, reads `fill_value` | any |
+| `"constant"` | 99 1234 99 | none, reads the fill value | any |
 | `"reflect"` | 32 1234 32 | -p before, 2(n - 1) - p after | below n |
 | `"symmetric"` | 21 1234 43 | -p - 1 before, 2n - 1 - p after | at most n |
 | `"replicate"` | 11 1234 44 | 0 before, n - 1 after | any, n >= 1 |
 | `"circular"` | 34 1234 12 | p + n before, p - n after | at most n |
-
-The same modes have other names elsewhere, and the same names other meanings:
-
-| here | numpy.pad | torch pad | scipy.ndimage filters | scipy.signal | OpenCV BORDER_ |
-|---|---|---|---|---|---|
-| `zeros` | constant | constant, zeros | constant | fill | CONSTANT |
-| `constant` | constant | constant | constant | fill | CONSTANT |
-| `reflect` | reflect | reflect | mirror | | REFLECT_101 |
-| `symmetric` | symmetric | | reflect, grid-mirror | symm | REFLECT |
-| `replicate` | edge | replicate | nearest | | REPLICATE |
-| `circular` | wrap | circular | wrap, grid-wrap | wrap | WRAP |
-
-A negative width crops. The window is cut from the extension of all of x, so what is cropped at one
-end may still be read by the margin at the other: `pad([1, 2, 3, 4], [(-1, 2)], mode="circular")` is
-`[2, 3, 4, 1, 2]`. torch does the same except for circular, where it crops first.
 """
 
 import operator
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.typing import ArrayLike
 
-from jaxconv._core.geometry.dtypes import as_array, constant, zero
-from jaxconv._core.geometry.explicit_axes import entries_of, on_explicit_axes
-from jaxconv._core.geometry.fill_values import check_fill_value
+from jaxconv._core.geometry.dtypes import constant, zero
 from jaxconv._core.geometry.messages import shown
 from jaxconv._core.geometry.shapes import Size, as_size, below, largest
 
-__all__ = ["MODES", "check_fill_value", "check_widths", "pad", "unpad"]
-
 Widths = Sequence[Sequence[Size]]
+# An affine map of positions to indices: E(p) = start + step p.
+Side = Callable[[Size], tuple[Size, int]]
+
+NONE = -1
+"""The index of a position outside x that reads no element of it."""
 
 
-def pad(
-    x: ArrayLike,
-    widths: Widths,
-    *,
-    axes: Sequence[int] | None = None,
-    mode: str = "zeros",
-    fill_value: ArrayLike = 0,
-) -> jax.Array:
-    """Extend x beyond its ends by the rule of a mode.
+class Mode(NamedTuple):
+    """How x goes on beyond its ends.
 
-    `y[p] = x[E(p - before)]` along each axis, with E from this module's table; the axes one after
-    another, so that a corner is the extension of an extension.
+    Attributes:
+        before: size -> (start, step) of E(p) = start + step p for p < 0.
+        after: the same for p >= size.
+        rule: which widths it allows, in words.
+        least: width -> the smallest size that allows it.
+    """
 
-        zeros      1234 -> 00|1234|00        symmetric  1234 -> 21|1234|43
-        constant   1234 -> 99|1234|99        replicate  1234 -> 11|1234|44
-        reflect    1234 -> 32|1234|32        circular   1234 -> 34|1234|12
+    before: Side
+    after: Side
+    rule: str
+    least: Callable[[Size], Size]
+
+
+EXTENSIONS: Mapping[str, Mode] = {
+    "reflect": Mode(
+        lambda n: (0, -1),
+        lambda n: (2 * (n - 1), -1),
+        "widths below the size",
+        lambda width: width + 1,
+    ),
+    "symmetric": Mode(
+        lambda n: (-1, -1),
+        lambda n: (2 * n - 1, -1),
+        "widths of at most the size",
+        lambda width: width,
+    ),
+    "replicate": Mode(
+        lambda n: (0, 0),
+        lambda n: (n - 1, 0),
+        "at least 1 element",
+        lambda width: 1,
+    ),
+    "circular": Mode(
+        lambda n: (n, 1),
+        lambda n: (-n, 1),
+        "widths of at most the size",
+        lambda width: width,
+    ),
+}
+MODES: tuple[str, ...] = ("zeros", "constant", *EXTENSIONS)
+
+
+def source_index(position: np.ndarray, size: int, mode: str) -> np.ndarray:
+    """Return E(p), the index of the element of x that lies at each position.
 
     Args:
-        x: any shape and dtype; axes that are not padded may be empty.
-        widths: one (before, after) pair of ints for each of `axes`; negative ones crop.
-        axes: the axes that `widths` speaks of; by default all, from the first.
+        position: integers, 0 at the first element of x; any shape.
+        size: n, the number of elements of x along the axis.
         mode: one of `MODES`.
-        fill_value: for `"constant"` what lies outside x: a scalar, which `x.dtype` must hold. It
-            may be traced and differentiated.
 
     Returns:
-        x's shape, larger by before + after along each axis, of x's dtype; x itself where every
-        width is 0. Linear in x (affine for `"constant"`); its adjoint is `unpad`.
-
-    Raises:
-        ValueError: an unknown mode; axes repeated or out of range; as many pairs as axes not given;
-            a width that needs more input than there is (the table's last column); widths that leave
-            nothing; a `fill_value` that is no scalar, that x's dtype does not hold, or that is
-            given with another mode than `"constant"`.
-        TypeError: widths that are not ints.
+        Indices of `position`'s shape: `NONE` where nothing is read. Positions beyond the widths
+        that the mode allows have no meaning and may give any integer.
 
     Example:
-        >>> x = jnp.array([1, 2, 3, 4])
         >>> for mode in MODES:
-        ...     print(f"{mode:10}", pad(x, [(2, 2)], mode=mode))
-        zeros      [0 0 1 2 3 4 0 0]
-        constant   [0 0 1 2 3 4 0 0]
-        reflect    [3 2 1 2 3 4 3 2]
-        symmetric  [2 1 1 2 3 4 4 3]
-        replicate  [1 1 1 2 3 4 4 4]
-        circular   [3 4 1 2 3 4 1 2]
-
-    Source: G. Strang and T. Nguyen, Wavelets and Filter Banks, Wellesley-Cambridge Press, 1996,
-    chapter 8 (`symmetric` and `reflect` are its half-point and whole-point symmetric extensions).
+        ...     print(f"{mode:10}", source_index(np.arange(-2, 6), 4, mode))
+        zeros      [-1 -1  0  1  2  3 -1 -1]
+        constant   [-1 -1  0  1  2  3 -1 -1]
+        reflect    [2 1 0 1 2 3 2 1]
+        symmetric  [1 0 0 1 2 3 3 2]
+        replicate  [0 0 0 1 2 3 3 3]
+        circular   [2 3 0 1 2 3 0 1]
     """
-    x = as_array("pad", "x", x)
-    pairs = check_widths("pad", x.shape, widths, axes=axes, mode=mode)
-    check_fill_value("pad", x.dtype, fill_value, mode)
-    pairs = {axis: pair for axis, pair in pairs.items() if pair != (0, 0)}
-    if not pairs:
-        return x
-    shape = [n + sum(pairs.get(axis, (0, 0))) for axis, n in enumerate(x.shape)]
-    traced = isinstance(fill_value, jax.Array)
-    arrays = (x, fill_value) if traced else (x,)
-    extend = partial(_extend, pairs=pairs, mode=mode, number=None if traced else fill_value)
-    return on_explicit_axes(extend, *arrays, shape=shape, entries=entries_of(x))
+    if mode not in EXTENSIONS:
+        return np.where((position >= 0) & (position < size), position, NONE)
+    before, after = (side(size) for side in EXTENSIONS[mode][:2])
+    outside = np.where(
+        position < 0, before[0] + before[1] * position, after[0] + after[1] * position
+    )
+    return np.where((position >= 0) & (position < size), position, outside)
 
 
-def _extend(
+def extend(
     x: jax.Array,
     fill: jax.Array | None = None,
     *,
-    pairs: dict[int, tuple[Size, Size]],
+    pairs: Mapping[int, tuple[Size, Size]],
     mode: str,
-    number: Any,
+    number: Any = 0,
 ) -> jax.Array:
-    if mode in _FILLED:
-        configuration = [(*pairs.get(axis, (0, 0)), 0) for axis in range(x.ndim)]
+    """Return x with (before, after) elements more along some axes; nothing is checked.
+
+    Args:
+        x: any shape and dtype.
+        fill: for "constant" a traced scalar to fill with, instead of `number`.
+        pairs: axis -> (before, after), negative ones crop; see `check_widths`.
+        mode: one of `MODES`.
+        number: for "constant", the number to fill with.
+    """
+    if mode not in EXTENSIONS:
+        configuration = [(0, 0, 0)] * x.ndim
+        for axis, pair in pairs.items():
+            configuration[axis] = (*pair, 0)
         if fill is None:
             value = zero(x.dtype) if mode == "zeros" else constant(number, x.dtype)
             return lax.pad(x, value, configuration)
@@ -132,91 +140,68 @@ def _extend(
         return jnp.where(inside, lax.pad(x, zero(x.dtype), configuration), fill)
     for axis, pair in pairs.items():
         size = x.shape[axis]
-        before, after = (largest(width, 0) for width in pair)
-        head, tail = _MARGINS[mode](x, axis, before, after)
-        x = lax.concatenate([m for m in (head, x, tail) if m.shape[axis] != 0], axis)
+        margins = []
+        for first, width, side in _margins(pair, size, mode):
+            start, step = side(size)
+            low, taken = _read(first, width, start, step)
+            margin = lax.slice_in_dim(x, low, low + taken, axis=axis)
+            if step == 0:
+                shape = list(x.shape)
+                shape[axis] = width
+                margin = jnp.broadcast_to(margin, shape)
+            margins.append(lax.rev(margin, (axis % x.ndim,)) if step < 0 else margin)
+        head, tail = margins
+        x = lax.concatenate([m for m in (head, x, tail) if m.shape[axis] != 0], axis % x.ndim)
         # only now crop: the margin at one end reads what is cropped at the other
-        start = before - pair[0]
-        x = lax.slice_in_dim(x, start, start + size + sum(pair), axis=axis)
+        first = largest(pair[0], 0) - pair[0]
+        x = lax.slice_in_dim(x, first, first + size + sum(pair), axis=axis)
     return x
 
 
-def unpad(
-    y: ArrayLike, widths: Widths, *, axes: Sequence[int] | None = None, mode: str = "zeros"
-) -> jax.Array:
-    """Fold the margins back in: the adjoint of `pad` with the same widths, axes and mode.
-
-    `x[q] = sum of y[p] over all p with E(p - before) = q`, so that `<pad(x), y> = <x, unpad(y)>`,
-    with `<a, b> = sum(a * b)`: nothing is conjugated. A cropped end (negative width) returns as
-    zeros, a filled margin contributes nothing.
-
-        zeros      ab|cdef|gh -> c      d      e      f
-        constant   ab|cdef|gh -> c      d      e      f
-        reflect    ab|cdef|gh -> c      d+b+h  e+a+g  f
-        symmetric  ab|cdef|gh -> c+b    d+a    e+h    f+g
-        replicate  ab|cdef|gh -> c+b+a  d      e      f+g+h
-        circular   ab|cdef|gh -> c+g    d+h    e+a    f+b
-
-    Transposed convolution with a padding mode is this after the transposed convolution onto the
-    padded input, since the convolution is `pad` followed by one without padding.
+def fold(y: jax.Array, *, pairs: Mapping[int, tuple[Size, Size]], mode: str) -> jax.Array:
+    """Return the adjoint of `extend` at y: margins are added to what they were read from.
 
     Args:
-        y: an array as `pad` returns it, of a numeric dtype.
-        widths: one (before, after) pair of ints for each of `axes`, as given to `pad`.
-        axes: the axes that `widths` speaks of; by default all, from the first.
-        mode: one of `MODES`.
-
-    Returns:
-        y's shape, smaller by before + after along each axis: the shape of x; of y's dtype. y itself
-        where every width is 0.
-
-    Raises:
-        ValueError: an unknown mode; axes repeated or out of range; as many pairs as axes not given;
-            widths that `pad` refuses for an input of the size that would be returned.
-        TypeError: widths that are not ints, or y boolean, which has no sum.
-
-    Example:
-        >>> y = jnp.array([1, 10, 100, 100, 100, 100, 1, 10])
-        >>> for mode in MODES:
-        ...     print(f"{mode:10}", unpad(y, [(2, 2)], mode=mode))
-        zeros      [100 100 100 100]
-        constant   [100 100 100 100]
-        reflect    [100 120 102 100]
-        symmetric  [110 101 110 101]
-        replicate  [111 100 100 111]
-        circular   [101 110 101 110]
-
-    Source: the transpose of the matrix that `pad` multiplies x with, one row (p) of which has its
-    single 1 in column E(p - before).
+        y: an array that `extend` made.
+        pairs: as in `extend`.
+        mode: as in `extend`.
     """
-    y = as_array("unpad", "y", y)
-    if y.dtype == jnp.bool_:
-        raise TypeError("unpad: y must be numeric, since margins are summed, got bool")
-    pairs = check_widths("unpad", y.shape, widths, axes=axes, mode=mode, padded=True)
-    pairs = {axis: pair for axis, pair in pairs.items() if pair != (0, 0)}
-    if not pairs:
-        return y
-    shape = [n - sum(pairs.get(axis, (0, 0))) for axis, n in enumerate(y.shape)]
-    fold = partial(_fold, pairs=pairs, mode=mode)
-    return on_explicit_axes(fold, y, shape=shape, entries=entries_of(y))
-
-
-def _fold(y: jax.Array, *, pairs: dict[int, tuple[Size, Size]], mode: str) -> jax.Array:
-    if mode in _FILLED:
-        negated = {axis: (-before, -after, 0) for axis, (before, after) in pairs.items()}
-        return lax.pad(y, zero(y.dtype), [negated.get(axis, (0, 0, 0)) for axis in range(y.ndim)])
+    if mode not in EXTENSIONS:
+        configuration = [(0, 0, 0)] * y.ndim
+        for axis, (before, after) in pairs.items():
+            configuration[axis] = (-before, -after, 0)
+        return lax.pad(y, zero(y.dtype), configuration)
     for axis, pair in pairs.items():
         size = y.shape[axis] - sum(pair)
         before, after = (largest(width, 0) for width in pair)
-        place = partial(_place, axis)
-        y = place(y, before - pair[0], before + size + after)  # undo the crop
-        head = lax.slice_in_dim(y, 0, before, axis=axis)
-        tail = lax.slice_in_dim(y, before + size, None, axis=axis)
-        y = lax.slice_in_dim(y, before, before + size, axis=axis)
-        for piece, start in _FOLDS[mode](head, tail, axis, size):
-            if piece.shape[axis] != 0:
-                y = y + place(piece, start, size)
+        y = _place(y, axis, before - pair[0], before + size + after)  # undo the crop
+        x = lax.slice_in_dim(y, before, before + size, axis=axis)
+        for first, width, side in _margins(pair, size, mode):
+            if width == 0:
+                continue
+            start, step = side(size)
+            margin = lax.slice_in_dim(y, before + first, before + first + width, axis=axis)
+            if step == 0:
+                margin = jnp.sum(margin, axis, keepdims=True, dtype=y.dtype)
+            elif step < 0:
+                margin = lax.rev(margin, (axis % y.ndim,))
+            x = x + _place(margin, axis, _read(first, width, start, step)[0], size)
+        y = x
     return y
+
+
+def _margins(pair: tuple[Size, Size], size: Size, mode: str) -> list[tuple[Size, Size, Side]]:
+    """First position, width and rule of the two margins."""
+    before, after = (largest(width, 0) for width in pair)
+    extension = EXTENSIONS[mode]
+    return [(-before, before, extension.before), (size, after, extension.after)]
+
+
+def _read(first: Size, width: Size, start: Size, step: int) -> tuple[Size, Size]:
+    """The lowest index that a margin reads, and how many elements: one where it repeats one."""
+    if step == 0:
+        return start, 1
+    return (start + first if step > 0 else start - first - width + 1), width
 
 
 def check_widths(
@@ -280,8 +265,8 @@ def check_widths(
             raise ValueError(
                 f"{caller}: widths must leave at least 1 element, got {pair} for {where}"
             )
-        if mode in _LIMITS:
-            rule, least = _LIMITS[mode]
+        if mode in EXTENSIONS:
+            rule, least = EXTENSIONS[mode].rule, EXTENSIONS[mode].least
             needed = [least(width) for width in pair if not below(width, 1)]
             if any(below(size, least) for least in needed):
                 source = f"{size}, left of {where}" if padded else where
@@ -311,71 +296,8 @@ def _pairs(caller: str, widths: Any, axes: tuple[int, ...]) -> dict[int, tuple[S
     return dict(zip(axes, ints, strict=True))
 
 
-def _place(axis: int, piece: jax.Array, start: Size, size: Size) -> jax.Array:
+def _place(piece: jax.Array, axis: int, start: Size, size: Size) -> jax.Array:
     """The piece at `start` of an axis of `size`, zeros around it."""
     configuration = [(0, 0, 0)] * piece.ndim
     configuration[axis] = (start, size - start - piece.shape[axis], 0)
     return lax.pad(piece, zero(piece.dtype), configuration)
-
-
-def _edge(x: jax.Array, axis: int, index: int, width: int) -> jax.Array:
-    edge = lax.slice_in_dim(x, index, index + 1, axis=axis)
-    return jnp.broadcast_to(edge, (*x.shape[:axis], width, *x.shape[axis + 1 :]))
-
-
-def _reflect(x: jax.Array, axis: int, before: int, after: int, *, skip: int):
-    # skip = 1 leaves the edge out (reflect), 0 repeats it (symmetric)
-    size = x.shape[axis]
-    head = lax.slice_in_dim(x, skip, skip + before, axis=axis)
-    tail = lax.slice_in_dim(x, size - skip - after, size - skip, axis=axis)
-    return lax.rev(head, (axis,)), lax.rev(tail, (axis,))
-
-
-def _replicate(x: jax.Array, axis: int, before: int, after: int):
-    return _edge(x, axis, 0, before), _edge(x, axis, x.shape[axis] - 1, after)
-
-
-def _circular(x: jax.Array, axis: int, before: int, after: int):
-    size = x.shape[axis]
-    head = lax.slice_in_dim(x, size - before, size, axis=axis)
-    return head, lax.slice_in_dim(x, 0, after, axis=axis)
-
-
-def _fold_reflect(head: jax.Array, tail: jax.Array, axis: int, size: int, *, skip: int):
-    yield lax.rev(head, (axis,)), skip
-    yield lax.rev(tail, (axis,)), size - skip - tail.shape[axis]
-
-
-def _fold_replicate(head: jax.Array, tail: jax.Array, axis: int, size: int):
-    yield jnp.sum(head, axis, keepdims=True, dtype=head.dtype), 0
-    yield jnp.sum(tail, axis, keepdims=True, dtype=tail.dtype), size - 1
-
-
-def _fold_circular(head: jax.Array, tail: jax.Array, axis: int, size: int):
-    yield head, size - head.shape[axis]
-    yield tail, 0
-
-
-_FILLED = ("zeros", "constant")
-# mode -> (x, axis, before, after) -> what stands before x and what after it
-_MARGINS: dict[str, Callable[..., Any]] = {
-    "reflect": partial(_reflect, skip=1),
-    "symmetric": partial(_reflect, skip=0),
-    "replicate": _replicate,
-    "circular": _circular,
-}
-# mode -> (head, tail, axis, size) -> the margins as they are added to x, each with its place
-_FOLDS: dict[str, Callable[..., Any]] = {
-    "reflect": partial(_fold_reflect, skip=1),
-    "symmetric": partial(_fold_reflect, skip=0),
-    "replicate": _fold_replicate,
-    "circular": _fold_circular,
-}
-# mode -> the rule in words, and the least size that a width takes
-_LIMITS: dict[str, tuple[str, Callable[[Size], Size]]] = {
-    "reflect": ("widths below the size", lambda width: width + 1),
-    "symmetric": ("widths of at most the size", lambda width: width),
-    "replicate": ("at least 1 element", lambda width: 1),
-    "circular": ("widths of at most the size", lambda width: width),
-}
-MODES: tuple[str, ...] = (*_FILLED, *_MARGINS)

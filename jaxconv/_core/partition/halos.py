@@ -14,7 +14,6 @@ each place of each window holds, `exchange` which rows are sent, and `fill` carr
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -23,8 +22,7 @@ import numpy as np
 from jax import lax
 
 from jaxconv._core.geometry import shapes
-
-ZERO = -1  # stands for a row index where a zero is read
+from jaxconv._core.geometry.extension import NONE, source_index
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +95,7 @@ class Run(NamedTuple):
     """Neighbouring places of the windows, and where each device finds them in what it has.
 
     Attributes:
-        rows: (parts, places) indices into the device's own and received rows, or ZERO.
+        rows: (parts, places) indices into the device's own and received rows, or NONE.
         starts: for each device the first of its rows where they are neighbours too, else None.
         masked: whether some places must be set to zero.
     """
@@ -115,7 +113,7 @@ class Exchange(NamedTuple):
 
 
 def sources(line: Line) -> np.ndarray:
-    """Return the row of x that each place of each device's window holds: (parts, window) or ZERO.
+    """Return the row of x that each place of each device's window holds: (parts, window) or NONE.
 
     Example:
         >>> sources(Line(8, 2, 3, 1, 1, 1, 1, "circular"))
@@ -123,11 +121,11 @@ def sources(line: Line) -> np.ndarray:
                [3, 4, 5, 6, 7, 0]])
     """
     place = _places(line)
-    row = _EXTENSIONS[line.mode](place, line.size)
+    row = source_index(place, line.size, line.mode)
     read = place < shapes.input_size(
         line.outputs, line.kernel, line.stride, line.dilation, 0, 0
     ) - (line.lo)
-    return np.where(read, row, ZERO)
+    return np.where(read, row, NONE)
 
 
 def _places(line: Line) -> np.ndarray:
@@ -148,8 +146,8 @@ def exchange(line: Line) -> Exchange:
         distance = np.where(place < device * block, -(-distance % line.parts), distance)
         distance = np.where(place >= (device + 1) * block, distance % line.parts, distance)
         distance = np.where(sender == device, 0, distance)
-    real = row != ZERO
-    found = np.full(row.shape, ZERO)  # the same rows, as indices into what the device has
+    real = row != NONE
+    found = np.full(row.shape, NONE)  # the same rows, as indices into what the device has
     zeros: list[np.ndarray] = []  # (parts, rows) of each piece: whether it is known to be zero
     hops, offset = [], 0
     filled = np.clip(line.size - np.arange(line.parts) * block, 0, block)
@@ -190,7 +188,7 @@ def _runs(found: np.ndarray, zeros: np.ndarray) -> tuple[Run, ...]:
 
     Runs of one place (in a mirrored margin) are joined: one gather serves them all.
     """
-    real, place = found != ZERO, np.arange(found.shape[1])
+    real, place = found != NONE, np.arange(found.shape[1])
     # the last place so far that holds a row, and where the run that it belongs to starts
     last = np.maximum.accumulate(np.where(real, place, -1), axis=1)
     start = np.take_along_axis(found, np.maximum(last, 0), axis=1) - last
@@ -209,7 +207,7 @@ def _runs(found: np.ndarray, zeros: np.ndarray) -> tuple[Run, ...]:
 
 def _run(rows: np.ndarray, zeros: np.ndarray) -> Run:
     length, have = rows.shape[1], zeros.shape[1]
-    real = rows != ZERO
+    real = rows != NONE
     reads = real.any(axis=1)
     if not reads.any():
         return Run(rows, None, True)
@@ -253,33 +251,12 @@ def _cut(x: jax.Array, starts: tuple[int, ...], length: int, axis: int, device: 
 def _take(pool: jax.Array, run: Run, axis: int, device: jax.Array) -> jax.Array:
     if run.starts is None:
         # jax fills in zeros for an index beyond the end; a negative one would count from there
-        rows = np.where(run.rows == ZERO, pool.shape[axis], run.rows)
+        rows = np.where(run.rows == NONE, pool.shape[axis], run.rows)
         return jnp.take(pool, jnp.asarray(rows)[device], axis, mode="fill", fill_value=0)
     taken = _cut(pool, run.starts, run.rows.shape[1], axis, device)
     if not run.masked:
         return taken
     shape = [1] * pool.ndim
     shape[axis] = run.rows.shape[1]
-    real = jnp.asarray(run.rows != ZERO)[device].reshape(shape)
+    real = jnp.asarray(run.rows != NONE)[device].reshape(shape)
     return jnp.where(real, taken, jnp.zeros((), pool.dtype))
-
-
-def _reflected(place: np.ndarray, size: int) -> np.ndarray:
-    place = abs(place)
-    return np.where(place < size, place, 2 * (size - 1) - place)
-
-
-def _mirrored(place: np.ndarray, size: int) -> np.ndarray:
-    place = np.where(place < 0, -place - 1, place)
-    return np.where(place < size, place, 2 * size - 1 - place)
-
-
-# mode -> (position in the extension of x, its size) -> row of x: the table in `extension`.
-# What lies beyond the last position that is read may be any row.
-_EXTENSIONS: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
-    "zeros": lambda place, size: np.where((place >= 0) & (place < size), place, ZERO),
-    "reflect": _reflected,
-    "symmetric": _mirrored,
-    "replicate": lambda place, size: np.clip(place, 0, size - 1),
-    "circular": lambda place, size: place % size,
-}

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import PartitionSpec
 
-from jaxconv._core.geometry import extension
 from jaxconv._core.geometry.dtypes import accumulation_dtype
+from jaxconv._core.geometry.extension import extend
 from jaxconv._core.geometry.spec import Contraction, ConvSpec
 from jaxconv._core.partition.cuts import add_up
 from jaxconv._core.partition.halos import Line, fill
@@ -96,7 +96,7 @@ class Plan:
             x = fill(x, line, axis=x.ndim + axis, ring=ring)
         if not self.whole:
             return x
-        return extension.pad(x, tuple(self.whole.values()), axes=tuple(self.whole), mode=self.mode)
+        return extend(x, pairs=self.whole, mode=self.mode)
 
     def fold(self, window: jax.Array) -> jax.Array:
         """The transpose of `window`: what falls on other devices' parts is sent there and added."""

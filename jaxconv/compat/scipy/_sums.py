@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv._core.dispatch.primitive import contract
-from jaxconv._core.geometry import extension as padding
 from jaxconv._core.geometry.spec import ConvSpec
+from jaxconv._functional import padding
 
 Pairs = tuple[tuple[int, int], ...]
 Windows = tuple[tuple[int, int], ...]

@@ -10,8 +10,9 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
-from jaxconv._core.geometry import dtypes, extension
+from jaxconv._core.geometry import dtypes
 from jaxconv._core.geometry.spec import per_dimension
+from jaxconv._functional import padding
 from jaxconv.compat.torch import _checks as checks
 
 MODES = ("constant", "reflect", "replicate", "circular")
@@ -62,7 +63,7 @@ def pad(
         _check_sizes(x.shape, pairs, mode, crop=True)
         axes = tuple(pairs)
         fill = _fill(x.dtype, value)
-        return extension.pad(x, [pairs[a] for a in axes], axes=axes, mode=mode, fill_value=fill)
+        return padding.pad(x, [pairs[a] for a in axes], axes=axes, mode=mode, fill_value=fill)
     _check_rank(x.shape, len(pairs), mode)
     if value is not None and (isinstance(value, Tracer) or value != 0):
         raise ValueError(f"pad: value={value!r} is for mode='constant', not for mode={mode!r}")
@@ -72,9 +73,9 @@ def pad(
     if mode == "circular":
         # torch crops before it wraps, the core after
         crop = [(min(lo, 0), min(hi, 0)) for lo, hi in pairs.values()]
-        x = extension.pad(x, crop, axes=tuple(pairs))
+        x = padding.pad(x, crop, axes=tuple(pairs))
         pairs = {axis: (max(lo, 0), max(hi, 0)) for axis, (lo, hi) in pairs.items()}
-    return extension.pad(x, list(pairs.values()), axes=tuple(pairs), mode=mode)
+    return padding.pad(x, list(pairs.values()), axes=tuple(pairs), mode=mode)
 
 
 def _pairs(shape: tuple[int, ...], pad: Any) -> dict[int, tuple[int, int]]:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxconv._core.geometry import extension
+from jaxconv._functional import padding
 
 Function = Callable[[jax.Array], jax.Array]
 
@@ -124,7 +124,7 @@ def padded(module: Any, rank: int, mode: str) -> Function:
     def apply(x: jax.Array) -> jax.Array:
         axes = tuple(range(x.ndim - rank - 1, x.ndim - 1))
         fill = {"fill_value": module.value} if mode == "constant" else {}
-        return extension.pad(x, pairs, axes=axes, mode=mode, **fill)
+        return padding.pad(x, pairs, axes=axes, mode=mode, **fill)
 
     return apply
 
