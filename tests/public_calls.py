@@ -30,34 +30,21 @@ MESH = mesh_of()
 ON_MESH = {"mesh": MESH, "x_spec": P("b", "a")}
 SGD = optax.sgd(1e-3)
 
-# Rooms whose functions people call with arrays; modules of a package are its own matter, but for
-# these.
+# Modules whose functions people call with arrays.
 MODULES = {
     name: importlib.import_module(name)
     for name in (
         *("jaxconv", "jaxconv.compat.lax", "jaxconv.compat.torch"),
-        *("jaxconv.compat.scipy.ndimage", "jaxconv.compat.scipy.signal", "jaxconv.analysis.dense"),
-        *("jaxconv.analysis._equivariance", "jaxconv.analysis._influence", "jaxconv.learn"),
-        *(
-            "jaxconv.learn.constraints",
-            "jaxconv.learn.losses",
-            "jaxconv.linen",
-            "jaxconv.analysis._matrix",
-        ),
-        *("jaxconv.nnx", "jaxconv.parallel", "jaxconv.analysis._reach"),
+        *("jaxconv.compat.scipy.ndimage", "jaxconv.compat.scipy.signal"),
+        *("jaxconv.analysis", "jaxconv.analysis.dense", "jaxconv.linen", "jaxconv.nnx"),
+        *("jaxconv.learn", "jaxconv.learn.constraints", "jaxconv.learn.losses"),
+        "jaxconv.parallel",
     )
 }
-# reason -> rooms without such functions
+# reason -> public rooms without such functions
 ROOMS_APART = {
-    "the core that the calls of the others run through": {
-        *("accelerate", "choose", "constants", "costs", "dtypes", "explain", "fill_values"),
-        *("functional", "joins", "layers", "meshes", "messages", "methods", "mutation", "padding"),
-        *("partition", "planes", "policy", "programs", "reading", "simplify", "spec", "streaming"),
-        *("taylor", "terms", "tracing", "trilinear", "tune", "windows"),
-    },
-    "integers in, integers out": {"counts", "receptive", "shapes", "sizes"},
     "kernels and definitions in NumPy": {"filters", "psf", "reference"},
-    "files, and NumPy's arrays in parts": {"images", "stored", "tiles"},
+    "files, and NumPy's arrays in parts": {"tiles"},
     "pictures of NumPy's arrays": {"plots"},
     "measurements": {"bench"},
     "the command line": {"cli"},
@@ -66,8 +53,9 @@ OTHER_ROOMS = {room for rooms in ROOMS_APART.values() for room in rooms}
 # reason -> functions that return no array of JAX's, or cannot be traced
 APART = {
     "returns integers": {
-        *("input_size", "output_size", "receptive_field"),
-        *("parallel.halo_bytes", "parallel.permuted_bytes", "reach.check_index"),
+        *("explicit_padding", "input_size", "output_size", "receptive_field"),
+        *("analysis.parameter_counts", "analysis.receptive_field"),
+        *("parallel.halo_bytes", "parallel.permuted_bytes"),
     },
     "returns a choice, a report or a policy": {
         *("explain", "tune", "compat.scipy.signal.choose_conv_method"),
@@ -94,7 +82,9 @@ EDGE, EDGES, LINE = numbers(1, 2), numbers(6, 7), numbers(5)
 
 
 def rooms():
-    return {found.name for found in pkgutil.iter_modules(jaxconv.__path__)}
+    """The public ones."""
+    found = {module.name for module in pkgutil.iter_modules(jaxconv.__path__)}
+    return {name for name in found if not name.startswith("_")}
 
 
 def public():
@@ -102,12 +92,7 @@ def public():
     names = set()
     for module_name, module in MODULES.items():
         room = module_name.removeprefix("jaxconv").removeprefix(".")
-        own = getattr(module, "__all__", None) or [
-            name
-            for name, value in vars(module).items()
-            if not name.startswith("_") and getattr(value, "__module__", None) == module_name
-        ]
-        for name in own:
+        for name in module.__all__:
             value = getattr(module, name)
             layer = inspect.isclass(value) and issubclass(
                 value, flax_linen.Module | flax_nnx.Module
@@ -222,28 +207,28 @@ CALLS = {
         )
         for name in names
     },
-    "dense.dense": (dense.dense, PLANE, numbers(2, 3, 6, 8)),
-    "dense.is_shift_invariant": (dense.is_shift_invariant, numbers(3, 5)),
-    "dense.kernel": (lambda V: dense.kernel(V, 1), numbers(3, 5)),
-    "dense.reindex": (dense.reindex, numbers(3, 3)),
-    "dense.restore": (dense.restore, numbers(3, 5)),
-    "dense.share": (dense.share, numbers(3, 5)),
-    "dense.spread": (lambda v: dense.spread(v, (3,)), LINE),
-    "dense.truncate": (lambda V: dense.truncate(V, 1), numbers(3, 5)),
-    "equivariance.equivariance_error": (
+    "analysis.dense.dense": (dense.dense, PLANE, numbers(2, 3, 6, 8)),
+    "analysis.dense.is_shift_invariant": (dense.is_shift_invariant, numbers(3, 5)),
+    "analysis.dense.kernel": (lambda V: dense.kernel(V, 1), numbers(3, 5)),
+    "analysis.dense.reindex": (dense.reindex, numbers(3, 3)),
+    "analysis.dense.restore": (dense.restore, numbers(3, 5)),
+    "analysis.dense.share": (dense.share, numbers(3, 5)),
+    "analysis.dense.spread": (lambda v: dense.spread(v, (3,)), LINE),
+    "analysis.dense.truncate": (lambda V: dense.truncate(V, 1), numbers(3, 5)),
+    "analysis.equivariance_error": (
         lambda x: equivariance.equivariance_error(lambda x: x[::2], x, [0, 1], stride=2, axes=(0,)),
         numbers(6),
     ),
-    "equivariance.equivariance_map": (
+    "analysis.equivariance_map": (
         lambda x: equivariance.equivariance_map(jax.numpy.sin, x, 2, axes=(0,)),
         LINE,
     ),
-    "influence.influence": (
+    "analysis.influence": (
         lambda x: influence.influence(lambda x: x[1:] * x[:-1], x, 2, probes=2),
         LINE,
     ),
-    "matrix.as_matrix": (lambda w: matrix.as_matrix(w, 5), numbers(3, 1, 1)),
-    "reach.reach": (lambda x: reaching.reach(lambda x: x[1:] * x[:-1], x, 2), LINE),
+    "analysis.as_matrix": (lambda w: matrix.as_matrix(w, 5), numbers(3, 1, 1)),
+    "analysis.reach": (lambda x: reaching.reach(lambda x: x[1:] * x[:-1], x, 2), LINE),
     "learn.distance_to_optimum": (distance, PLANE, EDGES),
     "learn.fit_conv": (lambda x, y: learn.fit_conv(x, y, 3, steps=2), X, Y),
     "learn.fit_kernel": (lambda x, y: learn.fit_kernel(x, y, (1, 2), optimizer=SGD), PLANE, EDGES),

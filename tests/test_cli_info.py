@@ -23,6 +23,7 @@ def test_json_names_versions_devices_and_methods():
     assert len(found["devices"]) == len(jax.devices())
     assert list(found["methods"]) == list(METHODS)
     assert found["methods"]["lax"] == {
+        "summary": "XLA's own convolution",
         "contractions": ["output", "input", "kernel"],
         "at_hand": True,
         "note": None,
@@ -32,6 +33,7 @@ def test_json_names_versions_devices_and_methods():
 def test_why_a_method_is_not_at_hand(monkeypatch):
     monkeypatch.setattr(onednn, "_plugin", lambda: "the plugin jaxconv-onednn is not installed")
     assert json.loads(_info("--json"))["methods"]["onednn"] == {
+        "summary": "oneDNN and own kernels in C++, where jaxconv-onednn is installed",
         "contractions": ["output", "input", "kernel"],
         "at_hand": False,
         "note": "the plugin jaxconv-onednn is not installed",

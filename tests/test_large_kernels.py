@@ -12,7 +12,7 @@ from cases import OPERANDS, Case
 from jaxconv._core.dispatch.choose import EXPORTED, select
 from jaxconv._core.dispatch.primitive import contract
 from jaxconv._core.geometry.problem import Problem
-from jaxconv._core.methods import METHODS, REFUSES, shifts, taps
+from jaxconv._core.methods import METHODS, fused_sums, shifts
 from jaxconv.bench import exact
 
 pytestmark = pytest.mark.as_shipped
@@ -52,8 +52,8 @@ def assert_exact(result, contraction, a, b, spec):
 @pytest.fixture
 def small(monkeypatch):
     """Blocks, strips and pieces of a size that small arrays have several of."""
-    monkeypatch.setattr(taps, "BLOCK", 600)
-    monkeypatch.setattr(taps, "SEGMENT", 64)
+    monkeypatch.setattr(fused_sums, "BLOCK", 600)
+    monkeypatch.setattr(fused_sums, "SEGMENT", 64)
     monkeypatch.setattr(shifts, "COLUMNS", 200)
     monkeypatch.setattr(shifts, "SUMMED", 100)
 
@@ -145,7 +145,7 @@ def test_long_sums_are_accurate():
 
 
 def test_shifts_say_what_they_are_not_for():
-    refuses = functools.partial(REFUSES["shifts"], "output")
+    refuses = functools.partial(METHODS["shifts"].refuses, "output")
     plane = ((1, 9, 9, 1), (3, 3, 1, 1))
     expected = [
         (((1, 9, 1), (3, 1, 1)), {}, "float32", "shifts are of planes"),
@@ -164,5 +164,5 @@ def test_large_kernels_of_planes_never_fall_to_lax(entries):
     case = Case("", (1, 512, 512, 1), (entries, entries, 1, 1), {"padding": "same"})
     for contraction in OPERANDS:
         problem = Problem(contraction, case.spec, 1, 1, 1, "float32", "cpu")
-        assert select(problem, alone=EXPORTED).method != "lax"
-    assert set(METHODS["shifts"]) == set(OPERANDS)
+        assert select(problem, ffi_unavailable_reason=EXPORTED).method != "lax"
+    assert set(METHODS["shifts"].contractions) == set(OPERANDS)

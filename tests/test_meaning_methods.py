@@ -18,11 +18,11 @@ from jaxconv._core.dispatch.choose import (
     candidates,
     refusal,
     select,
-    worth_expecting,
 )
 from jaxconv._core.dispatch.primitive import contract
 from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.spec import normalise
+from jaxconv._core.methods import METHODS
 
 RNG = np.random.default_rng(0)
 # values are compared, not times
@@ -94,7 +94,7 @@ def test_what_is_not_finite_reaches_what_sees_it(case):
 def taken(problem):
     """The methods that "auto" may take, "auto" itself first."""
     may = [m for m in candidates("auto") if refusal(problem, m) is None]
-    return ["auto", *(m for m in may if worth_expecting(m, problem))]
+    return ["auto", *(m for m in may if METHODS[m].considered(problem))]
 
 
 def places(shape):
@@ -191,4 +191,6 @@ def test_the_choice_does_not_depend_on_the_batch(case, contraction, alone):
         contraction, case.spec, 1, case.w[-2], case.w[-1] // case.spec.groups, "float32", "cpu"
     )
     batches = (0, 1, 2, 7, IMAGES, 1000)
-    assert len({select(problem._replace(batch=n), alone=alone) for n in batches}) == 1
+    assert (
+        len({select(problem._replace(batch=n), ffi_unavailable_reason=alone) for n in batches}) == 1
+    )

@@ -14,7 +14,7 @@ from jax.extend.core import jaxprs_in_params, primitives
 
 from jaxconv._core.dispatch.primitive import contract
 from jaxconv._core.geometry.spec import ConvSpec
-from jaxconv._core.methods import CALLS_OUT, METHODS, REFUSES
+from jaxconv._core.methods import METHODS
 from jaxconv._core.methods import lax as own
 
 # results are compared, not times: most of the suite's time here would be LLVM's
@@ -33,8 +33,8 @@ def assert_matches(method, result, contraction, a, b, spec):
 OFFERED = [
     (name, contraction)
     for name, offered in METHODS.items()
-    for contraction in offered
-    if name not in CALLS_OUT
+    for contraction in offered.contractions
+    if not offered.calls_library
 ]
 
 
@@ -201,7 +201,7 @@ def test_windows_that_share_no_element(case, dtype):
     """They are one matrix product forward, and so is the gradient of x."""
     result = RESULT.get(dtype, dtype)
     for contraction in ("output", "input"):
-        assert not REFUSES["columns"](contraction, case.spec, jnp.dtype(result))
+        assert not METHODS["columns"].refuses(contraction, case.spec, jnp.dtype(result))
         a, b = case.operands(contraction, dtype)
         numerics = {"dtype": result, "method": "columns", "precision": HIGHEST}
         f = functools.partial(contract, contraction, spec=case.spec, **numerics)
@@ -211,7 +211,9 @@ def test_windows_that_share_no_element(case, dtype):
 def test_columns_of_windows_that_overlap_are_refused():
     spec = ConvSpec((2, 3), (1, 1), ((0, 0), (0, 0)), 1, (9, 9), (3, 3))
     for contraction in ("output", "input"):
-        assert REFUSES["columns"](contraction, spec, jnp.dtype("float32")) == "windows overlap"
+        assert (
+            METHODS["columns"].refuses(contraction, spec, jnp.dtype("float32")) == "windows overlap"
+        )
 
 
 CUT = (
@@ -249,11 +251,11 @@ def test_xla_gets_no_negative_padding(case):
     """Read in the program: it is not run."""
     seen = 0
     for method, contraction in OFFERED:
-        if REFUSES.get(method, lambda *_: None)(contraction, case.spec, jnp.dtype("float32")):
+        if METHODS[method].refuses(contraction, case.spec, jnp.dtype("float32")):
             continue
         shapes = [getattr(case, name) for name in OPERANDS[contraction]]
         f = functools.partial(
-            METHODS[method][contraction], spec=case.spec, dtype=jnp.dtype("float32")
+            METHODS[method].contractions[contraction], spec=case.spec, dtype=jnp.dtype("float32")
         )
         for params in convolutions(f, *shapes):
             seen += 1
@@ -297,7 +299,9 @@ def test_which_arrays_are_spread_before_xla_gets_them(method):
         volume = {name: lead + getattr(plane, name) for name in fields}
         pads = ((0, 0),) * len(lead) + plane.padding
         spec = dataclasses.replace(plane, padding=pads, **volume)
-        f = functools.partial(METHODS[method]["input"], spec=spec, dtype=jnp.dtype("float32"))
+        f = functools.partial(
+            METHODS[method].contractions["input"], spec=spec, dtype=jnp.dtype("float32")
+        )
         found = convolutions(f, (1, *spec.output_size, 3), (*spec.kernel_size, 2, 3))
         round_it = own.goes_round(plane)
         wanted = (1, 1) if round_it else plane.stride
@@ -312,7 +316,9 @@ def test_what_is_spread_first_comes_to_the_same(monkeypatch, name):
     monkeypatch.setattr(own, "goes_round", lambda spec: True)
     case = cases.by_name(name)
     y, w = case.operands("input")
-    f = functools.partial(METHODS["lax"]["input"], spec=case.spec, dtype=jnp.dtype("float32"))
+    f = functools.partial(
+        METHODS["lax"].contractions["input"], spec=case.spec, dtype=jnp.dtype("float32")
+    )
     assert all(set(params["lhs_dilation"]) == {1} for params in convolutions(f, y.shape, w.shape))
     cases.assert_matches(jit(f)(y, w), "input", y, w, case.spec)
 
@@ -327,4 +333,6 @@ def test_the_comparison_can_fail():
 
 
 def test_contractions_are_listed_once():
-    assert set(CONTRACTIONS) == set(METHODS["lax"]) == set(METHODS["loops"])
+    assert (
+        set(CONTRACTIONS) == set(METHODS["lax"].contractions) == set(METHODS["loops"].contractions)
+    )

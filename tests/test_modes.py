@@ -28,14 +28,15 @@ OPTAX = {
 # seeds, tolerances, rates, positions, literals of the function that is rewritten. Under jit they
 # are the program's.
 NUMBERS_OF_THE_HOST = {
-    *("accelerate", "dense.is_shift_invariant", "influence.influence", "matrix.as_matrix"),
+    *("accelerate", "analysis.as_matrix", "analysis.influence"),
+    "analysis.dense.is_shift_invariant",
     *(name for name in EVERY if name.startswith("learn.")),
 }
 # Kinds whose gradients are contractions of their own, and not those of what they call.
 CORE = {"convolution", "transposed", "causal", "windows", "method"}
 # Loops of many steps: minutes uncompiled, seconds to compile.
 LONG = {
-    *("influence.influence", "learn.distance_to_optimum", "learn.fit_conv", "learn.solve_kernel"),
+    *("analysis.influence", "learn.distance_to_optimum", "learn.fit_conv", "learn.solve_kernel"),
     *("learn.fit_conv on a mesh", "learn.solve_kernel on a mesh"),
 }
 

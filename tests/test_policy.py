@@ -17,7 +17,7 @@ from jaxconv._core.dispatch.choose import EXPORTED, Choice, refusal, select
 from jaxconv._core.dispatch.policy import Policy
 from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.spec import ConvSpec
-from jaxconv._core.methods import METHODS, REFUSES
+from jaxconv._core.methods import METHODS
 
 X, W = jnp.ones((2, 8, 6)), jnp.ones((3, 2, 9))
 SPEC = ConvSpec((2,), (1,), ((1, 1),), 3, (8,), (3,))
@@ -139,9 +139,8 @@ def test_tune_measures_every_problem_once():
 
 
 def test_no_method_is_timed_or_chosen_where_it_refuses(monkeypatch):
-    refuses = {"taps": lambda contraction, spec, dtype: f"no {dtype} for {contraction}"}
-    assert isinstance(REFUSES, dict)
-    monkeypatch.setitem(REFUSES, "taps", refuses["taps"])
+    refuses = lambda contraction, spec, dtype: f"no {dtype} for {contraction}"
+    monkeypatch.setitem(METHODS, "taps", dataclasses.replace(METHODS["taps"], refuses=refuses))
     kernel = PROBLEM._replace(contraction="kernel")
     assert refusal(kernel, "taps") == "no float32 for kernel"
     assert select(kernel, "taps") == Choice("lax", "no float32 for kernel")
@@ -197,5 +196,5 @@ def test_mistakes(call, error, message):
 def test_products_of_integers_are_not_expected():
     spec = ConvSpec((1, 1), (1, 1), ((0, 0),) * 2, 1, (56, 56), (1, 1))
     problem = Problem("output", spec, 4, 64, 256, "float32", "cpu")
-    assert select(problem, alone=EXPORTED).method == "columns"
-    assert select(problem._replace(dtype="int32"), alone=EXPORTED).method == "lax"
+    assert select(problem, ffi_unavailable_reason=EXPORTED).method == "columns"
+    assert select(problem._replace(dtype="int32"), ffi_unavailable_reason=EXPORTED).method == "lax"

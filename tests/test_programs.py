@@ -345,7 +345,8 @@ def test_jaxprs_are_forgotten_with_what_they_were_traced_from():
 
 MEMORY = """
 import gc, optax, jax, jax.numpy as jnp
-from jaxconv import learn, programs
+from jaxconv import learn
+from jaxconv._core import programs
 x = jax.random.normal(jax.random.key(0), (12, 14))
 y = x[1:, 1:]
 

@@ -10,7 +10,7 @@ import pytest
 
 import jaxconv
 from jaxconv._core.dispatch.primitive import contract
-from jaxconv._core.geometry.problem import simplify
+from jaxconv._core.geometry.problem import reduce
 from jaxconv._core.geometry.spec import ConvSpec
 
 # kernels far larger than their images, flat volumes, both, dilation and stride over the edge
@@ -64,7 +64,7 @@ def test_the_answer_is_the_references(contraction, spec):
     ],
 )
 def test_nothing_more_can_go(name, kernel, rank):
-    spec = simplify(SPECS[name]).spec
+    spec = reduce(SPECS[name]).spec
     assert (spec.kernel_size, spec.rank) == (kernel, rank)
 
 
@@ -79,7 +79,7 @@ def test_nothing_more_can_go(name, kernel, rank):
     ],
 )
 def test_only_what_is_read_is_kept(name, read, stride):
-    simple = simplify(SPECS[name])
+    simple = reduce(SPECS[name])
     assert [list(positions) for positions in simple.read] == [list(r) for r in read]
     assert simple.spec.stride == stride
     assert simple.spec.output_size == SPECS[name].output_size[simple.folded :]
@@ -87,7 +87,7 @@ def test_only_what_is_read_is_kept(name, read, stride):
 
 def test_what_nothing_can_go_from_stays_as_it_is():
     for case in cases.CASES:
-        smaller = simplify(case.spec)
+        smaller = reduce(case.spec)
         if smaller.spec.kernel_size == case.spec.kernel_size and not smaller.folded:
             kept = dataclasses.replace(smaller.spec, dilation=case.spec.dilation)
             assert kept == case.spec, case

@@ -90,7 +90,9 @@ def _measured(
 
         fft.plan = chosen
         try:
-            f = jax.jit(lambda a, b: fft.CONTRACTIONS[contraction](a, b, spec, dtype=a.dtype))
+            f = jax.jit(
+                lambda a, b: fft.METHOD.contractions[contraction](a, b, spec, dtype=a.dtype)
+            )
             jax.block_until_ready(f(a, b))
         finally:
             fft.plan = original

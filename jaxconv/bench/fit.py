@@ -26,10 +26,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxconv._core.dispatch.choose import decide, worth_expecting
-from jaxconv._core.geometry.problem import Problem, simpler
+from jaxconv._core.dispatch.choose import decide
+from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.spec import ConvSpec
-from jaxconv._core.methods.terms import terms
+from jaxconv._core.methods import METHODS
 
 Row = Mapping[str, Any]
 # A term stays if without it the mean error of the logarithms grows by more than this.
@@ -59,13 +59,13 @@ def problem(row: Row) -> Problem:
         tuple(row["kernel_size"]),
     )
     sizes = row["batch"], row["inputs"], row["outputs"]
-    return simpler(Problem(row["contraction"], spec, *sizes, row["dtype"], row["platform"]))
+    return Problem(row["contraction"], spec, *sizes, row["dtype"], row["platform"]).reduced
 
 
 def fit(rows: Sequence[Row], method: str) -> dict[str, float]:
     """Return a method's constants for rows of one contraction, in seconds a unit of each term."""
     timed = [(problem(row), t, row) for row in rows if (t := _time(row, method)) is not None]
-    found = [terms(method, p) for p, _, _ in timed]
+    found = [METHODS[method].terms(p) for p, _, _ in timed]
     measured = np.array([t for _, t, _ in timed])
     fastest = np.array([min((row["once"] | row["times"]).values()) for _, _, row in timed])
     matters = (fastest / measured) ** MATTERS
@@ -165,7 +165,7 @@ def predicted(rows: Sequence[Row]) -> list[dict[str, float]]:
         for k in range(fold, len(rows), FOLDS):
             row, at = rows[k], problem(rows[k])
             found[k] = {
-                method: sum(value * terms(method, at)[name] for name, value in of.items())
+                method: sum(value * METHODS[method].terms(at)[name] for name, value in of.items())
                 for (method, contraction), of in fitted.items()
                 if contraction == row["contraction"] and _time(row, method) is not None
             }
@@ -183,7 +183,7 @@ def regrets(
     for row, times in zip(rows, expected, strict=True):
         serving = {method: t for method, t in times.items() if method not in without}
         at = problem(row)
-        worth = {method: t for method, t in serving.items() if worth_expecting(method, at)}
+        worth = {method: t for method, t in serving.items() if METHODS[method].considered(at)}
         taken, _ = decide(worth, margins)
         measured = {method: (row["once"] | row["times"])[method] for method in serving}
         found.append(measured[taken] / min(measured.values()))

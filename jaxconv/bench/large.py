@@ -66,7 +66,7 @@ def main(pattern: str = "") -> None:
             share = f" ({times[method] / times['fft']:.2f})" if method in times else ""
             row.append(report.milliseconds(times.get(method)) + share)
         # what is taken without the plugin
-        table.add_row(name, select(problem, alone=EXPORTED).method, *row)
+        table.add_row(name, select(problem, ffi_unavailable_reason=EXPORTED).method, *row)
         print(name, {m: f"{1e3 * t:.3g}" for m, t in times.items()}, file=sys.stderr, flush=True)
     console.print("Milliseconds, and shares of FFT's; - where refused, or where loops take seconds")
     console.print(table)

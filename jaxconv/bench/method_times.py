@@ -15,10 +15,11 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from jaxconv._core.dispatch.choose import CANDIDATES, worth_expecting
+from jaxconv._core.dispatch.choose import candidates
 from jaxconv._core.dispatch.primitive import OPERANDS
 from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.spec import Contraction, ConvSpec, normalise
+from jaxconv._core.methods import METHODS
 from jaxconv.bench import peers, regret
 from jaxconv.bench.cases import LAYERS, PLANES, Layer
 from jaxconv.bench.report import machine
@@ -89,7 +90,7 @@ def main(path: Path, pattern: str = "") -> None:
     for index, (name, problem, operands) in enumerate(cases()):
         if not re.search(pattern, name):
             continue
-        methods = [m for m in CANDIDATES if worth_expecting(m, problem)]
+        methods = [m for m in candidates("fastest") if METHODS[m].considered(problem)]
         measured = regret.measure(problem, operands, methods)
         found.append({"seed": -1, "index": index, "layer": name} | measured)
         regret.save(path, machine({"xla": peers.cores()}), found)

@@ -18,11 +18,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxconv._core.dispatch.choose import CANDIDATES, EXPORTED, refusal, select
+from jaxconv._core.dispatch.choose import EXPORTED, candidates, refusal, select
 from jaxconv._core.dispatch.primitive import OPERANDS, contract
 from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.spec import Contraction, normalise
-from jaxconv._core.methods import CALLS_OUT
+from jaxconv._core.methods import METHODS
 from jaxconv.bench import exact
 from jaxconv.bench.measure import compile_apart, estimate, race
 
@@ -115,9 +115,10 @@ def problem(seed: int, index: int) -> tuple[Problem, dict[str, np.ndarray]]:
 
 
 def measure(
-    problem: Problem, arrays: Mapping[str, np.ndarray], methods: Sequence[str] = CANDIDATES
+    problem: Problem, arrays: Mapping[str, np.ndarray], methods: Sequence[str] | None = None
 ) -> Row:
     """Time every method that serves a problem, and say which one "fastest" takes."""
+    methods = candidates("fastest") if methods is None else methods
     operands = [jnp.asarray(a) for a in arrays.values()]
     expected = {"result": _exact(problem, *arrays.values())}
     calls: dict[str, Callable[[], Any]] = {}
@@ -150,7 +151,7 @@ def measure(
         "skipped": skipped,
         "chosen": select(problem, "fastest").method,
         # an exported program calls no library either
-        "chosen without": select(problem, "fastest", alone=EXPORTED).method,
+        "chosen without": select(problem, "fastest", ffi_unavailable_reason=EXPORTED).method,
     }
 
 
@@ -238,11 +239,16 @@ def regret(row: Row, *, plugin: bool = True) -> float | None:
     every = row["once"] | row["times"]
     chosen = row["chosen"]
     if not plugin:
-        every = {method: seconds for method, seconds in every.items() if method not in CALLS_OUT}
+        calling = _calling_libraries()
+        every = {method: seconds for method, seconds in every.items() if method not in calling}
         chosen = row["chosen without"]
     if len(every) < 2:
         return None
     return every[chosen] / min(every.values()) if chosen in every else math.inf
+
+
+def _calling_libraries() -> set[str]:
+    return {name for name, method in METHODS.items() if method.calls_library}
 
 
 def summary(found: Sequence[Row]) -> dict[str, Any]:
@@ -251,7 +257,7 @@ def summary(found: Sequence[Row]) -> dict[str, Any]:
     for row in found:
         groups.setdefault(row["contraction"], []).append(row)
     every = {name: [regret(row) for row in of] for name, of in groups.items()}
-    if any(CALLS_OUT & (row["once"] | row["times"]).keys() for row in found):
+    if any(_calling_libraries() & (row["once"] | row["times"]).keys() for row in found):
         every["all, without the plugin"] = [regret(row, plugin=False) for row in found]
     return {name: _quantiles(sorted(r for r in of if r is not None)) for name, of in every.items()}
 

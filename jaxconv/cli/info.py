@@ -12,10 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxconv._core.geometry.spec import ConvSpec
-from jaxconv._core.methods import METHODS, REFUSES, onednn
+from jaxconv._core.methods import METHODS
 
 PACKAGES = ("jaxconv", "jaxconv-onednn", "jax", "jaxlib", "flax", "numpy")
-# a convolution that every method serves which is there at all
 _PLAIN = ConvSpec((1, 1), (1, 1), ((0, 0), (0, 0)), 1, (8, 8), (3, 3))
 
 
@@ -43,9 +42,10 @@ def run(*, as_json: bool) -> None:
         console.print(f"device {device}")
     table = Table("method", "contractions", "at hand", box=box.SIMPLE_HEAD)
     for name, method in found["methods"].items():
-        answer = "yes" if method["at_hand"] else "no"
-        reason = f": {method['note']}" if method["note"] else ""
-        table.add_row(name, ", ".join(method["contractions"]), answer + reason)
+        told = [method["summary"]] if method["at_hand"] else []
+        told += [method["note"]] if method["note"] else []
+        answer = ("yes: " if method["at_hand"] else "no: ") + "; ".join(told)
+        table.add_row(name, ", ".join(method["contractions"]), answer)
     console.print(table)
 
 
@@ -57,7 +57,13 @@ def _version(package: str) -> str | None:
 
 
 def _method(name: str) -> dict[str, Any]:
-    refuses = REFUSES.get(name)
-    why_not = refuses("output", _PLAIN, jnp.dtype(jnp.float32)) if refuses else None
-    note = why_not or (onednn.describe() if name == "onednn" else None)
-    return {"contractions": list(METHODS[name]), "at_hand": why_not is None, "note": note}
+    method = METHODS[name]
+    why_not = None
+    if method.calls_library:  # which may not be installed
+        why_not = method.refuses("output", _PLAIN, jnp.dtype(jnp.float32))
+    return {
+        "summary": method.summary,
+        "contractions": list(method.contractions),
+        "at_hand": why_not is None,
+        "note": why_not or method.details(),
+    }

@@ -1,40 +1,29 @@
 """Which method computes a contraction, decided from static facts only, with the reason."""
 
-import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax.numpy as jnp
 from jax.export import is_symbolic_dim
 
-from jaxconv._core.dispatch.constants import MARGINS
 from jaxconv._core.dispatch.costs import seconds
 from jaxconv._core.dispatch.policy import Policy
-from jaxconv._core.geometry.problem import Problem, simpler
-from jaxconv._core.methods import CALLS_OUT, METHODS, REFUSES
+from jaxconv._core.geometry.problem import Problem, Reduction, reduce
+from jaxconv._core.methods import METHODS
+from jaxconv._core.methods.constants import MARGINS
+from jaxconv._core.methods.method import Rule
 
-# Why a program can call no library of this process.
+# Reasons why a program cannot call a library of this process by XLA's foreign function interface.
 EXPORTED = "the program is for other processes too"
 PARTITIONED = "XLA alone partitions the program over several devices"
-# Explicit loops are the definition made runnable: never what the rules take.
-CANDIDATES = tuple(name for name in METHODS if name != "loops")
-# What is no method, but leaves the choice to a policy and the rules.
-RULES = ("auto", "fastest")
-# Methods whose errors are on the scale of whole arrays, that spread NaN and let an output see what
-# it does not depend on. "auto" never takes them.
-SPREADS = frozenset({"fft"})
+# Arguments `method` that are not a method's name: they leave the choice to a policy and the rules.
+RULES: tuple[Rule, ...] = ("auto", "fastest")
 # Images that "auto" expects, however many come: an image's result is to be the same in any batch.
 # What is chosen for 8 has 1.000 of the expected time of the choice for the batch at hand, over 100
 # contractions of `bench.cases.LAYERS` (0.998 without the plugin), and 1.004 (1.003) over 600 random
 # ones; with batches of 1, 1.005 and 1.006, of 32, 1.019 and 1.013. What is chosen for 1 has 1.007
 # and 1.015, 1.000 and 1.000, 1.031 and 1.058 (2026-11-28).
 IMAGES = 8
-# Entries of the kernel from which spectra are taken: below it they could gain little, and their
-# errors are on the scale of whole arrays, where sums have exact zeros.
-ENTRIES_FOR_FFT = 64
-# Entries of the kernel along each dimension from which sums of shifted rows are: of fewer a matrix
-# product has too little to do.
-ENTRIES_FOR_SHIFTS = 8
 
 
 class Choice(NamedTuple):
@@ -70,35 +59,34 @@ def check_policy(caller: str, policy: Any) -> Policy | None:
     return policy
 
 
-def may_simplify(platform: str, alone: str | None) -> bool:
-    """Whether methods get the smaller problem of `problem.simplify`: on one CPU.
-
-    Args:
-        platform: the problem's.
-        alone: why the program can call no library of this process, or None if it can.
-    """
-    return platform == "cpu" and alone != PARTITIONED
-
-
-def refusal(problem: Problem, method: str, alone: str | None = None) -> str | None:
+def refusal(problem: Problem, method: str, ffi_unavailable_reason: str | None = None) -> str | None:
     """Return why a method cannot serve a problem, or None if it can.
 
     Args:
-        problem: all that is known before the arrays are.
+        problem: the contraction and its sizes.
         method: the method's name.
-        alone: why the program can call no library of this process, or None if it can.
+        ffi_unavailable_reason: why the program cannot call a library of this process, or None.
     """
-    if problem.contraction not in METHODS[method]:
+    reduction = _reduction(problem, ffi_unavailable_reason)
+    return _refusal(problem.reduced if reduction else problem, method, ffi_unavailable_reason)
+
+
+def _refusal(reduced: Problem, method: str, ffi_unavailable_reason: str | None) -> str | None:
+    way = METHODS[method]
+    if reduced.contraction not in way.contractions:
         return f"{method} does not offer this contraction"
-    if method in CALLS_OUT and (alone or problem.platform != "cpu"):
-        return alone or f"{method} is for CPUs"
-    if may_simplify(problem.platform, alone):
-        problem = simpler(problem)
-    if problem.spec.is_symbolic and method != "lax":
+    if way.calls_library and (ffi_unavailable_reason or reduced.platform != "cpu"):
+        return ffi_unavailable_reason or f"{method} is for CPUs"
+    if reduced.spec.is_symbolic and not way.symbolic_sizes:
         return f"{method} needs to know the sizes"
-    if method in REFUSES:
-        return REFUSES[method](problem.contraction, problem.spec, jnp.dtype(problem.dtype))
-    return None
+    return way.refuses(reduced.contraction, reduced.spec, jnp.dtype(reduced.dtype))
+
+
+def _reduction(problem: Problem, ffi_unavailable_reason: str | None) -> Reduction | None:
+    """The reduction that methods get, on one CPU."""
+    if problem.platform != "cpu" or ffi_unavailable_reason == PARTITIONED:
+        return None
+    return reduce(problem.spec)
 
 
 def select(
@@ -106,52 +94,73 @@ def select(
     method: str = "auto",
     policy: Mapping | None = None,
     *,
-    alone: str | None = None,
+    ffi_unavailable_reason: str | None = None,
 ) -> Choice:
     """Return the method for one contraction.
 
     Args:
-        problem: all that is known before the arrays are.
+        problem: the contraction and its sizes.
         method: "auto", "fastest" (which may take FFT), or the name of a method that is to be used
             wherever it can serve.
-        policy: measured choices, which go before the rules where method is no method's name.
-        alone: why the program can call no library of this process, or None if it can.
+        policy: measured choices, which go before the rules where `method` is not a method's name.
+        ffi_unavailable_reason: why the program cannot call a library of this process, or None.
 
     Example:
-        >>> from jaxconv._core.geometry.spec import ConvSpec
+        >>> from jaxconv import ConvSpec
         >>> spec = ConvSpec((1,), (1,), ((0, 0),), 4, (8,), (3,))
         >>> problem = Problem("output", spec, 2, 1, 1, "float32", "cpu")
         >>> select(problem, "loops")
         Choice(method='loops', reason='asked for')
     """
-    if alone == PARTITIONED:
-        return _partitioned(problem)
+    return plan(problem, method, policy, ffi_unavailable_reason=ffi_unavailable_reason)[0]
+
+
+def plan(
+    problem: Problem,
+    method: str = "auto",
+    policy: Mapping | None = None,
+    *,
+    ffi_unavailable_reason: str | None = None,
+) -> tuple[Choice, Reduction | None]:
+    """Return what `select` does, and the reduction of the arrays that the method gets, if any.
+
+    Args:
+        problem: as in `select`, as are the others.
+        method: a rule's or a method's name.
+        policy: measured choices.
+        ffi_unavailable_reason: why the program cannot call a library of this process, or None.
+    """
+    if ffi_unavailable_reason == PARTITIONED:
+        return _partitioned(problem), None
+    reduction = _reduction(problem, ffi_unavailable_reason)
     wanted, reason = method, "asked for"
     if method in RULES:
         if policy is None or problem not in policy:
-            return _by_rule(problem, method, alone)
+            rule = cast(Rule, method)
+            return _by_rule(problem, rule, ffi_unavailable_reason), reduction
         wanted, reason = policy[problem], "the policy's"
     if wanted in METHODS:
-        why_not = refusal(problem, wanted, alone)
+        reduced = problem.reduced if reduction else problem
+        why_not = _refusal(reduced, wanted, ffi_unavailable_reason)
     else:
         why_not = f"there is no method {wanted}"
-    return Choice("lax", why_not) if why_not else Choice(wanted, reason)
+    return (Choice("lax", why_not) if why_not else Choice(wanted, reason)), reduction
 
 
-def candidates(method: str) -> tuple[str, ...]:
+def candidates(rule: str) -> tuple[str, ...]:
     """Return the methods that a rule may take.
 
     Args:
-        method: "auto" or "fastest".
+        rule: "auto" or "fastest".
 
     Example:
         >>> set(candidates("fastest")) - set(candidates("auto"))
         {'fft'}
     """
-    return CANDIDATES if method == "fastest" else tuple(n for n in CANDIDATES if n not in SPREADS)
+    return tuple(name for name, way in METHODS.items() if rule in way.rules)
 
 
-def _by_rule(problem: Problem, rule: str, alone: str | None) -> Choice:
+def _by_rule(problem: Problem, rule: Rule, ffi_unavailable_reason: str | None) -> Choice:
     if problem.platform != "cpu":
         return Choice("lax", "XLA's own convolution")
     if problem.spec.is_symbolic:
@@ -160,11 +169,12 @@ def _by_rule(problem: Problem, rule: str, alone: str | None) -> Choice:
         return Choice("lax", "the batch is of any size")
     if rule == "auto" and problem.contraction != "kernel":
         problem = problem._replace(batch=IMAGES)
-    problem = simpler(problem)
+    reduced = problem.reduced
     expected = {
-        method: seconds(method, problem)
-        for method in candidates(rule)
-        if refusal(problem, method, alone) is None and worth_expecting(method, problem)
+        name: seconds(name, reduced)
+        for name in candidates(rule)
+        if _refusal(reduced, name, ffi_unavailable_reason) is None
+        and METHODS[name].considered(reduced)
     }
     fastest, usual = decide(expected, MARGINS)
     if fastest == usual:
@@ -177,22 +187,6 @@ def _partitioned(problem: Problem) -> Choice:
     if problem.spec.groups > 1 and problem.contraction != "kernel":
         return Choice("taps", f"{PARTITIONED}, and gets sums of slices right")
     return Choice("products", f"{PARTITIONED}, and gets matrix products right")
-
-
-def worth_expecting(method: str, problem: Problem) -> bool:
-    """Whether a method's expected time counts.
-
-    Spectra and shifts are for large kernels. XLA's gradient of a grouped kernel lets a NaN of one
-    group reach others where there is a stride. What is expected was measured in float32, and
-    products of integers by `columns` took twice lax's time where those of floats take half of it.
-    """
-    if method == "lax" and problem.contraction == "kernel":
-        return problem.spec.groups == 1
-    if method == "columns" and problem.contraction != "kernel":
-        return jnp.issubdtype(problem.dtype, jnp.inexact)
-    if method == "shifts":
-        return min(problem.spec.kernel_size) >= ENTRIES_FOR_SHIFTS
-    return method != "fft" or math.prod(problem.spec.kernel_size) >= ENTRIES_FOR_FFT
 
 
 def decide(expected: Mapping[str, float], margins: Mapping[str, float]) -> tuple[str, str]:

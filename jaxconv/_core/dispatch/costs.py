@@ -1,16 +1,12 @@
 """Seconds that a method is expected to take on a CPU, as a sum of positive terms.
 
-    seconds = sum over terms of constant * term
-
-The terms of a problem, `terms`, say what grows with what. The constants of each method and
-contraction are in `constants`, fitted to measured times by `python -m jaxconv.bench.fit`.
+seconds = sum over terms of constant * term
 """
 
 import math
 
-from jaxconv._core.dispatch.constants import CONSTANTS
 from jaxconv._core.geometry.problem import Problem
-from jaxconv._core.methods.terms import terms
+from jaxconv._core.methods import METHODS
 
 
 def seconds(method: str, problem: Problem) -> float:
@@ -18,10 +14,10 @@ def seconds(method: str, problem: Problem) -> float:
 
     Args:
         method: the method's name.
-        problem: the contraction and its sizes.
+        problem: the reduced problem.
     """
-    constants = CONSTANTS.get((method, problem.contraction))
+    constants = METHODS[method].constants.get(problem.contraction)
     if constants is None:
         return math.inf
-    found = terms(method, problem)
-    return sum(constant * found[name] for name, constant in constants.items())
+    terms = METHODS[method].terms(problem)
+    return sum(constant * terms[name] for name, constant in constants.items())

@@ -22,14 +22,14 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 
-from jaxconv._core.dispatch.choose import EXPORTED, PARTITIONED, may_simplify, select
+from jaxconv._core.dispatch.choose import EXPORTED, PARTITIONED, plan
 from jaxconv._core.dispatch.joins import JOIN_GROUP, JOINS
 from jaxconv._core.dispatch.policy import Policy
 from jaxconv._core.dispatch.taylor import bilinear
 from jaxconv._core.geometry.dtypes import accumulation_dtype, in_64_bits, is_wide, one
 from jaxconv._core.geometry.explicit_axes import entries_of, on_explicit_axes
 from jaxconv._core.geometry.extension import extend, fold
-from jaxconv._core.geometry.problem import Problem, simplify
+from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.spec import Contraction, ConvSpec
 from jaxconv._core.methods import METHODS
 from jaxconv._core.partition.automatic import partitioned, stand_ins
@@ -231,27 +231,32 @@ def _compute(a, b, *, contraction, spec, dtype, mode, **how):
     return fold(x, pairs=pairs, mode=mode).astype(dtype)
 
 
-def _computed(a, b, *, contraction, spec, dtype, method, policy, precision, platform, alone=None):
-    """Run the chosen method on arrays with exactly one batch axis."""
+def _computed(a, b, *, contraction, spec, dtype, method, policy, precision, platform, reason=None):
+    """Run the chosen method on arrays of any number of batch axes.
+
+    `reason` is why the program cannot call a library of this process, or None.
+    """
     shape = _result_shape(contraction, a, b, spec)
     if 0 in (*a.shape, *b.shape):  # sums of nothing, for every method alike
         return jnp.zeros(shape, dtype)
     problem = Problem.of(contraction, a, b, spec, dtype=dtype, platform=platform)
-    chosen = select(problem, method, policy, alone=alone).method
+    choice, reduction = plan(problem, method, policy, ffi_unavailable_reason=reason)
     a, b = (
         array if name == "w" else _one_batch_axis(array, spec.rank)
         for name, array in zip(OPERANDS[contraction], (a, b), strict=True)
     )
-    simple = simplify(spec) if may_simplify(platform, alone) else None
-    if simple:
-        spec = simple.spec
+    if reduction:
+        spec = reduction.spec
         a, b = (
-            simple.shrink(name, array)
+            reduction.shrink(name, array)
             for name, array in zip(OPERANDS[contraction], (a, b), strict=True)
         )
     with in_64_bits(a.dtype, b.dtype, dtype):
-        result = METHODS[chosen][contraction](a, b, spec, precision=precision, dtype=dtype)
-        return simple.grow(_MAKES[contraction], result, shape) if simple else result.reshape(shape)
+        compute = METHODS[choice.method].contractions[contraction]
+        result = compute(a, b, spec, precision=precision, dtype=dtype)
+        if reduction:
+            return reduction.grow(_MAKES[contraction], result, shape)
+        return result.reshape(shape)
 
 
 def _partitioned(a, b, *, contraction, spec, dtype, mode, devices, **how):
@@ -272,7 +277,9 @@ def _whole_space(a, b, *, contraction, spec, devices, **how):
     products however they are sharded.
     """
     if spec.groups > 1:
-        return _compute(a, b, contraction=contraction, spec=spec, alone=PARTITIONED, **how)
+        return _compute(
+            a, b, contraction=contraction, spec=spec, ffi_unavailable_reason=PARTITIONED, **how
+        )
     mesh, names = (
         AbstractMesh((len(devices),), ("device",)),
         (*OPERANDS[contraction], _MAKES[contraction]),
@@ -298,8 +305,8 @@ def _one_batch_axis(array, rank: int):
 
 def _lowering(ctx, a, b, *, platform, **params):
     module = ctx.module_context
-    alone = _alone(module)
-    if alone == PARTITIONED and _stays_here(module):
+    reason = _ffi_unavailable_reason(module)
+    if reason == PARTITIONED and _stays_here(module):
         devices = stand_ins(module.axis_context.num_devices)
         context = mlir.ShardingContext(len(devices), devices)
         ctx = ctx.replace(module_context=module.replace(axis_context=context))
@@ -311,7 +318,7 @@ def _lowering(ctx, a, b, *, platform, **params):
         else:
             compute = partial(_partitioned, platform=platform, devices=devices)
     else:
-        compute = partial(_compute, platform=platform, alone=alone)
+        compute = partial(_compute, platform=platform, reason=reason)
     # methods are written for one device: inside `shard_map` what they compute varies over the
     # mesh as a whole, and what their loops start from need not say so
     alike = [aval.update(manual_axis_type=_VARIES_OVER_NOTHING) for aval in ctx.avals_in]
@@ -331,8 +338,8 @@ def _default_lowering(ctx, a, b, **params):
     return _lowering(ctx, a, b, platform=platforms[0], **params)
 
 
-def _alone(module) -> str | None:
-    """Why the program being lowered can call no library of this process, or None if it can."""
+def _ffi_unavailable_reason(module) -> str | None:
+    """Why the program being lowered cannot call a library of this process, or None."""
     axes = module.axis_context
     if hasattr(axes, "mesh"):  # inside `shard_map`, each device runs its own call
         shared = [size for axis, size in axes.mesh.shape.items() if axis not in axes.manual_axes]

@@ -1,4 +1,4 @@
-"""The smaller convolution that has the same answer, on one device.
+"""One contraction with its sizes, and the smaller problem with the same answer, on one device.
 
 Two things can go before any method sees a problem. Entries at a kernel's ends that meet nothing but
 padding, whatever the output, are cut off: a kernel may be many times as large as its image. Leading
@@ -64,9 +64,16 @@ class Problem(NamedTuple):
         works_in = working_dtype(a, b, dtype)
         return cls(contraction, spec, batch, inputs, outputs, str(works_in), platform)
 
+    @property
+    def reduced(self) -> "Problem":
+        """The reduced problem, which methods get on one CPU."""
+        reduction = reduce(self.spec)
+        batch = self.batch * math.prod(self.spec.output_size[: reduction.folded])
+        return self._replace(spec=reduction.spec, batch=batch)
 
-class Simple(NamedTuple):
-    """A smaller problem and how its arrays come about.
+
+class Reduction(NamedTuple):
+    """A reduced problem and the array transforms to and from it.
 
     Attributes:
         spec: its geometry.
@@ -81,7 +88,7 @@ class Simple(NamedTuple):
     folded: int
 
     def shrink(self, name: str, array: jax.Array) -> jax.Array:
-        """Return the smaller problem's array: x or y with one batch axis, or w."""
+        """Return the reduced problem's array, from x or y with one batch axis, or w."""
         if name == "w":
             sizes = array.shape
             kept = (slice(lo, size - hi) for (lo, hi), size in zip(self.cut, sizes, strict=False))
@@ -95,7 +102,7 @@ class Simple(NamedTuple):
         return array.reshape(math.prod(array.shape[:lead]), *array.shape[lead:])
 
     def grow(self, name: str, array: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-        """Return the whole array of this shape; what was cut off or not read is zero."""
+        """Return the array of the original problem: zero where nothing was computed."""
         rank = len(self.read)
         if name == "y" or not self.read:
             return array.reshape(shape)
@@ -115,19 +122,19 @@ def _spread(array: jax.Array, config: list[tuple[int, int, int]]) -> jax.Array:
     return lax.pad(array, jnp.zeros((), array.dtype), config)
 
 
-@functools.lru_cache(maxsize=1024)  # every method that might serve asks for it
-def simplify(spec: ConvSpec) -> Simple:
+@functools.lru_cache(maxsize=1024)
+def reduce(spec: ConvSpec) -> Reduction:
     """Return the smallest problem with the same answer; one of symbolic sizes as it is.
 
     Example:
-        >>> simplify(ConvSpec((1,), (1,), ((9, 9),), 1, (4,), (19,))).spec.kernel_size
+        >>> reduce(ConvSpec((1,), (1,), ((9, 9),), 1, (4,), (19,))).spec.kernel_size
         (7,)
         >>> strided = ConvSpec((2, 1, 1), (1,) * 3, ((0, 0),) * 3, 1, (9, 8, 8), (1, 3, 3))
-        >>> simplify(strided).read
+        >>> reduce(strided).read
         (range(0, 9, 2), range(0, 8), range(0, 8))
     """
     if spec.is_symbolic:  # nothing is known to be blind, or read
-        return Simple(spec, ((0, 0),) * spec.rank, (), 0)
+        return Reduction(spec, ((0, 0),) * spec.rank, (), 0)
     cut = tuple(_blind_ends(spec, dim) for dim in range(spec.rank))
     kernel = tuple(k - lo - hi for k, (lo, hi) in zip(spec.kernel_size, cut, strict=True))
     padding = tuple(
@@ -151,18 +158,7 @@ def simplify(spec: ConvSpec) -> Simple:
         spec.input_size[folded:],
         kernel[folded:],
     )
-    return Simple(smaller, cut, tuple(read), folded)
-
-
-def simpler(problem: Problem) -> Problem:
-    """Return the problem that methods get on one CPU: that of `problem.simplify`.
-
-    Args:
-        problem: the contraction and its sizes.
-    """
-    simple = simplify(problem.spec)
-    batch = problem.batch * math.prod(problem.spec.output_size[: simple.folded])
-    return problem._replace(spec=simple.spec, batch=batch)
+    return Reduction(smaller, cut, tuple(read), folded)
 
 
 def _blind_ends(spec: ConvSpec, dim: int) -> tuple[int, int]:

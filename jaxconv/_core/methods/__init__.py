@@ -1,19 +1,10 @@
-"""Ways to compute a convolution, one file a way.
+"""Ways to compute a convolution, one file a method and one line in the table `METHODS`.
 
-A method is up to three functions, one a contraction of the trilinear form, that all have the
-signature `(a, b, spec, *, precision, dtype) -> array`: two of the three arrays with one batch axis
-(x: (n, *space, in), w: (*kernel, in // groups, out), y: (n, *space', out)), the geometry, and the
-dtype of the result. `METHODS` is the one list of them. A method that cannot serve every spec and
-dtype has a function `refuses(contraction, spec, dtype)`, which returns why not, or None; `REFUSES`
-lists those.
+`method.Method` is the record with which each file ends: the contractions it computes, what it
+refuses, what its time grows with. Once it is in the table, `auto`, `jaxconv.explain`,
+`jaxconv.tune`, `jaxconv info` and the tests of `tests/cases.py` know it.
 """
 
-from collections.abc import Callable, Mapping
-
-import jax
-import jax.numpy as jnp
-
-from jaxconv._core.geometry.spec import Contraction, ConvSpec
 from jaxconv._core.methods import (
     columns,
     fft,
@@ -26,28 +17,20 @@ from jaxconv._core.methods import (
     slabs,
     taps,
 )
+from jaxconv._core.methods.method import Method
 
-METHODS: Mapping[str, Mapping[str, Callable[..., jax.Array]]] = {
-    "lax": lax.CONTRACTIONS,
-    "loops": loops.CONTRACTIONS,
-    "onednn": onednn.CONTRACTIONS,
-    "taps": taps.CONTRACTIONS,
-    "fft": fft.CONTRACTIONS,
-    "columns": columns.CONTRACTIONS,
-    "phases": phases.CONTRACTIONS,
-    "products": products.CONTRACTIONS,
-    "shifts": shifts.CONTRACTIONS,
-    "slabs": slabs.CONTRACTIONS,
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        lax.METHOD,
+        loops.METHOD,
+        onednn.METHOD,
+        taps.METHOD,
+        fft.METHOD,
+        columns.METHOD,
+        phases.METHOD,
+        products.METHOD,
+        shifts.METHOD,
+        slabs.METHOD,
+    )
 }
-REFUSES: Mapping[str, Callable[[Contraction, ConvSpec, jnp.dtype], str | None]] = {
-    "fft": fft.refuses,
-    "columns": columns.refuses,
-    "onednn": onednn.refuses,
-    "phases": phases.refuses,
-    "shifts": shifts.refuses,
-    "slabs": slabs.refuses,
-}
-
-# Methods whose compiled programs call into a library of this process: they are for CPUs, no such
-# program can be exported, and XLA cannot partition it.
-CALLS_OUT = frozenset({"onednn"})

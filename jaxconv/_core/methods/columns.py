@@ -29,9 +29,12 @@ import numpy as np
 from jax import lax
 
 from jaxconv._core.geometry.dtypes import accumulation_dtype
+from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.shapes import extent
 from jaxconv._core.geometry.spec import ConvSpec
 from jaxconv._core.methods.cutout import Window, cutout
+from jaxconv._core.methods.method import Method, fitted
+from jaxconv._core.methods.terms import FEW, Terms, common
 
 # Each kernel entry is a slice of its own in the compiled program.
 ENTRIES = 32
@@ -198,4 +201,56 @@ def _under(x: jax.Array, k: tuple[int, ...], made: tuple[int, ...], spec: ConvSp
     return lax.slice(x, (0, *starts, 0), (x.shape[0], *ends, x.shape[-1]), (1, *spec.stride, 1))
 
 
-CONTRACTIONS = {"output": output, "input": input, "kernel": kernel}
+def _terms(problem: Problem) -> Terms:
+    """One matrix product of windows, which are x as it is for unstrided kernels of one entry.
+
+    Gradients of kernels copy windows image by image.
+    """
+    spec, shared = problem.spec, common(problem)
+    i, o, g, work = problem.inputs, problem.outputs, spec.groups, shared["work"]
+    copied = shared["y"] / max(o, 1) * i * math.prod(spec.kernel_size)
+    if problem.contraction == "kernel":
+        return {
+            **shared,
+            "windows": copied,
+            "work if dilated": work if max(spec.dilation) > 1 else 0.0,
+            "batch": problem.batch,
+            "batch * groups": problem.batch * g,
+        }
+    copied = copied if math.prod(spec.stride) > 1 or any(map(any, spec.padding)) else 0.0
+    entries = math.prod(spec.kernel_size)
+    read, made = (entries * i, o) if problem.contraction == "output" else (o, entries * i)
+    positions = problem.batch * math.prod(spec.output_size)
+    found = {
+        "columns": copied,
+        "columns / min(in, 16)": copied / min(max(i, 1), 16),
+        "positions": positions * g,
+        "positions if few read": positions * g if read < FEW else 0.0,
+        "work if few read": work if read < FEW else 0.0,
+        "work / min(made, 16)": work / min(max(made, 1), 16),
+        "work / min(read, 16)": work / min(max(read, 1), 16),
+        "work / min(positions, 64)": work / min(max(positions, 1), 64),
+    }
+    # XLA makes a loop over elements of products of single ones, and tiny products of its own code
+    kind = "elementwise" if read == made == 1 else "dense" if g == 1 else "grouped"
+    return shared | {
+        f"{which} product: {name}": term if which == kind else 0.0
+        for which in ("elementwise", "dense", "grouped")
+        for name, term in found.items()
+    }
+
+
+def _considered(problem: Problem) -> bool:
+    """Constants are of float32: products of integers took twice lax's time, not half of it."""
+    return problem.contraction == "kernel" or jnp.issubdtype(problem.dtype, jnp.inexact)
+
+
+METHOD = Method(
+    name="columns",
+    summary="one matrix product of windows laid out as columns (im2col)",
+    contractions={"output": output, "input": input, "kernel": kernel},
+    refuses=refuses,
+    terms=_terms,
+    constants=fitted("columns"),
+    considered=_considered,
+)

@@ -27,6 +27,7 @@ wrap around.
 """
 
 import functools
+import math
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -37,12 +38,18 @@ import numpy as np
 from jax import lax
 
 from jaxconv._core.geometry.dtypes import accumulation_dtype
+from jaxconv._core.geometry.problem import Problem
+from jaxconv._core.geometry.shapes import extent, fast_length
 from jaxconv._core.geometry.spec import Contraction, ConvSpec
 from jaxconv._core.methods.cutout import Window, cutout
 from jaxconv._core.methods.fft_plan import Line, Plan, Planes, axes_of, corners, plan
+from jaxconv._core.methods.method import Method, fitted
+from jaxconv._core.methods.terms import FRESH, Terms, common
 
 # Channels that are summed one by one, fused with the product; more go to a matrix product.
 UNROLLED = 8
+# Entries of the kernel from which the rules consider it: below it could gain little.
+ENTRIES = 64
 
 FORWARD, BACKWARD = lax.FftType.FFT, lax.FftType.IFFT
 
@@ -101,9 +108,6 @@ def kernel(
     # (g, i, o, *kernel) -> (*kernel, i, g, o) -> (*kernel, i, g * o)
     w = jnp.moveaxis(w, (1, 0, 2), (-3, -2, -1))
     return w.reshape(*w.shape[:-2], w.shape[-2] * w.shape[-1]).astype(dtype)
-
-
-CONTRACTIONS = {"output": output, "input": input, "kernel": kernel}
 
 
 def _correlate(x: jax.Array, w: jax.Array, lines: tuple[Line, ...], precision: Any) -> jax.Array:
@@ -332,3 +336,48 @@ def _carried(shape: tuple[int, ...], like: jax.Array, *, spectrum: bool = False)
     axes = tuple(sorted(jax.typeof(like).manual_axis_type.varying))
     zeros = jnp.zeros(shape, np.result_type(like.dtype, np.complex64) if spectrum else like.dtype)
     return lax.pcast(zeros, axes, to="varying") if axes else zeros
+
+
+def _terms(problem: Problem) -> Terms:
+    """Transforms of what is read and made, and products of spectra."""
+    spec, n, i, o = problem.spec, problem.batch, problem.inputs, problem.outputs
+    circles, blocks = [], []
+    for size, kernel, dilation, (lo, hi) in zip(
+        spec.input_size, spec.kernel_size, spec.dilation, spec.padding, strict=True
+    ):
+        span = extent(kernel, dilation)
+        circle = fast_length(max(size + max(lo, hi), span, 1))
+        circles.append(circle)
+        blocks.append(min(circle, 8 * span))
+    points, block = math.prod(circles), math.prod(blocks)
+    planes = n * spec.groups * (i + o)
+    kernels = spec.groups * i * o * block
+    summed = {"output": i, "input": o, "kernel": 1}[problem.contraction]
+    shared = common(problem)
+    return shared | {
+        # a single plane lies as the transforms want it
+        "x + y moved": shared["x"] + shared["y"] if spec.groups * i * o > 1 else 0.0,
+        "transforms": planes * points * math.log2(max(block, 2)),
+        "transforms of kernels": kernels * math.log2(max(block, 2)),
+        "fresh kernels": kernels if kernels >= FRESH else 0.0,
+        "spectra": n * spec.groups * i * o * points,
+        "spectra if summed > 8": n * spec.groups * i * o * points if summed > UNROLLED else 0.0,
+        "rows of planes": planes * points / circles[-1],
+    }
+
+
+def _considered(problem: Problem) -> bool:
+    return math.prod(problem.spec.kernel_size) >= ENTRIES
+
+
+METHOD = Method(
+    name="fft",
+    summary="products of spectra",
+    contractions={"output": output, "input": input, "kernel": kernel},
+    refuses=refuses,
+    terms=_terms,
+    constants=fitted("fft"),
+    # errors are on the scale of whole arrays, one NaN spreads, an output sees all of the input
+    rules=frozenset({"fastest"}),
+    considered=_considered,
+)

@@ -6,6 +6,7 @@ places; `kernel` is a convolution in which batch and channels trade places, stri
 Arrays are cut and spread before XLA gets them where its code (jax 0.10.2) is not safe.
 """
 
+import math
 from collections.abc import Sequence
 
 import jax
@@ -14,8 +15,11 @@ from jax import lax
 from jax.export import is_symbolic_dim
 
 from jaxconv._core.geometry.dtypes import accumulation_dtype, operand_dtype
+from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.shapes import Size, below, extent
 from jaxconv._core.geometry.spec import ConvSpec
+from jaxconv._core.methods.method import Method, fitted
+from jaxconv._core.methods.terms import Terms, or_elements, windows
 
 
 def output(
@@ -115,9 +119,6 @@ def kernel(
     return w.astype(dtype)
 
 
-CONTRACTIONS = {"output": output, "input": input, "kernel": kernel}
-
-
 def cut(
     a: jax.Array, pads: Sequence[tuple[Size, Size]], spread: Sequence[int] | None = None
 ) -> tuple[jax.Array, Sequence[tuple[Size, Size]]]:
@@ -161,3 +162,34 @@ def _dimensions(rank: int) -> lax.ConvDimensionNumbers:
         rhs_spec=(rank + 1, rank, *range(rank)),
         out_spec=(0, rank + 1, *spatial),
     )
+
+
+def _terms(problem: Problem) -> Terms:
+    """Windows and their product, or a loop over elements."""
+    return or_elements(problem, windows(problem), only=_is_elementwise(problem))
+
+
+def _is_elementwise(problem: Problem) -> bool:
+    """Whether XLA makes a loop over elements of a convolution: of entries that meet one channel."""
+    spec, entries = problem.spec, math.prod(problem.spec.kernel_size)
+    if problem.inputs * problem.outputs > 1:
+        return False
+    if spec.groups == 1:
+        return entries <= 2
+    return entries == math.prod(spec.stride) == 1 and problem.contraction != "kernel"
+
+
+def _considered(problem: Problem) -> bool:
+    """XLA's gradient of a grouped kernel lets a NaN of one group reach others under a stride."""
+    return problem.contraction != "kernel" or problem.spec.groups == 1
+
+
+METHOD = Method(
+    name="lax",
+    summary="XLA's own convolution",
+    contractions={"output": output, "input": input, "kernel": kernel},
+    terms=_terms,
+    constants=fitted("lax"),
+    considered=_considered,
+    symbolic_sizes=True,
+)

@@ -13,6 +13,7 @@ from jax import lax
 from jaxconv._core.geometry.dtypes import accumulation_dtype
 from jaxconv._core.geometry.shapes import extent
 from jaxconv._core.geometry.spec import ConvSpec
+from jaxconv._core.methods.method import Method
 
 
 def output(
@@ -75,9 +76,6 @@ def kernel(
     return _join(w).astype(dtype)
 
 
-CONTRACTIONS = {"output": output, "input": input, "kernel": kernel}
-
-
 def _kernel_axes(spec: ConvSpec) -> str:
     """One einsum letter a kernel dimension."""
     return "".join(chr(ord("A") + d + (d >= ord("N") - ord("A"))) for d in range(spec.rank))
@@ -134,3 +132,11 @@ def _add_window(x: jax.Array, p, values: jax.Array, spec: ConvSpec) -> jax.Array
     start = _start(p, spec)
     window = lax.dynamic_slice(x, start, values.shape)
     return lax.dynamic_update_slice(x, window + values, start)
+
+
+METHOD = Method(
+    name="loops",
+    summary="the definition: one loop over the output positions",
+    contractions={"output": output, "input": input, "kernel": kernel},
+    rules=frozenset(),
+)

@@ -19,9 +19,16 @@ import numpy as np
 from jax import lax
 
 from jaxconv._core.geometry.dtypes import operand_dtype
+from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.shapes import extent
 from jaxconv._core.geometry.spec import Contraction, ConvSpec
 from jaxconv._core.methods import lax as lax_method
+from jaxconv._core.methods.method import Method, fitted
+from jaxconv._core.methods.terms import Terms, common
+
+# Channels of a depthwise layer up to which the plugin reads its rows element by element, if the
+# last dimension is not strided: kRowChannels in native/src/plan.cc.
+ROW_CHANNELS = 8
 
 
 def refuses(contraction: Contraction, spec: ConvSpec, dtype: jnp.dtype) -> str | None:
@@ -155,14 +162,7 @@ def _counted(contraction: Contraction, method: Callable[..., jax.Array]):
 @functools.partial(jax.jit, static_argnames=("contraction", "spec", "dtype"))
 def _operations(a: jax.Array, b: jax.Array, *, contraction, spec: ConvSpec, dtype: jnp.dtype):
     one = lax.slice(b, (0,) * b.ndim, (1,) * b.ndim).astype(dtype)
-    return lax_method.CONTRACTIONS[contraction](a, b, spec, dtype=dtype), lax.mul(one, one)
-
-
-CONTRACTIONS = {
-    "output": _counted("output", output),
-    "input": _counted("input", input),
-    "kernel": _counted("kernel", kernel),
-}
+    return lax_method.METHOD.contractions[contraction](a, b, spec, dtype=dtype), lax.mul(one, one)
 
 
 @functools.cache
@@ -319,3 +319,56 @@ def _call(
 
 def _integers(values: tuple[int, ...]) -> np.ndarray:
     return np.asarray(values, np.int64)
+
+
+def _terms(problem: Problem) -> Terms:
+    """Kernels of several kinds, on blocks of 16 channels; what does not fill one is slower."""
+    spec, shared = problem.spec, common(problem)
+    g, i, o = spec.groups, problem.inputs, problem.outputs
+    work = shared["work inside"]
+    kind = "dense" if g == 1 else "depthwise" if i == o == 1 else "grouped"
+    kind = "single" if g * i * o == 1 else kind
+    repeated = repeats(problem.contraction, i, g * o, spec)
+    kind = "repeated" if repeated else kind
+    if kind in ("depthwise", "repeated") and g * o <= ROW_CHANNELS and spec.stride[-1] == 1:
+        kind = "few"  # rows of elements, whatever their channel
+    if "gemm" in implementation(problem.contraction, spec, problem.batch, i, o):
+        kind = "product"  # of matrices, of windows that are copied out one image after the other
+    wide = {"depthwise": g, "repeated": g * o, "few": g * o}.get(kind, o)
+    odd = max(spec.stride) > 1 or max(spec.dilation) > 1
+    found = {
+        "work inside": work,
+        "x read": shared["x"] * (o if repeated else 1),
+        "y": shared["y"],
+        "w": shared["w"],
+        "windows": problem.batch * math.prod(spec.kernel_size + spec.output_size) * g * i,
+        "batch * groups": problem.batch * g,
+        "work inside / min(read, 16)": work / min(i, 16),
+        "work inside / min(made, 16)": work / min(wide, 16),
+        "rows * kernel rows": shared["y"] / spec.output_size[-1] * math.prod(spec.kernel_size[:-1]),
+        "work inside if spread": work if odd else 0.0,
+        "work inside if rank > 2": work if spec.rank > 2 else 0.0,
+        "work inside if rank 1": work if spec.rank == 1 else 0.0,
+        "work inside if read or made % 16": work if wide % 16 or (i % 16 and wide == o) else 0.0,
+    }
+    return shared | {
+        f"oneDNN {which}: {name}": term if which == kind else 0.0
+        for which in ("single", "few", "depthwise", "repeated", "grouped", "dense", "product")
+        for name, term in found.items()
+    }
+
+
+METHOD = Method(
+    name="onednn",
+    summary="oneDNN and own kernels in C++, where jaxconv-onednn is installed",
+    contractions={
+        "output": _counted("output", output),
+        "input": _counted("input", input),
+        "kernel": _counted("kernel", kernel),
+    },
+    refuses=refuses,
+    terms=_terms,
+    constants=fitted("onednn"),
+    details=describe,
+    calls_library=True,
+)

@@ -17,10 +17,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxconv._core.geometry.dtypes import accumulation_dtype, operand_dtype
+from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.shapes import extent
 from jaxconv._core.geometry.spec import ConvSpec
 from jaxconv._core.methods import lax as own
 from jaxconv._core.methods.lax import cut
+from jaxconv._core.methods.method import Method, fitted
+from jaxconv._core.methods.terms import Terms, common, windows
 
 
 def refuses(contraction: str, spec: ConvSpec, dtype: jnp.dtype) -> str | None:
@@ -105,4 +108,30 @@ def _interleaved(y: jax.Array, w: jax.Array, spec: ConvSpec, precision, dtype) -
     return lax.pad(x, jnp.zeros((), sums), [*crop, (0, 0, 0)]).astype(dtype)
 
 
-CONTRACTIONS = {"input": input}
+def _terms(problem: Problem) -> Terms:
+    """Lax's convolution of y with as many channels as there are phases, which are interleaved."""
+    spec = problem.spec
+    strides = math.prod(spec.stride)
+    kernel = tuple(
+        -(-(k if s == 1 else extent(k, d)) // s)
+        for k, s, d in zip(spec.kernel_size, spec.stride, spec.dilation, strict=True)
+    )
+    dilation = tuple(d if s == 1 else 1 for s, d in zip(spec.stride, spec.dilation, strict=True))
+    reach = (extent(k, d) - 1 for k, d in zip(kernel, dilation, strict=True))
+    padding = tuple((r // 2, r - r // 2) for r in reach)
+    ones = (1,) * spec.rank
+    inner = ConvSpec(ones, dilation, padding, spec.groups, spec.output_size, kernel)
+    sizes = problem.batch, problem.outputs, problem.inputs * strides
+    found = windows(Problem("output", inner, *sizes, problem.dtype, problem.platform))
+    shared = common(problem)
+    return {**shared, **found, "x if strided": shared["x"] if strides > 1 else 0.0}
+
+
+METHOD = Method(
+    name="phases",
+    summary="a strided input as one unstrided convolution, interleaved",
+    contractions={"input": input},
+    refuses=refuses,
+    terms=_terms,
+    constants=fitted("phases"),
+)

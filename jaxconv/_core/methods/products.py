@@ -14,7 +14,10 @@ import numpy as np
 from jax import lax
 
 from jaxconv._core.geometry.dtypes import accumulation_dtype
+from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.spec import ConvSpec
+from jaxconv._core.methods.method import Method, fitted
+from jaxconv._core.methods.terms import Terms, common
 
 
 def output(
@@ -81,9 +84,6 @@ def kernel(
     return w.reshape(*spec.kernel_size, w.shape[1], groups * outputs).astype(dtype)
 
 
-CONTRACTIONS = {"output": output, "input": input, "kernel": kernel}
-
-
 def _embed(x: jax.Array, spec: ConvSpec) -> jax.Array:
     config = [(0, 0, 0)] * 2 + [*((lo, hi, 0) for lo, hi in spec.padding), (0, 0, 0)]
     return lax.pad(x, jnp.zeros((), x.dtype), config)
@@ -126,3 +126,30 @@ def _shift(x: jax.Array, entry: list[jax.Array], spec: ConvSpec) -> jax.Array:
     sizes = [(m - 1) * s + 1 for m, s in zip(spec.output_size, spec.stride, strict=True)]
     x = lax.dynamic_slice(x, _starts(entry, spec), (*x.shape[:2], *sizes, x.shape[-1]))
     return x[:, :, *(slice(None, None, s) for s in spec.stride)]
+
+
+def product_terms(problem: Problem) -> Terms:
+    """Return the terms of a batched matrix product for each entry of the kernel."""
+    spec, shared = problem.spec, common(problem)
+    entries = math.prod(spec.kernel_size)
+    i, o, work = problem.inputs, problem.outputs, shared["work"]
+    return {
+        "kernel": entries,
+        "kernel * groups": entries * spec.groups,
+        "kernel * (x + y)": entries * shared["y"] * (i + o) / o,
+        "work / min(in * out, 16)": work / min(i * o, 16),
+        "work / min(in, out, 16)": work / min(i, o, 16),
+    }
+
+
+def _terms(problem: Problem) -> Terms:
+    return {**common(problem), **product_terms(problem)}
+
+
+METHOD = Method(
+    name="products",
+    summary="a matrix product for each entry of the kernel",
+    contractions={"output": output, "input": input, "kernel": kernel},
+    terms=_terms,
+    constants=fitted("products"),
+)

@@ -15,8 +15,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxconv._core.geometry.dtypes import accumulation_dtype
+from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.spec import ConvSpec
 from jaxconv._core.methods.residues import each, phases, tap
+from jaxconv._core.methods.terms import Terms, common
 
 # x (n, *space, g), y (n, *space', g) and where in x the tap starts.
 Tap = tuple[jax.Array, jax.Array, Sequence[int]]
@@ -192,3 +194,17 @@ def _rows(block: jax.Array, starts: Sequence[int], rows: int, width: int) -> lis
 def _channels_first(a: jax.Array, groups: int) -> jax.Array:
     """(n, *space, g * c) -> (c, n, *space, g)."""
     return jnp.moveaxis(a.reshape(*a.shape[:-1], groups, a.shape[-1] // groups), -1, 0)
+
+
+def row_terms(problem: Problem) -> Terms:
+    """Return the terms of a loop over rows with an accumulator for each entry of the kernel."""
+    spec, work = problem.spec, common(problem)["work"]
+    kernel, pairs = math.prod(spec.kernel_size), problem.inputs * problem.outputs
+    width = spec.output_size[-1] * problem.batch
+    return {
+        "work / min(groups, 16)": work / min(spec.groups, 16),
+        "rows * kernel": math.prod(spec.output_size[:-1]) * kernel,
+        "kernel * in * out": kernel * pairs,
+        "accumulators": kernel * pairs * width * spec.groups,
+        "work if looped": work if kernel * pairs > ACCUMULATORS else 0.0,
+    }

@@ -23,14 +23,20 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxconv._core.geometry.dtypes import accumulation_dtype
+from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.spec import Contraction, ConvSpec
+from jaxconv._core.methods.fused_sums import added
+from jaxconv._core.methods.method import Method, fitted
 from jaxconv._core.methods.residues import turned
-from jaxconv._core.methods.taps import added
+from jaxconv._core.methods.terms import Terms, common
 
 # Columns of a product: of fewer, threads wait for each other; more leave the caches.
 COLUMNS = 4096
 # Elements that one product sums in a kernel's gradient: longer sums round more.
 SUMMED = 1024
+# Entries of the kernel along each dimension from which the rules consider it: of fewer a matrix
+# product has too little to do.
+ENTRIES = 8
 # Shifts that are added up in one program; XLA compiles more of them too slowly.
 WIDEST = 128
 
@@ -109,9 +115,6 @@ def kernel(
     # (g, a, o, b, i) -> (a, b, i, g, o)
     w = jnp.flip(w, 1).transpose(1, 3, 4, 0, 2)
     return w.reshape(down, across, inputs, groups * outputs).astype(dtype)
-
-
-CONTRACTIONS = {"output": output, "input": input, "kernel": kernel}
 
 
 def reads(contraction: Contraction, spec: ConvSpec) -> tuple[int, int]:
@@ -229,3 +232,38 @@ def _joined(a: jax.Array) -> jax.Array:
 def _split(w: jax.Array, groups: int) -> jax.Array:
     """(*kernel, i, g * o) -> (g, *kernel, i, o)."""
     return jnp.moveaxis(w.reshape(*w.shape[:-1], groups, w.shape[-1] // groups), -2, 0)
+
+
+def _terms(problem: Problem) -> Terms:
+    """A matrix product a row of the result, or of x in a kernel's gradient, for each group."""
+    spec, read, made = problem.spec, problem.inputs, problem.outputs
+    if spec.rank == 2:
+        (columns, height), (down, across) = reads(problem.contraction, spec), spec.kernel_size
+    else:  # it serves planes alone
+        columns = height = down = across = math.inf
+    if problem.contraction == "input":
+        read, made = made, read
+    products = problem.batch * spec.groups * height
+    return common(problem) | {
+        "products": products,
+        "work of products": products * columns * down * read * across * made,
+        "rows read": products * columns * down * read,
+        "rows made": products * columns * across * made,
+        "kernel of products": products * down * read * across * made,
+        "rows shifted": products * across,
+    }
+
+
+def _considered(problem: Problem) -> bool:
+    return min(problem.spec.kernel_size) >= ENTRIES
+
+
+METHOD = Method(
+    name="shifts",
+    summary="a matrix product for each row of the image, and sums of shifted rows",
+    contractions={"output": output, "input": input, "kernel": kernel},
+    refuses=refuses,
+    terms=_terms,
+    constants=fitted("shifts"),
+    considered=_considered,
+)

@@ -16,9 +16,12 @@ import numpy as np
 from jax import lax
 
 from jaxconv._core.geometry.dtypes import accumulation_dtype
+from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.shapes import extent
 from jaxconv._core.geometry.spec import ConvSpec
 from jaxconv._core.methods import lax as own
+from jaxconv._core.methods.method import Method, fitted
+from jaxconv._core.methods.terms import Terms, common, windows
 
 # Leading dimensions are those before the last two.
 PLANE = 2
@@ -104,9 +107,6 @@ def input(
     return lax.pad(x, jnp.zeros((), sums), crop).astype(dtype)
 
 
-CONTRACTIONS = {"output": output, "input": input}
-
-
 def plane_of(spec: ConvSpec) -> ConvSpec:
     """The geometry of the last two dimensions."""
     return ConvSpec(
@@ -131,3 +131,23 @@ def _over_leading(add, total: jax.Array, kernel: tuple[int, ...]) -> jax.Array:
         lambda count, total: add([table[count, dim] for dim in range(len(kernel))], total),
         total,
     )
+
+
+def _terms(problem: Problem) -> Terms:
+    """Sums of planes' convolutions, one for each entry of the kernel along the first axes."""
+    spec, shared = problem.spec, common(problem)
+    entries = math.prod(spec.kernel_size[:-2])
+    batch = problem.batch * math.prod(spec.output_size[:-2])
+    found = windows(problem._replace(spec=plane_of(spec), batch=batch))
+    several = {name: term * entries for name, term in found.items()}
+    return {**shared, **several, "kernel * (x + y)": entries * (shared["x"] + shared["y"])}
+
+
+METHOD = Method(
+    name="slabs",
+    summary="a convolution of rank 3 or more as a sum of planes' convolutions",
+    contractions={"output": output, "input": input},
+    refuses=refuses,
+    terms=_terms,
+    constants=fitted("slabs"),
+)
