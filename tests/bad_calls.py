@@ -168,7 +168,10 @@ for preferred, operands in (("int32", "float32"), ("int8", "int16"), ("uint8", "
             preferred_element_type="float32",
         )
 row(
-    LAYERS, {"preferred_element_type": "big"}, "preferred_element_type='big' is no dtype", TypeError
+    LAYERS,
+    {"preferred_element_type": "big"},
+    "preferred_element_type='big' is not a dtype",
+    TypeError,
 )
 for precision, shown in (
     ("best", "'best'"),

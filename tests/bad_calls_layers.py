@@ -249,7 +249,7 @@ row(
 row(
     GEOMETRY,
     {"padding": ((1, 1), (1, 1, 1))},
-    "padding=((1, 1), (1, 1, 1)): (1, 1, 1) is no (before, after) pair",
+    "padding=((1, 1), (1, 1, 1)): (1, 1, 1) is not a (before, after) pair",
 )
 row(GEOMETRY, {"padding": None}, "padding=None must be an integer, not NoneType", TypeError)
 row(

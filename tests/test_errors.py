@@ -86,11 +86,11 @@ def test_every_argument_of_every_function_is_covered():
 
 def test_keys_are_no_numbers():
     key = jax.random.key(0)
-    with says(TypeError, "conv: x is key<fry>, which is no number"):
+    with says(TypeError, "conv: x is key<fry>, which is not a dtype of numbers"):
         jaxconv.conv(key, A((3, 3, 3, 8)).make())
-    with says(TypeError, "unfold: x is key<fry>, which is no number"):
+    with says(TypeError, "unfold: x is key<fry>, which is not a dtype of numbers"):
         jaxconv.unfold(jax.random.split(key, 6).reshape(3, 2), (2,))
-    with says(TypeError, "conv: preferred_element_type=key<fry> is no dtype"):
+    with says(TypeError, "conv: preferred_element_type=key<fry> is not a dtype"):
         x, w = A((1, 4, 4, 3)).make(), A((3, 3, 3, 8)).make()
         jaxconv.conv(x, w, preferred_element_type=key.dtype)
 

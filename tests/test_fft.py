@@ -82,7 +82,7 @@ def test_blocks_make_the_same_sums(x, w, arguments, contraction, dtype, monkeypa
         return Plan(lengths, steps, counts, halved, half)
 
     monkeypatch.setattr(fft, "plan", cut)
-    f = jax.jit(lambda a, b: fft.CONTRACTIONS[contraction](a, b, case.spec, dtype=a.dtype))
+    f = jax.jit(lambda a, b: fft.METHOD.contractions[contraction](a, b, case.spec, dtype=a.dtype))
     cases.assert_matches_in_norm(f(a, b), contraction, a, b, case.spec)
 
 

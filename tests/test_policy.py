@@ -80,7 +80,7 @@ def test_saved_and_loaded(tmp_path):
     ],
 )
 def test_text_that_is_no_policy(text, reason):
-    message = re.escape(f"Policy.from_json: this is no policy: {reason}")
+    message = re.escape(f"Policy.from_json: this is not a policy: {reason}")
     with pytest.raises(ValueError, match=f"^{message}$"):
         Policy.from_json(text)
 

@@ -104,8 +104,8 @@ REFUSED = {
     "masked": (
         np.ma.masked_less(X, 0),
         TypeError,
-        "corr2d: x is a masked array, and sums have no place for what is masked; say what stands "
-        "there: x.filled(0)",
+        "corr2d: x is a masked array, and a sum has no rule for masked elements; fill them: "
+        "x.filled(0)",
     ),
     "structured": (
         FIELDS,

@@ -67,7 +67,8 @@ def conv(
             element goes after, as in lax and torch), "same_lower" (it goes before), "full" (every
             position that touches x), "causal" (all before). Negative numbers cut elements off.
         dilation: elements of x between neighbouring kernel entries; one integer or one a dimension.
-        groups: parts the channels fall into, group-major; out and in must be multiples of it.
+        groups: number of groups: the input channels are split into `groups` equal parts, each
+            convolved with its own kernels. It must divide both numbers of channels.
         padding_mode: what lies outside x: "zeros", "reflect", "symmetric", "replicate", "circular"
             (pictures in `jaxconv.pad`).
         flip: reverse the kernel in every spatial dimension: the convolution of mathematics.
@@ -77,14 +78,17 @@ def conv(
             "fastest".
         precision: as in `jax.lax.conv_general_dilated`; None is the device's default, which is less
             than float32 on GPU (TF32) and TPU (bfloat16).
-        preferred_element_type: dtype of the result; see `jaxconv.result_dtype`.
+        preferred_element_type: dtype of the result: for integers an integer dtype that holds
+            their values, or any float; for floats any float or complex dtype. By default the
+            operands'.
 
     Returns:
         y: (*batch, *space', out), space' = floor((space + lo + hi - span) / stride) + 1 with
         span = (kernel - 1) dilation + 1.
 
     Raises:
-        TypeError: dtypes differ, a number is not an integer, or policy is none.
+        TypeError: dtypes differ, an argument that must be an integer is not, or policy is not a
+            `jaxconv.Policy`.
         ValueError: the shapes and numbers do not make a convolution.
 
     Example:
@@ -156,7 +160,8 @@ def conv_transpose(
         x: (*batch, *space, in), space = (space' - 1) stride + span - lo - hi + output_padding.
 
     Raises:
-        TypeError: dtypes differ, a number is not an integer, or policy is none.
+        TypeError: dtypes differ, an argument that must be an integer is not, or policy is not a
+            `jaxconv.Policy`.
         ValueError: the shapes and numbers do not make a transposed convolution.
 
     Example:

@@ -53,7 +53,7 @@ def pad(
     Args:
         x: any shape and dtype; axes that are not padded may be empty.
         widths: one (before, after) pair of ints for each of `axes`; negative ones crop.
-        axes: the axes that `widths` speaks of; by default all, from the first.
+        axes: the axes that `widths` are for; by default all.
         mode: one of `MODES`.
         fill_value: for `"constant"` what lies outside x: a scalar, which `x.dtype` must hold. It
             may be traced and differentiated.
@@ -65,7 +65,7 @@ def pad(
     Raises:
         ValueError: an unknown mode; axes repeated or out of range; as many pairs as axes not given;
             a width that needs more input than there is (the table's last column); widths that leave
-            nothing; a `fill_value` that is no scalar, that x's dtype does not hold, or that is
+            nothing; a `fill_value` that is not a scalar, that x's dtype does not hold, or that is
             given with another mode than `"constant"`.
         TypeError: widths that are not ints.
 
@@ -132,7 +132,7 @@ def unpad(
     Args:
         y: an array as `pad` returns it, of a numeric dtype.
         widths: one (before, after) pair of ints for each of `axes`, as given to `pad`.
-        axes: the axes that `widths` speaks of; by default all, from the first.
+        axes: the axes that `widths` are for; by default all.
         mode: one of `MODES`.
 
     Returns:

@@ -49,7 +49,7 @@ def corr2d(x: ArrayLike, k: ArrayLike, *, method: str = "auto") -> jax.Array:
 
     Raises:
         TypeError: the dtypes differ.
-        ValueError: x or k is no plane, k is larger than x, or there is no such method.
+        ValueError: x or k is not 2-D, k is larger than x, or there is no such method.
 
     Example:
         The chapter's edge: 1 from white to black, -1 from black to white.

@@ -97,7 +97,7 @@ def _after(x: jax.Array, state: jax.Array) -> jax.Array:
 
 
 def _groups(caller: str, x_shape: tuple[int, ...], w_shape: tuple[int, ...]) -> int:
-    """The number of groups that the shapes speak of."""
+    """The number of groups that fits the shapes."""
     if min(*w_shape, x_shape[-1]) < 1:
         raise ValueError(
             f"{caller}: x.shape={x_shape} and w.shape={w_shape} must have channels, and w a length"

@@ -1,4 +1,4 @@
-"""Which method computes a contraction, decided from static facts only, with the reason."""
+"""The choice of a method for a contraction, from static facts only, with its reason."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
@@ -37,7 +37,7 @@ def check_method(caller: str, method: Any) -> str:
     """Return `method` if there is one of that name.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is none of that name.
     """
     names = [*RULES, *METHODS]
     if method not in names:

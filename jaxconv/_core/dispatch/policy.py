@@ -17,13 +17,13 @@ class Policy(Mapping[Problem, str]):
     """An immutable mapping from problems to the names of methods.
 
     `jaxconv.tune` makes one by measuring; a problem that is not in it is left to the rules of
-    `choose.select`. It can be hashed, so it may be a static argument of `jax.jit`.
+    `method="auto"`. It can be hashed, so it may be a static argument of `jax.jit`.
 
     Args:
         entries: a mapping, or pairs.
 
     Raises:
-        TypeError: a key is no `Problem`, or a method no name.
+        TypeError: a key is not a `Problem`, or a method is not a string.
 
     Example:
         >>> spec = ConvSpec((1,), (1,), ((0, 0),), 1, (8,), (3,))
@@ -73,7 +73,7 @@ class Policy(Mapping[Problem, str]):
         """Return the policy that `to_json` wrote.
 
         Raises:
-            ValueError: the text is none.
+            ValueError: the text is not that of a policy.
         """
         try:
             content = json.loads(text)
@@ -81,7 +81,7 @@ class Policy(Mapping[Problem, str]):
                 raise ValueError(f"its format is {content['format']!r}, not {_FORMAT!r}")
             return cls(map(_entry, content["entries"]))
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"Policy.from_json: this is no policy: {error}") from None
+            raise ValueError(f"Policy.from_json: this is not a policy: {error}") from None
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the policy to a file as JSON."""
@@ -92,7 +92,7 @@ class Policy(Mapping[Problem, str]):
         """Read the policy that `save` wrote.
 
         Raises:
-            ValueError: the file holds none.
+            ValueError: the file does not hold a policy.
             OSError: it cannot be read.
         """
         return cls.from_json(Path(path).read_text(encoding="utf-8"))

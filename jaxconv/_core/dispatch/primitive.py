@@ -45,7 +45,7 @@ _CONTRACTION: dict[str, Contraction] = {array: contraction for contraction, arra
 
 _VARIES_OVER_NOTHING = jax.typeof(0.0).manual_axis_type
 
-# Platforms whose compilers never call the rules that JAX programs partition by: jax#38196.
+# Platforms whose compilers never call `custom_partitioning` rules: jax#38196.
 NOT_PARTITIONED_HERE = frozenset({"tpu"})
 
 # Typed `Any`: its flags are set at run time.
@@ -103,7 +103,7 @@ def contract(
 
 
 def _watched(result: jax.Array) -> jax.Array:
-    """The result times one where a program is traced, which XLA leaves out again.
+    """Return the result times one where a program is traced, which XLA removes again.
 
     `jax.experimental.checkify` looks for NaN in what primitives that it knows make, and has no
     public way to make one known.
@@ -179,7 +179,7 @@ def _batch(operands, axes, *, contraction: Contraction, spec: ConvSpec, **params
     carriers = frozenset({*mapped, _MAKES[contraction]})
     join = JOINS.get(carriers, JOIN_GROUP)
     size = next(o.shape[a] for o, a in zip(operands, axes, strict=True) if a is not None)
-    if size == 0:  # nothing to compute, and channels or groups cannot be none
+    if size == 0:  # nothing to compute, and the numbers of channels and groups cannot be 0
         first, second = (
             array if axis is None else jax.eval_shape(partial(jnp.sum, axis=axis), array)
             for array, axis in zip(operands, axes, strict=True)
@@ -333,7 +333,7 @@ def _wide_everywhere() -> bool:
 
 
 def _default_lowering(ctx, a, b, **params):
-    """Of a platform that is none of the three: its name is the one it is lowered for."""
+    """Lower for any other platform, by its name."""
     platforms = ctx.platforms or ctx.module_context.platforms
     return _lowering(ctx, a, b, platform=platforms[0], **params)
 

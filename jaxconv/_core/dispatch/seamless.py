@@ -1,10 +1,10 @@
-"""Which method filters an image that is cut into tiles: one for all, chosen from the whole.
+"""The choice of one method for all tiles of an image, from the size of the whole image.
 
-Tiles fit without a seam, bit for bit, where an output's rounding does not depend on where in an
-array it lies, nor on the array's size: where the same products are added in the same order
-everywhere. So it is with shifted sums, and so it was with oneDNN wherever it was tried
-(tests/test_tiles_methods.py). Spectra round on the scale of their blocks, and XLA's own convolution
-on CPUs cuts its sums by the size of the array.
+Tiles fit without a seam, bit for bit, where the rounding of an output depends neither on its
+position in an array nor on the array's size: where the same products are added in the same order
+everywhere. That holds for shifted sums, and for oneDNN wherever it was tried
+(tests/test_tiles_methods.py). FFT rounds on the scale of its blocks, and XLA's own convolution on
+CPUs splits its sums by the size of the array.
 """
 
 import dataclasses
@@ -23,11 +23,11 @@ SEAMLESS = ("taps", "onednn")
 
 
 def problem_of(spec: ConvSpec, padding_mode: str, kernel: Sequence[int]) -> Problem:
-    """Return the problem that filtering the whole in memory is, as `jaxconv.conv` meets it.
+    """Return the problem of `jaxconv.conv` on the whole image.
 
     Args:
         spec: the geometry of the whole.
-        padding_mode: what lies outside; all but zeros is put around the image before.
+        padding_mode: as in `jaxconv.conv`; all but "zeros" extend the image first.
         kernel: the kernel's shape, (*kernel, in // groups, out).
     """
     if padding_mode != "zeros":
@@ -51,9 +51,9 @@ def choose(problem: Problem, method: str = "auto", policy: Policy | None = None)
 
     Args:
         problem: that of the whole image.
-        method: "auto" (one of `SEAMLESS` on CPUs), "fastest" (the one that `conv` would take for
-            the whole under that name), or the method to be used if it can serve.
-        policy: measured choices; one for the whole goes before the rules.
+        method: "auto" (one of `SEAMLESS` on CPUs), "fastest" (what `conv` takes for the whole), or the
+            name of a method.
+        policy: measured choices; an entry for the whole image goes before the rules.
 
     Example:
         >>> from jaxconv._core.geometry.spec import normalise

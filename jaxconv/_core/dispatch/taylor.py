@@ -1,10 +1,10 @@
 """Taylor mode, `jax.experimental.jet`, of a bilinear function.
 
-Of two series a(z) = sum a_k z^k and b(z) = sum b_k z^k it makes
+For two series a(z) = sum a_k z^k and b(z) = sum b_k z^k,
 
     c(a(z), b(z)) = sum over k of z^k sum over j of c(a_j, b_(k - j))
 
-so the Taylor mode of a convolution is convolutions of its operands' coefficients.
+so the coefficients of a convolution's result are sums of convolutions of its operands'.
 """
 
 import functools

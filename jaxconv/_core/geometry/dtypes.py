@@ -1,4 +1,4 @@
-"""Which dtype a convolution sums in and returns; the rules of numerics, apart from the geometry.
+"""The dtypes in which a convolution sums and which it returns.
 
 | operands | result without `preferred_element_type` | summed in |
 |---|---|---|
@@ -32,12 +32,12 @@ def as_array(caller: str, name: str, value: Any) -> jax.Array:
     `__array__` count by their numbers, and without `jax.enable_x64` 64 bits become 32.
 
     Raises:
-        TypeError: it is none, and cannot be made into one; or some of it is masked.
+        TypeError: it cannot be made an array of numbers, or it is a masked array.
         ValueError: a Python integer in it is too large.
     """
     refuse_masked(caller, name, value)
     try:
-        if isinstance(value, int | float | complex):  # written in the call, so meant to be sent
+        if isinstance(value, int | float | complex):  # written in the call
             value = constant(value)
         array = value if isinstance(value, jax.Array) else jnp.asarray(native(value))
     except jax.errors.JaxRuntimeError:  # a device's, or a transfer that is not allowed
@@ -53,20 +53,20 @@ def as_array(caller: str, name: str, value: Any) -> jax.Array:
             f"{caller}: {name} must be an array of numbers, not {kind}{_way_out(name, kind, error)}"
         ) from None
     if _kind(array.dtype) < 0:
-        raise TypeError(f"{caller}: {name} is {array.dtype}, which is no number")
+        raise TypeError(f"{caller}: {name} is {array.dtype}, which is not a dtype of numbers")
     return array
 
 
 def refuse_masked(caller: str, name: str, value: Any) -> None:
-    """Refuse what has no number at some places.
+    """Refuse masked arrays.
 
     Raises:
         TypeError: it is a masked array, whatever the mask.
     """
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(
-            f"{caller}: {name} is a masked array, and sums have no place for what is masked; say "
-            f"what stands there: {name}.filled(0)"
+            f"{caller}: {name} is a masked array, and a sum has no rule for masked elements; fill "
+            f"them: {name}.filled(0)"
         )
 
 
@@ -82,7 +82,7 @@ def native(value: Any) -> Any:
 
 
 def _way_out(name: str, kind: Any, error: Exception) -> str:
-    """What to do about an array that is none of numbers, as far as it can be told."""
+    """How to make an array of numbers of it, where that is known."""
     if isinstance(error, RuntimeError):  # what made it says why: a tensor that needs gradients
         return f": {error}"
     if not isinstance(kind, np.dtype):
@@ -105,7 +105,7 @@ def one(dtype: Any) -> jax.Array:
 
 
 def constant(value: Any, dtype: Any = None) -> jax.Array:
-    """Return numbers that are meant to be sent as an array, which no transfer guard is to find.
+    """Return numbers as an array, sent to the device on purpose: transfer guards do not object.
 
     Not by `jax.device_put`, which is an operation of programs that are traced.
     """
@@ -143,7 +143,7 @@ def with_bias(y: jax.Array, b: jax.Array | None) -> jax.Array:
 def result_dtype(
     caller: str, first: tuple[str, jax.Array], second: tuple[str, jax.Array], preferred: Any = None
 ) -> jnp.dtype:
-    """Return the result's dtype for two named operands, or say why there is none.
+    """Return the result's dtype for two named operands, or raise.
 
     Raises:
         TypeError: no numbers, operands that differ in dtype, bool without a preferred dtype, or a
@@ -174,8 +174,8 @@ def result_dtype(
         return jnp.dtype(a.dtype)
     try:
         wanted = jax.dtypes.canonicalize_dtype(preferred)
-    except (TypeError, ValueError):  # ValueError: a dtype of jax's that is none of numpy's
-        raise TypeError(f"{caller}: preferred_element_type={preferred!r} is no dtype") from None
+    except (TypeError, ValueError):  # ValueError: a dtype of JAX that NumPy does not have
+        raise TypeError(f"{caller}: preferred_element_type={preferred!r} is not a dtype") from None
     narrower = (
         jnp.issubdtype(a.dtype, jnp.integer)
         and jnp.issubdtype(wanted, jnp.integer)
@@ -273,5 +273,5 @@ def _too_narrow(dtype: Any) -> str | None:
 
 
 def _kind(dtype: Any) -> int:
-    """Position in bool < integer < float < complex; -1 for what is no number."""
+    """Position in bool < integer < float < complex; -1 for other dtypes."""
     return next((n for n, kind in enumerate(_KINDS) if jnp.issubdtype(dtype, kind)), -1)

@@ -16,12 +16,12 @@ def on_explicit_axes(
 ) -> jax.Array:
     """Return function(*arrays), on a mesh with explicit axes too.
 
-    There XLA finds the way inside the function, and the result lies along `entries`: each mesh axis
-    along the first dimension that names it, none along a dimension that it does not divide.
+    There the function is partitioned automatically. Its result is sharded by `entries`: each mesh
+    axis along the first dimension that names it, none along a dimension that it does not divide.
 
     Args:
-        function: of the arrays alone, to one array.
-        arrays: what it takes; the first one says which mesh.
+        function: a function of the arrays to one array.
+        arrays: its arguments; the mesh is that of the first.
         shape: of the result.
         entries: of the result's `PartitionSpec`, one a dimension.
     """

@@ -1,4 +1,4 @@
-"""The number that lies outside an array under boundary "constant": what it may be."""
+"""Checks of `fill_value`, the number outside an array under the mode "constant"."""
 
 from typing import Any
 
@@ -13,15 +13,15 @@ def check_fill_value(
     """Check a fill value against a dtype and a mode, before anything is traced.
 
     Args:
-        caller: the function that the messages name.
+        caller: the public function's name, for the messages.
         dtype: of the array that is padded.
         fill_value: the scalar, which may be traced.
         mode: one of `MODES`; all but "constant" take no fill value but 0.
-        argument: what the caller's user calls `mode`.
+        argument: the name that the public function gives `mode`.
 
     Raises:
         ValueError: see `pad`.
-        TypeError: it is no number.
+        TypeError: it is not a number.
     """
     is_number = isinstance(fill_value, bool | int | float | complex | np.number | np.bool)
     if mode != "constant" and not (is_number and fill_value == 0):
@@ -45,7 +45,7 @@ def check_fill_value(
 
 
 def _holds(dtype: np.dtype, value: Any) -> bool:
-    with np.errstate(invalid="ignore", over="ignore"):  # the comparisons say it
+    with np.errstate(invalid="ignore", over="ignore"):  # compared below
         try:
             held = np.asarray(value).astype(dtype)
         except OverflowError:

@@ -1,4 +1,4 @@
-"""How a user's value is written in a message, and what its shape hints at."""
+"""How messages show a value, and the hints that its shape allows."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ _MOVE_W = "jnp.moveaxis(w, (0, 1), (-1, -2))"
 
 
 def shown(value: Any) -> str:
-    """Return what a message calls a value: its repr, or of a larger array its dtype and shape.
+    """Return how a message shows a value: its repr, or the dtype and shape of a larger array.
 
     Example:
         >>> import numpy as np
@@ -27,7 +27,7 @@ def shown(value: Any) -> str:
 def layout_hint(
     name: str, shape: tuple[int, ...], w_shape: tuple[int, ...], groups: int, *, transposed: bool
 ) -> str:
-    """Name the layouts that the shapes speak of, and the calls that turn them into ours."""
+    """Name the layouts that fit the shapes, and the calls that convert them to ours."""
     rank = len(w_shape) - 2
     axis = len(shape) - rank - 1
     if transposed:  # the channels that w asks for as ours, with its channels swapped, as torch's
@@ -55,12 +55,12 @@ def layout_hint(
 
 
 def no_channels_hint(name: str, show: bool) -> str:
-    """Return how to add a channel axis, if that is to be shown."""
+    """Return how to add a channel axis, if `show` is True."""
     return f"; if {name} has no channel axis, add one: {name}[..., None]" if show else ""
 
 
 def groups_hint(w_shape: tuple[int, ...], groups: int) -> str:
-    """Say so if w, whose last dimension the groups do not divide, looks like torch's."""
+    """Return a hint if w, whose last dimension `groups` does not divide, looks like torch's."""
     torchs = w_shape[0] % groups == 0 and _is_square(w_shape[2:]) and not _is_square(w_shape[:-2])
     return f"; it looks like torch's: use {_MOVE_W}" if torchs else ""
 

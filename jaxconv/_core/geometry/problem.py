@@ -25,7 +25,7 @@ class Problem(NamedTuple):
     """One contraction with all static facts about it.
 
     Attributes:
-        contraction: the array that is left out of the form.
+        contraction: the array to compute: "output" is y, "input" x, "kernel" w.
         spec: the geometry.
         batch: the batch axes' sizes multiplied.
         inputs: input channels in a group.
@@ -49,7 +49,7 @@ class Problem(NamedTuple):
         """Return the problem of two operands, arrays or abstract values.
 
         Args:
-            contraction: the array that is left out of the form.
+            contraction: the array to compute: "output" is y, "input" x, "kernel" w.
             a: x or y, with any number of batch axes.
             b: w, or y where the kernel is left out.
             spec: the geometry.
@@ -162,7 +162,7 @@ def reduce(spec: ConvSpec) -> Reduction:
 
 
 def _blind_ends(spec: ConvSpec, dim: int) -> tuple[int, int]:
-    """Entries at both ends along a dimension that see padding only; the last one stays."""
+    """How many entries at both ends along a dimension see padding only; one entry always stays."""
     n, m, lo = spec.input_size[dim], spec.output_size[dim], spec.padding[dim][0]
     k, s, d = spec.kernel_size[dim], spec.stride[dim], spec.dilation[dim]
 

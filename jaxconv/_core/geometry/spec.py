@@ -1,6 +1,6 @@
-"""What a convolution is, fully explicit; every check of its arguments and every message.
+"""The geometry of a convolution, fully explicit, and the checks of its arguments.
 
-What the user gave is annotated `Any` here: this is where it is found to be what it should be.
+Arguments of users are typed `Any`: they are validated here.
 """
 
 import dataclasses
@@ -37,7 +37,8 @@ class ConvSpec:
         stride: elements of x between neighbouring outputs, at least 1.
         dilation: elements of x between neighbouring kernel entries, at least 1.
         padding: (before, after) elements of zeros; negative ones are cut off.
-        groups: independent parts the channels fall into, group-major.
+        groups: number of groups: the channels are split into `groups` equal parts, each convolved
+            with its own kernels.
         input_size: spatial shape of x.
         kernel_size: spatial shape of w.
 
@@ -60,7 +61,7 @@ class ConvSpec:
 
     @property
     def is_symbolic(self) -> bool:
-        """Whether a size is any, in a program that is exported."""
+        """Whether a size is unknown until an exported program runs."""
         return any(map(is_symbolic_dim, self.input_size))
 
     @property
@@ -112,7 +113,7 @@ def normalise(
     groups: Any = 1,
     x_name: str = "x",
 ) -> ConvSpec:
-    """Check the arguments of a convolution of x and say everything explicitly.
+    """Check the arguments of a convolution of x and return its geometry.
 
     Args:
         caller: the public function's name, for the messages.
@@ -121,11 +122,11 @@ def normalise(
         stride: an integer of at least 1, or one a dimension.
         padding: an integer, one a dimension, (before, after) a dimension, or a name.
         dilation: an integer of at least 1, or one a dimension.
-        groups: parts the channels fall into.
-        x_name: what the caller calls x.
+        groups: number of groups.
+        x_name: the caller's name of x.
 
     Raises:
-        TypeError: an argument is no integer where one is needed.
+        TypeError: an argument that must be an integer is not.
         ValueError: the shapes or values do not make a convolution.
     """
     rank = _rank(caller, x_shape, w_shape, x_name)
@@ -152,7 +153,7 @@ def normalise_transpose(
     dilation: Any = 1,
     groups: Any = 1,
 ) -> ConvSpec:
-    """Check the arguments of a transposed convolution of y; the spec is the adjoint conv's.
+    """Check the arguments of a transposed convolution of y and return the geometry of its adjoint.
 
     A strided convolution gives the same output size for several input sizes; the smallest one plus
     `output_padding` is meant, except under "same", where it is output size times stride.
@@ -168,7 +169,7 @@ def normalise_transpose(
         groups: as in `conv`.
 
     Raises:
-        TypeError: an argument is no integer where one is needed.
+        TypeError: an argument that must be an integer is not.
         ValueError: the shapes or values do not make a transposed convolution.
     """
     rank = _rank(caller, y_shape, w_shape, "y")
@@ -266,7 +267,7 @@ def resolve_padding(
         pair = list(entry) if _is_sequence(entry) else [entry, entry]
         if len(pair) != 2:
             raise ValueError(
-                f"{caller}: padding={shown(padding)}: {shown(entry)} is no (before, after) pair"
+                f"{caller}: padding={shown(padding)}: {shown(entry)} is not a (before, after) pair"
             )
         lo, hi = (_integer(caller, "padding", padding, end) for end in pair)
         pads.append((lo, hi))

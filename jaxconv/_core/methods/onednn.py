@@ -35,7 +35,7 @@ def refuses(contraction: Contraction, spec: ConvSpec, dtype: jnp.dtype) -> str |
     """Return why oneDNN does not serve a contraction, in one clause, or None if it does.
 
     Args:
-        contraction: the array that is left out of the form.
+        contraction: the array to compute.
         spec: the geometry.
         dtype: what `jaxconv._core.geometry.dtypes.working_dtype` says the method would work in.
     """
@@ -51,7 +51,7 @@ def refuses(contraction: Contraction, spec: ConvSpec, dtype: jnp.dtype) -> str |
 
 
 def describe() -> str | None:
-    """Return which oneDNN is at hand and the dtypes it computes in, or None if there is none."""
+    """Return the version of oneDNN and the dtypes it computes in, or None without the plugin."""
     plugin = _plugin()
     if isinstance(plugin, str):
         return None
@@ -67,7 +67,7 @@ def implementation(
     Without the plugin nothing does, nor for arrays without elements.
 
     Args:
-        contraction: the array that is left out of the form.
+        contraction: the array to compute.
         spec: the geometry.
         batch: images.
         inputs: input channels of a group.
@@ -167,7 +167,7 @@ def _operations(a: jax.Array, b: jax.Array, *, contraction, spec: ConvSpec, dtyp
 
 @functools.cache
 def _plugin() -> ModuleType | str:
-    """The plugin, or why there is none."""
+    """The plugin's module, or the reason why it is not available."""
     found = entry_points(group="jaxconv.methods", name="onednn")
     if not found:
         return "the plugin jaxconv-onednn is not installed"

@@ -123,8 +123,8 @@ def or_elements(problem: Problem, found: Terms, *, only: bool) -> dict[str, floa
 
     Args:
         problem: the contraction and its sizes.
-        found: the method's own terms where it is no such loop.
-        only: whether it is one, which reads and writes elements and does no more.
+        found: the method's own terms where XLA makes another program of it.
+        only: whether it is such a loop, which reads and writes elements and does no more.
     """
     shared = common(problem)
     result = shared["x" if problem.contraction == "input" else "y"]

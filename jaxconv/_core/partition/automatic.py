@@ -1,15 +1,14 @@
 """Convolutions that partition themselves under plain `jit` over several devices.
 
-XLA's own partitioner has wrong values and gradients for convolutions (`README.md`, "Right on any
-mesh"), so it gets none to partition. Each contraction is handed to it as one operation with a rule
-of its own: Shardy propagates shardings by `_rule`, and for what it arrives at, the callback
-`partition` settles a plan and writes one device's program, whose collectives name the axes of the
-mesh.
+XLA's own partitioner computes wrong values and gradients for convolutions (`README.md`, "Right on
+any mesh"), so it is given none. Each contraction is one operation with a partitioning rule of its
+own: Shardy propagates shardings by `_rule`; for the shardings it chooses, the callback `partition`
+makes a plan and writes one device's program, whose collectives name the axes of the mesh.
 
-Shardings are read as what they are, blocks on devices, and not as axes of the user's mesh, which a
-program need not have: the mesh here has axes of prime sizes, so that parts of an axis are axes too,
-and arrays on several meshes of the same devices may meet in one program. Of a device nothing but
-its number in the program matters.
+A sharding is read as blocks on devices, not as axes of the user's mesh, which a program need not
+have. The mesh here has axes of prime sizes, so that a part of a user's axis is an axis too, and
+arrays on several meshes of the same devices may meet in one program. All that matters of a device
+is its number in the program.
 """
 
 import functools
@@ -38,12 +37,12 @@ from jaxconv._core.partition.settle import settle
 
 
 class StandIn:
-    """A device of which nothing is known but that it is one, for `jax.sharding.Mesh`."""
+    """A placeholder for a device in a `jax.sharding.Mesh`."""
 
 
 @functools.cache
 def stand_ins(count: int) -> tuple[StandIn, ...]:
-    """Return as many objects in the place of a program's devices, in their order."""
+    """Return `count` placeholders for a program's devices, in their order."""
     return tuple(StandIn() for _ in range(count))
 
 
@@ -64,7 +63,7 @@ def partitioned(
     Args:
         a: the first operand of the contraction, with any number of batch axes.
         b: the second one.
-        contraction: what is made.
+        contraction: the array to compute.
         spec: the geometry.
         mode: what lies outside x.
         dtype: the result's.
@@ -81,7 +80,7 @@ def partitioned(
     batch = a.ndim - rank - 1
 
     def partition(mesh: Mesh, operands: Any, result: Any) -> Any:
-        del mesh  # the user's, or none
+        del mesh  # the user's mesh, or none
         mesh, (first, second, wish) = _read(devices, (*operands, result))
         plan = settle(contraction, spec, mode, mesh, first, second, wish, channels=channels)
         one, two = plan.operands
@@ -94,7 +93,8 @@ def partitioned(
         shardings = [NamedSharding(mesh, each) for each in (one, two)]
         return mesh, local, NamedSharding(mesh, plan.result), tuple(shardings)
 
-    # one function a call, since its rules are this call's; its body is never run on several devices
+    # one function a call, since the rules are those of this call; its body never runs on several
+    # devices
     @custom_partitioning
     def contract(a, b):
         return lax.full(shape, np.zeros((), dtype))
@@ -107,7 +107,7 @@ def partitioned(
 def _local(
     plan: Plan, whole: Any, a: jax.Array, b: jax.Array, convolve: Convolve, dtype: Any
 ) -> jax.Array:
-    """One device's program: what XLA padded to equal parts is cleared, then the plan's."""
+    """One device's program: clear what XLA padded to equal parts, then compute by the plan."""
     place, batch = plan.layout, len(plan.layout.batch)
     space = {batch + n: axes for n, axes in enumerate(place.space)}
     a = _cleared(a, whole[0].shape, place.mesh, space)
@@ -125,7 +125,7 @@ def _local(
 def _cleared(
     array: jax.Array, sizes: tuple[int, ...], mesh: Any, along: dict[int, Axes]
 ) -> jax.Array:
-    """The device's block with zeros beyond the end of dimensions that have no equal parts."""
+    """The device's block, with zeros beyond the end of dimensions that do not divide equally."""
     for axis, axes in along.items():
         count = math.prod(mesh.shape[name] for name in axes)
         if sizes[axis] % count == 0:
@@ -139,7 +139,7 @@ def _cleared(
 def _rule(
     contraction: Contraction, spec: ConvSpec, batch: int, channels: tuple[int, int]
 ) -> SdyShardingRule:
-    """Which dimensions of the three arrays belong together."""
+    """The Shardy rule: which dimensions of the three arrays are sharded alike."""
     samples = [f"n{axis}" for axis in range(batch)]
     space = [f"s{axis}" for axis in range(spec.rank)]
     entries = [f"k{axis}" for axis in range(spec.rank)]
@@ -181,8 +181,8 @@ def _rule(
 def _read(devices: Sequence[Any], arrays: Sequence[Any]) -> tuple[Mesh, list[tuple[Axes, ...]]]:
     """Return a mesh of prime axes, and the axes of each dimension of each array.
 
-    Of the orders that the primes may stand in, that in which the most arrays lie along axes. An
-    array that lies otherwise counts as whole, and one without elements is.
+    Of the possible orders of the primes, the one for which most arrays are sharded along whole
+    axes. An array that is sharded otherwise, or has no elements, counts as not sharded.
     """
     readings = []
     for sizes in dict.fromkeys(itertools.permutations(_primes(len(devices)))):
@@ -211,11 +211,11 @@ def _primes(number: int) -> list[int]:
 
 
 def _axes(array: Any, devices: Sequence[Any], sizes: tuple[int, ...]) -> tuple[Axes, ...] | None:
-    """Mesh axes of each dimension, outermost first, or None if blocks lie otherwise."""
+    """Mesh axes of each dimension, outermost first, or None if the blocks follow no axes."""
     rank, count = len(array.shape), len(devices)
     if array.sharding is None or rank == 0:
         return ((),) * rank
-    # where each device's part lies if there are as many elements as devices along a dimension
+    # the number of each device's block, had the dimension as many elements as devices
     blocks = array.sharding.devices_indices_map((count,) * rank)
     found = []
     for dimension in range(rank):

@@ -1,11 +1,11 @@
-"""Groups that the mesh cuts apart: a part of a group is a group of its own, whose results add up.
+"""Groups whose summed channels the mesh splits: each part is a group, and the results are added.
 
-With the channels summed over of every group in r equal parts, s = 0 .. r - 1,
+With the channels summed over in every group split into r equal parts, s = 0 .. r - 1,
 
     y[g, o] = sum over s of y'[g, s, o],    y'[g, s, o] = sum over i of x[g, s, i] w[g, s, i, o]
 
 y' is the convolution of the same array x with r groups for each group of y. Devices that hold whole
-parts make their y' alone, by as many products as before; what remains is the sum over s.
+parts compute their y' without communication, by as many products as before; the sum over s remains.
 """
 
 import jax
@@ -18,7 +18,7 @@ from jaxconv._core.partition.layout import Layout
 def cut_kernel(w: jax.Array, groups: int, cuts: int) -> jax.Array:
     """Return the kernel of y': (*kernel, in // groups // cuts, groups * cuts * o).
 
-    That of the transposed convolution, which sums over w's last axis, is w itself.
+    For the transposed convolution, which sums over w's last axis, it is w itself.
     """
     kernel, (inner, outer) = w.shape[:-2], w.shape[-2:]
     # (*kernel, in // groups, out) -> (*kernel, s, i, g, o) -> (*kernel, i, g, s, o)
@@ -28,16 +28,16 @@ def cut_kernel(w: jax.Array, groups: int, cuts: int) -> jax.Array:
 
 
 def add_up(made: jax.Array, place: Layout, groups: int) -> jax.Array:
-    """Add a device's y' to what the others made of the same groups; inside `shard_map`.
+    """Add up the y' of all devices with parts of the same groups; inside `shard_map`.
 
-    Where every device has one part of one group, those of a group add up among themselves and each
-    keeps its share of the sum. Otherwise, what a device has of several groups goes into zeros of
-    y's size, and these are summed.
+    Where every device has one part of one group, the devices of a group sum among themselves and
+    each keeps its share of the sum. Otherwise a device embeds its results in zeros of y's size,
+    and these are summed.
 
     Args:
-        made: (..., parts here * o), y' of this device.
+        made: (..., local parts * o), y' of this device.
         place: the layout; its `groups` shard the parts.
-        groups: of the whole.
+        groups: of the whole convolution.
 
     Returns:
         (..., groups * o / devices) if the layout is scattered, else (..., groups * o).
@@ -57,7 +57,7 @@ def add_up(made: jax.Array, place: Layout, groups: int) -> jax.Array:
         made = made.reshape(*shape[:-2], -1)
     if not place.scattered:
         return lax.psum(made, axes)
-    # the n-th of a team gets the n-th share
+    # the n-th device of a group keeps the n-th share
     return lax.psum_scatter(
         made, devices.ordered, scatter_dimension=last, axis_index_groups=teams, tiled=True
     )

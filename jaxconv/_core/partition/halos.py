@@ -1,14 +1,14 @@
-"""Halo exchange along one sharded spatial dimension: who sends which rows to whom, and doing it.
+"""Halo exchange along one sharded spatial dimension.
 
-A dimension of n rows lies in D blocks of B = ceil(n / D) rows, its m outputs in D blocks of
+A dimension of n rows is split into D blocks of B = ceil(n / D) rows, its m outputs into D blocks of
 Q = ceil(m / D). Device p makes the outputs p Q to (p + 1) Q - 1, for which it reads the window
 
     p Q stride - lo + l,    0 <= l < (Q - 1) stride + extent
 
-of x as its padding mode extends it. Where Q stride = B that is its own block and a margin on either
-side; where it is not, the window drifts away from the block, a little more on every device. So all
-of it is worked out in tables of integers before anything is traced: `sources` says which row of x
-each place of each window holds, `exchange` which rows are sent, and `fill` carries it out.
+of x as its padding mode extends it. Where Q stride = B this is its own block and a margin on either
+side; otherwise the window moves away from the block, a little more on every device. So the exchange
+is planned in tables of integers before tracing: `sources` gives the row of x at each place of each
+window, `exchange` the rows to send, and `fill` runs the exchange.
 """
 
 import dataclasses
@@ -92,7 +92,7 @@ class Hop(NamedTuple):
 
 
 class Run(NamedTuple):
-    """Neighbouring places of the windows, and where each device finds them in what it has.
+    """Neighbouring places of the windows, and where each device has them in its rows.
 
     Attributes:
         rows: (parts, places) indices into the device's own and received rows, or NONE.
@@ -106,14 +106,14 @@ class Run(NamedTuple):
 
 
 class Exchange(NamedTuple):
-    """The whole plan of a dimension: what is sent, and how a window is put together from it."""
+    """The plan of a dimension: the rows to send, and how a window is assembled from them."""
 
     hops: tuple[Hop, ...]
     runs: tuple[Run, ...]
 
 
 def sources(line: Line) -> np.ndarray:
-    """Return the row of x that each place of each device's window holds: (parts, window) or NONE.
+    """Return the row of x at each place of each device's window: (parts, window), or NONE.
 
     Example:
         >>> sources(Line(8, 2, 3, 1, 1, 1, 1, "circular"))
@@ -141,13 +141,15 @@ def exchange(line: Line) -> Exchange:
     device = np.arange(line.parts)[:, None]
     sender = row // block
     distance = sender - device
-    if line.mode == "circular":  # the way around the ring that the window itself takes
+    if line.mode == "circular":  # the way around the ring that the window takes
         place = _places(line)
         distance = np.where(place < device * block, -(-distance % line.parts), distance)
         distance = np.where(place >= (device + 1) * block, distance % line.parts, distance)
         distance = np.where(sender == device, 0, distance)
     real = row != NONE
-    found = np.full(row.shape, NONE)  # the same rows, as indices into what the device has
+    found = np.full(
+        row.shape, NONE
+    )  # the same rows, as indices into the device's own and received rows
     zeros: list[np.ndarray] = []  # (parts, rows) of each piece: whether it is known to be zero
     hops, offset = [], 0
     filled = np.clip(line.size - np.arange(line.parts) * block, 0, block)
@@ -177,16 +179,16 @@ def _hop(step: int, needed: np.ndarray, row: np.ndarray, sender: np.ndarray, blo
         pairs.append((source, int(target)))
         first[source], last[source] = int(local.min()), int(local.max())
     length = max(last[source] - first[source] + 1 for source in first)
-    # shorter needs are sent in the longest one's length, from where that fits
-    anywhere = min(first.values())  # for who sends nothing
+    # all senders send as many rows as the longest need, from a start where that many fit
+    anywhere = min(first.values())  # for devices that send nothing
     starts = tuple(min(first.get(p, anywhere), block - length) for p in range(len(row)))
     return Hop(step, tuple(sorted(pairs)), length, starts)
 
 
 def _runs(found: np.ndarray, zeros: np.ndarray) -> tuple[Run, ...]:
-    """Cut the places into runs over which every device's rows are neighbours.
+    """Cut the places into runs within which every device's rows are neighbours.
 
-    Runs of one place (in a mirrored margin) are joined: one gather serves them all.
+    Runs of one place (in a mirrored margin) are joined and read by one gather.
     """
     real, place = found != NONE, np.arange(found.shape[1])
     # the last place so far that holds a row, and where the run that it belongs to starts
@@ -213,7 +215,9 @@ def _run(rows: np.ndarray, zeros: np.ndarray) -> Run:
         return Run(rows, None, True)
     begin = real.argmax(axis=1)
     starts = np.take_along_axis(rows, begin[:, None], axis=1)[:, 0] - begin
-    starts = np.where(reads, starts, starts[reads][0])  # who reads only zeros looks where others do
+    starts = np.where(
+        reads, starts, starts[reads][0]
+    )  # a device that reads only zeros takes the start of another
     if starts.min() < 0 or starts.max() + length > have:
         return Run(rows, None, True)
     known = np.stack(
@@ -223,7 +227,7 @@ def _run(rows: np.ndarray, zeros: np.ndarray) -> Run:
 
 
 def fill(x: jax.Array, line: Line, *, axis: int, ring: Ring) -> jax.Array:
-    """Return the device's window, from its block of x and what others send; inside `shard_map`.
+    """Return the device's window, from its block of x and received rows; inside `shard_map`.
 
     Args:
         x: the device's block, with `line.block` rows along `axis`, those beyond x's end zero.

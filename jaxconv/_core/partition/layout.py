@@ -1,18 +1,18 @@
-"""How the arrays of one convolution lie on a mesh.
+"""How the arrays of one convolution are sharded over a mesh.
 
-Each index class of the trilinear form (`primitive`) lives on two of the arrays, so what x
-says of batch, space and channels and w of channels determines the layout of the whole:
+Each index class of the trilinear form (`primitive`) is on two of the arrays, so the shardings of x
+and w determine all others:
 
 | class | on | sharded as | costs |
 |---|---|---|---|
-| batch | x, y | x says | nothing |
-| space | x, y | x says | a halo |
-| channels summed over | x, w | x says, else w | a sum of partial results (see `cuts`) |
-| channels kept | w, y | w says | nothing |
-| groups | x, w, y | x says, else w | nothing |
-| kernel | w | whole: every device needs the window | w is gathered, where it says otherwise |
+| batch | x, y | in x | nothing |
+| space | x, y | in x | a halo |
+| channels summed over | x, w | in x, else in w | a sum of partial results (see `cuts`) |
+| channels kept | w, y | in w | nothing |
+| groups | x, w, y | in x, else in w | nothing |
+| kernel | w | not: every device needs the whole | w is gathered if it is sharded |
 
-A mesh axis serves one class: x's say goes before w's.
+A mesh axis serves one class: x goes before w.
 """
 
 import dataclasses
@@ -39,10 +39,10 @@ class Layout:
         groups: of the groups, none where there is one group.
         summed: of the channels summed over.
         kept: of the channels that the kernel makes.
-        scattered: whether the sum over `summed`, or over the parts of cut groups, leaves each
-            device its part of the channels made.
-        cuts: parts that the channels summed over fall into in each group, where the mesh cuts
-            groups apart; `groups` shards the parts of all groups then.
+        scattered: whether each device keeps its part of the channels of the sum over `summed`, or
+            over the parts of split groups.
+        cuts: number of parts into which the mesh splits the channels summed over of each group;
+            `groups` then shards the parts of all groups.
     """
 
     mesh: Mesh | AbstractMesh
@@ -55,11 +55,11 @@ class Layout:
     cuts: int = 1
 
     def picks(self, groups: int) -> int:
-        """Groups on a device of which it reads one, since it makes channels of that alone; or 1."""
+        """How many groups of x a device holds if it computes channels of one of them, else 1."""
         return groups // self.parts(self.groups) if groups > 1 and self.kept else 1
 
     def parts(self, axes: Axes) -> int:
-        """Parts that a dimension sharded over these mesh axes falls into."""
+        """Number of parts of a dimension that is sharded over these mesh axes."""
         return parts(self.mesh, axes)
 
     @property
@@ -92,30 +92,30 @@ class Layout:
 
     @property
     def operand(self) -> PartitionSpec:
-        """Of the array with space that is given."""
+        """Sharding of x, or of y in a transposed convolution."""
         return spec_of((*self.batch, *self.space, self.groups + self.summed))
 
     @property
     def result(self) -> PartitionSpec:
-        """Of the array with space that is made."""
+        """Sharding of y, or of x in a transposed convolution."""
         return spec_of((*self.batch, *self.space, self.made))
 
     @property
     def made(self) -> Axes:
-        """Of its channels."""
+        """Mesh axes of the result's channels."""
         if self.cuts > 1:
             return self.groups if self.scattered else ()
         return self.groups + (self.summed if self.scattered else self.kept)
 
     def kernel(self, *, transposed: bool) -> PartitionSpec:
-        """Of w; for the transposed convolution the roles of its two channel axes are swapped."""
+        """Sharding of w; a transposed convolution swaps the roles of its two channel axes."""
         inner, outer = (self.kept, self.summed) if transposed else (self.summed, self.kept)
         # w's last axis holds the groups, in x and in y alike
         return spec_of((*[()] * len(self.space), inner, self.groups + outer))
 
     @property
     def bias(self) -> PartitionSpec:
-        """Of b."""
+        """Sharding of the bias."""
         return spec_of((self.made,))
 
 
@@ -139,7 +139,7 @@ def lay_out(
     x_name: str,
     channels: tuple[int, int],
 ) -> Layout:
-    """Settle the layout of a convolution from what its operands say.
+    """Return the layout of a convolution that follows from the shardings of its operands.
 
     Args:
         caller: the public function's name, for the messages.
@@ -148,10 +148,10 @@ def lay_out(
         x: mesh axes of each dimension of x, or of y in a transposed convolution.
         w: mesh axes of each dimension of w.
         x_name: "x" or "y".
-        channels: how many are summed over, how many are made; of all groups together.
+        channels: numbers of channels summed over and of channels computed, of all groups.
 
     Raises:
-        ValueError: the channels do not fall into such parts.
+        ValueError: the mesh axes do not divide the channels.
     """
     rank = spec.rank
     *lead, own = x
@@ -170,7 +170,7 @@ def lay_out(
             even = channels[1] % number == 0
             cuts = math.lcm(count, number) // count
             return Layout(mesh, batch, space, own, (), (), even, cuts)
-        # one group to a part of these axes, which the others cut into parts that are summed
+        # one group to each part along these axes; the others split it into parts that are summed
         groups, kept = _grouped(
             mesh, count, groups, channels[1], w=w, taken=(*taken, *own), of=x_name
         )
@@ -191,16 +191,16 @@ def lay_out(
 def _grouped(
     mesh: Any, count: int, groups: Axes, made: int, *, w: Any, taken: Any, of: str
 ) -> tuple[Axes, Axes]:
-    """Return the axes of the groups and of the channels kept, with those that w adds for free."""
+    """Return the axes of the groups and of the channels kept, with those that w adds at no cost."""
     rest = tuple(axis for axis in w[-1] if axis not in taken)
     while rest and count % parts(mesh, groups + rest[:1]) == 0:
         groups, rest = groups + rest[:1], rest[1:]
     here = count // parts(mesh, groups)
-    if of == "y":  # the channels that a transposed convolution makes are w's first
+    if of == "y":  # a transposed convolution computes w's first channels
         rest = tuple(axis for axis in w[-2] if axis not in taken and axis not in groups)
         even = here == 1
     else:
-        even = parts(mesh, rest) % here == 0  # each device makes channels of one group
+        even = parts(mesh, rest) % here == 0  # each device computes channels of one group
     return groups, rest if even and made % (count // here * parts(mesh, rest)) == 0 else ()
 
 
@@ -220,7 +220,7 @@ def axes_of(entry: Any) -> Axes:
 
 
 def spec_of(entries: tuple[Axes, ...]) -> PartitionSpec:
-    """Trailing dimensions that are whole are named too: explicit meshes compare them."""
+    """Return the PartitionSpec, with trailing entries too: explicit meshes need them."""
     return PartitionSpec(
         *(axes[0] if len(axes) == 1 else axes if axes else None for axes in entries)
     )

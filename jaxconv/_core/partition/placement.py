@@ -1,4 +1,4 @@
-"""On which mesh the arrays of `jaxconv.parallel` lie, and how: every check of it, every message."""
+"""The mesh and the shardings of arrays: how they are found, checked and refused."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ from jaxconv._core.partition.layout import Axes, axes_of
 
 
 def find_mesh(caller: str, mesh: Any, **arrays: jax.Array) -> Mesh | AbstractMesh:
-    """Return the mesh that is given, or that of the first array that knows its own.
+    """Return the given mesh, or that of the first array with a sharding.
 
     Raises:
-        TypeError: what is given is no mesh.
-        ValueError: there is none, or its axes are inside `shard_map`.
+        TypeError: it is not a mesh.
+        ValueError: no mesh is set, or its axes are inside `shard_map`.
     """
     if mesh is None:
         known = [s.mesh for array in arrays.values() if (s := sharding(array)) is not None]
@@ -58,17 +58,17 @@ def sharding(array: jax.Array) -> NamedSharding | None:
     if isinstance(array, Tracer):
         found = jax.typeof(array).sharding
         return found if AxisType.Explicit in found.mesh.axis_types else None
-    found = getattr(array, "sharding", None)  # NumPy's arrays have none
+    found = getattr(array, "sharding", None)  # NumPy arrays have none
     return found if isinstance(found, NamedSharding) else None
 
 
 def find_spec(
     caller: str, name: str, given: Any, array: jax.Array, mesh: Mesh | AbstractMesh
 ) -> tuple[Axes, ...]:
-    """Return the mesh axes of each dimension, from what is given or from the array itself.
+    """Return the mesh axes of each dimension, from the argument or from the array itself.
 
     Raises:
-        TypeError: what is given is no PartitionSpec.
+        TypeError: it is not a PartitionSpec.
         ValueError: it does not fit the array or the mesh, or is not given where it must be.
     """
     if given is None:

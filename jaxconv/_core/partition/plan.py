@@ -1,9 +1,9 @@
-"""One device's part of a convolution: what it reads from others, computes, and adds up with them.
+"""One device's part of a convolution: what it reads from others, computes, and sums with them.
 
-From its own part of x each device makes the window that its part of y reads (`Plan.window`: halos
-along sharded dimensions, the padding mode along the others). `output` convolves that without
-padding, `kernel` correlates it with the device's part of y, and `input` convolves first and then
-does the transpose of `window` (`Plan.fold`). Sums over what the devices share follow.
+From its block of x each device makes the window that its part of y reads (`Plan.window`: halos
+along sharded dimensions, the padding mode along the others). `output` convolves it without padding,
+`kernel` correlates it with the device's part of y, and `input` convolves first and then applies the
+transpose of `window` (`Plan.fold`). Last come the sums over devices.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ Convolve = Callable[[Contraction, jax.Array, jax.Array, ConvSpec, Any], jax.Arra
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """All that is fixed about one contraction: what is computed, on which device."""
+    """One contraction on a mesh: its geometry and its layout."""
 
     contraction: Contraction
     spec: ConvSpec
@@ -54,7 +54,7 @@ class Plan:
 
     @property
     def cuts_kernel(self) -> bool:
-        """Whether w is rearranged for groups that are cut apart."""
+        """Whether w is rearranged for groups that the mesh splits."""
         return self.layout.cuts > 1 and self.contraction == "output"
 
     @property
@@ -86,7 +86,7 @@ class Plan:
         )
 
     def window(self, x: jax.Array) -> jax.Array:
-        """What the local convolution reads, from the device's part of x."""
+        """Return the input of the local convolution, from the device's block of x."""
         if (here := self.layout.picks(self.spec.groups)) > 1:
             width, kept = x.shape[-1] // here, self.layout.kept
             number = lax.axis_index(kept) * here // self.layout.parts(kept)
@@ -99,7 +99,7 @@ class Plan:
         return extend(x, pairs=self.whole, mode=self.mode)
 
     def fold(self, window: jax.Array) -> jax.Array:
-        """The transpose of `window`: what falls on other devices' parts is sent there and added."""
+        """Apply the transpose of `window`: rows of other devices are sent there and added."""
         rank = self.spec.rank
         sizes = [*window.shape[: -rank - 1], *self.spec.input_size, window.shape[-1]]
         for axis, line in self.lines.items():
@@ -111,12 +111,12 @@ class Plan:
     def compute(self, a: jax.Array, b: jax.Array, convolve: Convolve, *, dtype: Any) -> jax.Array:
         """Return the device's part of the result, from its parts of the operands.
 
-        What lies beyond the end of a dimension that does not fall into equal parts must be zero
+        Where a dimension does not divide into equal parts, elements beyond its end must be zero
         along space, and for the kernel's gradient along the batch.
 
         Args:
             a: x, or y in `input`.
-            b: w, or y in `kernel`; for groups that are cut apart the device's part of
+            b: w, or y in `kernel`; for split groups the device's part of
                 `cuts.cut_kernel`.
             convolve: the convolution of one device.
             dtype: the result's. Sums of several devices' parts are rounded to it once.
@@ -128,7 +128,7 @@ class Plan:
         if self.contraction != "input":
             a = self.window(a)
         made = convolve(self.contraction, a, b, self.local, sums)
-        # shares of a sum are smaller than what is summed: they send the smaller halo
+        # after a scattered sum the channels are fewer, and so is the halo to send
         if place.cuts > 1:
             made = add_up(made, place, self.spec.groups)
         elif place.scattered:
@@ -140,7 +140,7 @@ class Plan:
         return made.astype(dtype)
 
     def _summed_over(self) -> Axes:
-        """The mesh axes whose devices make parts of one sum."""
+        """The mesh axes whose devices compute parts of one sum."""
         if self.contraction != "kernel":
             return self.layout.summed
         return tuple(axis for axes in (*self.layout.batch, *self.layout.space) for axis in axes)

@@ -1,9 +1,9 @@
-"""The layout of one contraction that follows from how XLA has its arrays lie on the mesh.
+"""The layout of one contraction that follows from the shardings XLA gives its arrays.
 
-Each index class of the trilinear form lies along the axes of the first of its arrays that says
-any: x or y for batch and space, the arrays that have them for channels, and last the result, whose
-wish costs nothing where an operand is whole. A mesh axis serves one class. Channels that do not
-fall into equal parts are made whole along the last of their axes.
+Each index class of the trilinear form is sharded as in the first of its arrays that is sharded
+there: x or y for batch and space, the arrays that have them for channels, and last the result,
+whose sharding costs nothing where an operand is not sharded. A mesh axis serves one class. Channels
+that do not divide equally are gathered along the last of their axes.
 """
 
 import dataclasses
@@ -30,17 +30,17 @@ def settle(
     *,
     channels: tuple[int, int],
 ) -> Plan:
-    """Return the plan of a contraction whose arrays lie so, or are asked to.
+    """Return the plan of a contraction for the shardings of its arrays.
 
     Args:
-        contraction: what is made.
+        contraction: the array to compute.
         spec: the geometry of the whole.
         mode: what lies outside x.
         mesh: the mesh.
         a: mesh axes of each dimension of the first operand.
         b: of the second.
-        made: of the result, a wish.
-        channels: channels of x and of y, all groups together.
+        made: of the result, as XLA prefers it.
+        channels: numbers of channels of x and of y, of all groups.
     """
     settled = _kernel if contraction == "kernel" else _layer
     return Plan(contraction, spec, settled(contraction, spec, mesh, a, b, made, channels), mode)
@@ -66,7 +66,9 @@ def _layer(
         adding = own or inner
         outer = _dividing(mesh, _without(outer, taken), kept)
         wish = _without(made[-1], taken)
-        if wish == adding or not outer:  # parts of the sum, or channels that only w is cut for
+        if (
+            wish == adding or not outer
+        ):  # parts of the sum, or channels that only w is sharded along
             outer = _dividing(mesh, wish if wish == adding else _without(wish, adding), kept)
     elif not own:  # w's last axis holds the groups, in x and in y alike
         last = w[-1] or made[-1]
@@ -84,7 +86,9 @@ def _layer(
         channels=(summed, kept),
     )
     if layout.scattered and layout.cuts == 1 and made[-1] != layout.made:
-        return dataclasses.replace(layout, scattered=False)  # nobody asks for shares of the sum
+        return dataclasses.replace(
+            layout, scattered=False
+        )  # the result is not asked to be scattered
     return layout
 
 
@@ -107,13 +111,13 @@ def _kernel(
         said = own or other or _without(made[-1], taken)
         groups = _dividing(mesh, said, spec.groups)
         own, other = _without(own, groups), _without(other, groups)
-        if parts(mesh, groups) != spec.groups:  # a device has parts of several groups
+        if parts(mesh, groups) != spec.groups:  # a device holds parts of several groups
             own = other = ()
     alone = spec.groups in (1, parts(mesh, groups))
     summed = _dividing(mesh, own, inputs)
     other = _without(other, summed)
     kept = _dividing(mesh, other, outputs)
-    if alone:  # what is cut off an operand that is whole costs nothing
+    if alone:  # slicing an operand that is not sharded costs nothing
         used = {*taken, *groups, *own, *other}
         if not own:
             summed = _dividing(mesh, _without(made[-2], used), inputs)
@@ -125,7 +129,7 @@ def _kernel(
 
 
 def _lead(first: Entries, second: Entries) -> tuple[list[Axes], set[str]]:
-    """Axes of batch and space, as the first array says, else the second; and which these are."""
+    """Axes of batch and space, of the first array, else of the second; and the set of them."""
     said = {axis for axes in first for axis in axes}
     lead: list[Axes] = []
     for own, wish in zip(first[:-1], second[:-1], strict=True):
@@ -139,7 +143,7 @@ def _without(axes: Axes, taken: set[str] | Axes) -> Axes:
 
 
 def _dividing(mesh: Mesh, axes: Axes, count: int) -> Axes:
-    """The first axes that `count` falls into equal parts along."""
+    """The first axes that divide `count` equally."""
     while axes and count % math.prod(mesh.shape[axis] for axis in axes):
         axes = axes[:-1]
     return axes
