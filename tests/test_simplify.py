@@ -11,6 +11,7 @@ import pytest
 import jaxconv
 from jaxconv._core.dispatch.primitive import contract
 from jaxconv._core.geometry.problem import reduce
+from jaxconv._core.geometry.shapes import outputs_inside
 from jaxconv._core.geometry.spec import ConvSpec
 
 # kernels far larger than their images, flat volumes, both, dilation and stride over the edge
@@ -83,6 +84,15 @@ def test_only_what_is_read_is_kept(name, read, stride):
     assert [list(positions) for positions in simple.read] == [list(r) for r in read]
     assert simple.spec.stride == stride
     assert simple.spec.output_size == SPECS[name].output_size[simple.folded :]
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3, 7])
+@pytest.mark.parametrize("size", [1, 2, 9])
+def test_outputs_inside_are_those_of_the_definition(size, stride):
+    for outputs in range(7):
+        for offset in range(-30, 30):
+            inside = [t for t in range(outputs) if 0 <= t * stride + offset < size]
+            assert list(outputs_inside(size, outputs, stride, offset)) == inside
 
 
 def test_what_nothing_can_go_from_stays_as_it_is():

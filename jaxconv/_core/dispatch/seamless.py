@@ -51,8 +51,8 @@ def choose(problem: Problem, method: str = "auto", policy: Policy | None = None)
 
     Args:
         problem: that of the whole image.
-        method: "auto" (one of `SEAMLESS` on CPUs), "fastest" (what `conv` takes for the whole), or the
-            name of a method.
+        method: "auto" (on CPUs one of `SEAMLESS`), "fastest" (what `conv` takes for the whole), or
+            a method's name.
         policy: measured choices; an entry for the whole image goes before the rules.
 
     Example:

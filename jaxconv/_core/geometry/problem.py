@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxconv._core.geometry.dtypes import working_dtype
+from jaxconv._core.geometry.shapes import outputs_inside
 from jaxconv._core.geometry.spec import Contraction, ConvSpec
 
 # Dimensions that are left when leading ones join the batch.
@@ -167,9 +168,7 @@ def _blind_ends(spec: ConvSpec, dim: int) -> tuple[int, int]:
     k, s, d = spec.kernel_size[dim], spec.stride[dim], spec.dilation[dim]
 
     def sees(entry: int) -> bool:
-        # the first output t with t s + entry d - lo >= 0
-        t = max(0, -((entry * d - lo) // s))
-        return t < m and t * s + entry * d - lo < n
+        return bool(outputs_inside(n, m, s, entry * d - lo))
 
     before = next((entry for entry in range(k) if sees(entry)), k - 1)
     after = next((entry for entry in range(k - 1 - before) if sees(k - 1 - entry)), k - 1 - before)

@@ -99,6 +99,18 @@ def same_padding(
     return (large, small) if lower else (small, large)
 
 
+def outputs_inside(size: int, outputs: int, stride: int, offset: int) -> range:
+    """Return the outputs t for which the element t stride + offset lies inside the input.
+
+    With offset = k dilation - lo these are the outputs for which kernel entry k meets no padding.
+
+    >>> outputs_inside(8, 5, 2, -3), outputs_inside(8, 5, 2, 9)
+    (range(2, 5), range(0, 0))
+    """
+    first = max(0, -(offset // stride))
+    return range(first, max(first, min(outputs, (size - 1 - offset) // stride + 1)))
+
+
 def fast_length(target: int) -> int:
     """Return the smallest 2^a 3^b 5^c of at least `target`: a length that an FFT splits well.
 

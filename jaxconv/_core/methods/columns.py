@@ -1,13 +1,13 @@
-"""Matrix products of what the kernel's entries see, laid out as columns ("im2col").
+"""Matrix products of the windows of x, laid out as columns ("im2col").
 
 columns[n, t, k, i] = x[n, t s + k d - lo, i], a matrix (positions, kernel entries * i), times w as
-(kernel entries * i, o) is y; y times the transposed w is what is added up to x; the transposed
+(kernel entries * i, o) is y; y times the transposed w is summed into x; the transposed
 columns times y are w.
 
 `output` and `input` are for windows that share no element of x, such as those of 1x1 kernels and of
 patches: the columns are then no larger than x. They are x itself where a kernel of one entry has no
-stride, and otherwise a copy, which lax does without. XLA's own convolution takes no second core
-where there are few output channels, a matrix product does: beside lax the two took 0.4 to 0.5 on
+stride, and otherwise a copy, which lax does not need. XLA's own convolution runs on one core
+where there are few output channels, a matrix product on two: these took 0.4 to 0.5 of lax's time on
 1x1 layers of 56x56 between 64 and 256 channels, 0.8 on 14x14 from 1024 to 256, 0.6 on 2x2 patches
 of 56x56x96, 0.8 on 2x2 up from 28x28x1024. Windows that overlap took 0.8 to 2.3 of lax and no less
 than the other methods, so they are not offered.
@@ -47,7 +47,7 @@ POSITIONS = 128
 
 
 def refuses(contraction: str, spec: ConvSpec, dtype: jnp.dtype) -> str | None:
-    """Say why not, or None: windows overlap, or a large kernel's gradient compiles for long."""
+    """Return why not, or None: windows overlap, or a large kernel compiles too slowly."""
     del dtype
     if contraction != "kernel":
         zipped = zip(spec.kernel_size, spec.dilation, spec.stride, strict=True)
@@ -82,7 +82,7 @@ def output(
 def input(
     y: jax.Array, w: jax.Array, spec: ConvSpec, *, precision=None, dtype: jnp.dtype
 ) -> jax.Array:
-    """One product of y and the kernel, put where the kernel's entries read x."""
+    """One product of y and the kernel, placed where the kernel's entries read x."""
     sums, groups, inputs = accumulation_dtype(y, w, dtype), spec.groups, w.shape[-2]
     y, w, rank, batch = y.astype(sums), w.astype(sums), spec.rank, y.shape[0]
     entries, outputs = math.prod(spec.kernel_size), w.shape[-1] // groups
@@ -231,7 +231,7 @@ def _terms(problem: Problem) -> Terms:
         "work / min(read, 16)": work / min(max(read, 1), 16),
         "work / min(positions, 64)": work / min(max(positions, 1), 64),
     }
-    # XLA makes a loop over elements of products of single ones, and tiny products of its own code
+    # XLA makes a loop over elements of products of single elements, and has own code for tiny ones
     kind = "elementwise" if read == made == 1 else "dense" if g == 1 else "grouped"
     return shared | {
         f"{which} product: {name}": term if which == kind else 0.0

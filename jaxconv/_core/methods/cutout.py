@@ -1,4 +1,4 @@
-"""A window of an array, zero outside it, for loops over blocks: no padded copy of the whole."""
+"""Windows of an array that are zero outside it, for loops over blocks without a padded copy."""
 
 from collections.abc import Mapping
 from typing import NamedTuple

@@ -1,7 +1,7 @@
-"""Products of spectra: cost grows with the logarithm of the kernel's size, not with the size.
+"""FFT convolution: its cost grows with the logarithm of the kernel's size.
 
-On a circle of N elements an axis, with x, w and y zero where they are not given and stride and
-dilation spread into zeros,
+On a circle of N elements an axis, with x, w and y extended by zeros, and zeros inserted for stride
+and dilation,
 
     T(x, w, y) = sum over t, k of x[t + k] w[k] y[t] = 1/N sum over f of X[f] W[-f] Y[-f]
 
@@ -55,7 +55,7 @@ FORWARD, BACKWARD = lax.FftType.FFT, lax.FftType.IFFT
 
 
 def refuses(contraction: Contraction, spec: ConvSpec, dtype: Any) -> str | None:
-    """Say why this method does not serve, or return None where it does.
+    """Return why this method cannot serve, or None.
 
     Example:
         >>> spec = ConvSpec((1,), (1,), ((0, 0),), 1, (8,), (3,))
@@ -81,7 +81,7 @@ def output(
 def input(
     y: jax.Array, w: jax.Array, spec: ConvSpec, *, precision=None, dtype: jnp.dtype
 ) -> jax.Array:
-    """Correlate y, spread by the stride, with the flipped kernel whose channels trade places."""
+    """Correlate y, with zeros for the stride, with the flipped kernel, its channel axes swapped."""
     sums = accumulation_dtype(y, w, dtype)
     y = _spread(_planes(y.astype(sums), spec), spec.stride)
     w = jnp.swapaxes(_kernels(w.astype(sums), spec), 1, 2)
@@ -143,7 +143,7 @@ def _correlate(x: jax.Array, w: jax.Array, lines: tuple[Line, ...], precision: A
             )
             for place in places
         ]
-        # the transforms trade directions: so the product needs no conjugate
+        # the transforms swap directions, so that the product needs no conjugate
         z = _complex(_multiply(_complex(_joined(blocks), BACKWARD), kernels, precision), FORWARD)
         z = _leading(z, cut.steps)
         for place, part in zip(places, (z,) if len(places) == 1 else (z.real, z.imag), strict=True):
@@ -355,7 +355,7 @@ def _terms(problem: Problem) -> Terms:
     summed = {"output": i, "input": o, "kernel": 1}[problem.contraction]
     shared = common(problem)
     return shared | {
-        # a single plane lies as the transforms want it
+        # a single plane has the layout of the transforms already
         "x + y moved": shared["x"] + shared["y"] if spec.groups * i * o > 1 else 0.0,
         "transforms": planes * points * math.log2(max(block, 2)),
         "transforms of kernels": kernels * math.log2(max(block, 2)),

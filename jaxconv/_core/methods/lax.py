@@ -1,9 +1,10 @@
 """XLA's own convolution, `lax.conv_general_dilated`, written for each contraction.
 
-`input` is a convolution of the stride-dilated y with the flipped kernel whose channels trade
-places; `kernel` is a convolution in which batch and channels trade places, stride and dilation too.
+`input` is a convolution of the stride-dilated y with the flipped kernel, its channel axes swapped;
+`kernel` is a convolution that swaps batch and channels, and stride and dilation.
 
-Arrays are cut and spread before XLA gets them where its code (jax 0.10.2) is not safe.
+Where XLA's own handling of padding or dilation is not safe (jax 0.10.2), arrays are sliced and
+dilated before XLA gets them.
 """
 
 import math

@@ -1,7 +1,7 @@
 """The definition, compiled: one `fori_loop` over the output positions, in all three contractions.
 
-Compile time does not grow with the image or the kernel. It is here to be read and compared with,
-not to be fast.
+Compile time does not grow with the image or the kernel. It is for reading and comparison, not for
+speed.
 """
 
 import math

@@ -20,7 +20,7 @@ from jax import lax
 
 from jaxconv._core.geometry.dtypes import operand_dtype
 from jaxconv._core.geometry.problem import Problem
-from jaxconv._core.geometry.shapes import extent
+from jaxconv._core.geometry.shapes import extent, outputs_inside
 from jaxconv._core.geometry.spec import Contraction, ConvSpec
 from jaxconv._core.methods import lax as lax_method
 from jaxconv._core.methods.method import Method, fitted
@@ -197,7 +197,7 @@ def _registered() -> ModuleType:
 def _has_blind_taps(spec: ConvSpec) -> bool:
     """Whether some entry of the kernel sees nothing but padding."""
     return any(
-        not any(0 <= t * s + tap * d - lo < n for t in range(m))
+        not outputs_inside(n, m, s, tap * d - lo)
         for n, m, k, s, d, (lo, _) in spec.dimensions
         for tap in range(k)
     )

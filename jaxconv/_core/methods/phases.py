@@ -27,9 +27,9 @@ from jaxconv._core.methods.terms import Terms, common, windows
 
 
 def refuses(contraction: str, spec: ConvSpec, dtype: jnp.dtype) -> str | None:
-    """Say why not, or None: without stride it is lax's method."""
+    """Return why not, or None: without stride this would be the method lax itself."""
     del contraction, dtype
-    return None if max(spec.stride) > 1 else "there is no stride to split by"
+    return None if max(spec.stride) > 1 else "phases needs a stride above 1"
 
 
 def input(

@@ -1,9 +1,9 @@
 """One batched matrix product a kernel entry, groups first.
 
-XLA's CPU convolution has no grouped weight gradient of its own and falls to a scalar loop
-(`batch_group_count`), while one batched matrix product a tap does not. Values and gradients in x by
-products are for programs that XLA must partition by itself: it partitions matrix products rightly.
-One body is compiled for all taps.
+XLA's CPU convolution computes gradients of grouped kernels (`batch_group_count`) by a scalar loop;
+one batched matrix product a tap is faster. `output` and `input` by products are for programs that
+XLA must partition by itself: it partitions matrix products correctly. One loop body is compiled for
+all taps.
 """
 
 import math

@@ -2,8 +2,8 @@
 
 Output t and kernel entry k meet the element t s + k d of the padded input. Entries with the same
 remainder of k d modulo s read only the elements of that remainder: every s-th, which is an input of
-its own, with a kernel of its own and stride 1. Slices of it are contiguous, which strided slices of
-the whole are not.
+its own, with a kernel of its own and stride 1. Its slices are contiguous, unlike strided slices
+of x.
 """
 
 import itertools
@@ -111,7 +111,7 @@ def phases(x: jax.Array, spec: ConvSpec, *, axis: int) -> dict[tuple[int, ...], 
 
 
 def turned(spec: ConvSpec) -> ConvSpec:
-    """The geometry without stride that reads y, with the kernel flipped, to make x."""
+    """Return the unstrided geometry that computes x from y with the flipped kernel."""
     pads = []
     for n, m, k, d, (lo, _) in zip(
         spec.input_size,

@@ -23,9 +23,9 @@ from jaxconv._core.methods.terms import Terms, common
 # x (n, *space, g), y (n, *space', g) and where in x the tap starts.
 Tap = tuple[jax.Array, jax.Array, Sequence[int]]
 
-# Accumulators one loop carries; more taps are looped over from outside.
+# Accumulators that one loop carries; an outer loop serves more taps.
 ACCUMULATORS = 16
-# Rows that one step adds up before it touches an accumulator, and the elements worth one row.
+# Rows that one step sums before it updates an accumulator, and elements that count as one row.
 ROWS = 8
 ROW_ELEMENTS = 65536
 
@@ -34,7 +34,7 @@ def kernel(
     x: jax.Array, y: jax.Array, spec: ConvSpec, *, precision=None, dtype: jnp.dtype
 ) -> jax.Array:
     """w[k, g, i, o] = sum over n, t of (x shifted by k)[n, t, g, i] y[n, t, g, o]."""
-    del precision  # there is no matrix product whose precision could be lowered
+    del precision  # for matrix products, and there are none here
     sums = accumulation_dtype(x, y, dtype)
     parts = phases(_channels_first(x.astype(sums), spec.groups), spec, axis=2)
     y = _channels_first(y.astype(sums), spec.groups)
@@ -99,7 +99,7 @@ def _row_sums(taps: Sequence[Tap], size: tuple[int, ...]) -> list[jax.Array]:
     _, y, _ = taps[0]
     groups, rank = y.shape[-1], len(size)
     if rank == 1:
-        # pieces of the one dimension stand for rows
+        # pieces of the only dimension serve as rows
         width = max(1, min(size[0], ROW_ELEMENTS // max(1, groups * y.shape[0])))
         pieces = size[0] // width
         blocks = [_Block(0, ROWS, pieces // ROWS, width)]
@@ -133,7 +133,7 @@ class _Block(NamedTuple):
 
 
 def _block_sums(taps: Sequence[Tap], lead: tuple[int, ...], block: _Block) -> list[jax.Array]:
-    """`_row_sums` of these blocks: `lead` is the size of what lies before the rows."""
+    """`_row_sums` of these blocks; `lead` is the size of the dimensions before the rows."""
     first, rows, count, width = block
     y = taps[0][1]
     rank = y.ndim - 2
@@ -172,7 +172,7 @@ def _block_sums(taps: Sequence[Tap], lead: tuple[int, ...], block: _Block) -> li
 
 
 def _neighbourhood(array: jax.Array, y: jax.Array, index: Sequence[Any], height: int) -> jax.Array:
-    """All that the taps of one block read: (n, 1, .., height, [width], g) and the reach beyond."""
+    """The elements that the taps of one block read: (n, 1, .., height, [width], g) and beyond."""
     for axis, start in enumerate(index, 1):
         size = height if axis == len(index) else 1
         beyond = array.shape[axis] - y.shape[axis]

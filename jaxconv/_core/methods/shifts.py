@@ -1,12 +1,12 @@
-"""Rows of the image in one matrix product, and a sum of shifted rows of what it makes.
+"""A matrix product of rows of the image, and a sum of its shifted rows.
 
     z[b, p] = sum over a of w[a, b] x[t + a, p]         one product for each row t of the output
     y[t, q] = sum over b of z[b, q + b]
 
-for planes whose kernels are large along both dimensions: the products are those of the definition,
-no more, so that NaN, infinities and zeros stay where they belong, and they are made as fast as
-matrix products are. The rows t to t + K - 1 of the image lie together as they are. Strips of an
-image lie side by side, so that a product has a few thousand columns.
+for planes with kernels that are large along both dimensions. The products are those of the
+definition, so that NaN, infinities and zeros stay where they belong, and they run at the speed of
+matrix products. The rows t to t + K - 1 of the image are neighbours in memory. Strips of an image
+are placed side by side, so that a product has a few thousand columns.
 
 The kernel's gradient is the transposed product: rows of y with every shift of a row of x.
 
@@ -30,7 +30,7 @@ from jaxconv._core.methods.method import Method, fitted
 from jaxconv._core.methods.residues import turned
 from jaxconv._core.methods.terms import Terms, common
 
-# Columns of a product: of fewer, threads wait for each other; more leave the caches.
+# Columns of a product: with fewer, threads wait for each other; more do not fit the caches.
 COLUMNS = 4096
 # Elements that one product sums in a kernel's gradient: longer sums round more.
 SUMMED = 1024
@@ -42,7 +42,7 @@ WIDEST = 128
 
 
 def refuses(contraction: str, spec: ConvSpec, dtype: jnp.dtype) -> str | None:
-    """Say why not, or None: rows are to lie together, and products are to be fast."""
+    """Return why not, or None: rows must be neighbours in memory, and products fast."""
     del contraction
     if spec.rank != 2:
         return "shifts are of planes"
@@ -58,7 +58,7 @@ def refuses(contraction: str, spec: ConvSpec, dtype: jnp.dtype) -> str | None:
 def output(
     x: jax.Array, w: jax.Array, spec: ConvSpec, *, precision=None, dtype: jnp.dtype
 ) -> jax.Array:
-    """One image and group after the other: what it makes does not depend on the others."""
+    """One image and group after the other, so that no result depends on the others."""
     sums = accumulation_dtype(x, w, dtype)
     images = _apart(x.astype(sums), spec.groups)
     kernels = _split(w.astype(sums), spec.groups)
@@ -68,7 +68,7 @@ def output(
 def input(
     y: jax.Array, w: jax.Array, spec: ConvSpec, *, precision=None, dtype: jnp.dtype
 ) -> jax.Array:
-    """A correlation of y with the flipped kernel, whose channels change places."""
+    """A correlation of y with the flipped kernel, its channel axes swapped."""
     sums = accumulation_dtype(y, w, dtype)
     kernels = jnp.flip(jnp.swapaxes(_split(w.astype(sums), spec.groups), -1, -2), (1, 2))
     images = _apart(y.astype(sums), spec.groups)
@@ -104,7 +104,7 @@ def kernel(
             (((1,), (1,)), ((), ())),
             precision=precision,
         ).reshape(down, outputs, across, inputs)
-        # rows of y that are none were multiplied too: what that made is no part of the sum
+        # rows beyond y were multiplied too; their products are not part of the sum
         answered = row + entries - (down - 1)
         found = jnp.where((answered >= 0) & (answered < height), found, 0)
         here = lax.dynamic_index_in_dim(w, group, 0, keepdims=False)
@@ -118,7 +118,7 @@ def kernel(
 
 
 def reads(contraction: Contraction, spec: ConvSpec) -> tuple[int, int]:
-    """Columns of one product, and how many products an image and a group take."""
+    """Return the columns of one product, and the number of products an image and a group."""
     if contraction == "kernel":
         number, height = _whole_strips(spec)
         return number * spec.output_size[1], height + spec.kernel_size[0] - 1
@@ -128,7 +128,7 @@ def reads(contraction: Contraction, spec: ConvSpec) -> tuple[int, int]:
 
 
 def _strips(spec: ConvSpec, columns: int) -> tuple[int, int]:
-    """How many strips the output is cut into for so many columns, and the rows of one."""
+    """The number of strips of the output for so many columns, and the rows of one."""
     rows, wide = spec.output_size
     # a strip is at least as high as the kernel: each reads so many rows twice
     most = max(1, rows // max(spec.kernel_size[0], 1))
@@ -137,7 +137,7 @@ def _strips(spec: ConvSpec, columns: int) -> tuple[int, int]:
 
 
 def _whole_strips(spec: ConvSpec) -> tuple[int, int]:
-    """For a kernel's gradient: no strip has rows beyond y, which would be summed like others."""
+    """The same for a kernel's gradient, where no strip may have rows beyond y."""
     most, _ = _strips(spec, SUMMED)
     rows = spec.output_size[0]
     number = next(number for number in range(most, 0, -1) if rows % number == 0)
@@ -175,7 +175,7 @@ def _plane(
 
     def row(t, y):
         seen = lax.dynamic_slice_in_dim(x, t, down, 0).reshape(down * inputs, -1)
-        # XLA gives products of this form to Eigen, whose were faster here than YNNPACK's
+        # XLA computes products of this form by Eigen, which was faster here than YNNPACK
         made = lax.dot_general(w, seen, (((0,), (0,)), ((), ())), precision=precision)
         made = lax.optimization_barrier(made).reshape(outputs, across, number, -1)
         made = added([made[:, b, :, b : b + size] for b in range(across)])
@@ -235,7 +235,7 @@ def _split(w: jax.Array, groups: int) -> jax.Array:
 
 
 def _terms(problem: Problem) -> Terms:
-    """A matrix product a row of the result, or of x in a kernel's gradient, for each group."""
+    """A matrix product for each group and row of the result, or of x in a kernel's gradient."""
     spec, read, made = problem.spec, problem.inputs, problem.outputs
     if spec.rank == 2:
         (columns, height), (down, across) = reads(problem.contraction, spec), spec.kernel_size

@@ -1,10 +1,9 @@
 """A convolution of rank 3 or more as a sum of XLA's own convolutions of rank 2.
 
-XLA's CPU convolution is tuned for rank 2 and an order of magnitude slower beyond. The leading
-spatial dimensions join the batch, and the kernel's leading entries are added up one at a time, in a
-loop, so that one shifted slice at a time is in memory. Beside lax it took 0.32 (3x3x3 on
-16x56x56x32; 2 AVX-512 cores,
-2026-11).
+XLA's CPU convolution is tuned for rank 2 and an order of magnitude slower for higher ranks. The
+leading spatial dimensions join the batch, and the kernel's leading entries are added up one at a
+time, in a loop, so that one shifted slice at a time is in memory. It took 0.32 of the time of lax
+(3x3x3 on 16x56x56x32; 2 AVX-512 cores, 2026-11).
 """
 
 import itertools
@@ -28,9 +27,9 @@ PLANE = 2
 
 
 def refuses(contraction: str, spec: ConvSpec, dtype: jnp.dtype) -> str | None:
-    """Say why not, or None: lines and planes are lax's as they are."""
+    """Return why not, or None: for lower ranks this would be the method lax itself."""
     del contraction, dtype
-    return None if spec.rank > PLANE else "slabs are of volumes"
+    return None if spec.rank > PLANE else "slabs needs rank 3 or more"
 
 
 def output(
@@ -65,7 +64,7 @@ def input(
     n, m = y.shape[0], spec.output_size[:lead]
     y = y.reshape(n * math.prod(m), *y.shape[1 + lead :])
     channels = spec.groups * w.shape[-2]
-    # as far as the kernel reads, and as far as x lasts
+    # as far as the kernel reads, and no further than x
     size = tuple(
         max((m - 1) * s + extent(k, d), lo + n)
         for m, k, s, d, n, (lo, _) in zip(

@@ -44,10 +44,10 @@ def output(
     x: jax.Array, w: jax.Array, spec: ConvSpec, *, precision=None, dtype: jnp.dtype
 ) -> jax.Array:
     """y[n, t, g, o] = sum over k, i of (x shifted by k)[n, t, g, i] w[k, g, i, o]."""
-    del precision  # there is no matrix product whose precision could be lowered
+    del precision  # for matrix products, and there are none here
     sums = accumulation_dtype(x, w, dtype)
     w = _split(w.astype(sums), spec.groups)
-    form = _Form(spec.groups, *w.shape[-1:-4:-2])
+    form = _ChannelLayout(spec.groups, *w.shape[-1:-4:-2])
     y = _output(form.read(x.astype(sums)), form.weights(w), spec)
     return form.write(y).astype(dtype)
 
@@ -57,12 +57,13 @@ def input(
 ) -> jax.Array:
     """The elements of each remainder modulo the stride: an unstrided correlation of y.
 
-    Without stride there is one, which ends where x does: of 7x7 on 14x14 that is half of the work.
+    Without stride there is one remainder, and the sum stops at the end of x, which halves the work
+    of a 7x7 kernel on 14x14.
     """
     del precision
     sums = accumulation_dtype(y, w, dtype)
     w = jnp.swapaxes(_split(w.astype(sums), spec.groups), -3, -1)
-    form = _Form(spec.groups, *w.shape[-1:-4:-2])
+    form = _ChannelLayout(spec.groups, *w.shape[-1:-4:-2])
     y, w = form.read(y.astype(sums)), form.weights(w)
     if math.prod(spec.stride) == 1:
         flipped = jnp.flip(w, tuple(range(1, 1 + spec.rank)))
@@ -74,7 +75,7 @@ def input(
     size = tuple(m + q for m, q in zip(spec.output_size, around, strict=True))
     parts = {}
     for entries in each(spec):
-        # entry j reads y at u - offset - j dilation: a correlation with the entries reversed
+        # entry j reads y at u - offset - j dilation: a correlation with reversed entries
         backward = tuple(
             e._replace(offset=q - e.offset - (e.number - 1) * e.dilation)
             for e, q in zip(entries, around, strict=True)
@@ -94,8 +95,8 @@ def kernel(
     return way.kernel(x, y, spec, precision=precision, dtype=dtype)
 
 
-class _Form:
-    """Where the channels of the arrays stand inside: the summed ones first, the others last.
+class _ChannelLayout:
+    """Internal channel layout: the summed channels first, the others last.
 
     x is read as (i, n, *space, *lanes) and w as (i, *kernel, *lanes), whose lanes broadcast to the
     result's: (g,) for one output a group, (o,) for one group, (g, o) for one input a group, and
@@ -168,7 +169,7 @@ def _terms(problem: Problem) -> Terms:
         positions = math.prod(m + q for m, q in zip(source, reach(spec), strict=True)) * strides
     result = n * positions * spec.groups * made
     done = result * kernel * read / (strides if problem.contraction == "input" else 1)
-    # the last axis of `_Form`
+    # the last axis of `_ChannelLayout`
     if made == 1:
         last = spec.groups if spec.groups > 1 else max(size[-1], 1)
     else:

@@ -23,6 +23,7 @@ import math
 from collections.abc import Mapping
 
 from jaxconv._core.geometry.problem import Problem
+from jaxconv._core.geometry.shapes import outputs_inside
 from jaxconv._core.geometry.spec import ConvSpec
 
 Terms = Mapping[str, float]
@@ -54,11 +55,7 @@ def common(problem: Problem) -> dict[str, float]:
 def pairs_inside(spec: ConvSpec) -> int:
     """Count pairs of an output position and an entry of the kernel that meet inside the input."""
     return math.prod(
-        sum(
-            # outputs t with 0 <= t s + j d - lo < n
-            max(0, min(m, (n - 1 + lo - j * d) // s + 1) - max(0, -((j * d - lo) // s)))
-            for j in range(k)
-        )
+        sum(len(outputs_inside(n, m, s, j * d - lo)) for j in range(k))
         for n, m, k, s, d, (lo, _) in spec.dimensions
     )
 
