@@ -7,6 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+import jaxconv
+from jaxconv._core.geometry import extension
+from jaxconv._core.partition import halos
+from jaxconv._functional import layers as functional
 from jaxconv._functional.padding import MODES, pad, unpad
 
 NUMPY = {
@@ -265,3 +269,25 @@ def test_the_fill_value_may_be_traced():
     for value in (np.inf, np.nan, np.float64(0.1)):
         y = pad(jnp.ones(1, "float32"), [(1, 0)], mode="constant", fill_value=value)
         same(y, np.array([value, 1], np.float32))
+
+
+def test_a_new_mode_is_one_entry(monkeypatch):
+    """`pad`, its adjoint, convolutions and what meshes and tiles read follow from its E(p)."""
+    first = extension.Mode(
+        lambda n: (0, 0), lambda n: (0, 0), "at least 1 element", lambda width: 1
+    )
+    monkeypatch.setitem(extension.EXTENSIONS, "first", first)
+    modes = (*extension.MODES, "first")
+    monkeypatch.setattr(extension, "MODES", modes)
+    monkeypatch.setattr(functional, "PADDING_MODES", modes)
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(7, 3)), jnp.float32)
+    extended = jnp.concatenate([jnp.stack([x[0]] * 2), x, jnp.stack([x[0]] * 3)])
+    np.testing.assert_array_equal(pad(x, [(2, 3)], axes=(0,), mode="first"), extended)
+    y = jnp.asarray(np.random.default_rng(1).normal(size=(12, 3)), jnp.float32)
+    folded = unpad(y, [(2, 3)], axes=(0,), mode="first")
+    np.testing.assert_allclose(jnp.vdot(extended, y), jnp.vdot(x, folded), rtol=1e-5)
+    w = jnp.asarray(np.random.default_rng(2).normal(size=(6, 3, 2)), jnp.float32)
+    found = jaxconv.conv(x, w, padding=((2, 3),), padding_mode="first")
+    np.testing.assert_allclose(found, jaxconv.conv(extended, w), rtol=1e-5, atol=1e-5)
+    read = halos.sources(halos.Line(8, 2, 3, 1, 1, 1, 1, "first"))
+    assert read.tolist() == [[0, 0, 1, 2, 3, 4], [3, 4, 5, 6, 7, 0]]
