@@ -203,14 +203,11 @@ def check_padding_mode(
             f"{caller}: padding_mode={padding_mode!r} is none of "
             f"{', '.join(map(repr, PADDING_MODES))}"
         )
-    extension.check_widths(
-        caller,
-        x_shape,
-        spec.padding,
-        axes=spatial_axes(spec),
-        mode=padding_mode,
-        argument="padding_mode",
-    )
+    if padding_mode == "zeros":  # any width: `normalise` has checked that a window is left
+        return
+    space = range(len(x_shape) - spec.rank - 1, len(x_shape) - 1)
+    pairs = dict(zip(space, spec.padding, strict=True))
+    extension.check_sizes(caller, x_shape, pairs, mode=padding_mode, argument="padding_mode")
 
 
 def numerics(caller: str, method: str, policy: Policy | None, precision: Any) -> dict[str, Any]:
@@ -227,8 +224,3 @@ def flipped(caller: str, w: jax.Array, flip: Any) -> jax.Array:
     if not isinstance(flip, bool | np.bool):
         raise TypeError(f"{caller}: flip={flip!r} must be True or False")
     return jnp.flip(w, tuple(range(w.ndim - 2))) if flip else w
-
-
-def spatial_axes(spec: ConvSpec) -> tuple[int, ...]:
-    """Return the axes of x and y that are spatial, counted from the end."""
-    return tuple(range(-spec.rank - 1, -1))

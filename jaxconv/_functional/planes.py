@@ -21,7 +21,7 @@ from jax.typing import ArrayLike
 from jaxconv._core.dispatch.choose import check_method
 from jaxconv._core.dispatch.primitive import contract
 from jaxconv._core.geometry import dtypes
-from jaxconv._core.geometry.extension import MODES, check_widths
+from jaxconv._core.geometry.extension import MODES, check_sizes
 from jaxconv._core.geometry.fill_values import check_fill_value
 from jaxconv._core.geometry.messages import shown
 from jaxconv._core.geometry.shapes import below
@@ -208,7 +208,8 @@ def _correlate(
     _check_sizes(caller, x, k, size, mode)
     ones = (1,) * k.ndim
     pads = resolve_padding(caller, mode, size, k.shape, stride=ones, dilation=ones)
-    check_widths(caller, x.shape, pads, axes=axes, mode=boundary, argument="boundary")
+    pairs = dict(zip(axes, pads, strict=True))
+    check_sizes(caller, x.shape, pairs, mode=boundary, argument="boundary")
 
     last = tuple(range(x.ndim - k.ndim, x.ndim))
     x = jnp.moveaxis(x, axes, last)

@@ -220,13 +220,13 @@ def check_widths(
     circular, n >= 1 to replicate; and n + before + after >= 1 unless both are 0.
 
     Args:
-        caller: the function that the messages name.
+        caller: the public function's name, for the messages.
         shape: of the array that has the axes.
         widths: one (before, after) pair of ints for each of `axes`.
         axes: non-negative or negative axes of `shape`; by default all.
         mode: one of `MODES`.
         padded: whether `shape` is that after padding (`unpad`) and not before (`pad`).
-        argument: what the caller's user calls `mode`.
+        argument: the name that the public function gives `mode`.
 
     Returns:
         axis -> (before, after), axes non-negative, in the order given.
@@ -254,6 +254,33 @@ def check_widths(
     if len(set(counted)) != len(counted):
         raise ValueError(f"{caller}: axes must differ from each other, got {given}")
     pairs = _pairs(caller, widths, counted)
+    check_sizes(caller, shape, pairs, mode=mode, padded=padded, argument=argument)
+    return pairs
+
+
+def check_sizes(
+    caller: str,
+    shape: Sequence[Size],
+    pairs: Mapping[int, tuple[Size, Size]],
+    *,
+    mode: str,
+    padded: bool = False,
+    argument: str = "mode",
+) -> None:
+    """Check that the sizes allow the widths of `pairs`, axis -> (before, after).
+
+    Args:
+        caller: as in `check_widths`, as are the others.
+        shape: of the array that has the axes.
+        pairs: what `check_widths` returns.
+        mode: one of `MODES`.
+        padded: whether `shape` is that after padding.
+        argument: the name that the public function gives `mode`.
+
+    Raises:
+        ValueError: see `pad`.
+    """
+    shape = tuple(shape)
     for axis, pair in pairs.items():
         if pair == (0, 0):
             continue
@@ -278,7 +305,6 @@ def check_widths(
                     f"{caller}: {argument}={mode!r} needs {rule}, which is not known of {where}; "
                     f"give jax.export.symbolic_shape the constraint '{size} >= {unknown[0]}'"
                 )
-    return pairs
 
 
 def _pairs(caller: str, widths: Any, axes: tuple[int, ...]) -> dict[int, tuple[Size, Size]]:
