@@ -45,7 +45,6 @@ from jaxconv._functional.windows import fold, unfold
 from jaxconv._transforms.accelerate import accelerate
 from jaxconv._transforms.explain import explain
 from jaxconv._transforms.tune import tune
-from jaxconv.analysis._receptive import receptive_field
 
 if _TYPE_CHECKING:
     from jaxconv import (
@@ -61,6 +60,7 @@ if _TYPE_CHECKING:
         reference,
         tiles,
     )
+    from jaxconv.analysis import receptive_field
 
 __version__ = "0.1.0"
 __all__ = [
@@ -100,6 +100,8 @@ __all__ = [
 
 def __getattr__(name: str):
     """Import a public module of the package on its first use."""
+    if name == "receptive_field":
+        return _importlib.import_module("jaxconv.analysis").receptive_field
     if name in __all__:
         return _importlib.import_module(f"jaxconv.{name}")
     raise AttributeError(f"module 'jaxconv' has no attribute {name!r}")

@@ -52,7 +52,7 @@ def corr2d(x: ArrayLike, k: ArrayLike, *, method: str = "auto") -> jax.Array:
         ValueError: x or k is not 2-D, k is larger than x, or there is no such method.
 
     Example:
-        The chapter's edge: 1 from white to black, -1 from black to white.
+        The edge of D2L, section 6.2: 1 from white to black, -1 from black to white.
 
         >>> x = jnp.ones((6, 8)).at[:, 2:6].set(0)
         >>> corr2d(x, jnp.array([[1.0, -1.0]]))[0]

@@ -1,14 +1,14 @@
-"""Calculators: how large a result is, how large an input it takes, what a padding comes to.
+"""Calculators of sizes: of the output, of the input, of the padding.
 
-Two things are called padding, and they are kept apart by name here. `padding` is what `conv` takes:
-elements *per side*. The chapter's p is the *total*, before plus after:
+Two quantities are called padding. The argument `padding` is elements *per side*, as in `conv`. The
+p of D2L (chapter 6) is the *total*, before plus after:
 
     outputs = floor((n - k + p + s) / s),   p = before + after
 
 with n inputs, a kernel of k (with dilation d, (k - 1) d + 1) elements and stride s. So p = k - 1
 keeps the size under stride 1; with an odd kernel that is (k - 1) / 2 per side, and with an even one
-the odd element must go to one of the sides: before in the chapter's rule ("same_lower"), after in
-lax's and torch's ("same").
+the odd element goes to one of the sides: before in D2L ("same_lower"), after in lax and torch
+("same").
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ def output_size(
     padding: Padding = 0,
     dilation: Size = 1,
 ) -> int | tuple[int, ...]:
-    """Say how many outputs a convolution or a pooling has.
+    """Return the number of outputs of a convolution or a pooling.
 
     outputs = floor((n - ((k - 1) d + 1) + before + after + s) / s)
 
@@ -42,12 +42,12 @@ def output_size(
         One integer for an integer `input_size`, else a tuple.
 
     Raises:
-        TypeError: a number is not an integer.
+        TypeError: an argument that must be an integer is not.
         ValueError: the kernel does not fit into the padded input, or an argument does not fit.
 
     Example:
-        The chapter's two layers keep 8 by 8: a (3, 3) kernel with one element on every side, and a
-        (5, 3) kernel with (2, 1).
+        Two layers that keep 8 by 8 (D2L, section 6.3): a (3, 3) kernel with one element of padding
+        on every side, and a (5, 3) kernel with (2, 1).
 
         >>> output_size((8, 8), 3, padding=1), output_size((8, 8), (5, 3), padding=(2, 1))
         ((8, 8), (8, 8))
@@ -77,7 +77,7 @@ def input_size(
     output_padding: Size = 0,
     dilation: Size = 1,
 ) -> int | tuple[int, ...]:
-    """Say how large an input has so many outputs; `conv_transpose` makes results of that size.
+    """Return the input size for a number of outputs: the size of the result of `conv_transpose`.
 
     n = (outputs - 1) s + (k - 1) d + 1 - before - after + output_padding
 
@@ -96,7 +96,7 @@ def input_size(
         One integer for an integer `output_size`, else a tuple.
 
     Raises:
-        TypeError: a number is not an integer.
+        TypeError: an argument that must be an integer is not.
         ValueError: there is no such input, or an argument does not fit.
 
     Example:
@@ -130,10 +130,10 @@ def explicit_padding(
     padding: Padding = 0,
     dilation: Size = 1,
 ) -> tuple[tuple[int, int], ...]:
-    """Say what any form of `padding` comes to: (before, after) a dimension.
+    """Return any form of `padding` as (before, after) pairs, one a dimension.
 
-    The chapter's total p is their sum; the chapter's rule for p = k - 1 is "same_lower":
-    ceil(p / 2) before and floor(p / 2) after.
+    The total p of D2L is their sum; its rule for p = k - 1 is "same_lower": ceil(p / 2) before and
+    floor(p / 2) after.
 
     Args:
         input_size: as in `output_size`.
@@ -146,7 +146,7 @@ def explicit_padding(
         One (before, after) pair a dimension; `conv` takes them as `padding`.
 
     Raises:
-        TypeError: a number is not an integer.
+        TypeError: an argument that must be an integer is not.
         ValueError: the kernel does not fit into the padded input, or an argument does not fit.
 
     Example:

@@ -24,18 +24,18 @@ def causal_conv1d(
     dilation: int = 1,
     method: str = "auto",
 ) -> tuple[jax.Array, jax.Array]:
-    """Convolve a sequence so that no output sees the future, and carry what the next piece needs.
+    """Convolve a piece of a sequence so that no output depends on later inputs.
 
     y[t] = b + sum over k of x[t - (K - 1 - k) dilation] w[k], where x before the first element is
-    what `state` remembers (zeros to begin with).
+    `state` (zeros at the start).
 
-    No output changes with the future, not by a bit, and no NaN or infinity comes from it, unless
-    FFT is asked for (method="fft", or "fastest" where it takes it), by which every output sees the
-    whole sequence in its rounding, on the scale of its largest elements, and one NaN makes all of
-    it NaN.
+    No output changes with later inputs, bit for bit, and no NaN or infinity comes from them. FFT
+    (method="fft", or "fastest" where it takes FFT) is the exception: the rounding of every output
+    depends on the whole sequence, on the scale of its largest elements, and one NaN makes all
+    outputs NaN.
 
-    Feeding a sequence in pieces of any length, each with the state the last one returned, gives the
-    same outputs as feeding it at once.
+    Pieces of any length, each with the state that the last one returned, give the same outputs as
+    the whole sequence in one call.
 
     Args:
         x: (*batch, time, in); time may be zero.
@@ -51,7 +51,7 @@ def causal_conv1d(
 
     Raises:
         TypeError: dtypes differ.
-        ValueError: the shapes do not fit.
+        ValueError: the shapes do not fit each other.
 
     Example:
         >>> x, w = jnp.arange(6.0).reshape(6, 1), jnp.ones((3, 1, 1))
@@ -80,16 +80,16 @@ def causal_conv1d(
     expected = (*x.shape[:-2], memory, x.shape[-1])
     state = _check_state(caller, x, state, expected)
 
-    lying = entries_of(x)
+    entries = entries_of(x)
     joined = (*x.shape[:-2], memory + x.shape[-2], x.shape[-1])
-    seen = on_explicit_axes(_after, x, state, shape=joined, entries=lying)
+    seen = on_explicit_axes(_after, x, state, shape=joined, entries=entries)
     if x.shape[-2] == 0:
         y = jnp.zeros((*x.shape[:-1], w.shape[-1]), dtype)
     else:
         spec = normalise(caller, seen.shape, w.shape, dilation=dilation, groups=groups)
         y = contract("output", seen, w, spec, dtype=dtype, method=method)
     last = partial(lax.slice_in_dim, start_index=x.shape[-2], limit_index=None, axis=-2)
-    return dtypes.with_bias(y, b), on_explicit_axes(last, seen, shape=expected, entries=lying)
+    return dtypes.with_bias(y, b), on_explicit_axes(last, seen, shape=expected, entries=entries)
 
 
 def _after(x: jax.Array, state: jax.Array) -> jax.Array:

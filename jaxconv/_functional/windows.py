@@ -23,7 +23,7 @@ def unfold(
     padding: Padding = 0,
     dilation: int | Sequence[int] = 1,
 ) -> jax.Array:
-    """Lay every window of x out as a row of numbers (im2col).
+    """Return every window of x as a row of numbers (im2col).
 
     cols[n, t, (k, c)] = x[n, t stride + k dilation - lo, c], zero outside x
 
@@ -40,7 +40,7 @@ def unfold(
         cols: (*batch, *space', prod(kernel_size) * channels), kernel-major.
 
     Raises:
-        TypeError: a number is not an integer.
+        TypeError: an argument that must be an integer is not.
         ValueError: a window does not fit.
 
     Example:
@@ -70,7 +70,7 @@ def fold(
     padding: Padding = 0,
     dilation: int | Sequence[int] = 1,
 ) -> jax.Array:
-    """Add every row of numbers back to the window it came from (col2im): the adjoint of `unfold`.
+    """Add every row of numbers to the window it belongs to (col2im): the adjoint of `unfold`.
 
     x[n, s, c] = sum of cols[n, t, (k, c)] over t stride + k dilation - lo = s
 
@@ -78,10 +78,10 @@ def fold(
     element.
 
     Args:
-        cols: (*batch, *space', prod(kernel_size) * channels), as `unfold` gives it, of any dtype
-            that has sums.
-        output_size: spatial shape of the result; there are several that `unfold` makes the same
-            number of windows of.
+        cols: (*batch, *space', prod(kernel_size) * channels), as `unfold` returns it; any dtype
+            but bool.
+        output_size: spatial shape of the result; with a stride, several have the same number of
+            windows.
         kernel_size: as in `unfold`.
         stride: as in `unfold`.
         padding: as in `unfold`.
@@ -91,15 +91,14 @@ def fold(
         x: (*batch, *output_size, channels).
 
     Raises:
-        TypeError: cols is bool, or a number is not an integer.
-        ValueError: cols is not what `unfold` makes of an array of that size.
+        TypeError: cols is bool, or an argument that must be an integer is not.
+        ValueError: the shape of cols is not that of `unfold` for an array of that size.
 
     Example:
         >>> fold(jnp.array([[0, 1], [1, 2], [2, 3]]), (4,), (2,))[:, 0]
         Array([0, 2, 4, 3], dtype=int32)
 
-    Source:
-        As `unfold`; the same operation as `torch.nn.functional.fold`, channels last.
+    It is `torch.nn.functional.fold` with channels last.
     """
     cols = as_array("fold", "cols", cols)
     if cols.dtype == jnp.bool_:
@@ -132,7 +131,7 @@ def fold(
     return _folded(cols, spec)
 
 
-# Compiled as a whole: eagerly, indices would be sent to the device with every call.
+# Compiled as a whole: eagerly, the indices would be sent to the device at every call.
 @partial(jax.jit, static_argnums=1, inline=True)
 def _unfolded(x: jax.Array, spec: ConvSpec) -> jax.Array:
     first = x.ndim - spec.rank - 1  # axis of the first spatial dimension
@@ -178,7 +177,7 @@ def _window_indices(spec: ConvSpec) -> list[jax.Array]:
 
 
 def _kernel_size(caller: str, kernel_size: Sequence[int]) -> tuple[int, ...]:
-    # batch axes are free, so that an integer alone does not tell lines from images
+    # there may be any number of batch axes, so that one integer does not give the rank
     rank = len(kernel_size) if isinstance(kernel_size, Sequence) else np.size(kernel_size)
     if np.ndim(kernel_size) != 1 or isinstance(kernel_size, str) or rank < 1:
         raise ValueError(
