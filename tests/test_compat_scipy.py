@@ -14,8 +14,8 @@ import scipy.signal as their_signal
 from jax.test_util import check_grads
 
 from jaxconv.compat.scipy import ndimage, signal
+from jaxconv.compat.scipy._direct_sums import index_map
 from jaxconv.compat.scipy._spectra import overlap_add, whole
-from jaxconv.compat.scipy._sums import index_map
 
 MODES = ("full", "same", "valid")
 BOUNDARIES = ("reflect", "mirror", "nearest", "wrap", "constant")

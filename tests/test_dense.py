@@ -13,9 +13,8 @@ from jax.experimental.sparse import BCOO
 
 import jaxconv
 from jaxconv._core.dispatch.primitive import contract
+from jaxconv.analysis import as_matrix, parameter_counts
 from jaxconv.analysis import dense as d
-from jaxconv.analysis._counts import parameter_counts
-from jaxconv.analysis._matrix import as_matrix
 
 SIZES = [((2,), (5,)), ((5, 4), (5, 4)), ((2, 3, 2), (2, 2, 3))]
 
@@ -218,8 +217,8 @@ def test_bad_input():
     odd, thin = jnp.ones((2, 3, 4)), jnp.ones((5, 3))
     refused(
         ValueError,
-        "reindex: W.shape=(2, 3, 4) must have the output's dimensions and then as many more, "
-        "(*out, *in): an even number of them",
+        "reindex: W.shape=(2, 3, 4) must have an even number of dimensions, the output's "
+        "first and then as many of the input",
         d.reindex,
         odd,
     )
@@ -235,7 +234,7 @@ def test_bad_input():
     )
     refused(
         TypeError,
-        "share: V is int32, whose means are not; use V.astype(jnp.float32)",
+        "share: V is int32, but means need floats: use V.astype(jnp.float32)",
         d.share,
         jnp.ones((2, 3), int),
     )
@@ -273,8 +272,8 @@ def test_bad_input():
     )
     refused(
         ValueError,
-        "as_matrix: padding_mode='wrap' is none of 'zeros', 'reflect', 'replicate', 'circular', "
-        "'symmetric'",
+        "as_matrix: padding_mode='wrap' is none of 'zeros', 'reflect', 'symmetric', 'replicate', "
+        "'circular'",
         as_matrix,
         jnp.ones((3, 1, 1)),
         4,

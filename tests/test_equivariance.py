@@ -9,7 +9,7 @@ import pytest
 from flax import linen
 
 import jaxconv
-from jaxconv.analysis._equivariance import equivariance_error, equivariance_map
+from jaxconv.analysis import equivariance_error, equivariance_map
 
 SHIFTS = [(0, 0), (1, 0), (0, -2), (3, 5), (7, 8), (-9, 20)]
 RNG = np.random.default_rng(0)
@@ -125,8 +125,8 @@ def test_bad_input():
     )
     refused(
         ValueError,
-        "equivariance_error: f(x) has 6 elements along axis 0 and x 8, not stride=1 times as many, "
-        "so a shift round x is none round f(x); use wrap=False, or padding that keeps the size",
+        "equivariance_error: along axis 0 x has 8 elements, not stride=1 times the 6 of f(x), so a "
+        "circular shift of x is not one of f(x); use wrap=False, or padding that keeps the size",
         equivariance_error,
         f,
         X,
@@ -134,8 +134,8 @@ def test_bad_input():
     )
     refused(
         ValueError,
-        "equivariance_map: a shift of the output by 6 leaves nothing of its 6 elements to compare "
-        "along axis 0; give smaller shifts, or wrap=True",
+        "equivariance_map: a shift of the output by 6 leaves none of its 6 elements to compare "
+        "along axis 0; use smaller shifts, or wrap=True",
         equivariance_map,
         f,
         X,
@@ -144,7 +144,7 @@ def test_bad_input():
     )
     refused(
         ValueError,
-        "equivariance_map: f(x).shape=() has not the axes (0, 1) of x",
+        "equivariance_map: f(x).shape=() does not have the axes (0, 1) of x",
         equivariance_map,
         jnp.sum,
         X,

@@ -8,7 +8,8 @@ from flax import linen
 from jax import lax
 
 import jaxconv
-from jaxconv.analysis._reach import _bounded, reach
+from jaxconv.analysis import reach
+from jaxconv.analysis._reach import _clip_path_counts
 
 SHAPE = (4, 6)
 ONES = jnp.ones((3, 1, 1))
@@ -92,7 +93,7 @@ def test_steps_maxima_and_what_is_not_followed(f, index, elements):
 
 def test_integers_and_deep_chains():
     """Paths are not counted: those through forty layers of nine would overflow a float."""
-    assert jax.vjp(_bounded, jnp.ones(2))[1](jnp.array([0.0, 9]))[0].tolist() == [0, 1]
+    assert jax.vjp(_clip_path_counts, jnp.ones(2))[1](jnp.array([0.0, 9]))[0].tolist() == [0, 1]
     assert reach(lambda x: x[1:] + x[:-1], jnp.arange(4), 1).tolist() == [False, True, True, False]
 
     def deep(x):

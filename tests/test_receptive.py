@@ -12,9 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import jaxconv
-from jaxconv.analysis._influence import influence
-from jaxconv.analysis._reach import reach
-from jaxconv.analysis._receptive import Layer, receptive_field
+from jaxconv.analysis import Layer, influence, reach, receptive_field
 
 
 def chain(layers, rank):
@@ -267,7 +265,7 @@ def refused(error, message, f, *args, **kwargs):
 def test_bad_input():
     refused(
         TypeError,
-        "receptive_field: 3 is no Layer; write Layer(kernel_size, stride=..., padding=..., "
+        "receptive_field: 3 is not a Layer; use Layer(kernel_size, stride=..., padding=..., "
         "dilation=...)",
         receptive_field,
         [3],
@@ -286,14 +284,14 @@ def test_bad_input():
     )
     refused(
         ValueError,
-        "receptive_field: layer 1: padding='same' under stride=2 depends on the input's size; "
+        "receptive_field: layer 1: padding='same' with stride=2 depends on the input's size; "
         "give it: receptive_field(layers, input_size=...)",
         receptive_field,
         [Layer(3, stride=2, padding="same")],
     )
     refused(
         ValueError,
-        "receptive_field: layer 1: output_padding=1 goes with transposed=True only",
+        "receptive_field: layer 1: output_padding=1 needs transposed=True",
         receptive_field,
         [Layer(3, stride=2, output_padding=1)],
     )
@@ -304,14 +302,14 @@ def test_bad_input():
     )
     refused(
         ValueError,
-        "indices: where margins begin depends on the input's size; give it: "
+        "indices: which elements are padding depends on the input's size; give it: "
         "receptive_field(layers, input_size=...)",
         receptive_field([Layer(3)]).indices,
         0,
     )
     refused(
         ValueError,
-        "span: the output at (1,) sees nothing along dimension 0",
+        "span: the field of output (1,) is empty along dimension 0",
         receptive_field([Layer(1, stride=2, transposed=True)]).span,
         1,
     )

@@ -7,7 +7,7 @@
 | `permuted_bytes` | what a compiled program sends |
 """
 
-from jaxconv.parallel._convolutions import conv, conv_transpose
+from jaxconv.parallel._sharded_conv import conv, conv_transpose
 from jaxconv.parallel._traffic import halo_bytes, permuted_bytes
 
 __all__ = ["conv", "conv_transpose", "halo_bytes", "permuted_bytes"]

@@ -11,9 +11,15 @@ for another dtype, by itself or by its name. An array, which SciPy would write t
 refused: JAX's arrays are immutable, so use what is returned.
 """
 
-from jaxconv.compat.scipy._gaussian import gaussian_filter, gaussian_filter1d
-from jaxconv.compat.scipy._smooth import laplace, prewitt, sobel, uniform_filter, uniform_filter1d
-from jaxconv.compat.scipy._weights import convolve, convolve1d, correlate, correlate1d
+from jaxconv.compat.scipy._correlate import convolve, convolve1d, correlate, correlate1d
+from jaxconv.compat.scipy._fixed_kernels import (
+    laplace,
+    prewitt,
+    sobel,
+    uniform_filter,
+    uniform_filter1d,
+)
+from jaxconv.compat.scipy._gaussian_filter import gaussian_filter, gaussian_filter1d
 
 __all__ = [
     "convolve",

@@ -11,9 +11,9 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxconv._core.geometry.dtypes import as_array, constant
-from jaxconv.compat.scipy import _numbers, _sums
-from jaxconv.compat.scipy._frequency import fftconvolve, oaconvolve, operations
-from jaxconv.compat.scipy._planes import convolve2d, correlate2d, sepfir2d
+from jaxconv.compat.scipy import _direct_sums, _numpy_dtypes
+from jaxconv.compat.scipy._fftconvolve import fftconvolve, oaconvolve, operations
+from jaxconv.compat.scipy._signal_2d import convolve2d, correlate2d, sepfir2d
 
 __all__ = [
     "choose_conv_method",
@@ -51,9 +51,6 @@ def convolve(in1: ArrayLike, in2: ArrayLike, mode: str = "full", method: str = "
     Example:
         >>> convolve([1, 2], [1, 3, 1])
         Array([1, 5, 7, 2], dtype=int32)
-
-    Source:
-        Signature and rules of `scipy.signal.convolve`.
     """
     a, b = _pair("convolve", in1, in2, "volume", "kernel")
     return _convolve("convolve", a, b, mode, method)
@@ -81,12 +78,9 @@ def correlate(
     Example:
         >>> correlate([1, 2, 3], [0, 1, 1], mode="same")
         Array([3, 5, 3], dtype=int32)
-
-    Source:
-        Signature and rules of `scipy.signal.correlate`.
     """
     a, b = _pair("correlate", in1, in2, "in1", "in2")
-    b = jnp.conj(jnp.flip(b)) if _numbers.is_complex(b.dtype) else jnp.flip(b)
+    b = jnp.conj(jnp.flip(b)) if _numpy_dtypes.is_complex(b.dtype) else jnp.flip(b)
     return _convolve("correlate", a, b, mode, method)
 
 
@@ -107,9 +101,6 @@ def correlation_lags(in1_len: int, in2_len: int, mode: str = "full") -> jax.Arra
     Example:
         >>> correlation_lags(3, 2)
         Array([-1,  0,  1,  2], dtype=int32)
-
-    Source:
-        Signature and rules of `scipy.signal.correlation_lags`.
     """
     lags = np.arange(1 - in2_len, in1_len)
     match mode:
@@ -155,21 +146,16 @@ def choose_conv_method(
     Example:
         >>> choose_conv_method(jnp.ones(9), jnp.ones(3)), choose_conv_method(*jnp.ones((2, 999)))
         ('direct', 'fft')
-
-    Source:
-        Signature of `scipy.signal.choose_conv_method`; its operation counts, without weights: on 2
-        cores of AVX-512 x86 (jax 0.10.2, float32, 2026-11) the two break even at ratios of 0.2 to
-        1.2, from 1000 elements to 512 x 512; 20000 operations take 70 microseconds either way.
     """
     a, b = _pair("choose_conv_method", in1, in2, "in1", "in2")
-    _sums.check_mode("choose_conv_method", mode)
+    _direct_sums.check_mode("choose_conv_method", mode)
     if measure:
         times = {
             method: _seconds(lambda method=method: convolve(a, b, mode, method))
             for method in ("fft", "direct")
         }
         return ("fft" if times["fft"] < times["direct"] else "direct"), times
-    if _numbers.is_integral(_numbers.common_dtype(a.dtype, b.dtype)):
+    if _numpy_dtypes.is_integral(_numpy_dtypes.common_dtype(a.dtype, b.dtype)):
         return "direct"
     direct, fft = operations(a.shape, b.shape, mode)
     return "fft" if direct > max(fft, 20_000) else "direct"
@@ -188,28 +174,28 @@ def _pair(
 
 
 def _convolve(caller: str, a: jax.Array, b: jax.Array, mode: str, method: str) -> jax.Array:
-    dtype = _numbers.common_dtype(a.dtype, b.dtype)
+    dtype = _numpy_dtypes.common_dtype(a.dtype, b.dtype)
     if a.ndim == 0:
         return a.astype(dtype) * b.astype(dtype)
-    _sums.check_mode(caller, mode)
+    _direct_sums.check_mode(caller, mode)
     if method not in ("auto", "direct", "fft"):
         raise ValueError(
             f"{caller}: method={method!r}. Acceptable method flags are 'auto', 'direct', or 'fft'."
         )
-    _sums.check_not_empty(caller, in1=a, in2=b)
-    if _sums.swap_needed(caller, mode, a.shape, b.shape, range(a.ndim)):
+    _direct_sums.check_not_empty(caller, in1=a, in2=b)
+    if _direct_sums.swap_needed(caller, mode, a.shape, b.shape, range(a.ndim)):
         a, b = b, a
     if method != "fft":
-        windows = _sums.mode_windows(mode, a.shape, b.shape)
-        return _sums.convolve_window(a.astype(dtype), b.astype(dtype), windows)
+        windows = _direct_sums.mode_windows(mode, a.shape, b.shape)
+        return _direct_sums.convolve_window(a.astype(dtype), b.astype(dtype), windows)
     y = fftconvolve(a, b, mode)
     _warn_of_spread(y)
-    return _numbers.cast(jnp.round(y) if _numbers.is_integral(dtype) else y, dtype)
+    return _numpy_dtypes.cast(jnp.round(y) if _numpy_dtypes.is_integral(dtype) else y, dtype)
 
 
 def _warn_of_spread(y: jax.Array) -> None:
     """Say, where values can be seen, that a NaN or infinity has spread."""
-    if _numbers.is_concrete(y) and not jnp.isfinite(y.ravel()[0]):
+    if _numpy_dtypes.is_concrete(y) and not jnp.isfinite(y.ravel()[0]):
         warnings.warn(
             "Use of fft convolution on input with NAN or inf results in NAN or inf output. "
             "Consider using method='direct' instead.",

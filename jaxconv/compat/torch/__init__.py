@@ -29,12 +29,12 @@ What differs by design:
 | global switches for TF32 and the like | `precision` and `method`, keyword arguments of `conv` |
 """
 
-from jaxconv.compat.torch._boundaries import pad
 from jaxconv.compat.torch._convolutions import conv1d, conv2d, conv3d
 from jaxconv.compat.torch._fold import fold, unfold
-from jaxconv.compat.torch._port import Ported, from_torch
+from jaxconv.compat.torch._from_torch import Ported, from_torch
+from jaxconv.compat.torch._pad import pad
+from jaxconv.compat.torch._state_dict import to_torch
 from jaxconv.compat.torch._transposed import conv_transpose1d, conv_transpose2d, conv_transpose3d
-from jaxconv.compat.torch._weights import to_torch
 
 __all__ = [
     "Ported",

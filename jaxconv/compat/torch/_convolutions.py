@@ -53,9 +53,6 @@ def conv1d(
         >>> import jax.numpy as jnp
         >>> conv1d(jnp.arange(5.0)[None], jnp.array([[[1.0, -1.0]]]), padding="same")
         Array([[-1., -1., -1., -1.,  4.]], dtype=float32)
-
-    Source:
-        `torch.nn.functional.conv1d`, `torch.nn.Conv1d` (torch 2.13).
     """
     arrays, own = (input, weight, bias), (method, precision)
     return _conv("conv1d", arrays, stride, padding, dilation, groups, own)
@@ -102,9 +99,6 @@ def conv2d(
         >>> x, weight = jnp.ones((4, 3, 32, 32)), jnp.ones((8, 3, 5, 5))
         >>> conv2d(x, weight, stride=2, padding=2).shape
         (4, 8, 16, 16)
-
-    Source:
-        `torch.nn.functional.conv2d`, `torch.nn.Conv2d` (torch 2.13).
     """
     arrays, own = (input, weight, bias), (method, precision)
     return _conv("conv2d", arrays, stride, padding, dilation, groups, own)
@@ -150,9 +144,6 @@ def conv3d(
         >>> import jax.numpy as jnp
         >>> conv3d(jnp.ones((2, 8, 8, 8)), jnp.ones((6, 1, 3, 3, 3)), None, 1, 1, 1, 2).shape
         (6, 8, 8, 8)
-
-    Source:
-        `torch.nn.functional.conv3d`, `torch.nn.Conv3d` (torch 2.13).
     """
     arrays, own = (input, weight, bias), (method, precision)
     return _conv("conv3d", arrays, stride, padding, dilation, groups, own)

@@ -50,9 +50,6 @@ def unfold(
                [1., 2.],
                [3., 4.],
                [4., 5.]], dtype=float32)
-
-    Source:
-        `torch.nn.functional.unfold`, `torch.nn.Unfold` (torch 2.13).
     """
     x = dtypes.as_array("unfold", "input", input)
     checks.check_dtype("unfold", "input", x, _DTYPES)
@@ -108,9 +105,6 @@ def fold(
         Array([[1., 2., 1.],
                [2., 4., 2.],
                [1., 2., 1.]], dtype=float32)
-
-    Source:
-        `torch.nn.functional.fold`, `torch.nn.Fold` (torch 2.13).
     """
     cols = dtypes.as_array("fold", "input", input)
     checks.check_dtype("fold", "input", cols, _DTYPES)

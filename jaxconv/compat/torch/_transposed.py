@@ -58,9 +58,6 @@ def conv_transpose1d(
         >>> import jax.numpy as jnp
         >>> conv_transpose1d(jnp.arange(3.0)[None], jnp.ones((1, 1, 2)), None, 2, 0, 1)
         Array([[0., 0., 1., 1., 2., 2., 0.]], dtype=float32)
-
-    Source:
-        `torch.nn.functional.conv_transpose1d`, `torch.nn.ConvTranspose1d` (torch 2.13).
     """
     arrays, own = (input, weight, bias), (method, precision)
     sizes = (stride, padding, output_padding, dilation)
@@ -111,9 +108,6 @@ def conv_transpose2d(
         >>> x, weight = jnp.ones((4, 8, 16, 16)), jnp.ones((8, 3, 4, 4))
         >>> conv_transpose2d(x, weight, stride=2, padding=1).shape
         (4, 3, 32, 32)
-
-    Source:
-        `torch.nn.functional.conv_transpose2d`, `torch.nn.ConvTranspose2d` (torch 2.13).
     """
     arrays, own = (input, weight, bias), (method, precision)
     sizes = (stride, padding, output_padding, dilation)
@@ -163,9 +157,6 @@ def conv_transpose3d(
         >>> import jax.numpy as jnp
         >>> conv_transpose3d(jnp.ones((6, 4, 4, 4)), jnp.ones((6, 1, 2, 2, 2)), None, 2).shape
         (1, 8, 8, 8)
-
-    Source:
-        `torch.nn.functional.conv_transpose3d`, `torch.nn.ConvTranspose3d` (torch 2.13).
     """
     arrays, own = (input, weight, bias), (method, precision)
     sizes = (stride, padding, output_padding, dilation)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxconv._core.geometry.dtypes import as_array
-from jaxconv.compat.scipy import _numbers, _spectra, _sums
+from jaxconv.compat.scipy import _direct_sums, _numpy_dtypes, _spectra
 
 Axes = int | Sequence[int] | None
 
@@ -40,9 +40,6 @@ def fftconvolve(in1: ArrayLike, in2: ArrayLike, mode: str = "full", axes: Axes =
     Example:
         >>> fftconvolve(jnp.array([1.0, 2.0]), jnp.array([1.0, 3.0, 1.0])).round()
         Array([1., 5., 7., 2.], dtype=float32)
-
-    Source:
-        Signature and rules of `scipy.signal.fftconvolve`.
     """
     return _convolve("fftconvolve", in1, in2, mode, axes, _spectra.whole)
 
@@ -70,10 +67,6 @@ def oaconvolve(in1: ArrayLike, in2: ArrayLike, mode: str = "full", axes: Axes = 
     Example:
         >>> oaconvolve(jnp.ones(1000), jnp.array([1.0, -1.0, 1.0]))[:4].round()
         Array([1., 0., 1., 1.], dtype=float32)
-
-    Source:
-        Signature and rules of `scipy.signal.oaconvolve`; Oppenheim and Schafer, "Discrete-Time
-        Signal Processing", section 8.7.3.
     """
     return _convolve("oaconvolve", in1, in2, mode, axes, _spectra.overlap_add)
 
@@ -93,23 +86,23 @@ def _convolve(
             f"{b.shape}"
         )
     if a.ndim == 0:
-        dtype = _numbers.common_dtype(a.dtype, b.dtype)
+        dtype = _numpy_dtypes.common_dtype(a.dtype, b.dtype)
         return a.astype(dtype) * b.astype(dtype)
     if a.size == 0 or b.size == 0:
-        return jnp.zeros((0,), _numbers.widest(jnp.float64))
+        return jnp.zeros((0,), _numpy_dtypes.widest(jnp.float64))
     transformed = _transformed_axes(caller, a.shape, b.shape, axes)
     if not isinstance(mode, str) or mode not in ("full", "same", "valid"):
         raise ValueError(
             f"{caller}: mode={mode!r}; acceptable mode flags are 'valid', 'same', or 'full'"
         )
-    if _sums.swap_needed(caller, mode, a.shape, b.shape, transformed):
+    if _direct_sums.swap_needed(caller, mode, a.shape, b.shape, transformed):
         a, b = b, a
     if transformed:
-        dtype = _numbers.common_dtype(_spectral_dtype(a.dtype), _spectral_dtype(b.dtype))
+        dtype = _numpy_dtypes.common_dtype(_spectral_dtype(a.dtype), _spectral_dtype(b.dtype))
         blocks = tuple(plan(a.shape[axis], b.shape[axis]) for axis in transformed)
         y = _spectra.convolve_full(a.astype(dtype), b.astype(dtype), transformed, blocks)
     else:
-        dtype = _numbers.common_dtype(a.dtype, b.dtype)
+        dtype = _numpy_dtypes.common_dtype(a.dtype, b.dtype)
         y = a.astype(dtype) * b.astype(dtype)
     if mode == "full":
         return y
@@ -157,14 +150,14 @@ def _transformed_axes(
 
 def _spectral_dtype(dtype: Any) -> Any:
     """What SciPy's FFT takes an input as."""
-    if _numbers.is_integral(dtype):
+    if _numpy_dtypes.is_integral(dtype):
         return jnp.float64
     return jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
 
 
 def operations(first: Sequence[int], second: Sequence[int], mode: str) -> tuple[float, float]:
     """Return the operations of the direct sum and of three FFTs."""
-    kept = math.prod(length for _, length in _sums.mode_windows(mode, first, second))
+    kept = math.prod(length for _, length in _direct_sums.mode_windows(mode, first, second))
     direct = kept * min(math.prod(first), math.prod(second))
     full = math.prod(n + k - 1 for n, k in zip(first, second, strict=True))
     return direct, 3 * full * math.log2(max(full, 2))

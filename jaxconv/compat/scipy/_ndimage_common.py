@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv._core.geometry.dtypes import constant
-from jaxconv.compat.scipy import _numbers, _ordered, _sums
+from jaxconv.compat.scipy import _direct_sums, _numpy_dtypes, _summation_order
 
 BOUNDARIES = {
     "reflect": "symmetric",
@@ -76,13 +76,13 @@ def correlate_axes(
         sums=sums,
         dtype=dtype,
         divisor=divisor,
-        parity=_ordered.parity(weights) if _truncated(sums, dtype) else 0,
+        parity=_summation_order.parity(weights) if _truncated(sums, dtype) else 0,
     )
 
 
 def _truncated(sums, dtype) -> bool:
     """Whether fractions are cut off, so that the order of the additions shows."""
-    return _numbers.is_integral(dtype) and jnp.issubdtype(sums, jnp.floating)
+    return _numpy_dtypes.is_integral(dtype) and jnp.issubdtype(sums, jnp.floating)
 
 
 _STATIC = ("axes", "pads", "boundary", "sums", "dtype", "divisor", "parity")
@@ -91,34 +91,34 @@ _STATIC = ("axes", "pads", "boundary", "sums", "dtype", "divisor", "parity")
 @partial(jax.jit, static_argnames=_STATIC)
 def _run(x, weights, fill, *, axes, pads, boundary, sums, dtype, divisor, parity):
     last = tuple(range(x.ndim - len(axes), x.ndim))
-    x = jnp.moveaxis(_numbers.cast(x, sums), axes, last)
-    weights = _numbers.cast(weights, sums)
-    fill = None if fill is None else _numbers.cast(fill, sums)
+    x = jnp.moveaxis(_numpy_dtypes.cast(x, sums), axes, last)
+    weights = _numpy_dtypes.cast(weights, sums)
+    fill = None if fill is None else _numpy_dtypes.cast(fill, sums)
     if _truncated(sums, dtype):
-        y = _ordered.correlate_in_order(
+        y = _summation_order.correlate_in_order(
             x, weights, pads, boundary=boundary, fill=fill, parity=parity
         )
     else:
-        y = _sums.correlate_padded(x, weights, pads, boundary=boundary, fill=fill)
+        y = _direct_sums.correlate_padded(x, weights, pads, boundary=boundary, fill=fill)
     if divisor != 1:
-        wide = _numbers.common_dtype(_numbers.widest(jnp.float64), sums)
+        wide = _numpy_dtypes.common_dtype(_numpy_dtypes.widest(jnp.float64), sums)
         y = y.astype(wide) / jnp.asarray(divisor, wide)
-    return _numbers.cast(jnp.moveaxis(y, last, axes), dtype)
+    return _numpy_dtypes.cast(jnp.moveaxis(y, last, axes), dtype)
 
 
 def _sum_dtype(x, weights, fill, dtype, divisor):
-    integer = _numbers.widest(jnp.int64)
+    integer = _numpy_dtypes.widest(jnp.int64)
     arrays = [x.dtype, weights.dtype] + ([] if fill is None else [fill.dtype])
-    if any(map(_numbers.is_complex, arrays)):
-        return _numbers.widest(jnp.complex128)
-    whole = all(map(_numbers.is_integral, arrays))
+    if any(map(_numpy_dtypes.is_complex, arrays)):
+        return _numpy_dtypes.widest(jnp.complex128)
+    whole = all(map(_numpy_dtypes.is_integral, arrays))
     # what is divided must be the sum itself, not the sum modulo 2^32 or 2^64
     # sums of uint64 exceed every integer dtype, and so may what is divided
-    if whole and _numbers.is_integral(dtype) and x.dtype != jnp.uint64:
+    if whole and _numpy_dtypes.is_integral(dtype) and x.dtype != jnp.uint64:
         narrow = x.dtype == jnp.bool_ or jnp.iinfo(x.dtype).max < jnp.iinfo(integer).max
         if divisor == 1 or narrow:
             return integer
-    return _numbers.widest(jnp.float64)
+    return _numpy_dtypes.widest(jnp.float64)
 
 
 def _boundary(caller: str, mode: Any) -> str:
@@ -135,13 +135,15 @@ def _fill(caller: str, x: jax.Array, cval: Any, boundary: str) -> jax.Array | No
     fill = check_cval(caller, x, cval)
     if boundary != "constant":
         return None
-    if not _numbers.is_concrete(fill):
+    if not _numpy_dtypes.is_concrete(fill):
         return fill
     known = jax.device_get(fill)
     if not known:
         return None
-    if not _numbers.is_complex(fill.dtype) and known == known // 1:
-        return fill.astype(_numbers.widest(jnp.int64))  # 1.0 does not make a sum of integers float
+    if not _numpy_dtypes.is_complex(fill.dtype) and known == known // 1:
+        return fill.astype(
+            _numpy_dtypes.widest(jnp.int64)
+        )  # 1.0 does not make a sum of integers float
     return fill
 
 
@@ -151,8 +153,8 @@ def check_cval(caller: str, x: jax.Array, cval: Any) -> jax.Array:
     Raises:
         ValueError: it is no scalar, or complex for a real input.
     """
-    fill = _numbers.check_scalar(caller, "cval", cval)
-    if _numbers.is_complex(fill.dtype) and not _numbers.is_complex(x.dtype):
+    fill = _numpy_dtypes.check_scalar(caller, "cval", cval)
+    if _numpy_dtypes.is_complex(fill.dtype) and not _numpy_dtypes.is_complex(x.dtype):
         raise ValueError(
             f"{caller}: Cannot provide a complex-valued cval when the input is real "
             f"(cval={cval!r}, input {x.dtype})"
@@ -177,11 +179,11 @@ def output_dtype(
         TypeError: an array: there is no writing into one.
     """
     arrays = [x.dtype] if weights is None else [x.dtype, weights.dtype]
-    complex_result = any(map(_numbers.is_complex, arrays))
+    complex_result = any(map(_numpy_dtypes.is_complex, arrays))
     if output is None:
         if not complex_result:
             return jnp.dtype(x.dtype)
-        return _numbers.common_dtype(x.dtype, jnp.complex64)
+        return _numpy_dtypes.common_dtype(x.dtype, jnp.complex64)
     if not isinstance(output, type) and hasattr(output, "shape") and hasattr(output, "dtype"):
         raise TypeError(
             f"{caller}: output is an array of shape {output.shape}, but JAX's arrays are "
@@ -190,13 +192,13 @@ def output_dtype(
     wanted = np.dtype(output)
     if isinstance(output, str) and not (jnp.issubdtype(wanted, np.number)):
         raise RuntimeError(f"{caller}: output={output!r}: output must have numeric dtype")
-    if complex_result and not _numbers.is_complex(wanted):
+    if complex_result and not _numpy_dtypes.is_complex(wanted):
         if isinstance(output, str) or not promote:
             raise RuntimeError(f"{caller}: output={output!r}: output must have complex dtype")
         warnings.warn(
             f"{caller}: promoting specified output dtype to complex", UserWarning, stacklevel=3
         )
-        wanted = _numbers.common_dtype(wanted, jnp.complex64)
+        wanted = _numpy_dtypes.common_dtype(wanted, jnp.complex64)
     return jax.dtypes.canonicalize_dtype(wanted)
 
 

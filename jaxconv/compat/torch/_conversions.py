@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxconv.compat.torch import _pointwise as pointwise
-from jaxconv.compat.torch import _pools as pools
-from jaxconv.compat.torch._steps import Layout, Place, Step
+from jaxconv.compat.torch import _activations as pointwise
+from jaxconv.compat.torch import _spatial_layers as pools
+from jaxconv.compat.torch._layer_specs import Layout, Place, Step
 
 Made = tuple[Step, Layout]
 Arrays = Mapping[str, np.ndarray]  # the module's own parameters and buffers, by torch's names

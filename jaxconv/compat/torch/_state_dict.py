@@ -61,9 +61,6 @@ def to_torch(variables: Mapping[str, Any], *, flattened: Flattened | None = None
         >>> state = to_torch({"conv": {"kernel": jnp.ones((5, 5, 3, 8)), "bias": jnp.ones(8)}})
         >>> {name: tuple(tensor.shape) for name, tensor in state.items()}
         {'conv.weight': (8, 3, 5, 5), 'conv.bias': (8,)}
-
-    Source:
-        As `from_torch`.
     """
     if not isinstance(variables, Mapping):
         raise TypeError(

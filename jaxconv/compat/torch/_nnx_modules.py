@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx as flax
 
 from jaxconv import nnx
-from jaxconv.compat.torch._steps import Chain, Step, check_dimensions
+from jaxconv.compat.torch._layer_specs import Chain, Step, check_dimensions
 
 
 class Layer(flax.Module):

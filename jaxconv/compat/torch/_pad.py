@@ -51,9 +51,6 @@ def pad(
     Example:
         >>> pad(jnp.arange(4)[None], (1, 2), "reflect")
         Array([[1, 0, 1, 2, 3, 2, 1]], dtype=int32)
-
-    Source:
-        `torch.nn.functional.pad` (torch 2.13).
     """
     x = dtypes.as_array("pad", "input", input)
     if mode not in MODES:

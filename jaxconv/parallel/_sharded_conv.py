@@ -14,7 +14,7 @@ from jaxconv._core.partition import placement
 from jaxconv._core.partition.layout import lay_out
 from jaxconv._core.partition.plan import Plan
 from jaxconv._functional import layers as functional
-from jaxconv.parallel._running import bias_alone, placed, run
+from jaxconv.parallel._shard_map import bias_alone, placed, run
 
 
 def conv(

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxconv._core.geometry.dtypes import as_array
-from jaxconv.compat.scipy import _numbers
-from jaxconv.compat.scipy._filters import (
+from jaxconv.compat.scipy import _numpy_dtypes
+from jaxconv.compat.scipy._ndimage_common import (
     check_axes,
     check_axis,
     check_cval,
@@ -56,9 +56,6 @@ def correlate(
     Example:
         >>> correlate(jnp.array([1, 2, 3]), [1, 2, 3])
         Array([ 9, 14, 17], dtype=int32)
-
-    Source:
-        Signature and rules of `scipy.ndimage.correlate`.
     """
     caller = "correlate"
     return _filter(caller, input, weights, output, mode, cval, origin, axes, flip=False)
@@ -98,9 +95,6 @@ def convolve(
     Example:
         >>> convolve(jnp.array([1, 2, 3]), [1, 2, 3])
         Array([ 7, 10, 15], dtype=int32)
-
-    Source:
-        Signature and rules of `scipy.ndimage.convolve`.
     """
     caller = "convolve"
     return _filter(caller, input, weights, output, mode, cval, origin, axes, flip=True)
@@ -139,9 +133,6 @@ def correlate1d(
     Example:
         >>> correlate1d(jnp.array([2, 8, 0, 4, 1, 9, 9, 0]), [1, 3])
         Array([ 8, 26,  8, 12,  7, 28, 36,  9], dtype=int32)
-
-    Source:
-        Signature and rules of `scipy.ndimage.correlate1d`.
     """
     return _filter1d("correlate1d", input, weights, axis, output, mode, cval, origin, flip=False)
 
@@ -179,9 +170,6 @@ def convolve1d(
     Example:
         >>> convolve1d(jnp.array([2, 8, 0, 4, 1, 9, 9, 0]), [1, 3])
         Array([14, 24,  4, 13, 12, 36, 27,  0], dtype=int32)
-
-    Source:
-        Signature and rules of `scipy.ndimage.convolve1d`.
     """
     return _filter1d("convolve1d", input, weights, axis, output, mode, cval, origin, flip=True)
 
@@ -240,7 +228,7 @@ def _oriented(caller, x, w, axes, origins, output, mode, cval, *, flip: bool) ->
         w = jnp.flip(w)
         # the centre of even weights lies on the other side of their middle
         origins = [-origin - (1 - size % 2) for origin, size in zip(origins, w.shape, strict=True)]
-    elif _numbers.is_complex(w.dtype):
+    elif _numpy_dtypes.is_complex(w.dtype):
         w = jnp.conj(w)
     dtype = output_dtype(caller, output, x, w)
     return correlate_axes(

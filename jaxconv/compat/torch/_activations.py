@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxconv.compat.torch._steps import Layout, Place, Step
+from jaxconv.compat.torch._layer_specs import Layout, Place, Step
 
 Function = Callable[[jax.Array], jax.Array]
 

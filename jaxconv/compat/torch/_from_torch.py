@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxconv.compat.torch import _weights as weights
-from jaxconv.compat.torch._kinds import KINDS
-from jaxconv.compat.torch._steps import Chain, Layout, Place, Step, named
+from jaxconv.compat.torch import _state_dict as weights
+from jaxconv.compat.torch._conversions import KINDS
+from jaxconv.compat.torch._layer_specs import Chain, Layout, Place, Step, named
 
 _COMPUTED = ("_g", "_orig")
 _CONTAINERS = ("Module", "ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential")
@@ -53,7 +53,7 @@ class Ported:
         Raises:
             ValueError: the module's forward is Python code.
         """
-        from jaxconv.compat.torch import _in_linen as in_linen
+        from jaxconv.compat.torch import _linen_modules as in_linen
 
         return in_linen.module_of(self._known())
 
@@ -68,7 +68,7 @@ class Ported:
         """
         from flax import nnx
 
-        from jaxconv.compat.torch import _in_nnx as in_nnx
+        from jaxconv.compat.torch import _nnx_modules as in_nnx
 
         return in_nnx.module_of(self._known(), nnx.Rngs(0) if rngs is None else rngs)
 
@@ -131,9 +131,6 @@ image: a layer of ours |
         (2, 5, 5, 8)
         >>> port.variables["params"]["0"]["kernel"].shape, port.parts["1"].layer.momentum
         ((5, 5, 3, 8), 0.9)
-
-    Source:
-        `torch.nn` (torch 2.13), `flax.linen` and `flax.nnx` (flax 0.12).
     """
     if isinstance(module, Mapping):
         raise TypeError(_no_state_dict(module))

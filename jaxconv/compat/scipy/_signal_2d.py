@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxconv._core.geometry.dtypes import as_array
-from jaxconv.compat.scipy import _numbers, _sums
+from jaxconv.compat.scipy import _direct_sums, _numpy_dtypes
 
 _BOUNDARIES = {
     "fill": "constant",
@@ -48,15 +48,12 @@ def convolve2d(
     Example:
         >>> convolve2d([[1, 2, 3]], [[1, 1, 1]], mode="same", boundary="wrap")
         Array([[6, 6, 6]], dtype=int32)
-
-    Source:
-        Signature and rules of `scipy.signal.convolve2d`.
     """
     caller = "convolve2d"
     a, b, fill, _ = _planes(caller, in1, in2, mode, boundary, fillvalue)
     pads = []
     for (start, length), n, k in zip(
-        _sums.mode_windows(mode, a.shape, b.shape), a.shape, b.shape, strict=True
+        _direct_sums.mode_windows(mode, a.shape, b.shape), a.shape, b.shape, strict=True
     ):
         before = k - 1 - start
         pads.append((before, length - n - before + k - 1))
@@ -94,9 +91,6 @@ def correlate2d(
     Example:
         >>> correlate2d([[1, 2, 4]], [[1, -1]], mode="valid")
         Array([[-1, -2]], dtype=int32)
-
-    Source:
-        Signature and rules of `scipy.signal.correlate2d`.
     """
     caller = "correlate2d"
     a, b, fill, swapped = _planes(caller, in1, in2, mode, boundary, fillvalue)
@@ -109,7 +103,7 @@ def correlate2d(
                 pads.append(((k - 1) // 2, k // 2))
             case _:
                 pads.append((0, 0))
-    b = jnp.conj(b) if _numbers.is_complex(b.dtype) else b
+    b = jnp.conj(b) if _numpy_dtypes.is_complex(b.dtype) else b
     y = _correlate(a, b, tuple(pads), _BOUNDARIES[boundary], fill)
     return jnp.flip(y) if swapped else y
 
@@ -138,17 +132,14 @@ def sepfir2d(input: ArrayLike, hrow: ArrayLike, hcol: ArrayLike) -> jax.Array:
         Array([[1.5, 0.5, 0. ],
                [0.5, 1. , 0.5],
                [0. , 0.5, 1.5]], dtype=float32)
-
-    Source:
-        Signature and rules of `scipy.signal.sepfir2d`.
     """
     caller = "sepfir2d"
     x = as_array(caller, "input", input)
     if x.ndim != 2:
         depth = "object too deep" if x.ndim > 2 else "object of too small depth"
         raise ValueError(f"{caller}: input.shape={x.shape}: {depth}, it must be a plane")
-    _sums.check_not_empty(caller, input=x)
-    dtype = _numbers.common_dtype(x.dtype, jnp.float32)
+    _direct_sums.check_not_empty(caller, input=x)
+    dtype = _numpy_dtypes.common_dtype(x.dtype, jnp.float32)
     lines = []
     for name, line in (("hrow", hrow), ("hcol", hcol)):
         line = as_array(caller, name, line)
@@ -159,7 +150,7 @@ def sepfir2d(input: ArrayLike, hrow: ArrayLike, hcol: ArrayLike) -> jax.Array:
             raise ValueError(
                 f"{caller}: {name} has {line.size} elements; hrow and hcol must be odd length"
             )
-        if _numbers.is_complex(line.dtype) and not _numbers.is_complex(dtype):
+        if _numpy_dtypes.is_complex(line.dtype) and not _numpy_dtypes.is_complex(dtype):
             raise TypeError(f"{caller}: {name} is complex but input is {x.dtype}; cast input")
         lines.append(line.astype(dtype))
     return _separable(x.astype(dtype), *lines)
@@ -170,7 +161,9 @@ def _separable(x: jax.Array, hrow: jax.Array, hcol: jax.Array) -> jax.Array:
     for line in (hrow, hcol):
         half = line.size // 2
         # filtered along the last axis, then the other one comes last
-        x = _sums.correlate_padded(x, jnp.flip(line), ((half, half),), boundary="symmetric").T
+        x = _direct_sums.correlate_padded(
+            x, jnp.flip(line), ((half, half),), boundary="symmetric"
+        ).T
     return x
 
 
@@ -179,7 +172,7 @@ def _correlate(a, b, pads, boundary, fill):
 
 
 _jitted = jax.jit(
-    lambda a, b, fill, *, pads, boundary: _sums.correlate_padded(
+    lambda a, b, fill, *, pads, boundary: _direct_sums.correlate_padded(
         a, b, pads, boundary=boundary, fill=fill
     ),
     static_argnames=("pads", "boundary"),
@@ -195,24 +188,24 @@ def _planes(
         raise ValueError(
             f"{caller} inputs must both be 2-D arrays, got shapes {a.shape} and {b.shape}"
         )
-    _sums.check_mode(caller, mode)
+    _direct_sums.check_mode(caller, mode)
     if boundary not in _BOUNDARIES:
         raise ValueError(
             f"{caller}: boundary={boundary!r}. Acceptable boundary flags are 'fill', 'circular' "
             "(or 'wrap'), and 'symmetric' (or 'symm')."
         )
-    _sums.check_not_empty(caller, in1=a, in2=b)
-    dtype = _numbers.common_dtype(a.dtype, b.dtype)
-    fill = _numbers.check_scalar(caller, "fillvalue", fillvalue)
-    if _numbers.is_complex(fill.dtype) and not _numbers.is_complex(dtype):
+    _direct_sums.check_not_empty(caller, in1=a, in2=b)
+    dtype = _numpy_dtypes.common_dtype(a.dtype, b.dtype)
+    fill = _numpy_dtypes.check_scalar(caller, "fillvalue", fillvalue)
+    if _numpy_dtypes.is_complex(fill.dtype) and not _numpy_dtypes.is_complex(dtype):
         raise ValueError(
             f"{caller}: could not cast `fillvalue` directly to the output type {dtype}: it is "
             "complex"
         )
     # zero, the usual fill, needs no array of ones and zeros
-    plain = _numbers.is_concrete(fill) and not fill
-    swapped = _sums.swap_needed(caller, mode, a.shape, b.shape, (0, 1))
+    plain = _numpy_dtypes.is_concrete(fill) and not fill
+    swapped = _direct_sums.swap_needed(caller, mode, a.shape, b.shape, (0, 1))
     if swapped:
         a, b = b, a
-    fill = None if plain else _numbers.cast(fill, dtype)
+    fill = None if plain else _numpy_dtypes.cast(fill, dtype)
     return a.astype(dtype), b.astype(dtype), fill, swapped

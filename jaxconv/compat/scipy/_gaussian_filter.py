@@ -10,8 +10,8 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxconv._core.geometry.dtypes import as_array
-from jaxconv.compat.scipy import _numbers
-from jaxconv.compat.scipy._filters import (
+from jaxconv.compat.scipy import _numpy_dtypes
+from jaxconv.compat.scipy._ndimage_common import (
     check_axes,
     check_axis,
     integers,
@@ -64,9 +64,6 @@ def gaussian_filter1d(
         >>> spike = jnp.array([0.0, 0.0, 1.0, 0.0, 0.0])
         >>> (1000 * gaussian_filter1d(spike, 1, radius=1)).astype(int)
         Array([  0, 274, 451, 274,   0], dtype=int32)
-
-    Source:
-        Signature and rules of `scipy.ndimage.gaussian_filter1d`.
     """
     caller = "gaussian_filter1d"
     x = as_array(caller, "input", input)
@@ -114,9 +111,6 @@ def gaussian_filter(
         Array([[50, 33, 17],
                [33, 34, 33],
                [17, 33, 50]], dtype=int32)
-
-    Source:
-        Signature and rules of `scipy.ndimage.gaussian_filter`.
     """
     caller = "gaussian_filter"
     x = as_array(caller, "input", input)
@@ -128,18 +122,18 @@ def gaussian_filter(
     for axis, (spread, times, boundary, half) in zip(
         named, zip(*columns, strict=True), strict=True
     ):
-        if _numbers.is_concrete(spread) and spread <= 1e-15:
+        if _numpy_dtypes.is_concrete(spread) and spread <= 1e-15:
             continue
         weights = _gaussian(caller, spread, times, truncate, half)
         x = line(caller, x, weights, axis, boundary, cval, dtype)
         passed = True
-    return x if passed else _numbers.cast(x, dtype)
+    return x if passed else _numpy_dtypes.cast(x, dtype)
 
 
 def _gaussian(caller: str, sigma: Any, order: Any, truncate: Any, radius: Any) -> Any:
     """Return the weights in the order that a correlation takes them in."""
     if radius is None:
-        if not _numbers.is_concrete(sigma):
+        if not _numpy_dtypes.is_concrete(sigma):
             raise TypeError(
                 f"{caller}: sigma is traced here, so the filter's size is unknown; give radius"
             )
@@ -154,7 +148,7 @@ def _gaussian(caller: str, sigma: Any, order: Any, truncate: Any, radius: Any) -
     if times < 0:
         raise ValueError(f"{caller}: order={order}: order must be non-negative")
     a = np.arange(-half, half + 1, dtype=np.float64)
-    if _numbers.is_concrete(sigma):
+    if _numpy_dtypes.is_concrete(sigma):
         variance, exp = float(sigma) ** 2, np.exp
     else:
         variance, exp = sigma * sigma, jnp.exp

@@ -6,7 +6,7 @@ import jax
 from flax import linen as nn
 
 from jaxconv import linen
-from jaxconv.compat.torch._steps import Chain, Step, check_dimensions
+from jaxconv.compat.torch._layer_specs import Chain, Step, check_dimensions
 
 
 class Layer(nn.Module):

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxconv.compat.scipy import _sums
-from jaxconv.compat.scipy._numbers import is_concrete
+from jaxconv.compat.scipy import _direct_sums
+from jaxconv.compat.scipy._numpy_dtypes import is_concrete
 
 
 def parity(weights: Any) -> int:
@@ -32,7 +32,7 @@ def parity(weights: Any) -> int:
 def correlate_in_order(
     x: jax.Array,
     weights: jax.Array,
-    pads: _sums.Pairs,
+    pads: _direct_sums.Pairs,
     *,
     boundary: str,
     fill: jax.Array | None,
@@ -42,7 +42,7 @@ def correlate_in_order(
     rank = weights.ndim
     axes = tuple(range(x.ndim - rank, x.ndim))
     shape = x.shape
-    x = _sums.extend(x, pads, axes, boundary, fill)
+    x = _direct_sums.extend(x, pads, axes, boundary, fill)
     order = np.arange(weights.size)
     if rank == 1 and not parity:
         order = np.roll(order, 1)  # lines without a symmetry start with their last entry

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxconv._core.geometry.dtypes import as_array, constant
-from jaxconv.compat.scipy import _numbers
-from jaxconv.compat.scipy._filters import (
+from jaxconv.compat.scipy import _numpy_dtypes
+from jaxconv.compat.scipy._ndimage_common import (
     check_axes,
     check_axis,
     correlate_axes,
@@ -55,9 +55,6 @@ def uniform_filter1d(
     Example:
         >>> uniform_filter1d(jnp.array([2, 8, 0, 4, 1, 9, 9, 0]), 3)
         Array([4, 3, 4, 1, 4, 6, 6, 3], dtype=int32)
-
-    Source:
-        Signature and rules of `scipy.ndimage.uniform_filter1d`.
     """
     caller = "uniform_filter1d"
     x = as_array(caller, "input", input)
@@ -99,9 +96,6 @@ def uniform_filter(
         Array([[5., 3., 1.],
                [3., 3., 3.],
                [1., 3., 5.]], dtype=float32)
-
-    Source:
-        Signature and rules of `scipy.ndimage.uniform_filter`.
     """
     caller = "uniform_filter"
     x = as_array(caller, "input", input)
@@ -115,7 +109,7 @@ def uniform_filter(
             continue
         x = _mean(caller, x, int(count), axis, boundary, cval, shift, dtype)
         passed = True
-    return x if passed else _numbers.cast(x, dtype)
+    return x if passed else _numpy_dtypes.cast(x, dtype)
 
 
 def sobel(
@@ -146,9 +140,6 @@ def sobel(
         >>> sobel(jnp.array([[0, 0, 1, 1], [0, 0, 1, 1]]))
         Array([[0, 4, 4, 0],
                [0, 4, 4, 0]], dtype=int32)
-
-    Source:
-        Signature and rules of `scipy.ndimage.sobel`.
     """
     return _edge("sobel", (1, 2, 1), input, axis, output, mode, cval)
 
@@ -181,9 +172,6 @@ def prewitt(
         >>> prewitt(jnp.array([[0, 0, 1, 1], [0, 0, 1, 1]]))
         Array([[0, 3, 3, 0],
                [0, 3, 3, 0]], dtype=int32)
-
-    Source:
-        Signature and rules of `scipy.ndimage.prewitt`.
     """
     return _edge("prewitt", (1, 1, 1), input, axis, output, mode, cval)
 
@@ -216,9 +204,6 @@ def laplace(
     Example:
         >>> laplace(jnp.array([0, 0, 1, 0, 0]))
         Array([ 0,  1, -2,  1,  0], dtype=int32)
-
-    Source:
-        Signature and rules of `scipy.ndimage.laplace`.
     """
     caller = "laplace"
     x = as_array(caller, "input", input)
@@ -229,7 +214,7 @@ def laplace(
         line(caller, x, (1, -2, 1), axis, boundary, cval, dtype)
         for axis, boundary in zip(named, modes, strict=True)
     ]
-    return sum(terms[1:], start=terms[0]) if terms else _numbers.cast(x, dtype)
+    return sum(terms[1:], start=terms[0]) if terms else _numpy_dtypes.cast(x, dtype)
 
 
 def _edge(caller, smooth, input, axis, output, mode, cval) -> jax.Array:
