@@ -74,10 +74,10 @@ def reach(f: Callable[[jax.Array], jax.Array], x: ArrayLike, index: Any) -> jax.
 
     An input that is not reached cannot change the output. One that is reached may still have no
     effect: zero kernel entries, masks, inactive ReLUs and branches not taken count as connections.
-    Arithmetic, comparisons, reductions, windows, reshapes, slices, indexing that
-    does not depend on x, matrix products, convolutions and function calls are followed element by
-    element. For every other operation (a loop, an FFT, indexing that depends on x) each output is
-    taken to depend on all inputs.
+    Arithmetic, comparisons, reductions, windows, reshapes, slices, indexing that does not depend on
+    x, matrix products, convolutions and function calls are followed element by element. For every
+    other operation (a loop, an FFT, indexing that depends on x) each output is taken to depend on
+    all inputs.
 
     Args:
         f: any function of an array that JAX can trace, such as a Flax model with its parameters
