@@ -44,7 +44,7 @@ def network():
 
 
 def test_torch_weights_are_used_as_they_are_by_the_functions():
-    """The functions of the face take torch's layout, so a port may leave weights alone."""
+    """The functions take torch's layout, so weights need no conversion."""
     module, x = network(), first(normal(2, 10, 12, 3))
     w = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
 
@@ -70,12 +70,12 @@ def test_torch_weights_are_used_as_they_are_by_the_functions():
 
 def test_trees_of_ones_own_become_state_dicts():
     module = network()
-    port = from_torch(module, flattened={"head": (4, 10, 12)})
+    converted = from_torch(module, flattened={"head": (4, 10, 12)})
     # parameters and statistics side by side, as nnx.state has them, and JAX's arrays
-    tree = jax.tree.map(jnp.asarray, port.variables["params"])
+    tree = jax.tree.map(jnp.asarray, converted.variables["params"])
     for name in ("mean", "var"):
-        tree["norm"][name] = port.variables["batch_stats"]["norm"][name]
-        tree["stem"]["1"][name] = port.variables["batch_stats"]["stem"]["1"][name]
+        tree["norm"][name] = converted.variables["batch_stats"]["norm"][name]
+        tree["stem"]["1"][name] = converted.variables["batch_stats"]["stem"]["1"][name]
     state = to_torch(tree, flattened={"head": (4, 10, 12)})
     want = {n: t for n, t in module.state_dict().items() if not n.endswith("num_batches_tracked")}
     assert state.keys() == want.keys()

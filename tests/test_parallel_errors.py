@@ -162,6 +162,5 @@ def test_what_is_counted():
     with pytest.raises(TypeError) as caught:
         parallel.permuted_bytes(number)
     assert str(caught.value) == (
-        "permuted_bytes: program must be the text of a compiled program, not int; .as_text() gives "
-        "it"
+        "permuted_bytes: program must be the text of a compiled program, not int; use .as_text()"
     )

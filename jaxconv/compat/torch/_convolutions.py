@@ -1,4 +1,4 @@
-"""`conv1d`, `conv2d` and `conv3d` as `torch.nn.functional` has them."""
+"""`conv1d`, `conv2d` and `conv3d` of `torch.nn.functional`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -33,9 +33,9 @@ def conv1d(
         bias: (out,) in the input's dtype, or None.
         stride: elements of the input between neighbouring outputs; one integer or one a dimension.
         padding: zeros at both ends, one integer or one a dimension; "valid" for none; "same" for as
-            many outputs as inputs, of an odd total the larger half after.
+            many outputs as inputs, with the larger half after if the total is odd.
         dilation: elements of the input between neighbouring kernel entries.
-        groups: parts the channels fall into.
+        groups: number of groups that the channels are divided into.
         method: as in `jaxconv.conv` (not in torch).
         precision: as in `jaxconv.conv` (not in torch).
 
@@ -44,18 +44,18 @@ def conv1d(
         space' = floor((space + 2 padding - (kernel - 1) dilation - 1) / stride) + 1.
 
     Raises:
-        TypeError: dtypes differ or are not torch's; a number is not an integer.
-        ValueError: what torch refuses of shapes and numbers: wrong ranks or channels, groups that
-            do not divide, a stride or dilation below 1, negative padding, "same" with a stride, a
-            kernel larger than the padded input.
+        TypeError: dtypes differ or are not supported by torch; an argument is not an integer.
+        ValueError: shapes or numbers that torch rejects: wrong ranks or channels, groups that do
+            not divide the channels, a stride or dilation below 1, negative padding, "same" with a
+            stride, a kernel larger than the padded input.
 
     Example:
         >>> import jax.numpy as jnp
         >>> conv1d(jnp.arange(5.0)[None], jnp.array([[[1.0, -1.0]]]), padding="same")
         Array([[-1., -1., -1., -1.,  4.]], dtype=float32)
     """
-    arrays, own = (input, weight, bias), (method, precision)
-    return _conv("conv1d", arrays, stride, padding, dilation, groups, own)
+    arrays, numerics = (input, weight, bias), (method, precision)
+    return _conv("conv1d", arrays, stride, padding, dilation, groups, numerics)
 
 
 def conv2d(
@@ -100,8 +100,8 @@ def conv2d(
         >>> conv2d(x, weight, stride=2, padding=2).shape
         (4, 8, 16, 16)
     """
-    arrays, own = (input, weight, bias), (method, precision)
-    return _conv("conv2d", arrays, stride, padding, dilation, groups, own)
+    arrays, numerics = (input, weight, bias), (method, precision)
+    return _conv("conv2d", arrays, stride, padding, dilation, groups, numerics)
 
 
 def conv3d(
@@ -145,8 +145,8 @@ def conv3d(
         >>> conv3d(jnp.ones((2, 8, 8, 8)), jnp.ones((6, 1, 3, 3, 3)), None, 1, 1, 1, 2).shape
         (6, 8, 8, 8)
     """
-    arrays, own = (input, weight, bias), (method, precision)
-    return _conv("conv3d", arrays, stride, padding, dilation, groups, own)
+    arrays, numerics = (input, weight, bias), (method, precision)
+    return _conv("conv3d", arrays, stride, padding, dilation, groups, numerics)
 
 
 def _conv(
@@ -156,25 +156,25 @@ def _conv(
     padding: Any,
     dilation: Any,
     groups: Any,
-    own: tuple[str, Any],
+    numerics: tuple[str, Any],
 ) -> jax.Array:
     rank = int(caller[-2])
     x, w, b = checks.operands(caller, rank, arrays)
     groups = checks.check_groups(caller, x, w, groups)
     checks.check_bias(caller, b, w.shape[0])
-    stride = checks.numbers(caller, "stride", stride, rank, minimum=1)
-    dilation = checks.numbers(caller, "dilation", dilation, rank, minimum=1)
+    stride = checks.per_spatial_dimension(caller, "stride", stride, rank, minimum=1)
+    dilation = checks.per_spatial_dimension(caller, "dilation", dilation, rank, minimum=1)
     pads = _padding(caller, padding, w.shape[2:], stride, dilation)
     checks.check_fits(caller, x.shape, w.shape[2:], dilation, pads)
     y = functional.conv(
         checks.channels_last(x, rank),
-        checks.kernel_of(w),
+        checks.kernel_from_weight(w),
         b,
         stride=stride,
         padding=pads,
         dilation=dilation,
         groups=groups,
-        **checks.numerics(caller, *own),
+        **checks.numerics(caller, *numerics),
     )
     return checks.channels_first(y, rank)
 
@@ -182,10 +182,10 @@ def _conv(
 def _padding(
     caller: str, padding: Any, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
 ) -> tuple[tuple[int, int], ...]:
-    """(before, after) a dimension, from a name or from one number for both ends."""
+    """Return (before, after) for each dimension, from a name or a number for both ends."""
     rank = len(kernel)
     if not isinstance(padding, str):
-        each = checks.numbers(caller, "padding", padding, rank, minimum=0)
+        each = checks.per_spatial_dimension(caller, "padding", padding, rank, minimum=0)
         return tuple((p, p) for p in each)
     if padding not in ("valid", "same"):
         raise ValueError(f"{caller}: padding={padding!r} is neither 'valid' nor 'same'")
@@ -194,7 +194,7 @@ def _padding(
     if set(stride) != {1}:
         raise ValueError(
             f"{caller}: padding='same' needs stride 1, as in torch, got stride={tuple(stride)}; "
-            "say the padding in numbers"
+            "give the padding as numbers"
         )
     totals = (shapes.extent(k, d) - 1 for k, d in zip(kernel, dilation, strict=True))
     return tuple((total // 2, total - total // 2) for total in totals)

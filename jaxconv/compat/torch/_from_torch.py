@@ -1,4 +1,4 @@
-"""torch modules as Flax layers with their arguments, parameters and statistics."""
+"""Conversion of torch modules to Flax layers with their arguments, parameters and statistics."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -6,89 +6,96 @@ from typing import Any
 
 import numpy as np
 
-from jaxconv.compat.torch import _state_dict as weights
-from jaxconv.compat.torch._conversions import KINDS
-from jaxconv.compat.torch._layer_specs import Chain, Layout, Place, Step, named
+from jaxconv.compat.torch import _state_dict as state_dict
+from jaxconv.compat.torch._conversions import CONVERSIONS
+from jaxconv.compat.torch._layer_specs import (
+    LayerContext,
+    LayerSpec,
+    Layout,
+    SequentialSpec,
+    with_article,
+)
 
-_COMPUTED = ("_g", "_orig")
+_PARAMETRISED = ("_g", "_orig")
 _CONTAINERS = ("Module", "ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Ported:
-    """What `from_torch` returns: a torch module in Flax, whole or in parts.
+class ConvertedModule:
+    """A torch module converted to Flax, as returned by `from_torch`.
 
     Attributes:
         kind: the class of the torch module.
-        variables: Flax's collections: "params", "batch_stats" where there are running statistics,
-            and "buffers" where a module of one's own has some; nested by torch's names, as NumPy
-            arrays in the dtypes they had.
-        parts: the module's children by their names, each as it would be ported on its own, but for
-            what a Sequential's layers are by their place in it.
+        variables: Flax's collections: "params", "batch_stats" for running statistics, and "buffers"
+            for those of a custom module; nested by torch's names, as NumPy arrays in torch's
+            dtypes.
+        parts: the converted children by their names; in a Sequential the conversion of a child
+            depends on the layers before it.
 
     Example:
         >>> import torch
-        >>> port = from_torch(torch.nn.ConvTranspose2d(8, 8, 3, stride=2, padding=1))
-        >>> port.layer.strides, port.layer.padding, port.layer.transpose_kernel
+        >>> converted = from_torch(torch.nn.ConvTranspose2d(8, 8, 3, stride=2, padding=1))
+        >>> converted.layer.strides, converted.layer.padding, converted.layer.transpose_kernel
         ((2, 2), ((1, 1), (1, 1)), True)
-        >>> port.layer.apply(port.variables, np.ones((1, 5, 5, 8), np.float32)).shape
+        >>> converted.layer.apply(converted.variables, np.ones((1, 5, 5, 8), np.float32)).shape
         (1, 9, 9, 8)
-        >>> port.nnx()(np.ones((1, 5, 5, 8), np.float32)).shape
+        >>> converted.nnx()(np.ones((1, 5, 5, 8), np.float32)).shape
         (1, 9, 9, 8)
     """
 
     kind: str
     variables: Mapping[str, Any]
-    parts: Mapping[str, "Ported"]
-    _step: Step | Chain | None
-    _why: str = ""
+    parts: Mapping[str, "ConvertedModule"]
+    _spec: LayerSpec | SequentialSpec | None
+    _reason: str = ""
 
     @property
     def layer(self) -> Any:
-        """The Flax Linen module, for `port.layer.apply(port.variables, x)`; in evaluation.
+        """The Flax Linen module in evaluation mode, used as `layer.apply(variables, x)`.
 
-        Of a Sequential its call takes `train=True` as well; a single BatchNorm trains as
-        `port.layer.clone(use_running_average=False)`, a Dropout with `deterministic=False`.
+        To train, call a Sequential with `train=True`, a BatchNorm after
+        `layer.clone(use_running_average=False)`, a Dropout after
+        `layer.clone(deterministic=False)`.
 
         Raises:
-            ValueError: the module's forward is Python code.
+            ValueError: the torch module has its own forward method.
         """
-        from jaxconv.compat.torch import _linen_modules as in_linen
+        from jaxconv.compat.torch import _linen_modules as linen_modules
 
-        return in_linen.module_of(self._known())
+        return linen_modules.module_of(self._require_spec())
 
     def nnx(self, *, rngs: Any = None) -> Any:
-        """Return a Flax NNX module that holds the parameters; in evaluation until `.train()`.
+        """Return a Flax NNX module with the parameters, in evaluation mode until `.train()`.
 
         Args:
-            rngs: a `flax.nnx.Rngs`, from which dropout draws; one of seed 0 by default.
+            rngs: a `flax.nnx.Rngs` for dropout; by default with seed 0.
 
         Raises:
-            ValueError: the module's forward is Python code.
+            ValueError: the torch module has its own forward method.
         """
         from flax import nnx
 
-        from jaxconv.compat.torch import _nnx_modules as in_nnx
+        from jaxconv.compat.torch import _nnx_modules as nnx_modules
 
-        return in_nnx.module_of(self._known(), nnx.Rngs(0) if rngs is None else rngs)
+        return nnx_modules.module_of(self._require_spec(), nnx.Rngs(0) if rngs is None else rngs)
 
-    def _known(self) -> Step | Chain:
-        if self._step is None:
-            raise ValueError(self._why)
-        return self._step
+    def _require_spec(self) -> LayerSpec | SequentialSpec:
+        if self._spec is None:
+            raise ValueError(self._reason)
+        return self._spec
 
 
-def from_torch(module: Any, *, flattened: weights.Flattened | None = None) -> Ported:
-    """Return a torch module in Flax: its layer with all arguments, and its parameters.
+def from_torch(module: Any, *, flattened: state_dict.Flattened | None = None) -> ConvertedModule:
+    """Convert a torch module to a Flax layer with all arguments and parameters.
 
-    from_torch(m).layer.apply(from_torch(m).variables, x) = m(x with its last axis moved to 1)
+    from_torch(m).layer.apply(from_torch(m).variables, x) = m(x), channels last here, first in torch
 
-    moved back, for every `torch.nn` module in the table and every Sequential of them. What torch
-    has as dimension 1 is the last axis here. Where a module begins with Linear, Embedding or
-    LayerNorm over one dimension, features are last in torch as well and nothing moves; Flatten
-    flattens channels first, as torch's, whatever the layout. Inputs have one batch dimension.
+    for every `torch.nn` module in the table and every Sequential of them: dimension 1 in torch is
+    the last axis here. If a module starts with Linear, Embedding or LayerNorm over one dimension,
+    features are last in torch too, and inputs are equal. Flatten flattens in torch's order,
+    channels first. Inputs have one batch dimension.
 
-    | torch | Flax, and which arguments come from where |
+    | torch | Flax, with the argument names of both |
     |---|---|
     | Conv1d, 2d, 3d | `jaxconv` Conv: stride strides, dilation kernel_dilation, groups \
 feature_group_count, padding (p, p) a dimension, "same" in numbers, padding_mode padding_mode |
@@ -96,144 +103,146 @@ feature_group_count, padding (p, p) a dimension, "same" in numbers, padding_mode
 use_consistent_padding=True, padding (p, p - output_padding) |
     | Linear, Embedding | Dense (NNX: Linear), Embed |
     | BatchNorm1d, 2d, 3d | BatchNorm: eps epsilon, momentum 1 - momentum, affine=False neither \
-scale nor bias; without running statistics: a layer of ours |
+scale nor bias; without running statistics: a custom layer |
     | GroupNorm, InstanceNorm, LayerNorm, RMSNorm | the same names: eps epsilon; LayerNorm over an \
-image: a layer of ours |
+image: a custom layer |
     | Dropout, Dropout1d, 2d, 3d | Dropout: p rate, whole channels by broadcast_dims |
     | pools, padding layers, Upsample, Flatten, Unflatten, Softmax, activations | functions |
-    | PReLU | a layer of ours: weight negative_slope |
-    | Sequential | a layer of ours, whose children have torch's names |
+    | PReLU | a custom layer: weight negative_slope |
+    | Sequential | a custom layer, whose children have torch's names |
 
-    A module of one's own has a forward in Python, which is not carried over: its parameters come as
-    a tree, its layers as `parts`, and `layer` says so. In training Flax's running variance is that
-    of the batch, where torch's is n / (n - 1) of it; all else is torch's.
+    The forward method of a custom module cannot be converted: its parameters are in `variables`,
+    its layers in `parts`, and `layer` raises an error. In training Flax's running variance is that
+    of the batch, torch's is n / (n - 1) times as large; otherwise training is the same.
 
     Args:
-        module: a `torch.nn.Module`; of a state dict alone it cannot be told what its weights are.
-        flattened: for each `Linear` that reads an image which a forward in Python flattens: its
-            dotted name and the image's (channels, *space). torch flattens channels first; the rows
-            of its kernel are put in the order of channels last.
+        module: a `torch.nn.Module`. A state dict is not enough: it does not contain layer types.
+        flattened: a mapping from the dotted name of each `Linear` whose input is an image flattened
+            in a custom forward to the image's (channels, *space). torch flattens channels first;
+            the rows of the kernel are reordered for channels last.
 
     Returns:
-        A `Ported`: `layer` (Linen), `nnx()`, `variables`, `parts`.
+        A `ConvertedModule`: `layer` (Linen), `nnx()`, `variables`, `parts`.
 
     Raises:
-        TypeError: no module.
-        ValueError: a layer that is not in the table, or with an argument that Flax has not; a
-            layer that would act on another dimension here; a weight that is parametrised or has no
-            shape yet; hooks; a name that is one of ours; `flattened` that does not fit.
+        TypeError: `module` is not a torch module.
+        ValueError: a layer is not in the table, has an argument that Flax does not have, or would
+            act on another dimension here; a weight is parametrised or has no shape yet; the module
+            has hooks; a parameter has a name that Flax uses; `flattened` does not fit.
 
     Example:
         >>> import torch
         >>> nn = torch.nn
-        >>> port = from_torch(nn.Sequential(nn.Conv2d(3, 8, 5), nn.BatchNorm2d(8), nn.ReLU()))
-        >>> port.layer.apply(port.variables, np.ones((2, 9, 9, 3), np.float32)).shape
+        >>> converted = from_torch(nn.Sequential(nn.Conv2d(3, 8, 5), nn.BatchNorm2d(8), nn.ReLU()))
+        >>> converted.layer.apply(converted.variables, np.ones((2, 9, 9, 3), np.float32)).shape
         (2, 5, 5, 8)
-        >>> port.variables["params"]["0"]["kernel"].shape, port.parts["1"].layer.momentum
+        >>> converted.variables["params"]["0"]["kernel"].shape, converted.parts["1"].layer.momentum
         ((5, 5, 3, 8), 0.9)
     """
     if isinstance(module, Mapping):
-        raise TypeError(_no_state_dict(module))
+        raise TypeError(_state_dict_message(module))
     import torch
 
     if not isinstance(module, torch.nn.Module):
         raise TypeError(
             f"from_torch: module must be a torch.nn.Module, not {type(module).__name__}"
         )
-    rows = {name: tuple(shape) for name, shape in (flattened or {}).items()}
-    ported, _ = _ported(module, "", None, rows)
-    if rows:
-        layer, shape = next(iter(rows.items()))
-        raise weights.no_dense_layer("from_torch", layer, shape, None)
-    if isinstance(ported._step, Chain):
-        _check_unshared(module)
-    return ported
+    remaining = {name: tuple(shape) for name, shape in (flattened or {}).items()}
+    converted, _ = _convert(module, "", None, remaining)
+    if remaining:
+        layer, shape = next(iter(remaining.items()))
+        raise state_dict.no_dense_layer("from_torch", layer, shape, None)
+    if isinstance(converted._spec, SequentialSpec):
+        _check_no_shared_parameters(module)
+    return converted
 
 
-def _ported(
-    module: Any, name: str, layout: Layout, rows: dict[str, tuple[int, ...]]
-) -> tuple[Ported, Layout]:
-    """Port a module that finds a layout; takes out of `rows` what it uses."""
-    _check_plain(module, name)
+def _convert(
+    module: Any, name: str, layout: Layout, flattened: dict[str, tuple[int, ...]]
+) -> tuple[ConvertedModule, Layout]:
+    """Convert a module given the layout of its input; removes used entries from `flattened`."""
+    _check_convertible(module, name)
     kind = _kind(module, name)
     if kind == "Sequential":
-        return _chain(module, name, layout, rows)
+        return _convert_sequential(module, name, layout, flattened)
     if kind is None:
-        return _tree(module, name, rows), None
+        return _convert_custom(module, name, flattened), None
     arrays = _arrays(module, name)
-    place = Place(name, kind, layout)
-    step, after = KINDS[kind](module, arrays, place)
-    if name in rows:
+    context = LayerContext(name, kind, layout)
+    spec, after = CONVERSIONS[kind](module, arrays, context)
+    if name in flattened:
         if layout == "flat":
-            raise place.refusal("comes after Flatten, so that flattened need not name it")
-        step = dataclasses.replace(
-            step, params=weights.reordered(step.params, name, rows.pop(name))
+            raise context.error("comes after Flatten, so flattened must not name it")
+        spec = dataclasses.replace(
+            spec, params=state_dict.reordered(spec.params, name, flattened.pop(name))
         )
-    found = {"params": dict(step.params), "batch_stats": dict(step.stats)}
-    return Ported(type(module).__name__, _filled(found), {}, step), after
+    found = {"params": dict(spec.params), "batch_stats": dict(spec.stats)}
+    return ConvertedModule(type(module).__name__, _without_empty(found), {}, spec), after
 
 
-def _chain(
-    module: Any, name: str, layout: Layout, rows: dict[str, tuple[int, ...]]
-) -> tuple[Ported, Layout]:
-    parts: dict[str, Ported] = {}
-    why = ""
+def _convert_sequential(
+    module: Any, name: str, layout: Layout, flattened: dict[str, tuple[int, ...]]
+) -> tuple[ConvertedModule, Layout]:
+    parts: dict[str, ConvertedModule] = {}
+    reason = ""
     for child, inner in _children(module):
-        parts[child], layout = _ported(inner, _dotted(name, child), layout, rows)
-        if parts[child]._step is None:
-            why, layout = why or parts[child]._why, None
-    steps = tuple((child, part._step) for child, part in parts.items() if part._step is not None)
-    step = None if why else Chain(steps)
-    return Ported(type(module).__name__, _gathered(parts), parts, step, why), layout
+        parts[child], layout = _convert(inner, _dotted(name, child), layout, flattened)
+        if parts[child]._spec is None:
+            reason, layout = reason or parts[child]._reason, None
+    specs = tuple((child, part._spec) for child, part in parts.items() if part._spec is not None)
+    spec = None if reason else SequentialSpec(specs)
+    return ConvertedModule(type(module).__name__, _merge(parts), parts, spec, reason), layout
 
 
-def _tree(module: Any, name: str, rows: dict[str, tuple[int, ...]]) -> Ported:
-    """A module whose forward is Python code."""
-    parts: dict[str, Ported] = {}
+def _convert_custom(
+    module: Any, name: str, flattened: dict[str, tuple[int, ...]]
+) -> ConvertedModule:
+    """Convert the parts of a module with its own forward method."""
+    parts: dict[str, ConvertedModule] = {}
     for child, inner in _children(module):
         if (
-            _is_torchs(inner)
+            _is_from_torch(inner)
             and _kind(inner, _dotted(name, child)) is None
             and not list(inner.children())
         ):
             if list(inner.parameters()):
-                raise _unknown(inner, _dotted(name, child))
-            continue  # a loss, or whatever else has nothing to carry
-        parts[child], _ = _ported(inner, _dotted(name, child), None, rows)
+                raise _unsupported(inner, _dotted(name, child))
+            continue  # a loss, or another module without parameters
+        parts[child], _ = _convert(inner, _dotted(name, child), None, flattened)
     kind = type(module).__name__
-    if _is_torchs(module) and kind not in _CONTAINERS:
-        raise _unknown(module, name)
+    if _is_from_torch(module) and kind not in _CONTAINERS:
+        raise _unsupported(module, name)
     arrays = _arrays(module, name)
     for leaf in arrays:
-        weights.check_name(_dotted(name, leaf), leaf)
+        state_dict.check_name(_dotted(name, leaf), leaf)
     own = {
         "params": {leaf: array for leaf, array in arrays.items() if leaf in module._parameters},
         "buffers": {leaf: array for leaf, array in arrays.items() if leaf in module._buffers},
     }
-    found = _gathered(parts)
+    found = _merge(parts)
     for collection, leaves in own.items():
         found[collection] = {**leaves, **found.get(collection, {})}
-    where = f"{name!r}, {named(kind)}, has a" if name else f"{kind} has a"
-    part = f", such as port.parts[{next(iter(parts))!r}].layer," if parts and not name else ""
-    why = (
-        f"from_torch: {where} forward in Python code, which is not carried over; write it with the "
-        f"layers of its parts{part} and port.variables"
+    where = f"{name!r}, {with_article(kind)}," if name else kind
+    part = f", such as converted.parts[{next(iter(parts))!r}].layer," if parts and not name else ""
+    reason = (
+        f"from_torch: {where} has its own forward method, which cannot be converted; write it with "
+        f"the layers of its parts{part} and converted.variables"
     )
-    return Ported(kind, _filled(found), parts, None, why)
+    return ConvertedModule(kind, _without_empty(found), parts, None, reason)
 
 
 def _children(module: Any) -> Iterator[tuple[str, Any]]:
-    """The children by name, those that appear twice as well."""
+    """Yield the children by name; unlike named_children, a shared child each time."""
     for name, child in module._modules.items():
         if child is not None:
             yield name, child
 
 
 def _kind(module: Any, name: str) -> str | None:
-    """The class in the table that a module is; None if its forward is its own."""
+    """Return the class of the table that a module belongs to; None if it has its own forward."""
     for base in type(module).__mro__:
         if not base.__module__.startswith("torch.nn.") or base.__name__ not in (
-            *KINDS,
+            *CONVERSIONS,
             "Sequential",
         ):
             continue
@@ -245,36 +254,35 @@ def _kind(module: Any, name: str) -> str | None:
             return base.__name__
         if base.__name__ == "Sequential":
             return None
-        where = f"{name!r} is " if name else ""
-        raise ValueError(
-            f"from_torch: {where}{named(type(module).__name__)}, {named(base.__name__)} with a "
-            f"forward of its own, which is not carried over; port a plain {base.__name__} with its "
-            "weights"
+        context = LayerContext(name, type(module).__name__)
+        raise context.error(
+            f"overrides the forward method of {base.__name__} and cannot be converted; convert a "
+            f"plain {base.__name__} with its weights"
         )
     return None
 
 
-def _is_torchs(module: Any) -> bool:
+def _is_from_torch(module: Any) -> bool:
     return type(module).__module__.startswith("torch.nn.")
 
 
-def _unknown(module: Any, name: str) -> ValueError:
-    place = Place(name, type(module).__name__)
-    return place.refusal(
-        "is not among the layers that are carried over (they are listed at from_torch); port the "
-        "modules around it, and build this one by hand"
+def _unsupported(module: Any, name: str) -> ValueError:
+    context = LayerContext(name, type(module).__name__)
+    return context.error(
+        "is not among the layers that from_torch converts (its docstring lists them); convert the "
+        "other modules, and build this one by hand"
     )
 
 
 def _arrays(module: Any, name: str) -> dict[str, np.ndarray]:
-    """A module's own parameters and persistent buffers, by torch's names."""
+    """Return a module's own parameters and persistent buffers, by torch's names."""
     own = {leaf: tensor for leaf, tensor in module._parameters.items() if tensor is not None}
     persistent = module.state_dict()
     own |= {leaf: t for leaf, t in module._buffers.items() if t is not None and leaf in persistent}
-    return {leaf: weights.array_of(_dotted(name, leaf), tensor) for leaf, tensor in own.items()}
+    return {leaf: state_dict.array_of(_dotted(name, leaf), tensor) for leaf, tensor in own.items()}
 
 
-def _check_plain(module: Any, name: str) -> None:
+def _check_convertible(module: Any, name: str) -> None:
     from torch.nn.parameter import is_lazy
     from torch.nn.utils import parametrize
 
@@ -285,36 +293,36 @@ def _check_plain(module: Any, name: str) -> None:
                 "input"
             )
     computed = list(module.parametrizations) if parametrize.is_parametrized(module) else []
-    # the older weight_norm and spectral_norm
-    bases = [leaf.rpartition("_")[0] for leaf in module._parameters if leaf.endswith(_COMPUTED)]
+    # the older weight_norm and spectral_norm of torch.nn.utils
+    bases = [leaf.rpartition("_")[0] for leaf in module._parameters if leaf.endswith(_PARAMETRISED)]
     computed += [b for b in bases if hasattr(module, b) and b not in module._parameters]
     if computed:
         raise ValueError(
             f"from_torch: {_dotted(name, computed[0])!r} is computed from other parameters "
-            "(weight_norm, spectral_norm or the like); make it plain first, e.g. with "
+            "(weight_norm, spectral_norm or similar); remove that first, e.g. with "
             "torch.nn.utils.parametrize.remove_parametrizations"
         )
     if module._forward_hooks or module._forward_pre_hooks:
         where = f"{name!r} has" if name else f"{type(module).__name__} has"
         raise ValueError(
-            f"from_torch: {where} forward hooks, which are Python code and are not carried over; "
+            f"from_torch: {where} forward hooks, which are Python code and cannot be converted; "
             "remove them first"
         )
 
 
-def _check_unshared(module: Any) -> None:
+def _check_no_shared_parameters(module: Any) -> None:
     names: dict[int, str] = {}
     for name, parameter in module.named_parameters(remove_duplicate=False):
         first = names.setdefault(id(parameter), name)
         if first != name:
             raise ValueError(
-                f"from_torch: {first!r} and {name!r} are one parameter, which would become two; "
-                "port the parts on their own and share it by hand"
+                f"from_torch: {first!r} and {name!r} are one shared parameter, which would become "
+                "two; convert the parts separately and share it by hand"
             )
 
 
-def _no_state_dict(state: Mapping[str, Any]) -> str:
-    """What a state dict leaves open, by its first weight."""
+def _state_dict_message(state: Mapping[str, Any]) -> str:
+    """Return the error message for a state dict, with an ambiguous weight as example."""
     layers = {2: "a Linear or an Embedding", 1: "a norm or a PReLU"}
     named = [
         (n, len(t.shape)) for n, t in state.items() if n.endswith("weight") and hasattr(t, "shape")
@@ -322,16 +330,16 @@ def _no_state_dict(state: Mapping[str, Any]) -> str:
     example = ""
     if named:
         name, rank = max(named, key=lambda pair: pair[1])
-        layer = layers.get(rank, f"a Conv{rank - 2}d or a ConvTranspose{rank - 2}d, of what stride")
-        example = f" (is {name!r} of {layer}?)"
+        layer = layers.get(rank, f"a Conv{rank - 2}d or a ConvTranspose{rank - 2}d")
+        example = f" ({name!r} may belong to {layer})"
     return (
-        f"from_torch: a state dict does not say what its entries are{example}; load it into its "
-        "module and pass that: module.load_state_dict(state); from_torch(module)"
+        f"from_torch: a state dict does not contain the types of its layers{example}; load it into "
+        "its module and convert that: module.load_state_dict(state); from_torch(module)"
     )
 
 
-def _gathered(parts: Mapping[str, Ported]) -> dict[str, Any]:
-    """The collections of children as one of each."""
+def _merge(parts: Mapping[str, ConvertedModule]) -> dict[str, Any]:
+    """Merge the collections of children into one of each."""
     found: dict[str, Any] = {}
     for name, part in parts.items():
         for collection, tree in part.variables.items():
@@ -339,7 +347,7 @@ def _gathered(parts: Mapping[str, Ported]) -> dict[str, Any]:
     return found
 
 
-def _filled(variables: Mapping[str, Any]) -> dict[str, Any]:
+def _without_empty(variables: Mapping[str, Any]) -> dict[str, Any]:
     return {collection: tree for collection, tree in variables.items() if tree}
 
 

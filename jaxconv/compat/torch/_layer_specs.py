@@ -1,15 +1,15 @@
-"""One layer of torch, said in Flax's terms, and the layout in which it finds the array.
+"""The Flax equivalent of a torch layer (`LayerSpec`), and the layout of the array that it is given.
 
-torch keeps channels in dimension 1 and lets `Linear` and its like act on the last one; here the
-channels are last. So whether a layer means the same depends on what came before it:
+torch keeps channels in dimension 1, but `Linear` and similar layers act on the last dimension; here
+channels are last. Which dimension a layer acts on therefore depends on the layers before it:
 
 | layout | the array is | after |
 |---|---|---|
-| `None` | channels last, of any rank; nothing has said more yet | the start |
-| "channels" | the same | GroupNorm, BatchNorm1d, PReLU |
-| an integer | channels last with so many spatial dimensions | convolutions, pools, ... |
+| `None` | channels last, of unknown rank | the start |
+| "channels" | channels last, of unknown rank | GroupNorm, BatchNorm1d, PReLU |
+| an integer | channels last with this number of spatial dimensions | convolutions, pools, ... |
 | "features" | laid out as in torch | Linear, Embedding, LayerNorm |
-| "flat" | (batch, features), which is the same in both | Flatten |
+| "flat" | (batch, features), the same in both | Flatten |
 """
 
 import dataclasses
@@ -22,20 +22,20 @@ Layout = int | str | None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Step:
-    """A layer: a Flax module with its arguments and arrays, or a function without parameters.
+class LayerSpec:
+    """A layer: a Flax class with its arguments and arrays, or a function of an array.
 
     Attributes:
-        kind: name of a class that `flax.linen` and `flax.nnx`, or the two of `jaxconv`, both have;
-            None for a function.
-        arguments: of both classes.
-        linen: arguments of Linen's alone.
-        nnx: arguments of NNX's alone.
+        kind: name of a class in both `flax.linen` and `flax.nnx`, or in both `jaxconv.linen` and
+            `jaxconv.nnx`; None for a function.
+        arguments: arguments of both classes.
+        linen: arguments of the Linen class only.
+        nnx: arguments of the NNX class only.
         params: the parameters, by Flax's names.
         stats: the running statistics, by Flax's names.
-        function: of the array, and of the parameters by name if there are any.
-        dimensions: how many the array must have for the step to mean what it means in torch; None
-            for any.
+        function: a function of the array, and of the parameters by name if there are any.
+        dimensions: number of dimensions that the array must have for the layer to act as in torch;
+            None for any.
     """
 
     kind: str | None = None
@@ -49,20 +49,20 @@ class Step:
 
     def apply(self, x: Any, params: Mapping[str, Any]) -> Any:
         """Apply the function."""
-        assert self.function is not None, "a step of a Flax module has no function"
+        assert self.function is not None, "a Flax class has no function"
         return self.function(x, **params)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Chain:
-    """Steps one after another, by name: a `torch.nn.Sequential`."""
+class SequentialSpec:
+    """A `torch.nn.Sequential`: layers by name, in order."""
 
-    steps: tuple[tuple[str, "Step | Chain"], ...]
+    layers: tuple[tuple[str, "LayerSpec | SequentialSpec"], ...]
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
-    """Where a layer stands: what messages call it, and the layout it finds.
+class LayerContext:
+    """The name of a torch layer for messages, and the layout of the array that it is given.
 
     Attributes:
         name: dotted name of the module; empty at the top.
@@ -74,89 +74,90 @@ class Place:
     kind: str
     layout: Layout = None
 
-    def refusal(self, why: str) -> ValueError:
-        """Return the error that says what is wrong with this layer."""
-        where = f"{self.name!r} is {named(self.kind)}, which" if self.name else self.kind
-        return ValueError(f"from_torch: {where} {why}")
+    def error(self, reason: str) -> ValueError:
+        """Return an error that names this layer and the reason."""
+        where = f"{self.name!r} is {with_article(self.kind)}, which" if self.name else self.kind
+        return ValueError(f"from_torch: {where} {reason}")
 
     def image(self, rank: int) -> int:
-        """Return the layout after a layer over so many spatial dimensions.
+        """Return the layout after a layer over `rank` spatial dimensions.
 
         Raises:
-            ValueError: the array it finds is none.
+            ValueError: the input has another number of spatial dimensions, or none.
         """
         if self.layout in (None, "channels", rank):
             return rank
-        raise self.refusal(
-            f"takes {_dimensions(rank)} and channels, but finds {self._found()}; port the "
-            "parts on their own and move the axes between them"
+        raise self.error(
+            f"takes {_dimensions(rank)} and channels, but its input is {self._input()}; convert "
+            "the parts separately and move the axes between them"
         )
 
     def channels(self) -> tuple[Layout, int | None]:
-        """Return the layout after a layer over channels, and how many dimensions it needs."""
+        """Return the layout after a layer over channels, and the number of dimensions it needs."""
         if self.layout == "features":
             return "flat", 2
         return ("channels" if self.layout is None else self.layout), None
 
     def features(self) -> tuple[Layout, int | None]:
-        """Return the layout after a layer over torch's last dimension, and how many it needs.
+        """Return the layout after a layer over torch's last dimension, and the dimensions it needs.
 
         Raises:
-            ValueError: the last dimension is one of space in torch, and channels here.
+            ValueError: the last dimension is spatial in torch, and channels here.
         """
         if isinstance(self.layout, int):
-            raise self.refusal(
-                f"acts on torch's last dimension, but finds {self._found()}, whose last dimension "
-                "is one of space there and the channels here; put a Flatten before it, or port the "
-                "parts on their own and move the axes between them"
+            raise self.error(
+                f"acts on torch's last dimension, but its input is {self._input()}, whose last "
+                "dimension is spatial in torch and channels here; put a Flatten before it, or "
+                "convert the parts separately and move the axes between them"
             )
         if self.layout == "channels":
             return "flat", 2
         return ("features" if self.layout is None else self.layout), None
 
     def axis(self, dim: Any) -> tuple[int, int | None]:
-        """Return the axis here of torch's dimension, and the dimensions that the array needs.
+        """Return the axis of torch's dimension, and the number of dimensions that the array needs.
 
         Raises:
-            ValueError: it is not an integer, or which axis it is cannot be told.
+            ValueError: `dim` is not an integer, or its axis depends on an unknown rank.
         """
         if not isinstance(dim, int) or isinstance(dim, bool):
-            raise self.refusal(f"has dim={dim}; give the dimension, e.g. dim=1")
+            raise self.error(f"has dim={dim}; give the dimension, e.g. dim=1")
         if dim == 0 or self.layout in ("features", "flat"):
             return dim, None
         if dim == 1:
             return -1, None
         if isinstance(self.layout, int):
             dimensions = self.layout + 2
-            there = dim + dimensions if dim < 0 else dim
-            return (-1 if there == 1 else max(there - 1, 0)), dimensions
+            dim = dim + dimensions if dim < 0 else dim
+            return (-1 if dim == 1 else max(dim - 1, 0)), dimensions
         if dim == -1:
             return -1, 2
-        raise self.refusal(f"has dim={dim}, of which it cannot be told which axis it is here")
+        raise self.error(
+            f"has dim={dim}, whose axis depends on the rank of its input, which is unknown"
+        )
 
-    def _found(self) -> str:
+    def _input(self) -> str:
         if isinstance(self.layout, int):
             return f"an image with {_dimensions(self.layout)}"
-        return "an array of features, as Linear, Embedding, LayerNorm and Flatten make it"
+        return "an array of features (the output of Linear, Embedding, LayerNorm or Flatten)"
 
 
-def named(kind: str) -> str:
-    """Return a class's name with its article."""
+def with_article(kind: str) -> str:
+    """Return a class name with its article."""
     return f"{'an' if kind[0] in 'AEIOU' else 'a'} {kind}"
 
 
-def check_dimensions(step: Step, name: str | None, x: Any) -> None:
-    """Refuse an array of another rank than the one for which a step means what it does in torch.
+def check_dimensions(layer: LayerSpec, name: str | None, x: Any) -> None:
+    """Check that the array has the rank for which a layer acts on the same dimensions as in torch.
 
     Raises:
-        ValueError: it has other dimensions.
+        ValueError: it has another rank.
     """
-    if step.dimensions is not None and x.ndim != step.dimensions:
-        kind = step.kind or "the layer"
-        where = f"{name!r}" if name else kind
+    if layer.dimensions is not None and x.ndim != layer.dimensions:
+        where = f"{name!r}" if name else layer.kind or "the layer"
         raise ValueError(
-            f"{where}, carried over from torch, needs an array of {step.dimensions} dimensions "
-            f"here, got shape {x.shape}: with others torch's acts on another dimension"
+            f"{where}, converted from torch, needs an array of {layer.dimensions} dimensions, got "
+            f"shape {x.shape}: otherwise it would act on other dimensions than in torch"
         )
 
 

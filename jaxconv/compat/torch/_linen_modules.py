@@ -1,4 +1,4 @@
-"""Steps as Flax Linen modules."""
+"""Flax Linen modules of layer specs."""
 
 from typing import Any
 
@@ -6,63 +6,65 @@ import jax
 from flax import linen as nn
 
 from jaxconv import linen
-from jaxconv.compat.torch._layer_specs import Chain, Step, check_dimensions
+from jaxconv.compat.torch._layer_specs import LayerSpec, SequentialSpec, check_dimensions
 
 
 class Layer(nn.Module):
-    """A function of an array and of parameters that no module of Flax's has.
+    """A function of an array, and of parameters, that Flax has no module for.
 
     Attributes:
-        step: what is applied.
+        spec: the function and its parameters.
     """
 
-    step: Step
+    spec: LayerSpec
 
     @nn.compact
     def __call__(self, x: jax.Array) -> Any:
-        """Apply it."""
-        check_dimensions(self.step, self.name, x)
+        """Apply the function."""
+        check_dimensions(self.spec, self.name, x)
         params = {
             name: self.param(name, nn.initializers.zeros, value.shape, value.dtype)
-            for name, value in self.step.params.items()
+            for name, value in self.spec.params.items()
         }
-        return self.step.apply(x, params)
+        return self.spec.apply(x, params)
 
 
 class Sequential(nn.Module):
-    """A `torch.nn.Sequential`: its layers one after another, under torch's names.
+    """A `torch.nn.Sequential`; its layers have torch's names.
 
     Attributes:
-        chain: the layers.
+        spec: the layers.
     """
 
-    chain: Chain
+    spec: SequentialSpec
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> Any:
-        """Apply them to a channels-last array.
+        """Apply the layers to a channels-last array.
 
         Args:
-            x: what torch's module takes, with torch's dimension 1 last.
-            train: take batch statistics and update the running ones (`mutable=["batch_stats"]`),
-                and drop out (`rngs={"dropout": key}`).
+            x: the input of torch's module, with torch's dimension 1 last.
+            train: use batch statistics and update the running ones (`mutable=["batch_stats"]`), and
+                apply dropout (`rngs={"dropout": key}`).
         """
-        for name, step in self.chain.steps:
-            layer = module_of(step, name=name, train=train)
-            if isinstance(step, Step):
-                check_dimensions(step, name, x)
-            x = layer(x, train=train) if isinstance(step, Chain) else layer(x)
+        for name, layer in self.spec.layers:
+            module = module_of(layer, name=name, train=train)
+            if isinstance(layer, LayerSpec):
+                check_dimensions(layer, name, x)
+            x = module(x, train=train) if isinstance(layer, SequentialSpec) else module(x)
         return x
 
 
-def module_of(step: Step | Chain, *, name: str | None = None, train: bool = False) -> nn.Module:
-    """Return the module of a step, without parameters."""
-    if isinstance(step, Chain):
-        return Sequential(step, name=name)
-    if step.kind is None:
-        return Layer(step, name=name)
-    kind = getattr(linen if step.kind in ("Conv", "ConvTranspose") else nn, step.kind)
-    arguments = {**step.arguments, **step.linen}
+def module_of(
+    spec: LayerSpec | SequentialSpec, *, name: str | None = None, train: bool = False
+) -> nn.Module:
+    """Return the Linen module of a layer spec."""
+    if isinstance(spec, SequentialSpec):
+        return Sequential(spec, name=name)
+    if spec.kind is None:
+        return Layer(spec, name=name)
+    kind = getattr(linen if spec.kind in ("Conv", "ConvTranspose") else nn, spec.kind)
+    arguments = {**spec.arguments, **spec.linen}
     for mode in ("use_running_average", "deterministic"):
         if mode in arguments:
             arguments[mode] = not train
