@@ -1,6 +1,6 @@
-"""What every filter of `ndimage` does: check, extend, sum in the widest dtype, cast as C does.
+"""Common part of the filters of `ndimage`: check, pad, sum in the widest dtype, cast as C does.
 
-The refusals are SciPy's classes, with the function named in front.
+Errors have SciPy's classes; messages start with the function's name.
 """
 
 import operator
@@ -44,12 +44,12 @@ def correlate_axes(
 
     y[t] = cast(sum over a of x[t + a - lo] weights[a] / divisor), lo = size // 2 + origin
 
-    Sums are taken in integers where input, weights, `cval` and result all are, and in float64 or
-    complex128 otherwise; both at the width that JAX is set to.
+    Sums are computed in integers if input, weights, `cval` and result are integers, otherwise in
+    float64 or complex128; in 32 bits unless `jax_enable_x64` is on.
 
     Raises:
-        RuntimeError: there is no such mode.
-        ValueError: an origin leaves the weights, or `cval` does not fit the input.
+        RuntimeError: unknown mode.
+        ValueError: an origin outside the weights, or a `cval` that does not fit the input.
     """
     boundary = _boundary(caller, mode)
     for origin, size in zip(origins, weights.shape, strict=True):
@@ -66,7 +66,7 @@ def correlate_axes(
         before = size // 2 + origin
         pads.append((before, size - 1 - before))
     sums = _sum_dtype(x, weights, fill, dtype, divisor)
-    return _run(
+    return _correlate(
         x,
         weights,
         fill,
@@ -76,12 +76,12 @@ def correlate_axes(
         sums=sums,
         dtype=dtype,
         divisor=divisor,
-        parity=_summation_order.parity(weights) if _truncated(sums, dtype) else 0,
+        parity=_summation_order.parity(weights) if _drops_fractions(sums, dtype) else 0,
     )
 
 
-def _truncated(sums, dtype) -> bool:
-    """Whether fractions are cut off, so that the order of the additions shows."""
+def _drops_fractions(sums, dtype) -> bool:
+    """Whether fractions are dropped, so that the order of the additions can change the result."""
     return _numpy_dtypes.is_integral(dtype) and jnp.issubdtype(sums, jnp.floating)
 
 
@@ -89,12 +89,12 @@ _STATIC = ("axes", "pads", "boundary", "sums", "dtype", "divisor", "parity")
 
 
 @partial(jax.jit, static_argnames=_STATIC)
-def _run(x, weights, fill, *, axes, pads, boundary, sums, dtype, divisor, parity):
+def _correlate(x, weights, fill, *, axes, pads, boundary, sums, dtype, divisor, parity):
     last = tuple(range(x.ndim - len(axes), x.ndim))
     x = jnp.moveaxis(_numpy_dtypes.cast(x, sums), axes, last)
     weights = _numpy_dtypes.cast(weights, sums)
     fill = None if fill is None else _numpy_dtypes.cast(fill, sums)
-    if _truncated(sums, dtype):
+    if _drops_fractions(sums, dtype):
         y = _summation_order.correlate_in_order(
             x, weights, pads, boundary=boundary, fill=fill, parity=parity
         )
@@ -112,8 +112,7 @@ def _sum_dtype(x, weights, fill, dtype, divisor):
     if any(map(_numpy_dtypes.is_complex, arrays)):
         return _numpy_dtypes.widest(jnp.complex128)
     whole = all(map(_numpy_dtypes.is_integral, arrays))
-    # what is divided must be the sum itself, not the sum modulo 2^32 or 2^64
-    # sums of uint64 exceed every integer dtype, and so may what is divided
+    # a sum that is divided must not have wrapped around; sums of uint64 exceed every integer dtype
     if whole and _numpy_dtypes.is_integral(dtype) and x.dtype != jnp.uint64:
         narrow = x.dtype == jnp.bool_ or jnp.iinfo(x.dtype).max < jnp.iinfo(integer).max
         if divisor == 1 or narrow:
@@ -131,7 +130,7 @@ def _boundary(caller: str, mode: Any) -> str:
 
 
 def _fill(caller: str, x: jax.Array, cval: Any, boundary: str) -> jax.Array | None:
-    """Return `cval` as a scalar, or None where it is zero or not looked at."""
+    """Return `cval` as a scalar, or None if it is zero or not used."""
     fill = check_cval(caller, x, cval)
     if boundary != "constant":
         return None
@@ -143,7 +142,7 @@ def _fill(caller: str, x: jax.Array, cval: Any, boundary: str) -> jax.Array | No
     if not _numpy_dtypes.is_complex(fill.dtype) and known == known // 1:
         return fill.astype(
             _numpy_dtypes.widest(jnp.int64)
-        )  # 1.0 does not make a sum of integers float
+        )  # so that a cval of 1.0 keeps sums of integers in integers
     return fill
 
 
@@ -151,7 +150,7 @@ def check_cval(caller: str, x: jax.Array, cval: Any) -> jax.Array:
     """Return `cval` as a scalar array.
 
     Raises:
-        ValueError: it is no scalar, or complex for a real input.
+        ValueError: it is not a scalar, or complex for a real input.
     """
     fill = _numpy_dtypes.check_scalar(caller, "cval", cval)
     if _numpy_dtypes.is_complex(fill.dtype) and not _numpy_dtypes.is_complex(x.dtype):
@@ -165,18 +164,18 @@ def check_cval(caller: str, x: jax.Array, cval: Any) -> jax.Array:
 def output_dtype(
     caller: str, output: Any, x: jax.Array, weights: jax.Array | None = None, promote: bool = True
 ) -> np.dtype:
-    """Return the result's dtype: that of the input unless `output` names another.
+    """Return the result's dtype: `output`, by default the input's dtype.
 
     Args:
         caller: the function that the messages name.
         output: None, a dtype or its name.
         x: the input.
-        weights: where complex, the result is too.
-        promote: whether a real `output` of a complex result is a warning and not an error.
+        weights: the weights; if they are complex, so is the result.
+        promote: whether a real `output` for a complex result gives a warning instead of an error.
 
     Raises:
-        RuntimeError: a name that is no number's, or a real one for a complex result.
-        TypeError: an array: there is no writing into one.
+        RuntimeError: not a numeric dtype, or a real dtype for a complex result.
+        TypeError: `output` is an array, which JAX cannot write into.
     """
     arrays = [x.dtype] if weights is None else [x.dtype, weights.dtype]
     complex_result = any(map(_numpy_dtypes.is_complex, arrays))
@@ -206,8 +205,8 @@ def check_axes(caller: str, axes: Any, rank: int) -> tuple[int, ...]:
     """Return axes as non-negative integers in the order given, all of them for None.
 
     Raises:
-        TypeError: one is no integer.
-        ValueError: one is out of range or named twice.
+        TypeError: an axis is not an integer.
+        ValueError: an axis is out of range or occurs twice.
     """
     if axes is None:
         return tuple(range(rank))
@@ -231,8 +230,8 @@ def check_axis(caller: str, axis: Any, rank: int) -> int:
     """Return one axis as a non-negative integer.
 
     Raises:
-        TypeError: it is no integer.
-        numpy.exceptions.AxisError: a ValueError and IndexError: it is out of range.
+        TypeError: it is not an integer.
+        numpy.exceptions.AxisError: it is out of range (a ValueError and an IndexError).
     """
     try:
         found = operator.index(axis)
@@ -246,10 +245,10 @@ def check_axis(caller: str, axis: Any, rank: int) -> int:
 
 
 def per_axis(caller: str, name: str, value: Any, count: int) -> list[Any]:
-    """Return one entry an axis from an entry or a sequence of them.
+    """Return one entry for each axis, from one entry or a sequence.
 
     Raises:
-        RuntimeError: there are more or fewer than axes.
+        RuntimeError: the sequence has another length.
     """
     if isinstance(value, str) or not np.ndim(value):
         return [value] * count
@@ -266,7 +265,7 @@ def integers(caller: str, name: str, values: Sequence[Any]) -> list[int]:
     """Return the entries as Python integers.
 
     Raises:
-        TypeError: one is none.
+        TypeError: an entry is not an integer.
     """
     try:
         return [operator.index(value) for value in values]
@@ -274,7 +273,7 @@ def integers(caller: str, name: str, values: Sequence[Any]) -> list[int]:
         raise TypeError(f"{caller}: {name}: {error}") from None
 
 
-def line(
+def correlate_line(
     caller: str, x: jax.Array, weights: Any, axis: int, mode: Any, cval: Any, dtype: Any
 ) -> jax.Array:
     """Correlate along one axis with centred weights; see `correlate_axes`."""
