@@ -111,16 +111,19 @@ def mode_windows(mode: str, first: Sequence[int], second: Sequence[int]) -> Wind
             return tuple((min(n, k) - 1, abs(n - k) + 1) for n, k in sizes)
 
 
+def window_pads(windows: Windows, first: Sequence[int], second: Sequence[int]) -> Pairs:
+    """Return the padding of the first input with which a convolution gives only a window."""
+    sizes = zip(windows, first, second, strict=True)
+    # (before, after): start + before = k - 1, and n + before + after - (k - 1) = length
+    return tuple((k - 1 - start, length - n + start) for (start, length), n, k in sizes)
+
+
 @partial(jax.jit, static_argnames="windows")
 def convolve_window(x: jax.Array, k: jax.Array, windows: Windows) -> jax.Array:
     """Convolve two arrays of the same rank and dtype and return a window of the full result."""
     if x.size < k.size:  # convolution commutes; the kernel should be the smaller one
         x, k = k, x
-    pads = []
-    for (start, length), n, size in zip(windows, x.shape, k.shape, strict=True):
-        before = size - 1 - start
-        pads.append((before, length - n - before + size - 1))
-    return correlate_padded(x, jnp.flip(k), tuple(pads))
+    return correlate_padded(x, jnp.flip(k), window_pads(windows, x.shape, k.shape))
 
 
 def swap_needed(

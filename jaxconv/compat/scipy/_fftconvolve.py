@@ -94,10 +94,7 @@ def _convolve(
     if a.size == 0 or b.size == 0:
         return jnp.zeros((0,), _numpy_dtypes.widest(jnp.float64))
     transformed = _transformed_axes(caller, a.shape, b.shape, axes)
-    if not isinstance(mode, str) or mode not in ("full", "same", "valid"):
-        raise ValueError(
-            f"{caller}: mode={mode!r}; acceptable mode flags are 'valid', 'same', or 'full'"
-        )
+    _direct_sums.check_mode(caller, mode)
     if _direct_sums.swap_needed(caller, mode, a.shape, b.shape, transformed):
         a, b = b, a
     if transformed:

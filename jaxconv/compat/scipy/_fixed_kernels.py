@@ -14,6 +14,7 @@ from jaxconv.compat.scipy._ndimage_common import (
     check_axis,
     correlate_axes,
     correlate_line,
+    filter_axes,
     integers,
     output_dtype,
     per_axis,
@@ -100,16 +101,14 @@ def uniform_filter(
     caller = "uniform_filter"
     x = as_array(caller, "input", input)
     dtype = output_dtype(caller, output, x)
-    named = check_axes(caller, axes, x.ndim)
-    given = {"size": size, "mode": mode, "origin": origin}
-    columns = [per_axis(caller, name, value, len(named)) for name, value in given.items()]
-    filtered = False
-    for axis, (count, boundary, shift) in zip(named, zip(*columns, strict=True), strict=True):
-        if count <= 1:
-            continue
-        x = _uniform(caller, x, int(count), axis, boundary, cval, shift, dtype)
-        filtered = True
-    return x if filtered else _numpy_dtypes.cast(x, dtype)
+
+    def one_axis(x, axis, size, mode, origin):
+        if size <= 1:
+            return x
+        return _uniform(caller, x, int(size), axis, mode, cval, origin, dtype)
+
+    arguments = {"size": size, "mode": mode, "origin": origin}
+    return filter_axes(caller, x, axes, dtype, arguments, one_axis)
 
 
 def sobel(

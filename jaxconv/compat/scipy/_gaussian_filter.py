@@ -12,12 +12,11 @@ from jax.typing import ArrayLike
 from jaxconv._core.geometry.dtypes import as_array
 from jaxconv.compat.scipy import _numpy_dtypes
 from jaxconv.compat.scipy._ndimage_common import (
-    check_axes,
     check_axis,
     correlate_line,
+    filter_axes,
     integers,
     output_dtype,
-    per_axis,
 )
 
 OneOrMore = Any  # a value, or one for each axis
@@ -116,19 +115,15 @@ def gaussian_filter(
     caller = "gaussian_filter"
     x = as_array(caller, "input", input)
     dtype = output_dtype(caller, output, x, promote=False)
-    named = check_axes(caller, axes, x.ndim)
-    given = {"sigma": sigma, "order": order, "mode": mode, "radius": radius}
-    columns = [per_axis(caller, name, value, len(named)) for name, value in given.items()]
-    filtered = False
-    for axis, (spread, times, boundary, half) in zip(
-        named, zip(*columns, strict=True), strict=True
-    ):
-        if _numpy_dtypes.is_concrete(spread) and spread <= 1e-15:
-            continue
-        weights = _gaussian(caller, spread, times, truncate, half)
-        x = correlate_line(caller, x, weights, axis, boundary, cval, dtype)
-        filtered = True
-    return x if filtered else _numpy_dtypes.cast(x, dtype)
+
+    def one_axis(x, axis, sigma, order, mode, radius):
+        if _numpy_dtypes.is_concrete(sigma) and sigma <= 1e-15:
+            return x
+        weights = _gaussian(caller, sigma, order, truncate, radius)
+        return correlate_line(caller, x, weights, axis, mode, cval, dtype)
+
+    arguments = {"sigma": sigma, "order": order, "mode": mode, "radius": radius}
+    return filter_axes(caller, x, axes, dtype, arguments, one_axis)
 
 
 def _gaussian(caller: str, sigma: Any, order: Any, truncate: Any, radius: Any) -> Any:

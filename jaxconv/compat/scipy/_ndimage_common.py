@@ -5,7 +5,7 @@ Errors have SciPy's classes; messages start with the function's name.
 
 import operator
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -259,6 +259,27 @@ def per_axis(caller: str, name: str, value: Any, count: int) -> list[Any]:
             f"or to len(axes), which is {count}"
         )
     return entries
+
+
+def filter_axes(
+    caller: str,
+    x: jax.Array,
+    axes: Any,
+    dtype: Any,
+    arguments: dict[str, Any],
+    one_axis: Callable[..., jax.Array],
+) -> jax.Array:
+    """Filter along each axis in turn by `one_axis(x, axis, *values)`, which casts to `dtype`.
+
+    `arguments` maps names to values, each one for all axes or one for each. `one_axis` returns x
+    itself where an axis is not filtered.
+    """
+    checked = check_axes(caller, axes, x.ndim)
+    columns = [per_axis(caller, name, value, len(checked)) for name, value in arguments.items()]
+    y = x
+    for axis, values in zip(checked, zip(*columns, strict=True), strict=True):
+        y = one_axis(y, axis, *values)
+    return _numpy_dtypes.cast(x, dtype) if y is x else y
 
 
 def integers(caller: str, name: str, values: Sequence[Any]) -> list[int]:

@@ -51,13 +51,9 @@ def convolve2d(
     """
     caller = "convolve2d"
     a, b, fill, _ = _check(caller, in1, in2, mode, boundary, fillvalue)
-    pads = []
-    for (start, length), n, k in zip(
-        _direct_sums.mode_windows(mode, a.shape, b.shape), a.shape, b.shape, strict=True
-    ):
-        before = k - 1 - start
-        pads.append((before, length - n - before + k - 1))
-    return _correlate(a, jnp.flip(b), tuple(pads), _BOUNDARIES[boundary], fill)
+    windows = _direct_sums.mode_windows(mode, a.shape, b.shape)
+    pads = _direct_sums.window_pads(windows, a.shape, b.shape)
+    return _correlate(a, jnp.flip(b), pads, boundary=_BOUNDARIES[boundary], fill=fill)
 
 
 def correlate2d(
@@ -104,7 +100,7 @@ def correlate2d(
             case _:
                 pads.append((0, 0))
     b = jnp.conj(b) if _numpy_dtypes.is_complex(b.dtype) else b
-    y = _correlate(a, b, tuple(pads), _BOUNDARIES[boundary], fill)
+    y = _correlate(a, b, tuple(pads), boundary=_BOUNDARIES[boundary], fill=fill)
     return jnp.flip(y) if swapped else y
 
 
@@ -166,16 +162,7 @@ def _separable(x: jax.Array, hrow: jax.Array, hcol: jax.Array) -> jax.Array:
     return x
 
 
-def _correlate(a, b, pads, boundary, fill):
-    return _jitted(a, b, fill, pads=pads, boundary=boundary)
-
-
-_jitted = jax.jit(
-    lambda a, b, fill, *, pads, boundary: _direct_sums.correlate_padded(
-        a, b, pads, boundary=boundary, fill=fill
-    ),
-    static_argnames=("pads", "boundary"),
-)
+_correlate = jax.jit(_direct_sums.correlate_padded, static_argnames=("pads", "boundary"))
 
 
 def _check(
