@@ -28,8 +28,8 @@ def parameter_counts(
     in_channels out_channels
 
     Args:
-        image_size: (H, W), or one integer a dimension in any rank.
-        delta: the largest offset of the local layer; one integer or one a dimension.
+        image_size: (H, W), or one integer per dimension, in any rank.
+        delta: the largest offset of the local layer; one integer or one per dimension.
         in_channels: channels of the image.
         out_channels: channels of the hidden representation.
 

@@ -140,10 +140,10 @@ def equivariance_error(
 
     def error(shift: tuple[int, ...]) -> jax.Array:
         moved = f(jnp.roll(x, shift, axes))
-        whole = ({move // s, -(-move // s)} for move, s in zip(shift, stride, strict=True))
+        rounded = ({move // s, -(-move // s)} for move, s in zip(shift, stride, strict=True))
         differences = [
             _difference(caller, y, moved, steps, axes, wrap).max()
-            for steps in itertools.product(*whole)
+            for steps in itertools.product(*rounded)
         ]
         return jnp.stack(differences).min()
 

@@ -85,7 +85,7 @@ def reindex(W: ArrayLike) -> jax.Array:
         W: (*out, *in), of any dtype.
 
     Returns:
-        V: (*out, *offsets), out + in - 1 offsets a dimension; offset a at index a + out - 1.
+        V: (*out, *offsets), out + in - 1 offsets per dimension; offset a at index a + out - 1.
 
     Raises:
         ValueError: W has an odd number of dimensions, or a dimension of size zero.

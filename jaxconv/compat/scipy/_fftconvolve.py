@@ -26,7 +26,7 @@ def fftconvolve(in1: ArrayLike, in2: ArrayLike, mode: str = "full", axes: Axes =
     Args:
         in1: any shape; integers and bool are converted to float64, half precision to float32.
         in2: as many dimensions; along axes that are not convolved the two are broadcast.
-        mode: "full" (in1 + in2 - 1 elements an axis), "same" (in1's shape, centred on "full"),
+        mode: "full" (in1 + in2 - 1 elements per axis), "same" (in1's shape, centred on "full"),
             "valid" (without padding; one input must contain the other).
         axes: the axes to convolve along; all by default. Axes along which an input has one element
             are not transformed.

@@ -36,7 +36,7 @@ def convolve(in1: ArrayLike, in2: ArrayLike, mode: str = "full", method: str = "
     Args:
         in1: any shape and dtype.
         in2: as many dimensions.
-        mode: "full" (in1 + in2 - 1 elements an axis), "same" (in1's shape, centred on "full"),
+        mode: "full" (in1 + in2 - 1 elements per axis), "same" (in1's shape, centred on "full"),
             "valid" (without padding; one input must contain the other).
         method: "direct" or "auto" (direct sums), or "fft" (as `fftconvolve`; integer results are
             rounded: exact up to 2^53, or 2^24 without `jax_enable_x64`).

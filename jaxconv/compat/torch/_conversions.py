@@ -302,7 +302,7 @@ def _norm(module: Any, arrays: Arrays) -> dict[str, Any]:
 
 
 def _rename(arrays: Arrays, names: Mapping[str, str]) -> dict[str, np.ndarray]:
-    return {ours: arrays[theirs] for theirs, ours in names.items() if theirs in arrays}
+    return {flax: arrays[torch] for torch, flax in names.items() if torch in arrays}
 
 
 def _function(function: Callable[..., jax.Array], arrays: Arrays) -> LayerSpec:

@@ -38,7 +38,7 @@ def _conv_of_rank(rank: int):
             bias: (out,) in the input's dtype, or None.
             stride: elements of the input between neighbouring outputs; one integer or one a
                 dimension.
-            padding: zeros at both ends, one integer or one a dimension; "valid" for none; "same"
+            padding: zeros at both ends, one integer or one per dimension; "valid" for none; "same"
                 for as many outputs as inputs, with the larger half after if the total is odd.
             dilation: elements of the input between neighbouring kernel entries.
             groups: number of groups that the channels are divided into.

@@ -98,7 +98,7 @@ def from_torch(module: Any, *, flattened: state_dict.Flattened | None = None) ->
     | torch | Flax, with the argument names of both |
     |---|---|
     | Conv1d, 2d, 3d | `jaxconv` Conv: stride strides, dilation kernel_dilation, groups \
-feature_group_count, padding (p, p) a dimension, "same" in numbers, padding_mode padding_mode |
+feature_group_count, padding (p, p) per dimension, "same" in numbers, padding_mode padding_mode |
     | ConvTranspose1d, 2d, 3d | `jaxconv` ConvTranspose: the same, with transpose_kernel=True, \
 use_consistent_padding=True, padding (p, p - output_padding) |
     | Linear, Embedding | Dense (NNX: Linear), Embed |

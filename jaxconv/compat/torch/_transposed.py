@@ -41,7 +41,7 @@ def _conv_transpose_of_rank(rank: int):
             bias: (out,) in the input's dtype, or None.
             stride: elements of the result between neighbouring inputs; one integer or one a
                 dimension.
-            padding: elements cut off at both ends; one integer or one a dimension.
+            padding: elements cut off at both ends; one integer or one per dimension.
             output_padding: elements added at the end; below the stride or the dilation of its
                 dimension.
             groups: number of groups that the channels are divided into.
