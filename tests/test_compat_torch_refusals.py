@@ -1,4 +1,4 @@
-"""What `torch.nn.functional` refuses, `jaxconv.compat.torch` refuses: the same calls, our messages.
+"""Calls that are errors in `torch.nn.functional` and in `jaxconv.compat.torch`, with our messages.
 
 Each line is a call as it is written with either library, and our whole message. That torch refuses
 the call as well is part of the test.
@@ -18,7 +18,7 @@ import jaxconv.compat.torch as F  # noqa: N812
 
 
 def names(library):
-    """What the calls below speak of; x is an image, w and v are kernels of the two layers."""
+    """The names in the calls below: an image x, kernels w and v of conv2d and conv_transpose2d."""
 
     def ones(*shape, dtype="float32"):
         array = np.ones(shape, dtype)
@@ -344,7 +344,7 @@ def test_refused_by_both(call):
     assert str(caught.value) == {**TYPES, **VALUES}[call]
 
 
-# Documented in the package: torch gives an empty result, or one of nothing.
+# Documented differences: torch returns an empty result, or the result of an empty sum.
 BY_DESIGN = {
     "F.conv_transpose2d(x, v, None, 1, 5)": (
         "conv_transpose2d: padding cuts the whole result away: its spatial shape would be (1, 0) "

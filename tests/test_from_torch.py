@@ -1,4 +1,4 @@
-"""`from_torch`: every layer, alone and in a Sequential, against torch itself."""
+"""`from_torch`: every layer, single and in a Sequential, compared with torch."""
 
 import re
 
@@ -20,7 +20,7 @@ VECTOR, LINE, IMAGE, VOLUME = (4, 6), (2, 9, 6), (2, 7, 8, 6), (2, 4, 5, 4, 6)  
 
 
 def started(module):
-    """With numbers that are not those of the start."""
+    """Set parameters and statistics to other than the initial values."""
     torch.manual_seed(0)
     with torch.no_grad():
         for name, tensor in module.state_dict().items():
@@ -33,14 +33,14 @@ def started(module):
 
 
 def in_torch(module, x, *, moved=True):
-    """torch's result for an array with channels last, with channels last."""
+    """Return torch's result, with channels last in input and output."""
     with torch.no_grad():
         y = module(torch.tensor(first(x) if moved and x.ndim > 2 else x)).numpy()
     return np.moveaxis(y, 1, -1) if moved and y.ndim > 2 else y
 
 
 def both(converted_modules, arrays):
-    """What Linen and NNX make of each array, in one program."""
+    """Return the results of Linen and NNX for each array, from one program."""
 
     @flax_nnx.jit
     def run(modules, variables, arrays):
@@ -242,7 +242,7 @@ def test_sequentials(name):
 
 
 def test_features_stay_where_they_are():
-    """Where torch acts on its last dimension, the array is laid out as in torch."""
+    """A layer that acts on torch's last dimension gets an array laid out as in torch."""
     x = normal(2, 5, 6)
     layers = (nn.Linear(6, 6), nn.LayerNorm(6), nn.LayerNorm((5, 6)), nn.Softmax(1))
     compare(nn.Sequential(*layers, nn.Flatten(), nn.Linear(30, 3)), x, moved=False)
@@ -317,7 +317,7 @@ class Own(nn.Module):
 
 
 def test_a_module_with_a_forward_of_its_own():
-    """Its parts are layers, its parameters a tree; the forward is written over them."""
+    """A custom forward, rewritten with the converted parts and parameters."""
     module, x = started(Own()), normal(*IMAGE)
     flattened = {"head": (2, 9, 11)}
     converted = from_torch(module, flattened=flattened)
@@ -354,7 +354,7 @@ def test_a_module_with_a_forward_of_its_own():
         _ = inner.layer
 
 
-# torch warns of complex modules when they are made
+# torch warns when complex modules are created
 @pytest.mark.filterwarnings("ignore:Complex modules are a new feature")
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "complex64"])
 def test_dtypes_come_over(dtype):

@@ -1,4 +1,4 @@
-"""What `from_torch` and `to_torch` refuse, with whole messages."""
+"""Errors of `from_torch` and `to_torch`, with whole messages."""
 
 import re
 
@@ -134,7 +134,7 @@ REFUSALS = {
         "from_torch: '0.weight' and '2.weight' are one shared parameter, which would become two; "
         "convert the parts separately and share it by hand",
     ),
-    # layers that are others
+    # layers that cannot be converted
     "unknown": (
         lambda: from_torch(nn.LSTM(2, 3)),
         f"from_torch: LSTM {NOT_CONVERTED}",
@@ -238,7 +238,7 @@ REFUSALS = {
         sequential(nn.Conv2d(3, 3, 1), nn.Embedding(5, 3)),
         "from_torch: '1' is an Embedding, which takes indices, but is not the first layer",
     ),
-    # flattened
+    # the argument flattened
     "flattened layer": (
         lambda: from_torch(nn.Linear(6, 2), flattened={"head": (3, 2)}),
         "from_torch: flattened={'head': (3, 2)} needs a dense layer of that name with 6 inputs, "
@@ -263,7 +263,7 @@ REFUSALS = {
         "to_torch: flattened={'head': (3, 4)} needs a dense layer of that name with 12 inputs, "
         "found no such layer",
     ),
-    # and back
+    # to_torch
     "no tree": (lambda: to_torch([1]), "to_torch: variables must be a nested dict, not list"),
     "no numbers": (
         lambda: to_torch({"conv": {"kernel": "wide"}}),
@@ -284,7 +284,7 @@ TYPE_ERRORS = (
 )
 
 
-# torch warns of lazy modules when they are made, and of what it has a newer way for
+# torch warns of lazy modules and of deprecated functions
 @pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
 @pytest.mark.filterwarnings("ignore:.*is deprecated in favor of")
 @pytest.mark.parametrize("name", REFUSALS)
@@ -309,7 +309,7 @@ WRONG_RANKS = {
 
 
 @pytest.mark.parametrize("name", WRONG_RANKS)
-def test_arrays_for_which_a_layer_would_mean_another_thing(name):
+def test_arrays_of_a_rank_for_which_a_layer_would_act_differently(name):
     module, shape = WRONG_RANKS[name]
     converted, x = from_torch(module), jnp.asarray(normal(*shape))
     for call in (lambda: converted.layer.apply(converted.variables, x), lambda: converted.nnx()(x)):

@@ -1,4 +1,4 @@
-"""`jaxconv.linen` beside `flax.linen`, torch and `jaxconv.conv` itself."""
+"""`jaxconv.linen` compared with `flax.linen`, torch and `jaxconv.conv`."""
 
 import dataclasses
 import subprocess

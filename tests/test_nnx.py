@@ -1,4 +1,4 @@
-"""`jaxconv.nnx` beside `flax.nnx`: states, graphs and transforms; arithmetic as in test_linen."""
+"""`jaxconv.nnx` compared with `flax.nnx`: states, graphs and transforms."""
 
 import inspect
 
@@ -16,12 +16,12 @@ EVERY = [
     *(("Conv", case) for case in CONV),
     *(("ConvTranspose", case) for case in CONV_TRANSPOSE),
 ]
-# The arithmetic is that of test_linen's table; a few of its rows show that it arrives
+# test_linen has the table of arguments; a few rows show that they are passed on
 SOME = {"CIRCULAR", "masked", "input dilation"}
 
 
 def pair(name, case):
-    """Our layer and Flax's, from the same seed."""
+    """Return jaxconv's layer and Flax's, from the same seed."""
     ours = case.nnx(getattr(nnx, name), theirs.Rngs(0))
     return ours, case.nnx(getattr(theirs, name), theirs.Rngs(0))
 
