@@ -1,7 +1,7 @@
 # %% [markdown]
-# # From a dense layer to a convolution (section 6.1)
+# # From a dense layer to a convolution (D2L, section 6.1)
 #
-# A dense layer between two planes, and what is left of it after two assumptions about images.
+# A dense layer from an image to an image becomes a convolution under two assumptions about images.
 
 # %%
 import jax
@@ -10,10 +10,13 @@ from _figures import save
 
 import jaxconv
 from jaxconv import plots
-from jaxconv.analysis import dense
-from jaxconv.analysis._counts import parameter_counts
-from jaxconv.analysis._equivariance import equivariance_error, equivariance_map
-from jaxconv.analysis._matrix import as_matrix
+from jaxconv.analysis import (
+    as_matrix,
+    dense,
+    equivariance_error,
+    equivariance_map,
+    parameter_counts,
+)
 
 key_w, key_x, key_v = jax.random.split(jax.random.key(0), 3)
 
@@ -21,7 +24,7 @@ key_w, key_x, key_v = jax.random.split(jax.random.key(0), 3)
 # ## Four indices (6.1.2)
 #
 # h[i, j] = sum over k, l of W[i, j, k, l] x[k, l]: every output has a weight for every input.
-# Counting the input from the output's own position, k = i + a and l = j + b, changes no number.
+# Counting the input position from the output position, k = i + a and l = j + b, changes no value.
 
 # %%
 H, W_ = 6, 8
@@ -37,8 +40,8 @@ assert V[i, j, a + H - 1, b + W_ - 1] == W[i, j, i + a, j + b]
 # %% [markdown]
 # ## Translation invariance (6.1.1, 6.1.2.1)
 #
-# A shift of the image should shift the output and do no more: V may not depend on (i, j). The
-# nearest layer with that property has the mean of V over the positions.
+# A shift of the image should only shift the output: V must not depend on (i, j). The nearest layer
+# with that property has the mean of V over the positions.
 
 # %%
 v = dense.share(V)
@@ -48,15 +51,15 @@ print("shift-invariant after: ", bool(dense.is_shift_invariant(shared, tolerance
 assert not dense.is_shift_invariant(V, tolerance=1e-6)
 assert dense.is_shift_invariant(shared, tolerance=1e-6)
 lost = float(jnp.linalg.norm(V - shared) / jnp.linalg.norm(V))
-print(f"of random weights nearly all is lost: {lost:.0%} of their norm")
+print(f"random weights lose {lost:.0%} of their norm")
 assert lost > 0.9
 assert v.shape == (2 * H - 1, 2 * W_ - 1)
 
 # %% [markdown]
 # ## Locality (6.1.2.2)
 #
-# Weights beyond an offset of delta are zero. What is left is a kernel, and the dense layer is a
-# convolution layer.
+# Weights beyond an offset of delta are zero. The remaining weights are a kernel, and the dense
+# layer is a convolution layer.
 
 # %%
 delta = 1
@@ -69,7 +72,7 @@ assert k.shape == (2 * delta + 1, 2 * delta + 1)
 assert jnp.allclose(by_matrix, by_kernel, atol=1e-5)
 
 # %% [markdown]
-# The other way: every convolution is a matrix, mostly zeros, and its transpose is conv_transpose.
+# Conversely, every convolution is a matrix with mostly zeros, and its transpose is conv_transpose.
 
 # %%
 A = as_matrix(k[..., None, None], (H, W_), padding=delta)
@@ -79,10 +82,10 @@ transposed = jaxconv.conv_transpose(x[..., None], k[..., None, None], padding=de
 assert jnp.allclose((A.T @ x.ravel()).reshape(H, W_), transposed, atol=1e-5)
 
 # %% [markdown]
-# ## What the two assumptions save
+# ## Number of weights
 #
-# A square megapixel to an output of its size: 10^12 weights, 4 terabytes in float32; shared, four
-# million; local, (2 delta + 1)^2.
+# From a megapixel image to an output of its size there are 10^12 dense weights, 4 terabytes in
+# float32; shared four million; local (2 delta + 1)^2.
 
 # %%
 images = {
@@ -99,15 +102,15 @@ for name, size in images.items():
     print(f"local {counts[-1].local}")
 assert counts[1] == (10**12, 3_996_001, 9)
 assert counts[2].local == 27
-assert 1024 * 1024 * 3 == 3_145_728  # numbers in the chapter's colour photograph
+assert 1024 * 1024 * 3 == 3_145_728  # numbers in D2L's colour photograph
 title = "A layer from an image to one of its size (one output channel, delta = 1)"
 save(plots.parameter_counts(counts, labels=list(images), title=title), "01_parameter_counts")
 
 # %% [markdown]
 # ## Equivariance, measured
 #
-# The layer moves its output as its input is moved, exactly so with circular padding. Zero padding
-# breaks it where an output sees the margin, a stride of two for every odd shift, everywhere.
+# With circular padding a shift of the input shifts the output exactly. With zero padding outputs
+# differ where their window covers padding; with a stride of two they differ for every odd shift.
 
 # %%
 image = jnp.round(8 * jax.random.normal(key_v, (24, 24)))  # whole numbers: sums are exact
@@ -156,11 +159,11 @@ save(
 X = jax.random.normal(key_x, (5, 6, 3))
 V4 = jax.random.normal(key_v, (3, 3, 3, 2))
 X_margin = jnp.pad(X, ((1, 1), (1, 1), (0, 0)))
-spelt = sum(
+by_definition = sum(
     jnp.einsum("ijc,cd->ijd", X_margin[1 + a : 6 + a, 1 + b : 7 + b], V4[a + 1, b + 1])
     for a in (-1, 0, 1)
     for b in (-1, 0, 1)
 )
 feature_maps = jaxconv.conv(X, V4, padding=1)
 print(f"{X.shape[-1]} channels in, {feature_maps.shape[-1]} feature maps out, {V4.size} weights")
-assert jnp.allclose(feature_maps, spelt, atol=1e-5)
+assert jnp.allclose(feature_maps, by_definition, atol=1e-5)

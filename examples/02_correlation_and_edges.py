@@ -1,5 +1,5 @@
 # %% [markdown]
-# # Correlation and edges (sections 6.2.1 to 6.2.3)
+# # Correlation and edges (D2L, sections 6.2.1 to 6.2.3)
 #
 # y[i, j] = sum over a, b of x[i + a, j + b] k[a, b]
 
@@ -11,15 +11,14 @@ from _figures import save
 from skimage import data
 
 import jaxconv
-from jaxconv import corr2d, filters, plots, reference
-from jaxconv._functional.sizes import output_size
+from jaxconv import corr2d, filters, output_size, plots, reference
 from jaxconv.linen import Conv2D
 
 # %% [markdown]
 # ## The operation (6.2.1)
 #
-# The window starts at the top left and moves right, then down. The chapter's picture: a 3x3 input,
-# a 2x2 kernel, and 19 = 0*0 + 1*1 + 3*2 + 4*3 at the top left of a 2x2 output.
+# The window starts at the top left and moves right, then down. D2L's figure: a 3x3 input, a 2x2
+# kernel, and 19 = 0*0 + 1*1 + 3*2 + 4*3 at the top left of a 2x2 output.
 
 # %%
 x, k = jnp.arange(9.0).reshape(3, 3), jnp.arange(4.0).reshape(2, 2)
@@ -29,7 +28,7 @@ assert y.tolist() == [[19, 25], [37, 43]]
 assert y.shape == (3 - 2 + 1, 3 - 2 + 1) == output_size((3, 3), (2, 2))
 
 # %% [markdown]
-# The definition, in loops, gives the same; so does the chapter's slice-and-sum.
+# The definition by loops gives the same, and so does D2L's sum over slices.
 
 # %%
 assert (reference.corr2d(np.asarray(x), np.asarray(k)) == y).all()
@@ -42,8 +41,8 @@ for i in range(y.shape[0]):
 # %% [markdown]
 # ## A layer (6.2.2)
 #
-# Correlate, add a scalar bias; both are learned. Its kernel begins at random in [0, 1), its bias at
-# zero. An h x w layer has h w + 1 parameters.
+# Correlate and add a scalar bias; both are learned. The kernel starts uniform in [0, 1), the bias
+# at zero. An h x w layer has h w + 1 parameters.
 
 # %%
 layer = Conv2D((1, 2))
@@ -59,8 +58,8 @@ assert (layer.apply(moved, x) == corr2d(x, weight) + 5).all()
 # %% [markdown]
 # ## An edge (6.2.3)
 #
-# White, four black columns, white. The kernel [1, -1] answers 1 where white turns black, -1 where
-# black turns white, and 0 elsewhere.
+# A white image with four black columns. The output of the kernel [1, -1] is 1 where white turns
+# black, -1 where black turns white, and 0 elsewhere.
 
 # %%
 image = jnp.ones((6, 8)).at[:, 2:6].set(0)
@@ -68,15 +67,18 @@ edge = jnp.array([[1.0, -1.0]])
 edges = corr2d(image, edge)
 print(edges)
 assert edges.tolist() == [[0, 1, 0, 0, 0, -1, 0]] * 6
-save(plots.before_after(image, edge, edges, title="The chapter's edge"), "02_edge")
+save(
+    plots.before_after(image, edge, edges, title="Edges of an image (D2L, section 6.2.3)"),
+    "02_edge",
+)
 
 # %% [markdown]
-# On the transposed image it answers zero everywhere: it looks along rows only. The transposed
-# kernel finds the edge.
+# On the transposed image the output is zero everywhere: the kernel compares neighbours in a row.
+# The transposed kernel detects the edges.
 
 # %%
-print("transposed image, same kernel:", int(abs(corr2d(image.T, edge)).sum()), "answers")
-print("transposed image, transposed kernel:", int(abs(corr2d(image.T, edge.T)).sum()), "answers")
+print("transposed image, same kernel: sum of |output|", int(abs(corr2d(image.T, edge)).sum()))
+print("transposed kernel: sum of |output|", int(abs(corr2d(image.T, edge.T)).sum()))
 assert corr2d(image.T, edge).shape == (8, 5)
 assert not corr2d(image.T, edge).any()
 assert (corr2d(image.T, edge.T) == edges.T).all()
@@ -84,21 +86,21 @@ assert (corr2d(image.T, edge.T) == edges.T).all()
 # %% [markdown]
 # ## On a photograph
 #
-# Named kernels: two directions, their magnitude, and a second derivative.
+# Edges along x and along y, and a second derivative.
 
 # %%
 photograph = jnp.asarray(data.camera()[::2, ::2], jnp.float32) / 255
-answers = {
+outputs = {
     "sobel along x": corr2d(photograph, jnp.asarray(filters.sobel(1))),
     "sobel along y": corr2d(photograph, jnp.asarray(filters.sobel(0))),
     "laplacian": corr2d(photograph, jnp.asarray(filters.laplacian())),
 }
 flat = corr2d(jnp.full((5, 5), 0.5), jnp.asarray(filters.sobel(1)))
-print("a flat part answers", float(abs(flat).max()))
+print("largest |output| on a constant image:", float(abs(flat).max()))
 assert not flat.any()
 title = "Feature maps of a photograph"
-maps = jnp.stack(list(answers.values()), axis=-1)
-figure = plots.feature_maps(maps, labels=list(answers), title=title, unit="weighted intensity")
+maps = jnp.stack(list(outputs.values()), axis=-1)
+figure = plots.feature_maps(maps, labels=list(outputs), title=title, unit="weighted intensity")
 save(figure, "02_feature_maps")
 sobel = jnp.stack([jnp.asarray(filters.sobel(axis)) for axis in (1, 0)], axis=-1)[:, :, None]
 labels = ["along x", "along y"]

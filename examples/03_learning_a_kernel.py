@@ -1,8 +1,8 @@
 # %% [markdown]
-# # Learning a kernel (section 6.2.4)
+# # Learning a kernel (D2L, section 6.2.4)
 #
-# The edge kernel, recovered from the image and its edges alone: ten steps of gradient descent on
-# the summed squared error, at a rate of 3e-2.
+# The edge kernel is learned from the image and its edges: ten steps of gradient descent on the
+# summed squared error, with a learning rate of 3e-2.
 
 # %%
 import jax.numpy as jnp
@@ -17,9 +17,9 @@ true = jnp.array([[1.0, -1.0]])
 edges = corr2d(image, true)
 
 # %% [markdown]
-# ## The chapter's loss table
+# ## The losses
 #
-# The chapter does not print its start. Four starts give its table; this is one.
+# D2L does not print its initial kernel. Four initial kernels give its losses; this is one of them.
 
 # %%
 start = jnp.array([[0.0166553, 0.6072187]])
@@ -32,11 +32,11 @@ assert table == ["11.983", "2.914", "0.859", "0.296", "0.112"]
 assert jnp.allclose(fit.kernel, jnp.array([[1.0186, -0.9516]]), atol=1e-3)
 
 # %% [markdown]
-# ## Where the other three come from
+# ## The other three initial kernels
 #
 # The loss is a quadratic with the axes (1, 1) and (1, -1) through the true kernel. Each step
-# multiplies the error along them by -0.8 and 0.64, so a start and its mirror images in these axes
-# have the same losses.
+# multiplies the error along them by -0.8 and 0.64, so a start and its mirror images in these
+# axes have the same losses.
 
 # %%
 axes = jnp.array([[1.0, 1.0], [1.0, -1.0]]) / np.sqrt(2)
@@ -50,14 +50,14 @@ for signs in [(1, 1), (-1, 1), (1, -1), (-1, -1)]:
     assert jnp.allclose(other.losses, fit.losses, rtol=1e-3)
 one_step = fit_kernel(image, edges, (1, 2), init=start, steps=1)
 factors = axes @ (one_step.kernel - true)[0] / error
-print("error along (1, 1) and (1, -1) after a step, in parts of before:", factors.round(3))
+print("error along (1, 1) and (1, -1) after a step, relative to before:", factors.round(3))
 assert jnp.allclose(factors, jnp.array([-0.8, 0.64]), atol=1e-4)
 predicted = true[0] + (factors**10 * error) @ axes
 assert jnp.allclose(fit.kernel[0], predicted, atol=1e-4)
 
 # %% [markdown]
-# None of the four ends at the kernel that the chapter prints, (0.9726, -0.9929): it belongs to
-# another run. All are as close to (1, -1) as the last loss says.
+# None of the four ends at the kernel that D2L prints, (0.9726, -0.9929): it belongs to another run.
+# Their distance from (1, -1) agrees with the last loss.
 
 # %%
 printed = jnp.array([0.9726, -0.9929])
@@ -67,14 +67,14 @@ assert nearest > 0.02
 assert max(float(abs(end - true[0]).max()) for end in ends) < 0.06
 
 # %% [markdown]
-# Forty steps more, and the kernel is exact to five digits.
+# After forty more steps the kernel is close to exact.
 
 # %%
 longer = fit_kernel(image, edges, (1, 2), init=start, steps=50)
 print("after 50 steps", longer.kernel.round(5))
 assert jnp.allclose(longer.kernel, true, atol=1e-4)
-title = "Learning the chapter's edge: the first ten steps are the chapter's"
+title = "Learning an edge kernel: the first ten steps are those of D2L"
 save(plots.losses([longer.losses], ["learning"], title=title), "03_losses")
 after = corr2d(image, fit.kernel)
-title = "The edge as the learned kernel sees it, ten steps"
+title = "Output of the learned kernel after ten steps"
 save(plots.before_after(image, fit.kernel, after, title=title), "03_learned_edge")

@@ -1,12 +1,12 @@
 # %% [markdown]
-# # Convolution versus correlation (sections 6.1.3 and 6.2.5)
+# # Convolution versus correlation (D2L, sections 6.1.3 and 6.2.5)
 #
-# In mathematics the convolution of two functions turns one of them round:
+# In mathematics the convolution of two functions reverses one of them:
 #
 # (f * g)(x) = integral of f(z) g(x - z) dz, and for sequences (f * g)(i) = sum over a of
-# f(a) g(i - a), for planes (f * g)(i, j) = sum over a, b of f(a, b) g(i - a, j - b).
+# f(a) g(i - a), for images (f * g)(i, j) = sum over a, b of f(a, b) g(i - a, j - b).
 #
-# A convolution *layer* does not: it correlates, y[i] = sum over a of x[i + a] k[a].
+# A convolution *layer* does not reverse: it correlates, y[i] = sum over a of x[i + a] k[a].
 
 # %%
 import jax
@@ -19,9 +19,9 @@ from skimage import data
 from jaxconv import convolve, corr2d, correlate, filters, plots
 
 # %% [markdown]
-# ## The integral, approached by sums
+# ## The integral as a limit of sums
 #
-# f = g = exp(-x) from zero on: f * g = x exp(-x). Sums of ever finer steps come ever closer.
+# For f(x) = g(x) = exp(-x), x >= 0, (f * g)(x) = x exp(-x). Sums converge to it with smaller steps.
 
 # %%
 errors = []
@@ -30,14 +30,14 @@ for step in (0.1, 0.01, 0.001):
     decay = jnp.exp(-x)
     sums = convolve(decay, decay, mode="full")[: x.size] * step
     errors.append(float(abs(sums - x * decay).max()))
-    print(f"step {step}: the sum is off the integral by {errors[-1]:.1e}")
+    print(f"step {step}: the sum differs from the integral by {errors[-1]:.1e}")
 assert errors[1] < 0.11 * errors[0]
 assert errors[2] < 0.11 * errors[1]
 
 # %% [markdown]
-# ## The sums, spelt out
+# ## The sums as loops
 #
-# Sequences with a beginning and an end are zero outside. On a line and in a plane:
+# Finite sequences are zero outside. In one and two dimensions:
 
 # %%
 rng = np.random.default_rng(0)
@@ -56,23 +56,23 @@ F, G = jnp.asarray(F), jnp.asarray(G)
 assert (convolve(F, G, mode="full") == plane).all()
 
 # %% [markdown]
-# Convolving is correlating with the kernel turned round in every dimension. Convolution commutes;
-# correlation does not.
+# Convolution is correlation with the kernel reversed along every dimension. Convolution is
+# commutative; correlation is not.
 
 # %%
 assert (convolve(F, G, mode="full") == correlate(F, G[::-1, ::-1], mode="full")).all()
 assert (convolve(F, G, mode="full") == convolve(G, F, mode="full")).all()
 swapped = correlate(G, F, mode="full")
 assert not (correlate(F, G, mode="full") == swapped).all()
-assert (correlate(F, G, mode="full") == swapped[::-1, ::-1]).all()  # turned round, to be exact
-print("convolution commutes; correlation is turned round by a swap")
+assert (correlate(F, G, mode="full") == swapped[::-1, ::-1]).all()
+print("convolution is commutative; exchanging the inputs of a correlation reverses the result")
 
 # %% [markdown]
-# ## A layer that convolves learns the turned kernel
+# ## A layer that convolves learns the reversed kernel
 #
-# Two layers on the same photograph and target, one that correlates and one that convolves in the
-# strict sense, from starts that are each other turned round. The target is made by correlating with
-# a kernel without any symmetry.
+# Two layers are trained on the same photograph and target: one correlates, one convolves in the
+# strict sense, and their initial kernels are the reverse of each other. The target is a correlation
+# with a kernel without symmetry.
 
 # %%
 photograph = jnp.asarray(data.camera()[::8, ::8], jnp.float32) / 255 - 0.5
@@ -107,7 +107,7 @@ for name, layer in layers.items():
 K, K_strict = learned["correlates"], learned["convolves"]
 outputs = correlate(photograph, K), convolve(photograph, K_strict)
 print(f"kernels differ by {abs(K - K_strict).max():.2f}, ", end="")
-print(f"turned round by {abs(K - K_strict[::-1, ::-1]).max():.1e}, ", end="")
+print(f"reversed ones by {abs(K - K_strict[::-1, ::-1]).max():.1e}, ", end="")
 print(f"outputs by {abs(outputs[0] - outputs[1]).max():.1e}")
 assert abs(K - hidden).max() < 1e-2
 assert abs(K - K_strict).max() > 0.5
@@ -116,19 +116,19 @@ assert jnp.allclose(*outputs, atol=1e-3)
 
 pair = jnp.stack([K, K_strict], axis=-1)[:, :, None]
 labels = [f"layer that {name}" for name in layers]
-title = "Learned kernels: one is the other turned round"
+title = "Learned kernels: one is the reverse of the other"
 save(plots.kernels(pair, labels=labels, title=title), "04_kernels")
 maps = jnp.stack(outputs, axis=-1)
 names = ["correlates with its kernel", "convolves with its own"]
-save(plots.feature_maps(maps, labels=names, title="Both answer the same"), "04_outputs")
-title = "Both layers learn alike"
+save(plots.feature_maps(maps, labels=names, title="Both layers have the same output"), "04_outputs")
+title = "Both layers have the same losses"
 figure = plots.losses(
     list(losses.values()), labels, title=title, unit="mean squared error (intensity²)"
 )
 save(figure, "04_losses")
 
 # %% [markdown]
-# A kernel that turning leaves alone cannot tell the two apart: Gaussians, boxes, the Laplacian.
+# For kernels that equal their reverse both are the same: Gaussians, boxes, the Laplacian.
 
 # %%
 for name, kernel in {"gaussian": filters.gaussian(1.0), "laplacian": filters.laplacian()}.items():

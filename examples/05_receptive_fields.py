@@ -1,7 +1,7 @@
 # %% [markdown]
-# # Receptive fields (section 6.2.6)
+# # Receptive fields (D2L, section 6.2.6)
 #
-# The receptive field of an element is everything before it that may influence it.
+# The receptive field of an output is the set of all inputs that may influence it.
 
 # %%
 import jax
@@ -10,44 +10,41 @@ from _figures import save
 from flax import linen
 
 from jaxconv import corr2d, plots
-from jaxconv.analysis._influence import influence
-from jaxconv.analysis._reach import reach
-from jaxconv.analysis._receptive import Layer, receptive_field
+from jaxconv.analysis import Layer, influence, reach, receptive_field
 
 # %% [markdown]
 # ## Two layers of 2x2
 #
-# An element of the first layer sees four elements; one of the second sees four of the first layer's
-# and all nine of the image. A deeper network sees more.
+# An output of the first layer depends on four elements of the image; one of the second layer on
+# four of the first layer's outputs and on all nine elements of the image.
 
 # %%
 layers = [Layer((2, 2)), Layer((2, 2))]
 one = receptive_field(layers[:1], input_size=(3, 3))
 two = receptive_field(layers, input_size=(3, 3))
-print("the element 19 sees", int(one.mask((0, 0)).sum()), "elements")
-print("z sees", int(receptive_field(layers[1:], input_size=(2, 2)).mask((0, 0)).sum()), "of Y and")
-print("      ", int(two.mask((0, 0)).sum()), "of the image")
+print("first layer: an output depends on", int(one.mask((0, 0)).sum()), "elements of the image")
+print("second layer: on", int(two.mask((0, 0)).sum()), "elements of the image")
 assert one.mask((0, 0)).sum() == 4
 assert receptive_field(layers[1:], input_size=(2, 2)).mask((0, 0)).sum() == 4
 assert two.mask((0, 0)).all()
 
 # %% [markdown]
-# The same from the functions themselves: their operations, and their gradients.
+# The same follows from the functions, by their operations and by their gradients.
 
 # %%
 x, k = jnp.arange(9.0).reshape(3, 3), jnp.arange(4.0).reshape(2, 2)
 deep = lambda x: corr2d(corr2d(x, k), k)
 assert reach(deep, x, (0, 0)).all()
 assert reach(lambda x: corr2d(x, k), x, (0, 0)).sum() == 4
-# the kernel's first entry is 0: what is only seen with weight zero has no influence
+# the kernel's first entry is 0: elements that are only multiplied by zero have no influence
 print("with a zero in the kernel,", int(influence(deep, x, (0, 0)).reached.sum()), "have influence")
 assert influence(deep, x, (0, 0)).reached.sum() == 6
 
 # %% [markdown]
 # ## How it grows
 #
-# size = 1 + sum over layers of (kernel - 1) dilation (strides before). By depth it grows slowly, by
-# dilation and stride fast, and past the image itself.
+# size = 1 + sum over layers of (kernel - 1) dilation (product of earlier strides). It grows slowly
+# with depth and fast with dilation and stride, and may exceed the image.
 
 # %%
 chains = {
@@ -65,19 +62,19 @@ sizes = {}
 for name, chain in chains.items():
     field = receptive_field(chain)
     sizes[name] = field.size[0]
-    print(f"{name:26} sees {field.size[0]:3}, one output to the next {field.jump[0]:2}")
+    print(f"{name:26} size {field.size[0]:3}, jump {field.jump[0]:2}")
 assert list(sizes.values()) == [3, 21, 63, 63, 212]
 small = receptive_field(chains["VGG-16"], input_size=32)
 share = small.padding_share(0)[0]
-print(f"of VGG-16's field on a 32x32 image {share:.0%} of each dimension is padding")
+print(f"on a 32x32 image {share:.0%} of VGG-16's field is padding, along each dimension")
 assert small.size[0] > 32
 assert share > 0.8
 
 # %% [markdown]
-# ## A whole model, theoretical beside effective
+# ## A model: theoretical and effective receptive field
 #
-# Layers of 3x3 with ReLU, random weights, no padding: the field is 2 depth + 1 wide, but the
-# gradient concentrates in the middle (Luo et al. 2016): the deeper, the smaller a part matters.
+# Layers of 3x3 with ReLU, random weights and no padding: the field has 2 depth + 1 elements a side,
+# but the gradient concentrates in its middle, more so in deeper models (Luo et al. 2016).
 
 
 # %%
@@ -105,14 +102,12 @@ for depth in (2, 6, 14):
     magnitude = seen.magnitude[0, ..., 0]
     half = int(seen.effective_count(0.5))
     parts.append(half / mask.sum())
-    print(
-        f"depth {depth:2}: can see {mask.sum():3}, above half the peak {half:3} ({parts[-1]:.0%})"
-    )
+    print(f"depth {depth:2}: field {mask.sum():3}, above half the peak {half:3} ({parts[-1]:.0%})")
     assert mask.sum() == (2 * depth + 1) ** 2
     masks.append(mask)
     magnitudes.append(magnitude)
     labels.append(f"{depth} layers of 3x3")
 assert parts[0] > parts[1] > parts[2]
-title = "What one output sees, and how strongly"
+title = "Receptive field of one output, and its gradient"
 figure = plots.receptive_fields(masks, magnitudes, labels=labels, title=title)
 save(figure, "05_receptive_fields")

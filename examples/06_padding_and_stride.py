@@ -1,5 +1,5 @@
 # %% [markdown]
-# # Padding and stride (section 6.3)
+# # Padding and stride (D2L, section 6.3)
 #
 # outputs = floor((n - k + p + s) / s) along each dimension, with n inputs, a kernel of k elements,
 # p elements of padding *in total* (before plus after) and stride s. The argument `padding` is *per
@@ -15,30 +15,28 @@ from _figures import save
 from skimage import data
 
 import jaxconv
-from jaxconv import filters, plots
-from jaxconv._functional.sizes import explicit_padding, input_size, output_size
-from jaxconv.analysis._reach import reach
-from jaxconv.analysis._receptive import Layer, receptive_field
+from jaxconv import explicit_padding, filters, input_size, output_size, plots
+from jaxconv.analysis import Layer, reach, receptive_field
 
 # %% [markdown]
-# ## What is lost without padding
+# ## Without padding
 #
-# Every layer takes k - 1 rows and columns. Ten layers of 5x5 turn 240x240 into 200x200.
+# Every layer removes k - 1 rows and columns. Ten layers of 5x5 turn 240x240 into 200x200.
 
 # %%
 size = (240, 240)
 for _ in range(10):
     size = output_size(size, 5)
 lost = 1 - math.prod(size) / 240**2
-print(f"after ten layers of 5x5: {size}, {lost:.0%} of the pixels are gone")
+print(f"after ten layers of 5x5: {size}, {lost:.0%} of the pixels are lost")
 assert size == (200, 200)
 assert round(100 * lost) == 31
 
 # %% [markdown]
 # ## Padding (6.3.1)
 #
-# The chapter's picture: a 3x3 input padded to 5x5 and a 2x2 kernel give 4x4. Each element of
-# padding adds an output: (n - k + p + 1).
+# D2L's figure: a 3x3 input padded to 5x5 and a 2x2 kernel give 4x4. Each element of padding adds an
+# output: (n - k + p + 1).
 
 # %%
 x, k = jnp.arange(9.0).reshape(3, 3), jnp.arange(4.0).reshape(2, 2)
@@ -52,12 +50,12 @@ for before in range(4):
         assert output_size(9, 4, padding=((before, after),)) == 9 - 4 + (before + after) + 1
 
 # %% [markdown]
-# p = k - 1 in total keeps the size. For odd k that is (k - 1) / 2 per side. For even k the odd
-# element goes to one side: the chapter puts ceil(p / 2) before ("same_lower", as lax's SAME_LOWER),
-# torch and lax's SAME after.
+# p = k - 1 in total keeps the size. For odd k that is (k - 1) / 2 per side. For even k one side
+# gets one element more: in D2L ceil(p / 2) go before ("same_lower", as lax's SAME_LOWER), in torch
+# and lax's SAME after.
 
 # %%
-print("k   p  chapter's rule  torch's rule")
+print("k   p  D2L             torch")
 for width in range(1, 8):
     p = width - 1
     (lower,) = explicit_padding(20, width, padding="same_lower")
@@ -71,7 +69,7 @@ for width in range(1, 8):
     assert (lower == upper) == (width % 2 == 1)
 
 # %% [markdown]
-# The chapter's two layers keep 8x8: a 3x3 kernel with one element on every side, and a 5x3 kernel
+# D2L's two layers keep 8x8: a 3x3 kernel with one element on every side, and a 5x3 kernel
 # with (2, 1) per side, which is p = (4, 2) in total.
 
 # %%
@@ -97,7 +95,7 @@ for kernel in [(3, 3), (5, 3), (7, 1)]:
     rows, columns = np.nonzero(np.asarray(seen))
     inner = receptive_field([Layer(kernel, padding="same")]).span((i, j))
     centre = tuple((first + last) / 2 for first, last in inner)
-    print(f"kernel {kernel}: y[{i}, {j}] sees rows {rows.min()} to {rows.max()}, centre {centre}")
+    print(f"kernel {kernel}: y[{i}, {j}] reads rows {rows.min()} to {rows.max()}, centre {centre}")
     assert centre == (i, j)
     assert all(i - h // 2 >= 0 and i + h // 2 < 8 for h in kernel[:1]) == (seen.sum() == w.size)
 even = receptive_field([Layer((4, 4), padding="same_lower")]).span((i, j))
@@ -105,9 +103,9 @@ print("kernel (4, 4): rows", even[0], "centre", sum(even[0]) / 2)
 assert sum(even[0]) / 2 == i - 0.5
 
 # %% [markdown]
-# ## What padding puts in
+# ## Padding modes
 #
-# Zeros darken the border of a photograph: a blur of 31x31 under four rules for what lies outside.
+# Zeros darken the border of a photograph: a blur of 31x31 with four padding modes.
 
 # %%
 photograph = jnp.asarray(data.camera()[::4, ::4], jnp.float32) / 255
@@ -121,7 +119,7 @@ corner = {mode: float(map_[0, 0]) for mode, map_ in zip(modes, blurred, strict=T
 print("the corner after blurring:", {mode: round(value, 3) for mode, value in corner.items()})
 assert corner["zeros"] < 0.5 * corner["replicate"]
 assert all(jnp.allclose(map_[15:-15, 15:-15], blurred[0][15:-15, 15:-15]) for map_ in blurred)
-title = "A blur of 31x31 under four rules for the border"
+title = "A blur of 31x31 with four padding modes"
 maps = jnp.stack(blurred, -1)
 figure = plots.feature_maps(maps, labels=modes, title=title, unit="intensity")
 save(figure, "06_padding_modes")
@@ -130,8 +128,8 @@ save(figure, "06_padding_modes")
 # ## Stride
 #
 # The window moves s elements at a time: floor((n - k + p + s) / s) outputs. With p = k - 1 that is
-# floor((n + s - 1) / s), and n / s where s divides n. A strided layer is the layer with every s-th
-# output kept.
+# floor((n + s - 1) / s), and n / s if s divides n. A strided layer returns every s-th output of the
+# layer with stride 1.
 
 # %%
 for n, width, p, s in [(8, 3, 2, 2), (8, 5, 2, 4), (8, 3, 0, 3), (7, 3, 2, 2), (224, 7, 6, 2)]:
@@ -149,8 +147,8 @@ strided = jaxconv.conv(image, w, padding=1, stride=2)
 assert jnp.allclose(strided, every[::2, ::2], atol=1e-6)
 
 # %% [markdown]
-# The other way there are s inputs for the same number of outputs; transposed convolutions name the
-# one they mean with `output_padding`.
+# Conversely, s input sizes have the same output size; `output_padding` selects one of them in a
+# transposed convolution.
 
 # %%
 inputs = [input_size(4, 3, padding=1, stride=2, output_padding=extra) for extra in range(2)]
@@ -165,7 +163,7 @@ for s in (2, 4, 8):
     )[..., 0]
     pyramid[f"stride {s}: {small.shape[0]}x{small.shape[1]}"] = small
     assert small.shape == (128 // s, 128 // s)
-# drawn as large as the photograph
+# enlarged to the size of the photograph
 large = [jnp.repeat(jnp.repeat(m, 128 // len(m), 0), 128 // len(m), 1) for m in pyramid.values()]
 title = "A photograph of 128x128, blurred and strided"
 maps = jnp.stack(large, -1)

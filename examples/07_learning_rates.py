@@ -1,8 +1,8 @@
 # %% [markdown]
-# # Learning rates, and many kernels at once (section 6.2.4, further)
+# # Learning rates, and many kernels at once (D2L, section 6.2.4, continued)
 #
-# The chapter learns its edge at a rate of 3e-2. How much higher could it be? The squared error is
-# a quadratic, and the image alone says how curved: so the answer is known before the first step.
+# D2L learns its kernel with a learning rate of 3e-2. The largest stable rate can be computed before
+# the first step: the squared error is a quadratic whose curvature depends only on the image.
 
 # %%
 import time
@@ -23,12 +23,12 @@ edges = corr2d(image, true)
 start = jnp.array([[0.0166553, 0.6072187]])
 
 # %% [markdown]
-# ## The bound, predicted
+# ## The bound, computed
 #
-# `solve_kernel` finds the kernel without a step, and on the way how strongly the image answers each
-# direction of a kernel: its energies are the eigenvalues of the windows' Gram matrix, half those of
-# the loss's Hessian. A step of size r multiplies the error along a direction by 1 - 2 r energy:
-# it shrinks while r is below 2 over the largest eigenvalue.
+# `solve_kernel` computes the kernel without descent, and the eigenvalues of the Gram matrix of the
+# image's windows (`energies`), which are half those of the loss's Hessian. A step of size r
+# multiplies the error along an eigenvector by 1 - 2 r energy, so the error shrinks if r is below 2
+# divided by the largest eigenvalue of the Hessian.
 
 # %%
 exact = solve_kernel(image, edges, (1, 2))
@@ -43,10 +43,9 @@ assert jnp.allclose(bound, 1 / 30, rtol=1e-6)
 assert jnp.allclose(exact.kernel, true, atol=1e-6)
 
 # %% [markdown]
-# ## The bound, met
+# ## The bound, measured
 #
-# 401 rates about the bound, 400 steps each, in one call: a rate is a number like any other, so the
-# sweep is a `vmap`.
+# 401 rates around the bound, 400 steps each, in one call: `vmap` over the learning rate.
 
 # %%
 rates = jnp.linspace(0.5 * bound, 1.1 * bound, 401)
@@ -65,7 +64,7 @@ assert not converged[rates > 1.001 * bound].any()
 assert abs(largest - bound) <= 0.001 * bound + float(rates[1] - rates[0])
 
 # %% [markdown]
-# The losses in between are as predicted, too: sums of two powers.
+# The losses agree with the prediction too: they are sums of two powers.
 
 # %%
 axes = np.array([[1.0, -1.0], [1.0, 1.0]]) / np.sqrt(2)  # curvatures 12 and 60
@@ -93,14 +92,14 @@ panel.text(1.1e-3, 1.5 * float(fits.losses[0, 0]), "before the first step", font
 panel.axvline(bound, color="black", lw=0.8)
 panel.text(1.03 * bound, 2e-11, f"2 / {curvatures.max():.0f} = {bound:.4f}", fontsize=9)
 panel.axvline(0.03, color="gray", lw=0.8, ls="--")
-panel.text(0.0291, 3e7, "the chapter's 0.03", fontsize=9, ha="right", color="gray")
+panel.text(0.0291, 3e7, "0.03, as in D2L", fontsize=9, ha="right", color="gray")
 panel.set(
     xscale="log",
     yscale="log",
     ylim=(1e-11, 1e9),
     xlabel="learning rate",
     ylabel="summed squared error",
-    title="Past 2 over the largest curvature every step makes it worse",
+    title="Above 2 / largest curvature the loss grows with every step",
 )
 panel.legend(loc="upper left", fontsize=9)
 save(figure, "07_learning_rates")
@@ -108,7 +107,7 @@ save(figure, "07_learning_rates")
 # %% [markdown]
 # ## Ten thousand kernels in one call
 #
-# Kernels, starts and rates may all differ; one compiled program learns them side by side.
+# Kernels, initial values and rates all differ; one compiled program learns all of them.
 
 # %%
 keys = jax.random.split(jax.random.key(0), 3)
@@ -134,5 +133,5 @@ print(f"10,000 kernels, 100 steps each: {time.perf_counter() - began:.1f} s, com
 assert learned.shape == (10_000, 1, 2)
 assert float(jnp.abs(learned - truths).max()) < 1e-3
 solved = jax.vmap(lambda truth: solve_kernel(image, corr2d(image, truth), (1, 2)).kernel)(truths)
-print(f"furthest from the exact answers: {float(jnp.abs(learned - solved).max()):.1e}")
+print(f"largest difference from the exact kernels: {float(jnp.abs(learned - solved).max()):.1e}")
 assert jnp.allclose(solved, truths, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Handwritten digits for the networks among the examples: scikit-learn's, no download."""
+"""Handwritten digits for the LeNet examples, from scikit-learn (no download)."""
 
 from typing import Any
 
@@ -8,11 +8,12 @@ BATCH = 32
 
 
 def digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Images (n, 16, 16, 1) from 0 to 1 and labels: 1,437 to learn from, then 360 to be asked.
+    """Return images (n, 16, 16, 1) from 0 to 1 and labels of 1,437 training and 360 test digits.
 
-    Of those to learn from the nine shifts by -1, 0 or 1 follow each other, each of all digits.
+    The training set has nine copies of all digits, one for each shift by -1, 0 or 1 in each
+    direction.
     """
-    from sklearn.datasets import load_digits  # late: it costs a second
+    from sklearn.datasets import load_digits  # imported here because it takes a second
     from sklearn.model_selection import train_test_split
 
     found: Any = load_digits()
@@ -24,18 +25,20 @@ def digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         random_state=0,
         stratify=found.target,
     )
-    framed = np.pad(x, ((0, 0), (1, 1), (1, 1)))
-    moved = [framed[:, i : i + 16, j : j + 16] for i in range(3) for j in range(3)]
-    return np.concatenate(moved)[..., None], np.tile(y, 9), x_test[..., None], y_test
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1)))
+    shifted = [padded[:, i : i + 16, j : j + 16] for i in range(3) for j in range(3)]
+    return np.concatenate(shifted)[..., None], np.tile(y, 9), x_test[..., None], y_test
 
 
 def batches(count: int, epochs: int) -> np.ndarray:
-    """Which images each step sees, (epochs, steps, BATCH): every digit once an epoch, moved anyhow.
+    """Return image indices (epochs, steps, BATCH): randomly shifted digits, each once an epoch.
 
-    What does not fill a batch waits for another epoch.
+    Digits that do not fill a batch are left out of that epoch.
     """
     rng = np.random.default_rng(0)
-    own = count // 9
-    seen = own // BATCH * BATCH
-    order = [rng.permutation(own)[:seen] + own * rng.integers(0, 9, seen) for _ in range(epochs)]
+    digits = count // 9
+    used = digits // BATCH * BATCH
+    order = [
+        rng.permutation(digits)[:used] + digits * rng.integers(0, 9, used) for _ in range(epochs)
+    ]
     return np.stack(order).reshape(epochs, -1, BATCH)

@@ -1,8 +1,8 @@
-"""LeNet as pure functions, on one device or on a mesh: what the examples with meshes share.
+"""LeNet as pure functions, on one device or on a mesh, for the examples with meshes.
 
-Images lie over the mesh axes "data" (the batch) and "rows" (their height). The first dense layer,
-nine tenths of the weights, lies in parts over "rows", as the features that it reads do, and so does
-its momentum; every device has all of the rest.
+Images are sharded over the mesh axes "data" (the batch) and "rows" (their height). The first dense
+layer, with nine tenths of the weights, is sharded over "rows", as its input features are, and so is
+its momentum; all other parameters are on every device.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ SIZES = {
 
 
 def initial(seed: int = 0) -> Any:
-    """Random parameters, their momentum, and the number of steps taken."""
+    """Return random parameters, their momentum, and the number of steps."""
     rng = np.random.default_rng(seed)
     params = {
         name: {
@@ -60,12 +60,14 @@ def logits(params: Any, x: jax.Array, conv: Callable[..., jax.Array]) -> jax.Arr
 
 
 def step_on(mesh: Mesh | None) -> Callable[..., tuple[Any, jax.Array]]:
-    """One step of training: `(state, images, labels, order) -> (state, loss)`."""
+    """Return a training step: `(state, images, labels, order) -> (state, loss)`."""
     if mesh is None:
-        conv, lay = jaxconv.conv, lambda array, spec: array
+        conv, shard = jaxconv.conv, lambda array, spec: array
     else:
         conv = partial(parallel.conv, mesh=mesh, x_spec=IMAGES)
-        lay = lambda array, spec: jax.lax.with_sharding_constraint(array, NamedSharding(mesh, spec))
+        shard = lambda array, spec: jax.lax.with_sharding_constraint(
+            array, NamedSharding(mesh, spec)
+        )
 
     def loss_of(params: Any, x: jax.Array, y: jax.Array) -> jax.Array:
         scores = logits(params, x, conv)
@@ -73,7 +75,7 @@ def step_on(mesh: Mesh | None) -> Callable[..., tuple[Any, jax.Array]]:
 
     def step(state: Any, images: jax.Array, labels: jax.Array, order: jax.Array) -> Any:
         batch = order[state["steps"]]
-        x, y = lay(images[batch], IMAGES), lay(labels[batch], P("data"))
+        x, y = shard(images[batch], IMAGES), shard(labels[batch], P("data"))
         loss, gradient = jax.value_and_grad(loss_of)(state["params"], x, y)
         updates, momentum = OPTIMIZER.update(gradient, state["momentum"], state["params"])
         params = optax.apply_updates(state["params"], updates)
@@ -82,28 +84,29 @@ def step_on(mesh: Mesh | None) -> Callable[..., tuple[Any, jax.Array]]:
     return step
 
 
-def lying(state: Any, mesh: Mesh) -> Any:
-    """The sharding of every array of a state."""
+def shardings(state: Any, mesh: Mesh) -> Any:
+    """Return the sharding of every array of a state."""
 
     def of(path: Any, leaf: jax.Array) -> NamedSharding:
-        wide = "dense1" in jax.tree_util.keystr(path) and leaf.ndim == 2
-        return NamedSharding(mesh, P("rows") if wide else P())
+        sharded = "dense1" in jax.tree_util.keystr(path) and leaf.ndim == 2
+        return NamedSharding(mesh, P("rows") if sharded else P())
 
     return jax.tree_util.tree_map_with_path(of, state)
 
 
 def put(array: Any, sharding: NamedSharding) -> jax.Array:
-    """Lay out what every process has; `jax.device_put` would ask all whether it is the same."""
+    """Shard an array that every process has; `jax.device_put` would compare it between "
+    "processes."""
     return jax.make_array_from_callback(array.shape, sharding, lambda part: array[part])
 
 
 def training(mesh: Mesh | None, x: np.ndarray, y: np.ndarray, epochs: int) -> dict[str, Any]:
-    """What `jaxconv.learn.run_segments` takes: the whole run, laid out on the mesh."""
+    """Return the arguments of `jaxconv.learn.run_segments` for a training run on the mesh."""
     order = batches(len(x), epochs).reshape(-1, BATCH).astype(np.int32)
     state, data = initial(), (x, y, order)
     program = describe(step_on(None), state, *data)
     if mesh is not None:
-        state = jax.tree.map(put, state, lying(state, mesh))
+        state = jax.tree.map(put, state, shardings(state, mesh))
         data = tuple(put(array, NamedSharding(mesh, P())) for array in data)
     else:
         data = tuple(map(jnp.asarray, data))
@@ -111,6 +114,6 @@ def training(mesh: Mesh | None, x: np.ndarray, y: np.ndarray, epochs: int) -> di
 
 
 def accuracy(params: Any, x: np.ndarray, y: np.ndarray) -> float:
-    """The share of digits that are told, on one device."""
+    """Return the share of digits that are recognised, on one device."""
     found = logits(jax.tree.map(np.asarray, params), jnp.asarray(x), jaxconv.conv)
     return float((np.asarray(found).argmax(axis=1) == y).mean())

@@ -1,8 +1,8 @@
 # %% [markdown]
-# # Kernel gradients of grouped layers, beside lax
+# # Kernel gradients of grouped layers, compared with lax
 #
-# Milliseconds of one compiled gradient in the kernel, here and by `lax.conv_general_dilated`, in
-# one process: values compared first, then calls in turn, and the median of three.
+# Milliseconds of one compiled kernel gradient by jaxconv and by `lax.conv_general_dilated` in one
+# process: values are compared first, then calls alternate; medians of three.
 
 # %%
 import statistics
@@ -52,5 +52,5 @@ for shape, size, groups in LAYERS:
     lax_time, our_time = (statistics.median(column) for column in zip(*times, strict=True))
     print(
         f"{'x'.join(map(str, shape)):14} {size}x{size}, {groups:3} groups: "
-        f"lax {lax_time:8.1f} ms, jaxconv {our_time:7.1f} ms, {our_time / lax_time:.4f} of it"
+        f"lax {lax_time:8.1f} ms, jaxconv {our_time:7.1f} ms, ratio {our_time / lax_time:.4f}"
     )

@@ -2,7 +2,8 @@
 
     python examples/compare_with_torch.py
 
-The loop is that of Dive into Deep Learning, section 7.2.4: summed squared error, lr 3e-2, 10 steps.
+The loop is that of D2L ("Dive into Deep Learning"), section 6.2.4: summed squared error, learning
+rate 3e-2, 10 steps.
 """
 
 import jax.numpy as jnp
@@ -24,7 +25,7 @@ def edge_images() -> tuple[np.ndarray, np.ndarray]:
 
 def learn_in_torch(x: torch.Tensor, y: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
     layer = torch.nn.Conv2d(1, 1, kernel_size=(1, 2), bias=False)
-    # (h, w) -> (1, 1, h, w): torch wants output and input channels first
+    # (h, w) -> (1, 1, h, w): torch's output and input channels are first
     layer.weight.data = torch.from_numpy(START.copy())[None, None]
     losses = []
     for _ in range(STEPS):
@@ -37,7 +38,7 @@ def learn_in_torch(x: torch.Tensor, y: torch.Tensor) -> tuple[list[torch.Tensor]
 
 
 def compare() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Torch's losses and kernel, then jaxconv's."""
+    """Return torch's losses and kernel, then jaxconv's."""
     x, y = edge_images()
     losses, kernel = learn_in_torch(torch.from_numpy(x)[None, None], torch.from_numpy(y.copy()))
     fit = fit_kernel(jnp.asarray(x), jnp.asarray(y), (1, 2), init=jnp.asarray(START), steps=STEPS)

@@ -1,16 +1,16 @@
-"""Train LeNet on real handwritten digits here and in torch, from the same weights, side by side.
+"""Train LeNet on handwritten digits in jaxconv and in torch, from the same weights.
 
     python examples/lenet_beside_torch.py [folder for the figures]
 
-The digits are scikit-learn's (1,797 of 8x8 pixels, scanned; no download), the network is that of
-LeCun et al., 1998, with its tanh and its averages: two convolutions with biases (6 and 16 maps) and
-three dense layers (120, 84, 10). Here it is a Flax module over `jaxconv.linen`, an epoch is one
-compiled scan with optax inside; in torch it is the usual loop. Both see the same batches in the
-same order. Printed: the losses and how far apart they are, the accuracies on digits that neither
-has seen, and the time of an epoch as a part of torch's.
+The digits are scikit-learn's (1,797 scans of 8x8 pixels; no download). The network is that of LeCun
+et al., 1998, with tanh and average pooling: two convolutions with biases (6 and 16 channels) and
+three dense layers (120, 84, 10). In jaxconv it is a Flax module with `jaxconv.linen`, and an epoch
+is one compiled scan with optax; in torch it is the usual loop. Both use the same batches in the
+same order. Printed are the losses and their differences, the accuracies on test digits, and the
+time of an epoch divided by torch's.
 
-The digits are shown at 16x16, a pixel as 2x2, and to learn from also moved by half a pixel each
-way: 1,437 digits are few.
+The digits are enlarged to 16x16, and the training set also has them shifted by half a pixel in each
+direction, because 1,437 digits are few.
 """
 
 import statistics
@@ -32,8 +32,8 @@ from jaxconv.compat.torch import from_torch, to_torch
 
 RATE, MOMENTUM = 0.05, 0.9
 EPOCHS = 12
-COMPARED = 100  # steps whose losses are held against each other
-# the dense layer that reads a flattened image: its (channels, *space)
+COMPARED = 100  # number of steps whose losses are compared
+# (channels, *space) of the image whose flattened pixels are the input of a dense layer
 FLATTENED = {"dense1": (16, 4, 4)}
 
 
@@ -71,7 +71,7 @@ class TorchLeNet(torch.nn.Module):
 
 
 def epoch_here() -> tuple[optax.GradientTransformation, Callable[..., Any]]:
-    """The optimiser, and an epoch as one compiled scan: its carry is (params, state)."""
+    """Return the optimiser, and an epoch as a compiled scan with carry (params, state)."""
     model, optimizer = LeNet(), optax.sgd(RATE, momentum=MOMENTUM)
 
     def loss_of(params: Any, x: jax.Array, y: jax.Array) -> jax.Array:
@@ -105,7 +105,7 @@ def epoch_in_torch(
 
 
 def train_here(start: Any, x: np.ndarray, y: np.ndarray, order: np.ndarray) -> tuple[Any, Any]:
-    """The trained parameters and the loss of every step."""
+    """Return the trained parameters and the loss of every step."""
     optimizer, epoch = epoch_here()
     params = jax.tree.map(jnp.asarray, start)
     carry, losses = (params, optimizer.init(params)), []
@@ -118,14 +118,14 @@ def train_here(start: Any, x: np.ndarray, y: np.ndarray, order: np.ndarray) -> t
 def train_in_torch(
     start: Any, x: np.ndarray, y: np.ndarray, order: np.ndarray
 ) -> tuple[TorchLeNet, np.ndarray]:
-    """The trained model and the loss of every step."""
+    """Return the trained model and the loss of every step."""
     model = TorchLeNet()
     model.load_state_dict(to_torch(start, flattened=FLATTENED))
     optimizer = torch.optim.SGD(model.parameters(), lr=RATE, momentum=MOMENTUM)
     inputs = channels_first(x)
     labels = torch.from_numpy(y.astype(np.int64))
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # on images this small several only wait for each other
+    torch.set_num_threads(1)  # on images this small several threads are slower
     found = [
         epoch_in_torch(model, optimizer, inputs, labels, torch.from_numpy(each)) for each in order
     ]
@@ -151,18 +151,18 @@ def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def initial() -> Any:
-    """Torch's own random start, in our layout."""
+    """Return torch's random initial parameters, converted to Flax."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return from_torch(TorchLeNet(), flattened=FLATTENED).variables["params"]
 
 
 def part_of_torchs_time(start: Any, x: np.ndarray, y: np.ndarray, order: np.ndarray) -> float:
-    """An epoch here over an epoch in torch: medians; torch with the better of two ways.
+    """Return the median time of an epoch in jaxconv divided by torch's.
 
-    On images this small torch's threads may only wait for each other, so it is asked with one
-    thread and with as many as it takes by itself. Each way runs all of its epochs before the next:
-    threads that another has just left spinning would take its cores.
+    On images this small torch may be faster with one thread than with its default number, so both
+    are measured and the faster counts. Each runs all of its epochs before the next, because threads
+    of another that are still spinning would use its cores.
     """
     optimizer, epoch = epoch_here()
     params = jax.tree.map(jnp.asarray, start)
@@ -185,20 +185,20 @@ def part_of_torchs_time(start: Any, x: np.ndarray, y: np.ndarray, order: np.ndar
             call(each)
             times[number].append(time.perf_counter() - began)
     torch.set_num_threads(threads)
-    # the first of each compiles, or warms up
+    # the first epoch of each compiles or warms up
     here, *there = (statistics.median(column[1:]) for column in times)
     return here / min(there)
 
 
 def draw(params: Any, x: np.ndarray, label: int) -> None:
-    """The first layer's kernels, and what they make of one digit."""
+    """Plot the first layer's kernels and their feature maps of one digit."""
     kernel = np.asarray(params["conv1"]["kernel"])  # (5, 5, 1, 6)
     save(plots.kernels(kernel, title="LeNet's first layer, trained on digits"), "lenet_kernels")
     _, seen = LeNet().apply({"params": params}, jnp.asarray(x), capture_intermediates=True)
     maps = jnp.tanh(seen["intermediates"]["conv1"]["__call__"][0][0])  # (16, 16, 6)
     shown = np.concatenate([2 * x[0] - 1, maps], axis=-1)
     labels = [f"a {label}, from -1 to 1", *(f"map {n}" for n in range(maps.shape[-1]))]
-    title = "What the six kernels make of it"
+    title = "Feature maps of the six kernels"
     save(plots.feature_maps(shown, title=title, labels=labels), "lenet_feature_maps")
 
 
@@ -223,10 +223,10 @@ def main(*, rounds: int = 12) -> dict[str, Any]:
         print(f"{name}: {score:.1%} of {len(y_test)} unseen digits")
     model.load_state_dict(to_torch(params, flattened=FLATTENED))
     carried = np.abs(logits_in_torch(model, x_test) - logits_here(params, x_test)).max()
-    print(f"our trained weights in torch's network: outputs {carried:.0e} apart")
+    print(f"jaxconv's trained weights in torch's network: outputs differ by {carried:.0e}")
     if rounds:
         part = part_of_torchs_time(start, x, y, order[:rounds])
-        print(f"an epoch takes {part:.2f} of torch's time")
+        print(f"an epoch takes {part:.2f} times as long as in torch")
     draw(params, x_test[:1], int(y_test[0]))
     return {"apart": apart, "accuracies": scores, "carried": float(carried)}
 

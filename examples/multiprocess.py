@@ -1,17 +1,15 @@
-"""Train over several processes, as over several machines, and lose one of them.
+"""Train over several processes, as over several machines, and recover when one is killed.
 
     python examples/multiprocess.py                  # 2 and 4 processes beside one
-    python examples/multiprocess.py --kill           # one of them is killed; the run goes on later
+    python examples/multiprocess.py --kill           # kill one of them, then resume the run
 
-Every process has its share of four CPU devices, and only its own part of the image. They find each
-other over loopback (`jax.distributed`) and do two things together: learn a kernel from an image in
-parts, then LeNet, whose widest layer lies in parts over all of them. The same script with one
-process is what they are compared with.
+Every process has its share of four CPU devices, and only its own part of the image. The processes
+connect over loopback (`jax.distributed`) and learn a kernel from a sharded image, then LeNet, whose
+widest layer is sharded over all of them. The results are compared with those of one process.
 
-With `--kill` process 1 is killed while a checkpoint is being written. The others end by
-themselves: JAX's coordination service misses the heartbeats, or a collective its partner, whichever
-comes first. Started again, the run goes on from its last whole checkpoint, to the same bits as one
-that nothing happened to.
+With `--kill` process 1 is killed while a checkpoint is being written. The others end when JAX's
+coordination service misses its heartbeats, or when a collective fails, whichever is first. Started
+again, the run resumes from its last complete checkpoint, to the same bits as an undisturbed run.
 """
 
 import argparse
@@ -28,15 +26,15 @@ from typing import Any
 import numpy as np
 from _digits import digits
 
-DEVICES = 4  # of all processes together: the sums are the same ones
-HEARTBEAT = 10  # seconds without a sign of life after which a process counts as dead
-STEPS = 24  # of the network
-EVERY = 8  # steps between checkpoints of the network
+DEVICES = 4  # in all processes together, so that all runs compute the same sums
+HEARTBEAT = 10  # seconds without a heartbeat after which a process counts as dead
+STEPS = 24  # training steps of LeNet
+EVERY = 8  # steps between checkpoints of LeNet
 GONE = "another process is gone"
 
 
 def work(folder: Path, rank: int, processes: int, address: str) -> None:
-    """What each process does; the first one writes down what came of it."""
+    """Run one process; the first one writes the results."""
     import jax
 
     jax.config.update("jax_num_cpu_devices", DEVICES // processes)
@@ -60,7 +58,7 @@ def work(folder: Path, rank: int, processes: int, address: str) -> None:
 
 
 def learned(folder: Path) -> dict[str, np.ndarray]:
-    """The kernel from the image, then the network; the same code for any number of processes."""
+    """Learn the kernel, then LeNet; the same code for any number of processes."""
     import _lenet
     import jax
     import optax
@@ -74,9 +72,9 @@ def learned(folder: Path) -> dict[str, np.ndarray]:
     mesh = Mesh(devices, ("data", "rows"), axis_types=(AxisType.Auto, AxisType.Auto))
     x = np.random.default_rng(0).normal(size=(64, 48)).astype(np.float32)
     y = x[:-1, :-1] - 2 * x[1:, 1:]
-    lying = NamedSharding(mesh, PartitionSpec("rows", "data"))
-    # of a file each process would read no more than the parts it is asked for
-    parts = jax.make_array_from_callback(x.shape, lying, lambda part: x[part])
+    sharding = NamedSharding(mesh, PartitionSpec("rows", "data"))
+    # from a file each process would read only its own parts
+    parts = jax.make_array_from_callback(x.shape, sharding, lambda part: x[part])
     fit = learn.fit_kernel(parts, y, 2, optimizer=optax.adam(0.1), steps=80)
 
     with np.load(folder.parent / "digits.npz") as images:
@@ -90,7 +88,7 @@ def learned(folder: Path) -> dict[str, np.ndarray]:
 
 
 def start(folder: Path, processes: int) -> list[subprocess.Popen]:
-    """Start the processes of a run; each writes what it has to say into a file of its own."""
+    """Start the processes of a run, each with its own log file."""
     folder.mkdir(exist_ok=True)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -104,7 +102,7 @@ def start(folder: Path, processes: int) -> list[subprocess.Popen]:
 
 
 def finish(folder: Path, running: list[subprocess.Popen]) -> dict[str, np.ndarray]:
-    """Wait for all, and read the result."""
+    """Wait for all processes and read the result."""
     for rank, process in enumerate(running):
         if process.wait(timeout=300):
             sys.exit(f"process {rank} failed: {(folder / f'{rank}.log').read_text()}")
@@ -113,14 +111,14 @@ def finish(folder: Path, running: list[subprocess.Popen]) -> dict[str, np.ndarra
 
 
 def whole_steps(folder: Path) -> list[int]:
-    """The steps of the checkpoints that are whole."""
+    """Return the steps of the complete checkpoints."""
     kept = folder / "kept"
     names = [path.name for path in kept.iterdir()] if kept.exists() else []
     return sorted(int(name) for name in names if name.isdecimal())
 
 
 def kill_one(folder: Path, running: list[subprocess.Popen]) -> dict[str, Any]:
-    """Kill process 1 in the middle of a checkpoint, and see what becomes of the others."""
+    """Kill process 1 while it writes a checkpoint, and collect how the others end."""
     kept, victim = folder / "kept", running[1]
     while not (kept.exists() and any(int(n) > STEPS // 3 for n in being_written(kept))):
         if victim.poll() is not None:
@@ -140,10 +138,10 @@ def being_written(kept: Path) -> list[str]:
 
 
 def message(log: str) -> str:
-    """The sentence in which a process said why it ended: its own, or JAX's."""
+    """Return the message with which a process ended, its own or JAX's."""
     own = re.search(rf"^process .*{GONE}.*$", log, flags=re.MULTILINE)
-    jaxs = re.search(r"Terminating process because .*? another task died", log)
-    found = own or jaxs
+    from_jax = re.search(r"Terminating process because .*? another task died", log)
+    found = own or from_jax
     return found[0] if found else ""
 
 
@@ -156,7 +154,9 @@ def main(*, processes: tuple[int, ...] = (2, 4), kill: tuple[int, ...] = ()) -> 
         root, results, lost = Path(name), {}, {}
         x, y, *_ = digits()
         np.savez(root / "digits.npz", x=x, y=y)
-        print(f"{'processes':>9} {'kernel':>9} {'losses':>9} {'weights':>9}   apart from one's")
+        print(
+            f"{'processes':>9} {'kernel':>9} {'losses':>9} {'weights':>9}   (differences from one)"
+        )
         for count in (1, *processes):
             folder = root / str(count)
             results[count] = finish(folder, start(folder, count))
@@ -165,16 +165,16 @@ def main(*, processes: tuple[int, ...] = (2, 4), kill: tuple[int, ...] = ()) -> 
         for count in kill:
             folder = root / f"killed {count}"
             lost[count] = kill_one(folder, start(folder, count))
-            print(f"{count} processes, one killed: all had ended {lost[count]['took']:.0f} s later")
+            print(f"{count} processes, one killed: all ended within {lost[count]['took']:.0f} s")
             for rank, said in enumerate(lost[count]["said"]):
                 print(f"  {rank}: {'killed' if rank == 1 else said}")
-            print(f"  whole checkpoints: steps {', '.join(map(str, lost[count]['kept']))}")
+            print(f"  complete checkpoints: steps {', '.join(map(str, lost[count]['kept']))}")
             resumed = finish(folder, start(folder, count))
             same = all(
                 resumed[key].tobytes() == right.tobytes() for key, right in results[count].items()
             )
             lost[count]["same"] = same
-            print(f"  resumed: {'the same bits as undisturbed' if same else 'another answer'}")
+            print(f"  resumed: {'the same bits as undisturbed' if same else 'a different result'}")
     return {"results": results, "lost": lost}
 
 

@@ -1,37 +1,40 @@
-"""How well is a blur recovered from a photograph before and after it? A table, by six ways.
+"""Errors of blur kernels recovered from photographs by six methods, as a table.
 
     python examples/psf_table.py [--quick] [--lucy 30]
 
-Real photographs (scikit-image's camera, Hubble deep field and retina, in grey, 159x159 pixels out
-of each) are blurred by a Gaussian, by motion, by defocus and by diffraction, then saved: as they
-are, with three levels of noise, in 8 bits, as JPEG, and with noise as JPEG. Each row is a blur and
-a way of saving, each number the error of the kernel recovered, `|found - true| / |true|` in per
-cent. The columns:
+Photographs (scikit-image's camera, Hubble deep field and retina, in grey, 159x159 pixels of each)
+are blurred by a Gaussian, by motion, by defocus and by diffraction, then saved: unchanged, with
+three levels of noise, in 8 bits, as JPEG, and with noise as JPEG. Each row is a blur and a way of
+saving, each number the error of the recovered kernel, `|found - true| / |true|` in per cent. The
+columns:
 
-* solve: `solve_kernel`, the least squared error exactly;
-* ridge: the same with a ridge, whose size comes from the images alone (Hoerl, Kennard and Baldwin,
-  "Ridge regression: some simulations", Communications in Statistics 4, 1975);
-* descent: 40 steps of whitened gradient descent from zeros, what `recover_kernel` and `jaxconv
-  learn` do;
+* solve: `solve_kernel`, the exact minimum of the squared error;
+* ridge: the same with a ridge, chosen from the images (Hoerl, Kennard and Baldwin, "Ridge
+  regression: some simulations", Communications in Statistics 4, 1975);
+* descent: 40 steps of whitened gradient descent from zeros, as in `recover_kernel` and `jaxconv
+  learn`;
 * simplex: 100 more steps from the ridge's kernel, with momentum, the kernel projected after each
-  onto those that are not negative and sum to one: what a blur is, and no linear solve can hold;
-* wiener: scikit-image's, the sharp photograph in the place of the blur, photographs tapered at
-  their edges; of seven balances the best for each row, by the true kernel;
-* lucy: scikit-image's Richardson-Lucy likewise, of its default of 30 iterations or as many as are
-  asked for (one photograph, the small window).
+  step onto kernels that are not negative and sum to one, as blurs do;
+* wiener: scikit-image's Wiener filter, with the sharp photograph in the place of the blur and the
+  photographs tapered at their edges; the best of seven balances for each row, by the true kernel;
+* lucy: scikit-image's Richardson-Lucy in the same way, with 30 iterations (its default) or a given
+  number (one photograph, the small window).
 
-What 168 rows come to (three photographs, 15x15 and 31x31; 2 cores of AVX-512 x86, 2026-11-25):
+Results of 168 rows (three photographs, 15x15 and 31x31; 2 cores of AVX-512 x86, 2026-11-25):
 
-* Without noise take the solve: wrong by 0.01 % at most, where Wiener is by 1 to 25 %.
-* In 8 bits the solve alone is wrong by 2 to 7 % at 15x15 and by 8 to 32 % at 31x31 of camera and
-  Hubble; of the smooth retina by 23 to 81 % and by 107 to 437 %: there it never serves alone.
-* From 8 bits on take descent within the constraint, started at the ridge's kernel: better than the
+* Without noise use the solve: its error is at most 0.01 %, Wiener's 1 to 25 %.
+* In 8 bits the error of the solve is 2 to 7 % at 15x15 and 8 to 32 % at 31x31 for camera and
+Hubble;
+  for the smooth retina 23 to 81 % and 107 to 437 %, so there it needs a ridge or a constraint.
+* From 8 bits on use descent with the constraint, started at the ridge's kernel: better than the
   ridge in all 48 rows of 0.1 % noise or 8 bits, in all 24 of JPEG, in 60 of 72 of more noise. Of
-  the other 12 seven have 5 % noise, where all ways are wrong by tens of per cent.
-* Descent without a constraint has no use here: it is the solve, slower. Of the retina at 31x31 it
-  stops up to 20 % away, in directions below 1e-6 of the strongest, which whitening leaves alone.
-* Wiener, whose balance the true kernel chose, beats the constraint in 30 of the 72 rows of most
-  noise, 29 of them of smooth round blurs. Richardson-Lucy is far from done after 30 iterations.
+  the other 12 seven have 5 % noise, where all methods have errors of tens of per cent.
+* Descent without a constraint has no use here: it gives the kernel of the solve, more slowly. For
+  the retina at 31x31 it stops up to 20 % away, in directions whose energy is below 1e-6 of the
+  largest, which are not whitened.
+* Wiener, whose balance was chosen by the true kernel, is better than the constraint in 30 of the 72
+  rows with most noise, 29 of them smooth round blurs. Richardson-Lucy has not converged after 30
+  iterations.
 """
 
 import argparse
@@ -59,7 +62,7 @@ Row = dict[str, Any]
 
 
 def photograph(name: str, side: int) -> np.ndarray:
-    """The middle of a photograph in grey, from 0 to 1."""
+    """Return the middle of a photograph in grey, from 0 to 1."""
     pixels = np.asarray(getattr(skimage.data, name)()) / 255
     grey = color.rgb2gray(pixels) if pixels.ndim == 3 else pixels
     top, left = ((n - side) // 2 for n in grey.shape)
@@ -67,7 +70,7 @@ def photograph(name: str, side: int) -> np.ndarray:
 
 
 def blurs(size: int) -> dict[str, np.ndarray]:
-    """Kernels that fill a window of an odd size."""
+    """Return blur kernels of an odd size."""
     return {
         "Gaussian": filters.gaussian(size / 7.5, size, rank=2),
         "motion": psf.motion(size - 3, 0.5, size=size),
@@ -103,36 +106,36 @@ SAVED: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def solved(x: jax.Array, ys: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
-    """Kernels (n, size, size) of least squared error, without a ridge and with one.
+    """Return kernels (n, size, size) of least squared error, without and with a ridge.
 
-    The ridge is noise variance over the mean square of a weight. The kernel without a ridge
-    overstates the weights, so each estimate of them is shrunk by the ridge that it asks for, and
-    asked again.
+    The ridge is the noise variance divided by the mean square of a weight. The kernel without a
+    ridge overestimates the weights, so the estimate is repeated with the weights of the ridge that
+    it gives.
     """
     plain = jax.vmap(lambda y: learn.solve_kernel(x, y, size, bias=True))(ys)
     first = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), plain)
     weights = size * size
-    energies = first.energies[0]  # of the photograph: the same for all
+    energies = first.energies[0]  # of the photograph, so the same for all
     seen = np.einsum("dab,nab->nd", first.directions[0], first.kernel)
     variance = first.residual / (ys[0].size - weights - 1)
     ridge = np.zeros(len(ys))
     for _ in range(30):
         shrunk = seen * energies / (energies + ridge[:, None])
         ridge = weights * variance / np.sum(shrunk**2, axis=1)
-    bent = jax.vmap(lambda y, r: learn.solve_kernel(x, y, size, bias=True, ridge=r).kernel)
-    return plain.kernel, bent(ys, jnp.asarray(ridge, x.dtype))
+    with_ridge = jax.vmap(lambda y, r: learn.solve_kernel(x, y, size, bias=True, ridge=r).kernel)
+    return plain.kernel, with_ridge(ys, jnp.asarray(ridge, x.dtype))
 
 
 def descended(x: jax.Array, ys: jax.Array, size: int) -> jax.Array:
-    """What `recover_kernel` learns, of all images at once."""
+    """Return the kernels that `recover_kernel` learns, for all images at once."""
     x, ys = x - x.mean(), ys - ys.mean((1, 2), keepdims=True)
     optimizer = optax.chain(learn.whiten(learn.window_covariance(x, size)), DESCENT)
     return _fitted(x, ys, jnp.zeros((len(ys), size, size)), optimizer, steps=40, bias=True)
 
 
 def constrained(x: jax.Array, ys: jax.Array, starts: jax.Array) -> jax.Array:
-    """Kernels that are not negative and sum to one, by projected descent."""
-    # a kernel that sums to one takes the mean along; without it the error is less of a valley
+    """Return kernels that are not negative and sum to one, by projected descent."""
+    # a kernel that sums to one keeps the mean; without it the problem is better conditioned
     x, ys, size = x - x.mean(), ys - x.mean(), starts.shape[-1]
     steepest = 2 * np.linalg.eigvalsh(learn.window_covariance(x, size))[-1]
     optimizer = optax.chain(
@@ -160,17 +163,17 @@ def _fitted(x: Any, ys: Any, starts: Any, optimizer: Any, *, steps: int, bias: b
 
 
 def by_wiener(x: np.ndarray, y: np.ndarray, size: int, *, balance: float) -> np.ndarray:
-    """The kernel as the image that the photograph, taken for a blur, has blurred."""
+    """Return the kernel, deconvolved from the blurred image with the photograph as the blur."""
     half = size // 2
     inner = x[half:-half, half:-half]
     taper = np.outer(*(np.hanning(n + 2)[1:-1] for n in y.shape))
     known, seen = (taper * (image - image.mean()) for image in (inner, y))
     scale = np.sqrt(np.sum(known**2))
     found = restoration.wiener(seen / scale, known / scale, balance, clip=False)
-    # the centre of `known` is the origin there, (n - 1) // 2 or n // 2 of an odd n alike
+    # restoration.wiener has its origin at the centre of `known`: n // 2 for the odd n
     middle = y.shape[0] // 2
     window = slice(middle - half, middle + half + 1)
-    return found[window, window][::-1, ::-1]  # a convolution's kernel, turned to correlate
+    return found[window, window][::-1, ::-1]  # reversed: a correlation kernel
 
 
 def by_lucy(x: np.ndarray, y: np.ndarray, size: int, *, iterations: int) -> np.ndarray:
@@ -182,7 +185,7 @@ def by_lucy(x: np.ndarray, y: np.ndarray, size: int, *, iterations: int) -> np.n
 
 
 def error(found: Any, true: np.ndarray) -> float:
-    """In per cent."""
+    """Return the relative error in per cent."""
     return 100 * float(np.linalg.norm(np.asarray(found) - true) / np.linalg.norm(true))
 
 
@@ -193,20 +196,20 @@ def rows(
     side: int = 159,
     lucy: int = 0,
 ) -> list[Row]:
-    """Every blur and every way of saving, of one photograph and one window.
+    """Return rows for every blur and way of saving, for one photograph and kernel size.
 
-    `lucy` is how many iterations Richardson-Lucy gets, 0 for leaving it out.
+    `lucy` is the number of Richardson-Lucy iterations; 0 leaves that column out.
     """
     x = photograph(name, side)
     cases = list(itertools.product(blurs(size).items(), SAVED.items()))
     ys = [save(np.asarray(corr2d(x, true))) for (_, true), (_, save) in cases]
     batch = jnp.asarray(np.stack(ys), jnp.float32)
-    plain, bent = solved(jnp.asarray(x), batch, size)
+    plain, with_ridge = solved(jnp.asarray(x), batch, size)
     found = {
         "solve": plain,
-        "ridge": bent,
+        "ridge": with_ridge,
         "descent": descended(jnp.asarray(x), batch, size),
-        "simplex": constrained(jnp.asarray(x), batch, bent),
+        "simplex": constrained(jnp.asarray(x), batch, with_ridge),
     }
     table = []
     for number, ((blur, true), (way_saved, _)) in enumerate(cases):
@@ -229,7 +232,7 @@ def show(table: list[Row]) -> None:
 
 
 def means(table: list[Row]) -> dict[str, dict[str, float]]:
-    """Geometric means over photographs, blurs and windows, by way of saving."""
+    """Return geometric means over photographs, blurs and sizes, by way of saving."""
     found: dict[str, dict[str, float]] = {}
     for saved in SAVED:
         some = [row for row in table if row["saved"] == saved]
@@ -246,9 +249,9 @@ def won(table: list[Row], way: str, other: str, saved: Sequence[str]) -> str:
     return f"{sum(row[way] < row[other] for row in some)} of {len(some)}"
 
 
-def tell(table: list[Row]) -> None:
-    """What the table comes to."""
-    print("\nall of them: geometric means of the errors in %")
+def summarise(table: list[Row]) -> None:
+    """Print a summary of the table."""
+    print("\nall rows: geometric means of the errors in %")
     print(f"{'saved':13}" + "".join(f"{way:>9}" for way in WAYS))
     for saved, errors in means(table).items():
         print(f"{saved:13}" + "".join(f"{errors[way]:9.2f}" for way in WAYS if way in errors))
@@ -260,12 +263,12 @@ def tell(table: list[Row]) -> None:
     exact = max(row["solve"] for row in table if row["saved"] == "exact")
     print(
         f"""
-Where something was lost in saving, whitened descent ends within 1 % of the solve's error in
-{len(near)} of {len(rough)} rows, at most {max(apart):.0%} from it: for plain least squares take the
-solve, which needs no steps and gives standard errors. Without noise it is right to {exact:.2g} %;
-noise it multiplies by up to its condition number.
-Descent is the tool for what is no linear system, as kernels that are not negative and sum to one.
-Rows in which one way is better than another:"""
+Except where images are saved exactly, the error of whitened descent is within 1 % of the solve's in
+{len(near)} of {len(rough)} rows, and differs by at most {max(apart):.0%}: for plain least squares
+use the solve, which needs no steps and gives standard errors. Without noise its error is at most
+{exact:.2g} %; noise is multiplied by up to the condition number.
+Use descent for problems that are not linear, such as kernels that are not negative and sum to one.
+Rows in which one method is better than another:"""
     )
     for way, other, kind, saved in (
         ("ridge", "solve", "noise of 1 % or more", noise),
@@ -298,7 +301,7 @@ def main(arguments: list[str] | None = None) -> list[Row]:
     for name, size, settings in plan:
         table += rows(name, size, **settings)
         show([row for row in table if (row["photo"], row["size"]) == (name, size)])
-    tell(table)
+    summarise(table)
     return table
 
 

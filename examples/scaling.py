@@ -1,7 +1,7 @@
-"""Scaling on paper: what a convolution on P devices computes and sends, and when that hides.
+"""Computed scaling of a convolution on P devices: computation, communication and their overlap.
 
-A convolution of an n x n image, k x k kernel, c channels in and out, on a mesh of a x b devices
-that share out rows (and columns):
+A convolution of an n x n image, k x k kernel, c channels in and out, with rows (and columns)
+sharded over a mesh of a x b devices:
 
     arithmetic  = 2 k k c c * outputs of the largest block             (operations of one device)
     halo        = jaxconv.parallel.halo_bytes                          (bytes of all devices)
@@ -10,22 +10,21 @@ that share out rows (and columns):
     in turn     = halo time + compute
     hidden      = max(halo time, compute of the inside) + compute of the rim
 
-The bytes are checked against the collective permutes in compiled programs, here on eight forced
-host devices, and on a TPU topology by `make test-tpu` (where float32 travels as bfloat16, if the
-products take it so). The times are not measured: they are what published peaks allow, so that
-neither is a promise.
+The bytes are checked against the collective permutes in compiled programs, here on eight virtual
+CPU devices, and on a TPU topology by `make test-tpu` (where float32 is sent as bfloat16 if the
+products use it). The times are not measured: they are lower bounds from published peaks.
 
 Assumptions:
 
-- Neighbours in the mesh are neighbours in the machine, joined by a link of their own: on a torus of
-  TPUs. Rows that come from further than the next device pass every link in between.
-- Both directions of a link work at once. The second axis waits for the first (corners travel along
-  with it), as `parallel.conv` does it.
-- A hop takes LATENCY, an assumption and no published figure; what it does to blocks is printed.
-- The devices compute at their peaks, with bfloat16 operands. x, with its halo, and w are read once,
-  y is written once.
-- "hidden" needs a program that computes the inside while halos travel. `parallel.conv` computes its
-  window in one piece, so that one layer alone runs in turn; only other work can hide its halo.
+- Neighbours in the mesh are neighbours in the machine and connected by a link, as on a torus of
+  TPUs. Rows from devices that are not neighbours pass every link in between.
+- Both directions of a link work at the same time. The second axis waits for the first, whose rows
+  include the corners, as in `parallel.conv`.
+- A hop takes LATENCY, which is assumed, not published; its effect on the smallest block is printed.
+- The devices compute at their peak rates, with bfloat16 operands. x with its halo and w are read
+  once, y is written once.
+- "hidden" needs a program that computes the inside of a block while halos are sent. `parallel.conv`
+  computes a block at once, so a single layer runs "in turn"; only other work can hide its halo.
 
 Run: python examples/scaling.py [FOLDER FOR THE FIGURE]
 """
@@ -39,8 +38,7 @@ from _figures import save
 from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
 from matplotlib.figure import Figure
 
-from jaxconv import parallel
-from jaxconv._functional.sizes import output_size
+from jaxconv import output_size, parallel
 
 ITEMSIZE = 2  # bfloat16
 LATENCY = 1e-6  # seconds a hop: assumed
@@ -83,26 +81,26 @@ class Layer(NamedTuple):
 
 
 def arithmetic(x, w, mesh, **geometry):
-    """Operations of the device with the most: 2 * multiply-adds of its block of outputs."""
+    """Return the operations of the largest block of outputs: 2 * multiply-adds."""
     space = output_size(x.shape[1:3], w.shape[:2], **geometry)
     block = math.prod(-(-m // d) for m, d in zip(space, mesh, strict=True))
     return 2 * x.shape[0] * block * math.prod(w.shape)
 
 
 def halo(x, w, mesh, **geometry):
-    """Bytes that all devices are sent, by `parallel.halo_bytes`."""
+    """Return the bytes that all devices receive, by `parallel.halo_bytes`."""
     shape, spec = AbstractMesh(mesh, ("a", "b")), PartitionSpec(None, "a", "b")
     return parallel.halo_bytes(x, w, **geometry, mesh=shape, x_spec=spec)
 
 
 def sent(x, w, mesh, **geometry):
-    """Bytes that the collective permutes of the compiled program send."""
+    """Return the bytes that the collective permutes of the compiled program send."""
     real = jax.make_mesh(mesh, ("a", "b"), axis_types=(AxisType.Auto,) * 2)
     spec = PartitionSpec(None, "a", "b")
 
     def program(x, w):
         y = parallel.conv(x, w, **geometry, mesh=real, x_spec=spec)
-        return jnp.sum(y**2)  # an array of uneven parts is gathered where it leaves a program
+        return jnp.sum(y**2)  # an array of unequal parts would be gathered at the end
 
     divides = all(n % d == 0 for n, d in zip(x.shape[1:3], mesh, strict=True))
     put = NamedSharding(real, spec if divides else PartitionSpec())
@@ -127,20 +125,20 @@ class Times(NamedTuple):
 
 
 def one_way(layer, mesh, axis):
-    """Bytes over the busiest link of an axis, one way: half of an inner device's halo there."""
+    """Return the bytes over the busiest link of an axis in one direction: half of an inner halo."""
     reach = layer.k // 2
     rows, columns = (-(-n // d) for n, d in zip(layer[:2], mesh, strict=True))
     along, across = (rows, columns) if axis == 0 else (columns, rows)
     if axis == 1 and mesh[0] > 1:
-        across += 2 * reach  # the rows that have arrived travel along
-    # those from the j-th next device pass j links, and so j times as many pass every link
+        across += 2 * reach  # the rows received along the first axis are included
+    # rows from the j-th neighbour pass j links
     whole, rest = divmod(reach, along)
     passed = along * whole * (whole + 1) // 2 + (whole + 1) * rest
     return passed * across * layer.c * ITEMSIZE
 
 
 def times(layer, machine, mesh, latency=LATENCY):
-    """The model of this module's docstring, for an inner device."""
+    """Return the times of the module's docstring, for an inner device."""
     k, c, reach = layer.k, layer.c, layer.k // 2
     block = [-(-n // d) for n, d in zip(layer[:2], mesh, strict=True)]
     rims = [2 * reach if d > 1 else 0 for d in mesh]
@@ -160,7 +158,7 @@ def times(layer, machine, mesh, latency=LATENCY):
 
 
 def grid(devices):
-    """The mesh of two axes that is nearest to a square."""
+    """Return the mesh of two axes that is nearest to a square."""
     rows = next(a for a in range(math.isqrt(devices), 0, -1) if devices % a == 0)
     return devices // rows, rows
 
@@ -169,7 +167,7 @@ def meshes(devices):
     return {"rows": (devices, 1), "rows and columns": grid(devices)}
 
 
-# x, w, mesh of eight devices, geometry, and what the program sends: one axis and two, uneven sizes,
+# x, w, mesh of eight devices, geometry: one axis and two, sizes that the mesh does not divide,
 # strides, dilation, a halo of more rows than a neighbour has.
 CHECKED = (
     ((1, 64, 48, 8), (3, 3, 8, 8), (8, 1), {"padding": 1}),
@@ -181,27 +179,27 @@ CHECKED = (
     ((1, 61, 48, 8), (3, 3, 8, 8), (8, 1), {"padding": 1}),
     ((1, 61, 45, 8), (5, 5, 8, 8), (4, 2), {"padding": 2}),
 )
-# Where the stride does not divide a block, windows drift away from the blocks, and every device of
-# a hop is sent as many rows as the one that needs the most: more than the formula counts.
-DRIFTING = ((1, 64, 48, 8), (3, 3, 8, 8), (4, 2), {"stride": 3, "padding": 1})
+# If the stride does not divide a block, windows and blocks are not aligned, and every device
+# receives as many rows as the one with the most: more than the formula counts.
+UNALIGNED = ((1, 64, 48, 8), (3, 3, 8, 8), (4, 2), {"stride": 3, "padding": 1})
 
 
 def check_bytes():
-    """Print and assert halo bytes beside those of compiled programs."""
-    columns = f"{'operations':>10} {'paper':>8} {'program':>8}  bytes"
+    """Print halo bytes and those of compiled programs, and check that they agree."""
+    columns = f"{'operations':>10} {'formula':>8} {'program':>8}  bytes"
     print(f"{'x':16} {'w':14} {'mesh':7} {'geometry':26} {columns}")
-    for x, w, mesh, geometry in (*CHECKED, DRIFTING):
-        told = ", ".join(f"{key}={value}" for key, value in geometry.items())
-        print(f"{x!s:16} {w!s:14} {mesh!s:7} {told:26}", end=" ")
+    for x, w, mesh, geometry in (*CHECKED, UNALIGNED):
+        arguments = ", ".join(f"{key}={value}" for key, value in geometry.items())
+        print(f"{x!s:16} {w!s:14} {mesh!s:7} {arguments:26}", end=" ")
         x, w = (jax.ShapeDtypeStruct(shape, "float32") for shape in (x, w))
-        paper, program = halo(x, w, mesh, **geometry), sent(x, w, mesh, **geometry)
-        print(f"{arithmetic(x, w, mesh, **geometry):10,} {paper:8,} {program:8,}")
-        drifts = geometry.get("stride") == 3
-        assert paper < program < 2 * paper if drifts else program == paper
+        formula, program = halo(x, w, mesh, **geometry), sent(x, w, mesh, **geometry)
+        print(f"{arithmetic(x, w, mesh, **geometry):10,} {formula:8,} {program:8,}")
+        unaligned = geometry.get("stride") == 3
+        assert formula < program < 2 * formula if unaligned else program == formula
 
 
 def check_link(layer, mesh):
-    """The bytes of all links of `times`, added up, are those of `parallel.halo_bytes`."""
+    """Check that the bytes of all links in `times` add up to `parallel.halo_bytes`."""
     total = 0
     for axis, (devices, others) in enumerate((mesh, mesh[::-1])):
         if devices > 1:
@@ -210,31 +208,31 @@ def check_link(layer, mesh):
 
 
 def hides(layer, machine, mesh, latency=LATENCY):
-    """Whether the inside takes as long as the halo does."""
+    """Whether the computation of the inside takes at least as long as the halo."""
     found = times(layer, machine, mesh, latency)
     return 0 < found.halo <= found.inside
 
 
 def smallest(machine, k, c, latency=LATENCY):
-    """The smallest b: a block of b x b with neighbours on every side computes while it waits."""
+    """Return the smallest b for which a b x b block with neighbours on all sides hides its halo."""
     layers = ((b, Layer(3 * b, 3 * b, k, c)) for b in range(8, 8192, 8))
     return next(b for b, layer in layers if hides(layer, machine, (3, 3), latency))
 
 
 def powers(machine):
-    """Numbers of devices: powers of two, as far as the links go, 1024 at most."""
+    """Return the numbers of devices: powers of two that the links can connect, at most 1024."""
     return [2**e for e in range(11) if 2**e <= machine.most]
 
 
 def strong(layer, machine, way):
-    """(devices, speed-up in turn, hidden): the same image on more devices."""
+    """Return (devices, speed-up in turn, hidden) for the same image on more devices."""
     one = times(layer, machine, (1, 1)).compute
     found = [(p, times(layer, machine, meshes(p)[way])) for p in powers(machine)]
     return [(p, one / t.in_turn, one / t.hidden) for p, t in found]
 
 
 def weak(block, machine, way):
-    """(devices, efficiency in turn, hidden): as many blocks as devices."""
+    """Return (devices, efficiency in turn, hidden) for one block per device."""
     one = times(block, machine, (1, 1)).compute
     found = []
     for p in powers(machine):
@@ -262,32 +260,32 @@ def print_blocks():
     for machine in MACHINES:
         for c in (16, 64, 256):
             blocks = [smallest(machine, k, c) for k in (3, 7, 31)]
-            told = " ".join(f"{b:6}" for b in blocks)
-            print(f"{machine.name:9} {c:8} {told} {smallest(machine, 3, c, 0):17}")
+            sizes = " ".join(f"{b:6}" for b in blocks)
+            print(f"{machine.name:9} {c:8} {sizes} {smallest(machine, 3, c, 0):17}")
 
 
 def print_curves():
     for name, layer, curve in (("strong", STRONG, strong), ("weak", WEAK, weak)):
-        what = "speed-up" if name == "strong" else "efficiency"
-        print(f"\n{name} scaling, {layer}: {what} in turn / hidden")
+        quantity = "speed-up" if name == "strong" else "efficiency"
+        print(f"\n{name} scaling, {layer}: {quantity} in turn / hidden")
         for machine in MACHINES:
             for way in meshes(4):
                 rows = [
                     row for row in curve(layer, machine, way) if row[0] in (2, 8, 64, 256, 1024)
                 ]
-                told = "  ".join(f"{p:4}: {turn:6.2f} /{hide:6.2f}" for p, turn, hide in rows)
-                print(f"{machine.name:9} {way:17} {told}")
+                values = "  ".join(f"{p:4}: {turn:6.2f} /{hide:6.2f}" for p, turn, hide in rows)
+                print(f"{machine.name:9} {way:17} {values}")
 
 
 def check_claims():
-    """What the tables show, as assertions."""
+    """Check the properties that the tables show."""
     for machine in MACHINES:
         for way in meshes(4):
             for p, turn, hide in strong(STRONG, machine, way):
                 assert turn <= hide <= 1.001 * p  # never more than the devices
         most = powers(machine)[-1]
         by_way = {way: strong(STRONG, machine, way)[-1] for way in meshes(most)}
-        if most > 8:  # many devices: squares have less rim than strips
+        if most > 8:  # on many devices squares have a smaller halo than strips
             assert by_way["rows and columns"][1] > by_way["rows"][1]
         # weak: an inner device's halo is the same however many there are
         found = [row for row in weak(WEAK, machine, "rows and columns") if row[0] >= 16]

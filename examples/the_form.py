@@ -3,8 +3,8 @@
 #
 # T(x, w, y) = sum over n, t, k of x[n, t stride + k dilation - lo] w[k] y[n, t]
 #
-# is linear in each of its three arrays. Leave one out and a bilinear map is left: the convolution
-# layer (y is left out), its transpose (x) and the kernel's gradient (w).
+# is linear in each of its three arrays. Its derivatives with respect to them are bilinear maps: the
+# convolution layer (by y), its transpose (by x) and the kernel gradient (by w).
 
 # %%
 import jax
@@ -13,18 +13,17 @@ import numpy as np
 
 import jaxconv
 from jaxconv import reference
-from jaxconv._core.geometry.spec import normalise
 
 key_x, key_w, key_y = jax.random.split(jax.random.key(0), 3)
-arguments = {"stride": 2, "padding": ((1, 0), (2, 1)), "dilation": (1, 2), "groups": 2}
+arguments = {"stride": (2, 2), "padding": ((1, 0), (2, 1)), "dilation": (1, 2), "groups": 2}
 x = jax.random.normal(key_x, (3, 9, 8, 4))  # (batch, height, width, in)
 w = jax.random.normal(key_w, (3, 2, 2, 6))  # (height, width, in // groups, out)
-spec = normalise("the_form", x.shape, w.shape, **arguments)
+spec = jaxconv.ConvSpec(**arguments, input_size=x.shape[1:3], kernel_size=w.shape[:2])
 y = jax.random.normal(key_y, (3, *spec.output_size, 6))
 print(spec)
 
 # %% [markdown]
-# The three contractions, and the definition as loops.
+# The three contractions, compared with the definition as loops.
 
 
 # %%
@@ -33,7 +32,7 @@ def layer(x, w):
 
 
 def transpose(y, w):
-    # heights 8 and 9 give the same output height; output_padding picks the larger
+    # heights 8 and 9 have the same output height; output_padding selects the larger
     return jaxconv.conv_transpose(y, w, output_padding=(1, 0), **arguments)
 
 
@@ -41,9 +40,9 @@ def kernel_gradient(x, y):
     return jax.vjp(lambda w: layer(x, w), w)[1](y)[0]
 
 
-made = {"output": layer(x, w), "input": transpose(y, w), "kernel": kernel_gradient(x, y)}
+results = {"output": layer(x, w), "input": transpose(y, w), "kernel": kernel_gradient(x, y)}
 operands = {"output": (x, w), "input": (y, w), "kernel": (x, y)}
-for name, array in made.items():
+for name, array in results.items():
     loops = reference.CONTRACTIONS[name](*map(np.asarray, operands[name]), spec)
     error = abs(array - loops).max()
     print(f"{name:7} {array.shape!s:14} largest difference from the loops {error:.1e}")
@@ -51,17 +50,18 @@ for name, array in made.items():
     assert error < 1e-4
 
 # %% [markdown]
-# Whichever array is left out, the form is the same number.
+# The inner product of each result with the remaining array is the same number.
 
 # %%
-forms = [jnp.vdot(made["output"], y), jnp.vdot(made["input"], x), jnp.vdot(made["kernel"], w)]
+remaining = {"output": y, "input": x, "kernel": w}
+forms = [jnp.vdot(results[name], array) for name, array in remaining.items()]
 print("<conv(x, w), y>           =", f"{forms[0]:.4f}")
 print("<x, conv_transpose(y, w)> =", f"{forms[1]:.4f}")
 print("<kernel gradient, w>      =", f"{forms[2]:.4f}")
 assert jnp.ptp(jnp.array(forms)) < 1e-3
 
 # %% [markdown]
-# Derivatives never leave it: the program of a gradient has `conv` in it, three times.
+# Derivatives are contractions too: the program of a gradient has three `conv` operations.
 
 # %%
 program = jax.make_jaxpr(jax.grad(lambda x, w: (layer(x, w) ** 2).sum(), (0, 1)))(x, w)
@@ -70,8 +70,8 @@ print("contractions in the gradient's program:", ", ".join(sorted(contractions))
 assert sorted(contractions) == ["input", "kernel", "output"]
 
 # %% [markdown]
-# Nor does vmap: an axis on x and y is a batch axis, one on x and w or on w and y joins the
-# channels, one on all three joins the groups.
+# With vmap an axis of x and y becomes a batch axis, one of x and w or of w and y joins the
+# channels, and one of all three joins the groups.
 
 # %%
 for axes, joins in {(0, None): "batch", (None, 0): "output channels", (0, 0): "groups"}.items():

@@ -1,7 +1,6 @@
-"""What `linen` and `nnx` share: Flax's arguments, said in those of `conv` and `conv_transpose`.
+"""The layers of `linen` and `nnx`: Flax's arguments translated to `conv` and `conv_transpose`.
 
-Flax itself is not imported here; a `layer` is either module, of which only attributes that both
-have under one name are read.
+This module does not import Flax: it reads only attributes that the modules of both have in common.
 """
 
 from collections.abc import Sequence
@@ -20,10 +19,10 @@ Pads = tuple[tuple[int, int], ...]
 
 
 def check_inputs(layer: Any, shape: tuple[int, ...]) -> None:
-    """Check that the layer's kernel_size says along which dimensions of the inputs to convolve.
+    """Check that the inputs have the number of dimensions that kernel_size needs.
 
     Raises:
-        ValueError: too few dimensions, or a bare integer that could mean several ranks.
+        ValueError: too few dimensions, or kernel_size is an integer and the rank is ambiguous.
     """
     caller, kernel_size = type(layer).__name__, layer.kernel_size
     rank = len(_kernel_size(caller, kernel_size))
@@ -33,11 +32,10 @@ def check_inputs(layer: Any, shape: tuple[int, ...]) -> None:
             f"kernel_size={kernel_size} needs (*batch, *space, channels): at least {rank + 1}"
         )
     if np.ndim(kernel_size) == 0 and len(shape) > 3:
-        everywhere = (kernel_size,) * (len(shape) - 2)
+        full_rank = (kernel_size,) * (len(shape) - 2)
         raise ValueError(
-            f"{caller}: kernel_size={kernel_size} does not say along how many dimensions of "
-            f"inputs.shape={shape} to convolve; give kernel_size={everywhere}, or "
-            f"{(kernel_size,)} for the last one alone"
+            f"{caller}: kernel_size={kernel_size} is ambiguous for inputs.shape={shape}; give "
+            f"kernel_size={full_rank}, or {(kernel_size,)} for a one-dimensional kernel"
         )
 
 
@@ -45,7 +43,7 @@ def kernel_shape(layer: Any, channels: int, features: int, *, transposed: bool =
     """Return (*kernel, channels // groups, features), or with these two swapped if transposed.
 
     Raises:
-        TypeError: a number is not an integer.
+        TypeError: an argument is not an integer.
         ValueError: the groups do not divide the channels or the features.
     """
     caller = type(layer).__name__
@@ -63,7 +61,7 @@ def kernel_shape(layer: Any, channels: int, features: int, *, transposed: bool =
     return (*kernel_size, channels // groups, features)
 
 
-def masked(layer: Any, kernel: jax.Array) -> jax.Array:
+def apply_mask(layer: Any, kernel: jax.Array) -> jax.Array:
     """Return the kernel times the layer's mask.
 
     Raises:
@@ -73,22 +71,22 @@ def masked(layer: Any, kernel: jax.Array) -> jax.Array:
         return kernel
     if np.shape(layer.mask) != kernel.shape:
         raise ValueError(
-            f"{type(layer).__name__}: mask.shape={np.shape(layer.mask)} must be the kernel's, "
+            f"{type(layer).__name__}: mask.shape={np.shape(layer.mask)} must be the kernel's shape "
             f"{kernel.shape}"
         )
     return kernel * layer.mask
 
 
 def conv(layer: Any, inputs: jax.Array, kernel: jax.Array, bias: jax.Array | None) -> jax.Array:
-    """Apply `jaxconv.conv` as a layer with Flax's arguments says."""
+    """Apply `jaxconv.conv` with the arguments of a Flax layer."""
     caller, rank = type(layer).__name__, kernel.ndim - 2
     dilation = _per_dimension(layer, "kernel_dilation", rank)
     padding, padding_mode = layer.padding, layer.padding_mode
     if isinstance(padding, str) and padding in ("CIRCULAR", "REFLECT"):
-        padding_mode = _mode(caller, padding, padding_mode)
-        padding = tuple(((e - 1) // 2, e // 2) for e in _spans(kernel, dilation))
+        padding_mode = _named_mode(caller, padding, padding_mode)
+        padding = tuple(((e - 1) // 2, e // 2) for e in _extents(kernel, dilation))
     return functional.conv(
-        _dilated(inputs, _per_dimension(layer, "input_dilation", rank)),
+        _dilate(inputs, _per_dimension(layer, "input_dilation", rank)),
         kernel,
         bias,
         stride=_per_dimension(layer, "strides", rank),
@@ -103,12 +101,12 @@ def conv(layer: Any, inputs: jax.Array, kernel: jax.Array, bias: jax.Array | Non
 def conv_transpose(
     layer: Any, inputs: jax.Array, kernel: jax.Array, bias: jax.Array | None
 ) -> jax.Array:
-    """Apply `jaxconv.conv_transpose` as a layer with Flax's arguments says."""
+    """Apply `jaxconv.conv_transpose` with the arguments of a Flax layer."""
     stride = _per_dimension(layer, "strides", kernel.ndim - 2)
     dilation = _per_dimension(layer, "kernel_dilation", kernel.ndim - 2)
     padding, padding_mode = _transposed_padding(layer, inputs, kernel, stride, dilation)
     if not layer.transpose_kernel:
-        kernel = _kernel_of_the_adjoint(kernel, layer.feature_group_count)
+        kernel = _swap_channels(kernel, layer.feature_group_count)
     return functional.conv_transpose(
         inputs,
         kernel,
@@ -124,9 +122,9 @@ def conv_transpose(
     )
 
 
-def frozen(value: Any) -> Any:
-    """Return the value with tuples for lists, so that a module's static attributes hash."""
-    return tuple(map(frozen, value)) if isinstance(value, (list, tuple)) else value
+def hashable(value: Any) -> Any:
+    """Return the value with lists replaced by tuples: static attributes of a module are hashed."""
+    return tuple(map(hashable, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _transposed_padding(
@@ -136,36 +134,36 @@ def _transposed_padding(
     stride: tuple[int, ...],
     dilation: tuple[int, ...],
 ) -> tuple[Padding, str]:
-    """The padding of the convolution whose adjoint Flax's layer is, and its mode."""
+    """Padding and padding mode of the convolution that Flax's layer is the adjoint of."""
     caller, padding, mode = type(layer).__name__, layer.padding, layer.padding_mode
-    spans = _spans(kernel, dilation)
-    # Flax's VALID and CIRCULAR make at least size times stride elements, also of smaller kernels
-    short = tuple(min(e - s, 0) for e, s in zip(spans, stride, strict=True))
+    extents = _extents(kernel, dilation)
+    # with VALID and CIRCULAR Flax returns at least size times stride elements, for any kernel size
+    short = tuple(min(e - s, 0) for e, s in zip(extents, stride, strict=True))
     name = padding if isinstance(padding, str) else None
     if name == "VALID":
         return tuple((0, less) for less in short), mode
     if name == "CIRCULAR":
-        mode = _mode(caller, name, mode)
-        excess = tuple(max(e - s, 0) for e, s in zip(spans, stride, strict=True))
+        mode = _named_mode(caller, name, mode)
+        excess = tuple(max(e - s, 0) for e, s in zip(extents, stride, strict=True))
         before = tuple((n + 1) // 2 if layer.transpose_kernel else n // 2 for n in excess)
         sides = zip(before, excess, short, strict=True)
         return tuple((lo, n - lo + less) for lo, n, less in sides), mode
     if name or layer.use_consistent_padding:
         return _lower(padding), mode
-    size, sizes = inputs.shape[-len(spans) - 1 : -1], kernel.shape[:-2]
+    size, sizes = inputs.shape[-len(extents) - 1 : -1], kernel.shape[:-2]
     pads = resolve_padding(caller, padding, size, sizes, stride=stride, dilation=dilation)
-    # Flax pads the stretched input; what is cut off the full result is the rest of the span
-    return tuple((e - 1 - a, e - 1 - b) for e, (a, b) in zip(spans, pads, strict=True)), mode
+    # Flax pads the dilated input by a; the same result is the full one cropped by e - 1 - a
+    return tuple((e - 1 - a, e - 1 - b) for e, (a, b) in zip(extents, pads, strict=True)), mode
 
 
-def _kernel_of_the_adjoint(kernel: jax.Array, groups: int) -> jax.Array:
-    # (*kernel, in // groups, groups * f) -> (*kernel, f, in): the roles of the channels change
+def _swap_channels(kernel: jax.Array, groups: int) -> jax.Array:
+    # (*kernel, in // groups, groups * f) -> (*kernel, f, in): exchange input and output channels
     *size, channels, features = kernel.shape
     split = kernel.reshape(*size, channels, groups, features // groups)
     return split.swapaxes(-1, -3).reshape(*size, features // groups, groups * channels)
 
 
-def _dilated(inputs: jax.Array, dilation: tuple[int, ...]) -> jax.Array:
+def _dilate(inputs: jax.Array, dilation: tuple[int, ...]) -> jax.Array:
     if set(dilation) == {1}:
         return inputs
     batch = inputs.ndim - len(dilation) - 1
@@ -173,12 +171,12 @@ def _dilated(inputs: jax.Array, dilation: tuple[int, ...]) -> jax.Array:
     return lax.pad(inputs, jnp.zeros((), inputs.dtype), [(0, 0, between) for between in zeros])
 
 
-def _mode(caller: str, padding: str, padding_mode: str) -> str:
+def _named_mode(caller: str, padding: str, padding_mode: str) -> str:
     mode = padding.lower()
     if padding_mode not in ("zeros", mode):
         raise ValueError(
-            f"{caller}: padding={padding!r} and padding_mode={padding_mode!r} name different "
-            f"modes; give the one, or padding='same' with padding_mode={padding_mode!r}"
+            f"{caller}: padding={padding!r} and padding_mode={padding_mode!r} are different modes; "
+            f"give only one, or padding='same' with padding_mode={padding_mode!r}"
         )
     return mode
 
@@ -189,7 +187,7 @@ def _lower(padding: Padding) -> Padding:
     return padding
 
 
-def _spans(kernel: jax.Array, dilation: tuple[int, ...]) -> tuple[int, ...]:
+def _extents(kernel: jax.Array, dilation: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(map(shapes.extent, kernel.shape[:-2], dilation))
 
 

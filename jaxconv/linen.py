@@ -1,6 +1,7 @@
-"""Flax Linen modules over `jaxconv`: `Conv2D` of the chapter, Flax's `Conv` and `ConvTranspose`.
+"""Flax Linen modules: `Conv2D` of D2L, chapter 6, and Flax's `Conv` and `ConvTranspose`.
 
-Parameters have the names, shapes and initial values of `flax.linen`: its checkpoints load.
+Parameters have the names, shapes and initial values of `flax.linen`, so its checkpoints can be
+loaded.
 """
 
 import dataclasses
@@ -23,7 +24,7 @@ __all__ = ["Conv", "Conv2D", "ConvTranspose"]
 
 
 class Conv2D(nn.Module):
-    """The chapter's layer: one plane, one kernel, one bias.
+    """A layer of one channel: one kernel and a scalar bias.
 
     y = corr2d(x, kernel) + bias
 
@@ -34,7 +35,7 @@ class Conv2D(nn.Module):
 
     Raises:
         TypeError: x is not float32.
-        ValueError: x is no plane, or smaller than the kernel.
+        ValueError: x is not 2-D, or smaller than the kernel.
 
     Example:
         >>> layer = Conv2D((1, 2))
@@ -43,14 +44,14 @@ class Conv2D(nn.Module):
         (6, 7)
 
     Source:
-        Zhang et al., "Dive into Deep Learning", section 6.2.2.
+        D2L ("Dive into Deep Learning"), section 6.2.2.
     """
 
     kernel_size: int | Sequence[int]
 
     @nn.compact
     def __call__(self, x: ArrayLike) -> jax.Array:
-        """Return corr2d(x, kernel) + bias of a plane x, (H - h + 1, W - w + 1)."""
+        """Return corr2d(x, kernel) + bias for x (H, W): (H - h + 1, W - w + 1)."""
         size = per_dimension("Conv2D", "kernel_size", self.kernel_size, 2, minimum=1)
         kernel = self.param("kernel", nn.initializers.uniform(1.0), size)
         bias = self.param("bias", nn.initializers.zeros, ())
@@ -58,7 +59,7 @@ class Conv2D(nn.Module):
 
 
 class Conv(nn.Module):
-    """`flax.linen.Conv` over `jaxconv.conv`: the same arguments, parameters and outputs.
+    """`flax.linen.Conv` computed by `jaxconv.conv`: the same arguments, parameters and outputs.
 
     y = conv(x, kernel, bias)
 
@@ -70,23 +71,23 @@ class Conv(nn.Module):
     | "CIRCULAR", "REFLECT" | (e - 1) // 2 and e // 2, filled by that padding mode |
     | integers, pairs, other names | as in `jaxconv.conv` |
 
-    Flax wraps and reflects an input several times if it must; here a margin that needs more input
-    than there is raises. Flax's deprecated `conv_general_dilated` is not an argument.
+    Flax wraps or reflects an input several times if the padding is wider than the input; here that
+    is an error. Flax's deprecated argument `conv_general_dilated` does not exist.
 
     Attributes:
         features: channels of the result.
-        kernel_size: one integer a spatial dimension. A bare integer is a kernel of one dimension
-            and needs inputs of at most one batch axis.
+        kernel_size: one integer for each spatial dimension. A single integer is a one-dimensional
+            kernel, for inputs of at most one batch axis.
         strides: elements of the inputs between neighbouring outputs; None is 1.
         padding: see above.
-        input_dilation: distance at which the inputs' elements are set, zeros between them, before
-            all else; None is 1.
+        input_dilation: distance between the inputs' elements after zeros are inserted between them,
+            before padding; None is 1.
         kernel_dilation: elements of the inputs between neighbouring kernel entries; None is 1.
         feature_group_count: groups of channels.
         use_bias: whether there is a bias.
-        mask: what the kernel is multiplied by, of the kernel's shape.
-        dtype: of the computation; by default what inputs and parameters promote to.
-        param_dtype: of the parameters.
+        mask: an array of the kernel's shape that the kernel is multiplied by.
+        dtype: dtype of the computation; by default the common dtype of inputs and parameters.
+        param_dtype: dtype of the parameters.
         precision: as in `jaxconv.conv`.
         kernel_init: initialiser of the kernel.
         bias_init: initialiser of the bias.
@@ -97,17 +98,14 @@ class Conv(nn.Module):
         preferred_element_type: as in `jaxconv.conv` (not in Flax's Linen).
 
     Raises:
-        TypeError: an argument is no integer where one is needed.
-        ValueError: the arguments and the inputs' shape do not make a convolution.
+        TypeError: an argument is not an integer where one is needed.
+        ValueError: the arguments and the inputs' shape do not fit each other.
 
     Example:
         >>> layer = Conv(8, (3, 3), strides=2, padding=1, padding_mode="replicate")
         >>> y, variables = layer.init_with_output(jax.random.key(0), jnp.ones((4, 32, 32, 3)))
         >>> y.shape, jax.tree.map(jnp.shape, variables["params"])
         ((4, 16, 16, 8), {'bias': (8,), 'kernel': (3, 3, 3, 8)})
-
-    Source:
-        Dumoulin and Visin (2016), "A guide to convolution arithmetic for deep learning".
     """
 
     features: int
@@ -138,10 +136,10 @@ class Conv(nn.Module):
 
 
 class ConvTranspose(nn.Module):
-    """`flax.linen.ConvTranspose` over `jaxconv.conv_transpose`: the same parameters and outputs.
+    """`flax.linen.ConvTranspose` computed by `jaxconv.conv_transpose`.
 
-    y = conv_transpose(x, w, bias), where w is the kernel, or without transpose_kernel the kernel
-    reversed along its spatial dimensions and with the roles of its channels exchanged
+    y = conv_transpose(x, w, bias), where w is the kernel; without transpose_kernel, the kernel
+    reversed along its spatial dimensions and with input and output channels exchanged
 
     `kernel` is (*kernel_size, channels // feature_group_count, features), with transpose_kernel
     (*kernel_size, features // feature_group_count, channels); `bias` is (features,).
@@ -151,13 +149,13 @@ class ConvTranspose(nn.Module):
     | "SAME", "same" | size stride |
     | "VALID" | size stride + max(e - stride, 0) |
     | "valid" | (size - 1) stride + e |
-    | "CIRCULAR" | size stride, what goes beyond one end comes in at the other |
-    | integers (a, b) | (size - 1) stride + 2 - e + a + b: zeros put around the stretched input |
-    | the same, use_consistent_padding | (size - 1) stride + e - a - b: elements cut off, torch's |
+    | "CIRCULAR" | size stride, elements beyond one end are added at the other |
+    | integers (a, b) | (size - 1) stride + 2 - e + a + b: zeros added around the dilated input |
+    | the same, use_consistent_padding | (size - 1) stride + e - a - b: elements cropped, as torch |
     | other lower-case names | as in `jaxconv.conv_transpose` |
 
-    To all but "SAME" `output_padding` adds its elements after. Integers (a, b) in the one sense are
-    (e - 1 - a, e - 1 - b) in the other.
+    `output_padding` adds elements at the end, except with "SAME". Integers (a, b) without
+    use_consistent_padding equal (e - 1 - a, e - 1 - b) with it.
 
     Attributes:
         features: channels of the result.
@@ -172,20 +170,20 @@ class ConvTranspose(nn.Module):
         precision: as in `Conv`.
         kernel_init: as in `Conv`.
         bias_init: as in `Conv`.
-        transpose_kernel: take the kernel as that of the `Conv` this is the adjoint of.
+        transpose_kernel: use the kernel of the `Conv` that this layer is the adjoint of.
         promote_dtype: as in `Conv`.
         preferred_element_type: as in `jaxconv.conv_transpose`.
         feature_group_count: groups of channels (not in Flax).
         output_padding: as in `jaxconv.conv_transpose` (not in Flax).
-        use_consistent_padding: what integers in `padding` mean, as in `jax.lax.conv_transpose` (not
-            in Flax).
+        use_consistent_padding: the meaning of integers in `padding`, as in
+            `jax.lax.conv_transpose` (not in Flax).
         padding_mode: as in `jaxconv.conv_transpose` (not in Flax).
         method: as in `jaxconv.conv_transpose` (not in Flax).
         policy: as in `jaxconv.conv_transpose` (not in Flax).
 
     Raises:
-        TypeError: an argument is no integer where one is needed.
-        ValueError: the arguments and the inputs' shape do not make a transposed convolution.
+        TypeError: an argument is not an integer where one is needed.
+        ValueError: the arguments and the inputs' shape do not fit each other.
 
     Example:
         >>> layer = ConvTranspose(3, (4, 4), strides=(2, 2), feature_group_count=3)
@@ -194,7 +192,7 @@ class ConvTranspose(nn.Module):
         ((4, 32, 32, 3), {'bias': (3,), 'kernel': (4, 4, 2, 3)})
 
     Source:
-        Dumoulin and Visin (2016), section 4.
+        Dumoulin and Visin (2016), "A guide to convolution arithmetic for deep learning", section 4.
     """
 
     features: int
@@ -227,7 +225,7 @@ class ConvTranspose(nn.Module):
 
 
 def _arrays(layer: Any, inputs: ArrayLike, *, transposed: bool = False) -> Sequence[jax.Array]:
-    """Inputs, kernel and bias as they are convolved."""
+    """Return inputs, masked kernel and bias in the dtype of the computation."""
     inputs = as_array(type(layer).__name__, "inputs", inputs)
     layers.check_inputs(layer, inputs.shape)
     shape = layers.kernel_shape(layer, inputs.shape[-1], layer.features, transposed=transposed)
@@ -235,5 +233,5 @@ def _arrays(layer: Any, inputs: ArrayLike, *, transposed: bool = False) -> Seque
     bias = None
     if layer.use_bias:
         bias = layer.param("bias", layer.bias_init, (layer.features,), layer.param_dtype)
-    kernel = layers.masked(layer, kernel)
+    kernel = layers.apply_mask(layer, kernel)
     return layer.promote_dtype(inputs, kernel, bias, dtype=layer.dtype)

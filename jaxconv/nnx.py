@@ -1,6 +1,6 @@
-"""Flax NNX modules over `jaxconv`: `Conv2D` of the chapter, Flax's `Conv` and `ConvTranspose`.
+"""Flax NNX modules: `Conv2D` of D2L, chapter 6, and Flax's `Conv` and `ConvTranspose`.
 
-Parameters have the names, shapes and initial values of `flax.nnx`: its states load.
+Parameters have the names, shapes and initial values of `flax.nnx`, so its states can be loaded.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +27,7 @@ _NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 class Conv2D(nnx.Module):
-    """The chapter's layer: one plane, one kernel, one bias.
+    """A layer of one channel: one kernel and a scalar bias.
 
     y = corr2d(x, kernel) + bias
 
@@ -35,11 +35,11 @@ class Conv2D(nnx.Module):
 
     Args:
         kernel_size: (h, w), or one integer for both.
-        rngs: where the kernel is drawn from.
+        rngs: random streams for the kernel.
 
     Raises:
         TypeError: x is not float32.
-        ValueError: x is no plane, or smaller than the kernel.
+        ValueError: x is not 2-D, or smaller than the kernel.
 
     Example:
         >>> layer = Conv2D((1, 2), rngs=nnx.Rngs(0))
@@ -47,7 +47,7 @@ class Conv2D(nnx.Module):
         (6, 7)
 
     Source:
-        Zhang et al., "Dive into Deep Learning", section 6.2.2.
+        D2L ("Dive into Deep Learning"), section 6.2.2.
     """
 
     def __init__(self, kernel_size: int | Sequence[int], *, rngs: nnx.Rngs):
@@ -56,56 +56,52 @@ class Conv2D(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(()))
 
     def __call__(self, x: ArrayLike) -> jax.Array:
-        """Return corr2d(x, kernel) + bias of a plane x, (H - h + 1, W - w + 1)."""
+        """Return corr2d(x, kernel) + bias for x (H, W): (H - h + 1, W - w + 1)."""
         return corr2d(x, self.kernel[...]) + self.bias[...]
 
 
 class Conv(nnx.Module):
-    """`flax.nnx.Conv` over `jaxconv.conv`: the same arguments, parameters and outputs.
+    """`flax.nnx.Conv` computed by `jaxconv.conv`: the same arguments, parameters and outputs.
 
     y = conv(x, kernel, bias)
 
     `kernel` is (*kernel_size, in_features // feature_group_count, out_features), `bias`
-    (out_features,). What `padding` says is in the table of `jaxconv.linen.Conv`, and what differs
-    from Flax below it.
+    (out_features,). `jaxconv.linen.Conv` has the table of `padding`, and the differences from Flax.
 
     Args:
         in_features: channels of the inputs.
         out_features: channels of the result.
-        kernel_size: one integer a spatial dimension. A bare integer is a kernel of one dimension
-            and needs inputs of at most one batch axis.
+        kernel_size: one integer for each spatial dimension. A single integer is a one-dimensional
+            kernel, for inputs of at most one batch axis.
         strides: elements of the inputs between neighbouring outputs; None is 1.
-        padding: see above.
-        input_dilation: distance at which the inputs' elements are set; None is 1.
+        padding: as in `jaxconv.linen.Conv`.
+        input_dilation: distance between the inputs' elements after zeros are inserted; None is 1.
         kernel_dilation: elements of the inputs between neighbouring kernel entries; None is 1.
         feature_group_count: groups of channels.
         use_bias: whether there is a bias.
-        mask: what the kernel is multiplied by, of the kernel's shape.
-        dtype: of the computation; by default what inputs and parameters promote to.
-        param_dtype: of the parameters.
+        mask: an array of the kernel's shape that the kernel is multiplied by.
+        dtype: dtype of the computation; by default the common dtype of inputs and parameters.
+        param_dtype: dtype of the parameters.
         precision: as in `jaxconv.conv`.
         kernel_init: initialiser of the kernel.
         bias_init: initialiser of the bias.
         promote_dtype: called as `promote_dtype((inputs, kernel, bias), dtype=dtype)`.
         preferred_element_type: as in `jaxconv.conv`.
-        rngs: where the parameters are drawn from.
-        kernel_metadata: of the kernel's `nnx.Param`.
-        bias_metadata: of the bias's `nnx.Param`.
+        rngs: random streams for the parameters.
+        kernel_metadata: metadata of the kernel's `nnx.Param`.
+        bias_metadata: metadata of the bias's `nnx.Param`.
         padding_mode: as in `jaxconv.conv` (not in Flax).
         method: as in `jaxconv.conv` (not in Flax).
         policy: as in `jaxconv.conv` (not in Flax).
 
     Raises:
-        TypeError: an argument is no integer where one is needed.
-        ValueError: the arguments and the inputs' shape do not make a convolution.
+        TypeError: an argument is not an integer where one is needed.
+        ValueError: the arguments and the inputs' shape do not fit each other.
 
     Example:
         >>> layer = Conv(3, 8, (3, 3), 2, padding=1, padding_mode="replicate", rngs=nnx.Rngs(0))
         >>> layer.kernel.shape, layer(jnp.ones((4, 32, 32, 3))).shape
         ((3, 3, 3, 8), (4, 16, 16, 8))
-
-    Source:
-        Dumoulin and Visin (2016), "A guide to convolution arithmetic for deep learning".
     """
 
     def __init__(
@@ -137,11 +133,11 @@ class Conv(nnx.Module):
     ):
         self.in_features = in_features
         self.out_features = out_features
-        self.kernel_size = layers.frozen(kernel_size)
-        self.strides = layers.frozen(strides)
-        self.padding = layers.frozen(padding)
-        self.input_dilation = layers.frozen(input_dilation)
-        self.kernel_dilation = layers.frozen(kernel_dilation)
+        self.kernel_size = layers.hashable(kernel_size)
+        self.strides = layers.hashable(strides)
+        self.padding = layers.hashable(padding)
+        self.input_dilation = layers.hashable(input_dilation)
+        self.kernel_dilation = layers.hashable(kernel_dilation)
         self.feature_group_count = feature_group_count
         self.use_bias = use_bias
         self.mask = mask
@@ -169,21 +165,21 @@ class Conv(nnx.Module):
 
 
 class ConvTranspose(nnx.Module):
-    """`flax.nnx.ConvTranspose` over `jaxconv.conv_transpose`: the same parameters and outputs.
+    """`flax.nnx.ConvTranspose` computed by `jaxconv.conv_transpose`.
 
-    y = conv_transpose(x, w, bias), where w is the kernel, or without transpose_kernel the kernel
-    reversed along its spatial dimensions and with the roles of its channels exchanged
+    y = conv_transpose(x, w, bias), where w is the kernel; without transpose_kernel, the kernel
+    reversed along its spatial dimensions and with input and output channels exchanged
 
     `kernel` is (*kernel_size, in_features // feature_group_count, out_features), with
     transpose_kernel (*kernel_size, out_features // feature_group_count, in_features); `bias` is
-    (out_features,). What `padding` says is in the table of `jaxconv.linen.ConvTranspose`.
+    (out_features,). `jaxconv.linen.ConvTranspose` has the table of `padding`.
 
     Args:
         in_features: channels of the inputs.
         out_features: channels of the result.
         kernel_size: as in `Conv`.
         strides: elements of the result between neighbouring inputs; None is 1.
-        padding: see above.
+        padding: as in `jaxconv.linen.ConvTranspose`.
         kernel_dilation: as in `Conv`.
         use_bias: as in `Conv`.
         mask: as in `Conv`.
@@ -192,7 +188,7 @@ class ConvTranspose(nnx.Module):
         precision: as in `Conv`.
         kernel_init: as in `Conv`.
         bias_init: as in `Conv`.
-        transpose_kernel: take the kernel as that of the `Conv` this is the adjoint of.
+        transpose_kernel: use the kernel of the `Conv` that this layer is the adjoint of.
         promote_dtype: as in `Conv`.
         preferred_element_type: as in `jaxconv.conv_transpose`.
         rngs: as in `Conv`.
@@ -200,23 +196,20 @@ class ConvTranspose(nnx.Module):
         bias_metadata: as in `Conv`.
         feature_group_count: groups of channels (not in Flax).
         output_padding: as in `jaxconv.conv_transpose` (not in Flax).
-        use_consistent_padding: what integers in `padding` mean, as in `jax.lax.conv_transpose` (not
-            in Flax).
+        use_consistent_padding: the meaning of integers in `padding`, as in
+            `jax.lax.conv_transpose` (not in Flax).
         padding_mode: as in `jaxconv.conv_transpose` (not in Flax).
         method: as in `jaxconv.conv_transpose` (not in Flax).
         policy: as in `jaxconv.conv_transpose` (not in Flax).
 
     Raises:
-        TypeError: an argument is no integer where one is needed.
-        ValueError: the arguments and the inputs' shape do not make a transposed convolution.
+        TypeError: an argument is not an integer where one is needed.
+        ValueError: the arguments and the inputs' shape do not fit each other.
 
     Example:
         >>> layer = ConvTranspose(6, 3, (4, 4), 2, feature_group_count=3, rngs=nnx.Rngs(0))
         >>> layer.kernel.shape, layer(jnp.ones((4, 16, 16, 6))).shape
         ((4, 4, 2, 3), (4, 32, 32, 3))
-
-    Source:
-        Dumoulin and Visin (2016), section 4.
     """
 
     def __init__(
@@ -250,10 +243,10 @@ class ConvTranspose(nnx.Module):
     ):
         self.in_features = in_features
         self.out_features = out_features
-        self.kernel_size = layers.frozen(kernel_size)
-        self.strides = layers.frozen(strides)
-        self.padding = layers.frozen(padding)
-        self.kernel_dilation = layers.frozen(kernel_dilation)
+        self.kernel_size = layers.hashable(kernel_size)
+        self.strides = layers.hashable(strides)
+        self.padding = layers.hashable(padding)
+        self.kernel_dilation = layers.hashable(kernel_dilation)
         self.use_bias = use_bias
         self.mask = mask
         self.dtype = dtype
@@ -263,7 +256,7 @@ class ConvTranspose(nnx.Module):
         self.promote_dtype = promote_dtype
         self.preferred_element_type = preferred_element_type
         self.feature_group_count = feature_group_count
-        self.output_padding = layers.frozen(output_padding)
+        self.output_padding = layers.hashable(output_padding)
         self.use_consistent_padding = use_consistent_padding
         self.padding_mode = padding_mode
         self.method = method
@@ -286,9 +279,9 @@ class ConvTranspose(nnx.Module):
 
 
 def _arrays(layer: Any, inputs: ArrayLike) -> Sequence[jax.Array]:
-    """Inputs, kernel and bias as they are convolved."""
+    """Return inputs, masked kernel and bias in the dtype of the computation."""
     inputs = as_array(type(layer).__name__, "inputs", inputs)
     layers.check_inputs(layer, inputs.shape)
-    kernel = layers.masked(layer, layer.kernel[...])
+    kernel = layers.apply_mask(layer, layer.kernel[...])
     bias = None if layer.bias is None else layer.bias[...]
     return layer.promote_dtype((inputs, kernel, bias), dtype=layer.dtype)

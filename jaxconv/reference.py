@@ -1,11 +1,11 @@
-"""The definition, as explicit loops in NumPy: what every method is tested against.
+"""Convolution by explicit loops in NumPy: the definition that every method is tested against.
 
-The three functions walk over every output position t and every kernel position k of the form
+`output`, `input` and `kernel` loop over the output positions t and kernel positions k of the form
 
     T(x, w, y) = sum x[n, t stride + k dilation - lo, g, i] w[k, g, i, o] y[n, t, g, o]
 
-and leave out one of the three arrays. An index outside x is left out by an `if`: nothing is padded.
-They compute in float64, complex128 or int64, whatever the operands' dtype.
+and compute its derivative with respect to y, x or w. Positions outside x are skipped, not padded.
+All are computed in float64, complex128 or int64.
 """
 
 from collections.abc import Iterator
@@ -21,14 +21,22 @@ Position = tuple[int, ...]
 
 
 def corr2d(x: np.ndarray, k: np.ndarray) -> np.ndarray:
-    """Cross-correlate the plane x with the kernel k: y[i, j] = sum_ab x[i + a, j + b] k[a, b].
+    """Cross-correlate x with k: y[i, j] = sum over a, b of x[i + a, j + b] k[a, b].
 
-    The chapter's function, spelt out; (H, W) and (h, w) give (H - h + 1, W - w + 1).
+    Args:
+        x: (H, W).
+        k: (h, w).
+
+    Returns:
+        y: (H - h + 1, W - w + 1).
 
     Example:
         >>> corr2d(np.arange(9.0).reshape(3, 3), np.arange(4.0).reshape(2, 2))
         array([[19., 25.],
                [37., 43.]])
+
+    Source:
+        D2L ("Dive into Deep Learning"), section 6.2.1.
     """
     (height, width), (h, w) = x.shape, k.shape
     y = np.zeros((height - h + 1, width - w + 1), np.result_type(x, k))
@@ -52,7 +60,7 @@ def output(x: np.ndarray, w: np.ndarray, spec: ConvSpec) -> np.ndarray:
         y: (n, *space', groups * o).
     """
     xs, ws = _split_channels(x, spec.groups), _split_kernel(w, spec.groups)
-    y = np.zeros((x.shape[0], *spec.output_size, spec.groups, ws.shape[-1]), _wide(x, w))
+    y = np.zeros((x.shape[0], *spec.output_size, spec.groups, ws.shape[-1]), _accumulator(x, w))
     for t, k, s in _terms(spec):
         y[:, *t] += np.einsum("ngi,gio->ngo", xs[:, *s], ws[k])
     return _join_channels(y)
@@ -70,7 +78,7 @@ def input(y: np.ndarray, w: np.ndarray, spec: ConvSpec) -> np.ndarray:
         x: (n, *space, groups * i).
     """
     ys, ws = _split_channels(y, spec.groups), _split_kernel(w, spec.groups)
-    x = np.zeros((y.shape[0], *spec.input_size, spec.groups, ws.shape[-2]), _wide(y, w))
+    x = np.zeros((y.shape[0], *spec.input_size, spec.groups, ws.shape[-2]), _accumulator(y, w))
     for t, k, s in _terms(spec):
         x[:, *s] += np.einsum("ngo,gio->ngi", ys[:, *t], ws[k])
     return _join_channels(x)
@@ -88,7 +96,7 @@ def kernel(x: np.ndarray, y: np.ndarray, spec: ConvSpec) -> np.ndarray:
         w: (*kernel, i, groups * o).
     """
     xs, ys = _split_channels(x, spec.groups), _split_channels(y, spec.groups)
-    w = np.zeros((*spec.kernel_size, spec.groups, xs.shape[-1], ys.shape[-1]), _wide(x, y))
+    w = np.zeros((*spec.kernel_size, spec.groups, xs.shape[-1], ys.shape[-1]), _accumulator(x, y))
     for t, k, s in _terms(spec):
         w[k] += np.einsum("ngi,ngo->gio", xs[:, *s], ys[:, *t])
     # (*kernel, g, i, o) -> (*kernel, i, g, o) -> (*kernel, i, g * o)
@@ -99,7 +107,7 @@ CONTRACTIONS = {"output": output, "input": input, "kernel": kernel}
 
 
 def _terms(spec: ConvSpec) -> Iterator[tuple[Position, Position, Position]]:
-    """Yield each (output position, kernel position, input position) whose input position exists."""
+    """Yield (output, kernel, input position) of each multiplication inside the input."""
     for t in product(*map(range, spec.output_size)):
         for k in product(*map(range, spec.kernel_size)):
             s = tuple(
@@ -112,7 +120,7 @@ def _terms(spec: ConvSpec) -> Iterator[tuple[Position, Position, Position]]:
                 yield t, k, s
 
 
-def _wide(a: np.ndarray, b: np.ndarray) -> np.dtype:
+def _accumulator(a: np.ndarray, b: np.ndarray) -> np.dtype:
     if np.iscomplexobj(a) or np.iscomplexobj(b):
         return np.dtype(np.complex128)
     exact = all(array.dtype == bool or np.issubdtype(array.dtype, np.integer) for array in (a, b))
@@ -120,13 +128,13 @@ def _wide(a: np.ndarray, b: np.ndarray) -> np.dtype:
 
 
 def _split_channels(a: np.ndarray, groups: int) -> np.ndarray:
-    """(..., groups * c) -> (..., groups, c), in the wide dtype."""
+    """(..., groups * c) -> (..., groups, c), in the accumulator's dtype."""
     a = np.asarray(a)
-    return a.astype(_wide(a, a)).reshape(*a.shape[:-1], groups, a.shape[-1] // groups)
+    return a.astype(_accumulator(a, a)).reshape(*a.shape[:-1], groups, a.shape[-1] // groups)
 
 
 def _split_kernel(w: np.ndarray, groups: int) -> np.ndarray:
-    """(*kernel, i, groups * o) -> (*kernel, groups, i, o), in the wide dtype."""
+    """(*kernel, i, groups * o) -> (*kernel, groups, i, o), in the accumulator's dtype."""
     return np.moveaxis(_split_channels(w, groups), -2, -3)
 
 

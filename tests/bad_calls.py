@@ -1,4 +1,4 @@
-"""Bad calls of every public function: the machinery of the tables, and what is no number."""
+"""Wrong calls of every public function: how a table row is made, and arguments of wrong types."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -66,7 +66,7 @@ def row(functions: str, change: dict[str, Any], message: str, error=ValueError, 
         ROWS.append(Row(function, change_, text, error, remedy_))
 
 
-# --- what is no array of numbers, and dtypes
+# --- arguments that are not arrays of numbers, and dtypes
 row(
     f"{LAYERS} {PLANES} {WINDOWS} causal_conv1d",
     {"1": None},

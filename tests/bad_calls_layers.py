@@ -1,4 +1,4 @@
-"""Bad calls of layers and windows: channels, bias, stride, dilation and padding."""
+"""Wrong calls of layers and windows: channels, bias, stride, dilation and padding."""
 
 import jax.numpy as jnp
 from bad_calls import LAYERS, WINDOWS, A, row
@@ -97,7 +97,7 @@ row(
     "torch's (in, out // groups, *kernel): use jnp.moveaxis(w, (0, 1), (-1, -2))",
     w=lambda w: jnp.moveaxis(w, (0, 1), (-1, -2)),
 )
-# w's channels swapped: of square images the other reading, channels first, is no square
+# w's channels are exchanged; read as channels-first, the image would not be square
 row(
     "conv_transpose",
     {"y": A((1, 8, 8, 16)), "w": A((3, 3, 16, 8))},

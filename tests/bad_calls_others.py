@@ -1,10 +1,10 @@
-"""Bad calls of planes, windows and streams."""
+"""Wrong calls of corr2d, correlate, convolve, windows and causal_conv1d."""
 
 import jax.numpy as jnp
 import numpy as np
 from bad_calls import PLANES, WINDOWS, A, row
 
-# --- planes
+# --- corr2d, correlate, convolve
 for name in ("x", "k"):
     row(
         "corr2d",
@@ -180,7 +180,7 @@ row(
     "elements of padding",
 )
 
-# --- sequences in pieces
+# --- causal_conv1d
 row(
     "causal_conv1d",
     {"w": A((3, 4))},

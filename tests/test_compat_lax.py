@@ -1,4 +1,4 @@
-"""`jaxconv.compat.lax.conv_general_dilated` beside lax's own: values, gradients, types, errors."""
+"""`jaxconv.compat.lax.conv_general_dilated` compared with lax: values, gradients, types, errors."""
 
 import functools
 import inspect
@@ -23,7 +23,7 @@ def _operands(x, w, dtype="float32"):
 
 
 def primitives_of(function, *args):
-    """What a call is made of: the contraction of each `conv`, or lax's own name."""
+    """The operations of a call: the contraction of each `conv`, or lax's operation."""
     found = []
     for equation in jax.make_jaxpr(function)(*args).eqns:
         if equation.primitive.name == "conv":
@@ -123,7 +123,7 @@ def calls(draw):
 @settings(max_examples=6, derandomize=True, deadline=None, database=None)
 @given(st.lists(calls(), min_size=10, max_size=10))
 def test_random_calls(drawn):
-    """Sixty of them, ten in a program."""
+    """Sixty calls, ten in a program."""
     operands = [_operands(lhs, rhs) for lhs, rhs, _ in drawn]
 
     @jax.jit

@@ -1,4 +1,4 @@
-"""Our `scipy` face beside SciPy on a grid, and under the transforms that SciPy does not have.
+"""`jaxconv.compat.scipy` compared with SciPy on a grid of arguments, and under JAX's transforms.
 
 Values here are float32 (SciPy's own tests, in float64, run in test_scipy_suite.py).
 """
@@ -14,8 +14,8 @@ import scipy.signal as their_signal
 from jax.test_util import check_grads
 
 from jaxconv.compat.scipy import ndimage, signal
+from jaxconv.compat.scipy._direct_sums import index_map
 from jaxconv.compat.scipy._spectra import overlap_add, whole
-from jaxconv.compat.scipy._sums import index_map
 
 MODES = ("full", "same", "valid")
 BOUNDARIES = ("reflect", "mirror", "nearest", "wrap", "constant")
@@ -32,7 +32,7 @@ def random(shape, dtype, seed=0):
 
 
 def assert_same(actual, wanted, tolerance=2e-6):
-    """Shapes, the kind of numbers and values, on the scale of the largest."""
+    """Compare shapes, kinds of dtype, and values relative to the largest."""
     assert isinstance(actual, jax.Array)
     assert actual.shape == wanted.shape
     assert actual.dtype.kind == wanted.dtype.kind
@@ -70,7 +70,7 @@ def test_arrays(name, mode, dtype, shapes):
     ],
 )
 def test_planes(name, mode, dtype, shapes):
-    """The kernel of the second case reaches several times around the image."""
+    """The kernel of the second case is several times as large as the image."""
     a, b = (random(shape, dtype, seed) for seed, shape in enumerate(shapes))
     for boundary in ("fill", "wrap", "symm") if dtype == "float32" else ("symm",):
         wanted = getattr(their_signal, name)(a, b, mode, boundary, 3)

@@ -1,4 +1,4 @@
-"""What the `scipy` face refuses, with the whole message."""
+"""Errors of `jaxconv.compat.scipy`, with the whole message."""
 
 import re
 

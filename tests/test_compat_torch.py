@@ -1,4 +1,4 @@
-"""`jaxconv.compat.torch` beside `torch.nn.functional`: the same calls, values and gradients.
+"""`jaxconv.compat.torch` compared with `torch.nn.functional`: calls, values and gradients.
 
 Both get the very same arguments, in torch's order and layout. The tolerances of `close` are those
 explained in `test_torch`.
@@ -19,14 +19,14 @@ from test_torch import close, normal
 
 import jaxconv.compat.torch as F  # noqa: N812
 
-# torch tells of the copy it makes for an even kernel; what it computes is what we compare with
+# torch warns of a copy for even kernels, which does not change its results
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths"),
 ]
 
 
 def compare(name, arrays, arguments, ours=None):
-    """Value and gradient in every array, for one fixed cotangent."""
+    """Value and gradient with respect to every array, for one fixed cotangent."""
     positional, named = arguments
 
     def face(*arrays):
@@ -203,7 +203,7 @@ def test_a_batch_of_none(name):
     assert ZERO_BATCH[name](F, x, w).shape == tuple(theirs.shape)
 
 
-# Half precision is rounded by both, bfloat16 to 8 bits; all else is exact up to the summation order
+# Both round half precision, bfloat16 to 8 bits; other dtypes agree up to the order of the sums
 TOLERANCE = {"float16": 4e-3, "bfloat16": 3e-2, "complex64": 1e-5, "float64": 1e-13}
 TOLERANCE["complex128"] = 1e-13
 

@@ -1,4 +1,4 @@
-"""What `torch.nn.functional` refuses, `jaxconv.compat.torch` refuses: the same calls, our messages.
+"""Calls that are errors in `torch.nn.functional` and in `jaxconv.compat.torch`, with our messages.
 
 Each line is a call as it is written with either library, and our whole message. That torch refuses
 the call as well is part of the test.
@@ -18,7 +18,7 @@ import jaxconv.compat.torch as F  # noqa: N812
 
 
 def names(library):
-    """What the calls below speak of; x is an image, w and v are kernels of the two layers."""
+    """The names in the calls below: an image x, kernels w and v of conv2d and conv_transpose2d."""
 
     def ones(*shape, dtype="float32"):
         array = np.ones(shape, dtype)
@@ -30,39 +30,39 @@ def names(library):
 
 TYPES = {
     "F.conv2d(ones(2, 4, 9, 8, dtype='float64'), w)": (
-        "conv2d: input is float64 but weight is float32; they must be one, as in torch: cast one "
-        "of them, e.g. input.astype(jnp.float32)"
+        "conv2d: input is float64 but weight is float32; their dtypes must be equal, as in torch: "
+        "cast one of them, e.g. input.astype(jnp.float32)"
     ),
     "F.conv2d(x, ones(6, 4, 3, 3, dtype='float16'))": (
-        "conv2d: input is float32 but weight is float16; they must be one, as in torch: cast one "
-        "of them, e.g. weight.astype(jnp.float32)"
+        "conv2d: input is float32 but weight is float16; their dtypes must be equal, as in torch: "
+        "cast one of them, e.g. weight.astype(jnp.float32)"
     ),
     "F.conv2d(x, ones(6, 4, 3, 3, dtype='complex64'))": (
-        "conv2d: input is float32 but weight is complex64; they must be one, as in torch: cast "
-        "one of them, e.g. weight.astype(jnp.float32)"
+        "conv2d: input is float32 but weight is complex64; their dtypes must be equal, as in "
+        "torch: cast one of them, e.g. weight.astype(jnp.float32)"
     ),
     "F.conv2d(x, w, ones(6, dtype='float16'))": (
-        "conv2d: input is float32 but bias is float16; they must be one, as in torch: cast one of"
-        " them, e.g. bias.astype(jnp.float32)"
+        "conv2d: input is float32 but bias is float16; their dtypes must be equal, as in torch: "
+        "cast one of them, e.g. bias.astype(jnp.float32)"
     ),
     "F.conv2d(ones(2, 4, 9, 8, dtype='bool'), ones(6, 4, 3, 3, dtype='bool'))": (
-        "conv2d: input is bool, which torch.nn.functional.conv2d does not take either; cast it to"
+        "conv2d: input is bool, which torch.nn.functional.conv2d does not accept either; cast it to"
         " one of float16, bfloat16, float32, float64, complex64, complex128, int8, uint8, int16, "
         "int32, int64"
     ),
     "F.conv2d(ones(2, 4, 9, 8, dtype='uint16'), ones(6, 4, 3, 3, dtype='uint16'))": (
-        "conv2d: input is uint16, which torch.nn.functional.conv2d does not take either; cast it "
+        "conv2d: input is uint16, which torch.nn.functional.conv2d does not accept either; cast it "
         "to one of float16, bfloat16, float32, float64, complex64, complex128, int8, uint8, "
         "int16, int32, int64"
     ),
     "F.conv_transpose2d(ones(2, 4, 9, 8, dtype='int8'), ones(4, 6, 3, 3, dtype='int8'))": (
         "conv_transpose2d: input is int8, which torch.nn.functional.conv_transpose2d does not "
-        "take either; cast it to one of float16, bfloat16, float32, float64, complex64, "
+        "accept either; cast it to one of float16, bfloat16, float32, float64, complex64, "
         "complex128, int32"
     ),
     "F.conv_transpose2d(x, v, ones(6, dtype='float16'))": (
-        "conv_transpose2d: input is float32 but bias is float16; they must be one, as in torch: "
-        "cast one of them, e.g. bias.astype(jnp.float32)"
+        "conv_transpose2d: input is float32 but bias is float16; their dtypes must be equal, "
+        "as in torch: cast one of them, e.g. bias.astype(jnp.float32)"
     ),
     "F.conv2d(x, w, groups=1.0)": ("conv2d: groups=1.0 must be an integer, not float"),
     "F.conv2d(x, w, None, 2.0)": ("conv2d: stride=2.0 must be an integer, not float"),
@@ -74,16 +74,16 @@ TYPES = {
         "conv_transpose2d: padding='same' must be made of integers, not a name"
     ),
     "F.unfold(ones(2, 4, 9, 8, dtype='int32'), 3)": (
-        "unfold: input is int32, which torch.nn.functional.unfold does not take either; cast it "
+        "unfold: input is int32, which torch.nn.functional.unfold does not accept either; cast it "
         "to one of float16, bfloat16, float32, float64, complex64, complex128, bool"
     ),
     "F.unfold(x, 3, 1, 'same')": ("unfold: padding='same' must be made of integers, not a name"),
     "F.unfold(x, 3.0)": ("unfold: kernel_size=3.0 must be an integer, not float"),
     "F.fold(ones(2, 36, 42, dtype='int32'), (9, 8), 3)": (
-        "fold: input is int32, which torch.nn.functional.fold does not take either; cast it to "
+        "fold: input is int32, which torch.nn.functional.fold does not accept either; cast it to "
         "one of float16, bfloat16, float32, float64, complex64, complex128, bool"
     ),
-    "F.pad(x, 1)": ("pad: pad=1 must be a sequence of integers, two a dimension"),
+    "F.pad(x, 1)": ("pad: pad=1 must be a sequence of integers, two for each dimension"),
     "F.pad(x, (1.0, 1))": ("pad: pad=(1.0, 1) must be made of integers, not float"),
     "F.pad(ones(2, 4, 9, 8, dtype='bool'), (1, 1, 1, 1), 'reflect')": (
         "pad: input is bool, which torch.nn.functional.pad does not reflect either; cast it: "
@@ -171,8 +171,8 @@ VALUES = {
     "F.conv2d(x, w, padding='full')": ("conv2d: padding='full' is neither 'valid' nor 'same'"),
     "F.conv2d(x, w, padding='SAME')": ("conv2d: padding='SAME' is neither 'valid' nor 'same'"),
     "F.conv2d(x, w, padding='same', stride=(1, 2))": (
-        "conv2d: padding='same' needs stride 1, as in torch, got stride=(1, 2); say the padding "
-        "in numbers"
+        "conv2d: padding='same' needs stride 1, as in torch, got stride=(1, 2); give the "
+        "padding as numbers"
     ),
     "F.conv_transpose2d(x, v, padding=-1)": ("conv_transpose2d: padding=-1 must be at least 0"),
     "F.conv_transpose2d(x, v, None, 1, 0, 1)": (
@@ -204,7 +204,7 @@ VALUES = {
         "padded input has (9, 8) (input.shape=(2, 4, 9, 8)); use a smaller kernel or more padding"
     ),
     "F.conv2d(ones(2, 4, 0, 8), w, None, 1, 2)": (
-        "conv2d: input.shape=(2, 4, 0, 8) must have no dimension, the batch aside, of size zero"
+        "conv2d: input.shape=(2, 4, 0, 8) must have no dimension of size zero except batch"
     ),
     "F.conv2d(x, ones(0, 4, 3, 3))": (
         "conv2d: weight.shape=(0, 4, 3, 3) must have no dimension of size zero"
@@ -213,8 +213,8 @@ VALUES = {
         "conv2d: weight.shape=(6, 4, 0, 3) must have no dimension of size zero"
     ),
     "F.conv_transpose2d(ones(2, 4, 0, 8), v)": (
-        "conv_transpose2d: input.shape=(2, 4, 0, 8) must have no dimension, the batch aside, of "
-        "size zero"
+        "conv_transpose2d: input.shape=(2, 4, 0, 8) must have no dimension of size zero "
+        "except batch"
     ),
     "F.unfold(ones(1, 2, 4, 9, 8), 3)": (
         "unfold: input.shape=(1, 2, 4, 9, 8) must be (batch, channels, height, width), or "
@@ -236,7 +236,7 @@ VALUES = {
     "F.unfold(x, 3, 1, -1)": ("unfold: padding=-1 must be at least 0"),
     "F.unfold(x, 3, 0)": ("unfold: dilation=0 must be at least 1"),
     "F.unfold(ones(2, 4, 0, 8), 3, 1, 2)": (
-        "unfold: input.shape=(2, 4, 0, 8) must have no dimension, the batch aside, of size zero"
+        "unfold: input.shape=(2, 4, 0, 8) must have no dimension of size zero except batch"
     ),
     "F.fold(ones(1, 2, 36, 42), (9, 8), 3)": (
         "fold: input.shape=(1, 2, 36, 42) must be (batch, channels * prod(kernel_size), windows),"
@@ -246,14 +246,14 @@ VALUES = {
         "fold: input.shape=(2, 35, 42) must have a multiple of prod(kernel_size)=9 rows, not 35"
     ),
     "F.fold(ones(2, 36, 41), (9, 8), 3)": (
-        "fold: input.shape=(2, 36, 41) must have one column a window, and an image of "
-        "output_size=(9, 8) has 7 by 6 windows (kernel_size=(3, 3), dilation=(1, 1), padding=(0, "
-        "0), stride=(1, 1))"
+        "fold: input.shape=(2, 36, 41) must have one column for each window, but an image "
+        "of output_size=(9, 8) has 7 by 6 windows (kernel_size=(3, 3), dilation=(1, 1), "
+        "padding=(0, 0), stride=(1, 1))"
     ),
     "F.fold(ones(1, 12, 1), (2, 2), (4, 3))": (
-        "fold: input.shape=(1, 12, 1) must have one column a window, and an image of "
-        "output_size=(2, 2) has 0 by 0 windows (kernel_size=(4, 3), dilation=(1, 1), padding=(0, "
-        "0), stride=(1, 1))"
+        "fold: input.shape=(1, 12, 1) must have one column for each window, but an image "
+        "of output_size=(2, 2) has 0 by 0 windows (kernel_size=(4, 3), dilation=(1, 1), "
+        "padding=(0, 0), stride=(1, 1))"
     ),
     "F.fold(ones(2, 36, 42), (9,), 3)": (
         "fold: output_size=(9,) has 1 entry for 2 spatial dimensions; give one integer, or 2"
@@ -262,18 +262,18 @@ VALUES = {
         "fold: output_size=(-9, 8) must be at least 1 in every dimension"
     ),
     "F.fold(ones(2, 36, 0), (9, 8), 3)": (
-        "fold: input.shape=(2, 36, 0) must have no dimension, the batch aside, of size zero"
+        "fold: input.shape=(2, 36, 0) must have no dimension of size zero except batch"
     ),
     "F.pad(x, (1, 1), 'symmetric')": (
-        "pad: mode='symmetric' is none of 'constant', 'reflect', 'replicate', 'circular'"
+        "pad: mode='symmetric' is not one of 'constant', 'reflect', 'replicate', 'circular'"
     ),
     "F.pad(x, (1, 0, 0))": (
-        "pad: pad=(1, 0, 0) must have two entries a dimension, at most 8 for input.shape=(2, 4, "
-        "9, 8), not 3"
+        "pad: pad=(1, 0, 0) must have two entries for each dimension, at most 8 for "
+        "input.shape=(2, 4, 9, 8), not 3"
     ),
     "F.pad(x, (1, 1, 1, 1, 1, 1, 1, 1, 1, 1))": (
-        "pad: pad=(1, 1, 1, 1, 1, 1, 1, 1, 1, 1) must have two entries a dimension, at most 8 for"
-        " input.shape=(2, 4, 9, 8), not 10"
+        "pad: pad=(1, 1, 1, 1, 1, 1, 1, 1, 1, 1) must have two entries for each dimension, at most "
+        "8 for input.shape=(2, 4, 9, 8), not 10"
     ),
     "F.pad(x, (1, 2), 'reflect')": (
         "pad: mode='reflect' pads all of *space in (batch, channels, *space) or (channels, "
@@ -300,37 +300,36 @@ VALUES = {
         "for axis 2 of input.shape=(1, 1, 8)"
     ),
     "F.pad(x, (-5, -4))": (
-        "pad: the numbers cut off more than there is; got (-5, -4) for axis 3 of input.shape=(2, "
+        "pad: the numbers crop more than the size; got (-5, -4) for axis 3 of input.shape=(2, "
         "4, 9, 8)"
     ),
     "F.pad(ones(2, 3, 4), (-5, 3))": (
-        "pad: the numbers cut off more than there is; got (-5, 3) for axis 2 of input.shape=(2, "
-        "3, 4)"
+        "pad: the numbers crop more than the size; got (-5, 3) for axis 2 of input.shape=(2, 3, 4)"
     ),
     "F.pad(x, (-5, -4, 0, 0), 'replicate')": (
         "pad: the numbers must leave at least 1 element; got (-5, -4) for axis 3 of "
         "input.shape=(2, 4, 9, 8)"
     ),
     "F.pad(ones(2, 4, 0, 8), (1, 1, 1, 1), 'replicate')": (
-        "pad: input.shape=(2, 4, 0, 8) must have no dimension, the batch aside, of size zero"
+        "pad: input.shape=(2, 4, 0, 8) must have no dimension of size zero except batch"
     ),
     "F.pad(x, (1, 1, 1, 1), 'reflect', 1.5)": (
         "pad: value=1.5 is for mode='constant', not for mode='reflect'"
     ),
     "F.pad(ones(2, 4, 9, 8, dtype='int8'), (1, 1), 'constant', 300)": (
-        "pad: value=300 is beyond what the input's int8 holds"
+        "pad: value=300 is out of range for the input's dtype int8"
     ),
     "F.pad(ones(2, 4, 9, 8, dtype='uint8'), (1, 1), 'constant', -0.5)": (
-        "pad: value=-0.5 is beyond what the input's uint8 holds"
+        "pad: value=-0.5 is out of range for the input's dtype uint8"
     ),
     "F.pad(ones(2, 4, 9, 8, dtype='int32'), (1, 1), 'constant', float('nan'))": (
-        "pad: value=nan is beyond what the input's int32 holds"
+        "pad: value=nan is out of range for the input's dtype int32"
     ),
     "F.pad(x, (1, 1), 'constant', 1e+39)": (
-        "pad: value=1e+39 is beyond what the input's float32 holds"
+        "pad: value=1e+39 is out of range for the input's dtype float32"
     ),
     "F.pad(ones(2, 4, 9, 8, dtype='float16'), (1, 1), 'constant', 70000.0)": (
-        "pad: value=70000.0 is beyond what the input's float16 holds"
+        "pad: value=70000.0 is out of range for the input's dtype float16"
     ),
 }
 
@@ -345,7 +344,7 @@ def test_refused_by_both(call):
     assert str(caught.value) == {**TYPES, **VALUES}[call]
 
 
-# Documented in the package: torch gives an empty result, or one of nothing.
+# Documented differences: torch returns an empty result, or the result of an empty sum.
 BY_DESIGN = {
     "F.conv_transpose2d(x, v, None, 1, 5)": (
         "conv_transpose2d: padding cuts the whole result away: its spatial shape would be (1, 0) "

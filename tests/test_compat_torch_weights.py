@@ -1,4 +1,4 @@
-"""torch's weights as they are in the functions of the face, and `to_torch` of other trees."""
+"""torch's weights in the functions of `jaxconv.compat.torch`, and `to_torch` of other trees."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from jaxconv.compat.torch import from_torch, to_torch
 
 
 class Torch(torch.nn.Module):
-    """A network of everything that has a layout."""
+    """A network with every kind of parameter that has a layout."""
 
     def __init__(self):
         super().__init__()
@@ -32,7 +32,7 @@ class Torch(torch.nn.Module):
 
 
 def network():
-    """With running statistics, scales and shifts that are not those of the start."""
+    """Set running statistics, scales and shifts to other than the initial values."""
     torch.manual_seed(0)
     module = Torch()
     for norm in (module.stem[1], module.norm):
@@ -44,7 +44,7 @@ def network():
 
 
 def test_torch_weights_are_used_as_they_are_by_the_functions():
-    """The functions of the face take torch's layout, so a port may leave weights alone."""
+    """The functions take torch's layout, so weights need no conversion."""
     module, x = network(), first(normal(2, 10, 12, 3))
     w = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
 
@@ -70,12 +70,12 @@ def test_torch_weights_are_used_as_they_are_by_the_functions():
 
 def test_trees_of_ones_own_become_state_dicts():
     module = network()
-    port = from_torch(module, flattened={"head": (4, 10, 12)})
-    # parameters and statistics side by side, as nnx.state has them, and JAX's arrays
-    tree = jax.tree.map(jnp.asarray, port.variables["params"])
+    converted = from_torch(module, flattened={"head": (4, 10, 12)})
+    # parameters and statistics in one tree of JAX arrays, as in nnx.state
+    tree = jax.tree.map(jnp.asarray, converted.variables["params"])
     for name in ("mean", "var"):
-        tree["norm"][name] = port.variables["batch_stats"]["norm"][name]
-        tree["stem"]["1"][name] = port.variables["batch_stats"]["stem"]["1"][name]
+        tree["norm"][name] = converted.variables["batch_stats"]["norm"][name]
+        tree["stem"]["1"][name] = converted.variables["batch_stats"]["stem"]["1"][name]
     state = to_torch(tree, flattened={"head": (4, 10, 12)})
     want = {n: t for n, t in module.state_dict().items() if not n.endswith("num_batches_tracked")}
     assert state.keys() == want.keys()

@@ -13,9 +13,8 @@ from jax.experimental.sparse import BCOO
 
 import jaxconv
 from jaxconv._core.dispatch.primitive import contract
+from jaxconv.analysis import as_matrix, parameter_counts
 from jaxconv.analysis import dense as d
-from jaxconv.analysis._counts import parameter_counts
-from jaxconv.analysis._matrix import as_matrix
 
 SIZES = [((2,), (5,)), ((5, 4), (5, 4)), ((2, 3, 2), (2, 2, 3))]
 
@@ -61,7 +60,7 @@ def test_reindex_keeps_the_dtype(dtype):
 
 @pytest.mark.parametrize(("out", "size"), SIZES)
 def test_share_is_the_nearest_shift_invariant_layer(out, size):
-    """Least squares over the basis of shift-invariant layers, solved without knowing of means."""
+    """The mean equals the least-squares solution over a basis of shift-invariant layers."""
     W, _ = layer(out, size)
     offsets = [m + n - 1 for m, n in zip(out, size, strict=True)]
     basis = np.eye(int(np.prod(offsets)), dtype=np.float32).reshape(-1, *offsets)
@@ -76,7 +75,7 @@ def test_shift_invariance_is_seen_and_its_loss_too():
     assert d.is_shift_invariant(V)
     np.testing.assert_array_equal(d.share(V).shape, v.shape)
     np.testing.assert_allclose(d.share(V), v, rtol=1e-6)
-    # what lies outside the image multiplies nothing, so it cannot break the invariance
+    # weights outside the image multiply nothing and are ignored
     assert d.is_shift_invariant(V.at[0, 0, 0, 0].set(7))
     bent = V.at[2, 2, 4, 3].add(1e-3)
     assert not d.is_shift_invariant(bent)
@@ -87,7 +86,7 @@ def test_shift_invariance_is_seen_and_its_loss_too():
 
 @pytest.mark.parametrize("delta", [0, 1, (1, 2)])
 def test_a_shared_truncated_layer_is_a_convolution(delta):
-    """The chapter's three equations give the same plane."""
+    """The three equations of D2L, section 6.1.2, give the same output."""
     W, x = layer((5, 6), (5, 6))
     V = d.truncate(d.spread(d.share(d.reindex(W)), (5, 6)), delta)
     k = d.kernel(V, delta)
@@ -218,8 +217,8 @@ def test_bad_input():
     odd, thin = jnp.ones((2, 3, 4)), jnp.ones((5, 3))
     refused(
         ValueError,
-        "reindex: W.shape=(2, 3, 4) must have the output's dimensions and then as many more, "
-        "(*out, *in): an even number of them",
+        "reindex: W.shape=(2, 3, 4) must have an even number of dimensions, the output's "
+        "first and then as many of the input",
         d.reindex,
         odd,
     )
@@ -235,7 +234,7 @@ def test_bad_input():
     )
     refused(
         TypeError,
-        "share: V is int32, whose means are not; use V.astype(jnp.float32)",
+        "share: V is int32, but means need floats: use V.astype(jnp.float32)",
         d.share,
         jnp.ones((2, 3), int),
     )
@@ -273,8 +272,8 @@ def test_bad_input():
     )
     refused(
         ValueError,
-        "as_matrix: padding_mode='wrap' is none of 'zeros', 'reflect', 'replicate', 'circular', "
-        "'symmetric'",
+        "as_matrix: padding_mode='wrap' is none of 'zeros', 'reflect', 'symmetric', 'replicate', "
+        "'circular'",
         as_matrix,
         jnp.ones((3, 1, 1)),
         4,

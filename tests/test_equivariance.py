@@ -1,4 +1,4 @@
-"""Where a convolution moves with its input, and where it does not."""
+"""Where the output of a convolution shifts with its input, and where it does not."""
 
 import re
 
@@ -9,11 +9,11 @@ import pytest
 from flax import linen
 
 import jaxconv
-from jaxconv.analysis._equivariance import equivariance_error, equivariance_map
+from jaxconv.analysis import equivariance_error, equivariance_map
 
 SHIFTS = [(0, 0), (1, 0), (0, -2), (3, 5), (7, 8), (-9, 20)]
 RNG = np.random.default_rng(0)
-# whole numbers: sums are exact whatever their order
+# integers: sums are exact in any order
 X = RNG.integers(-8, 9, (8, 12, 2)).astype("float32")
 W = RNG.integers(-8, 9, (3, 5, 2, 3)).astype("float32")
 
@@ -31,7 +31,7 @@ def test_circular_padding_is_exactly_equivariant():
 
 @pytest.mark.parametrize("mode", ["zeros", "reflect"])
 def test_the_border_effect_is_where_a_margin_is_seen_and_only_there(mode):
-    """Outputs whose window leaves the image: at its ends, and where these have moved to."""
+    """Outputs whose window covers padding: at the borders, and where the shift moved these."""
     f = layer(padding="same", padding_mode=mode)
     for shift in [(3, 0), (0, 4), (2, -3)]:
         seen = np.zeros((8, 12), bool)
@@ -42,7 +42,7 @@ def test_the_border_effect_is_where_a_margin_is_seen_and_only_there(mode):
         error = np.asarray(equivariance_map(f, X, shift))
         assert error.shape == (8, 12, 3)
         assert not error[~seen].any()
-        # by chance one number may agree, a whole place not
+        # one channel may agree by chance, all of them not
         assert (error.max(-1) > 0)[seen].mean() > 0.9
         assert float(equivariance_error(f, X, [shift])[0]) == error.max()
 
@@ -53,7 +53,7 @@ def test_without_padding_every_shift_that_does_not_wrap():
     errors = equivariance_error(f, X, shifts, wrap=False)
     np.testing.assert_array_equal(errors, np.zeros(5))
     assert equivariance_map(f, X, (2, -3), wrap=False).shape == (4, 5, 3)
-    # the comparison can fail: what depends on the place is found out
+    # the comparison can fail: a function that depends on the position is detected
     places = jnp.arange(6.0)[:, None, None]
     assert (equivariance_error(lambda x: f(x) + places, X, shifts, wrap=False)[1:] > 0).sum() == 3
 
@@ -68,7 +68,7 @@ def test_stride_leaves_a_sublattice():
 
 
 def test_between_two_whole_shifts_the_nearer_one_counts():
-    """Every element twice: half a shift of the outputs is either none or a whole one."""
+    """Every element occurs twice, so half a shift is rounded either way."""
     pairs = jnp.repeat(jnp.array([3.0, 1, 4, 9]), 2)
     for x in (pairs, jnp.roll(pairs, 1)):
         errors = equivariance_error(lambda x: x[::2], x, [-3, -1, 1, 3], stride=2, axes=(0,))
@@ -125,8 +125,8 @@ def test_bad_input():
     )
     refused(
         ValueError,
-        "equivariance_error: f(x) has 6 elements along axis 0 and x 8, not stride=1 times as many, "
-        "so a shift round x is none round f(x); use wrap=False, or padding that keeps the size",
+        "equivariance_error: along axis 0 x has 8 elements, not stride=1 times the 6 of f(x), so a "
+        "circular shift of x is not one of f(x); use wrap=False, or padding that keeps the size",
         equivariance_error,
         f,
         X,
@@ -134,8 +134,8 @@ def test_bad_input():
     )
     refused(
         ValueError,
-        "equivariance_map: a shift of the output by 6 leaves nothing of its 6 elements to compare "
-        "along axis 0; give smaller shifts, or wrap=True",
+        "equivariance_map: a shift of the output by 6 leaves none of its 6 elements to compare "
+        "along axis 0; use smaller shifts, or wrap=True",
         equivariance_map,
         f,
         X,
@@ -144,7 +144,7 @@ def test_bad_input():
     )
     refused(
         ValueError,
-        "equivariance_map: f(x).shape=() has not the axes (0, 1) of x",
+        "equivariance_map: f(x).shape=() does not have the axes (0, 1) of x",
         equivariance_map,
         jnp.sum,
         X,

@@ -1,4 +1,4 @@
-"""What every public function says about a bad call: whole messages, before anything is traced.
+"""Errors of every public function for wrong arguments: whole messages, before tracing.
 
 A row changes a good call into a bad one; where the message names a call that would work, the row
 holds that call too, and it is made.
@@ -19,14 +19,14 @@ import jaxconv
 
 
 def traced(function: str, arguments: dict[str, Any]):
-    """The function of the call's arrays alone, and these."""
+    """Return the call as a function of its arrays, and the arrays."""
     arrays = {name: value.make() for name, value in arguments.items() if isinstance(value, A)}
     return lambda arrays: getattr(jaxconv, function)(**(arguments | arrays)), arrays
 
 
 @contextlib.contextmanager
 def says(error: type[Exception], message: str):
-    """The very class and the whole message; jax adds a note to it inside jit, which is no part."""
+    """Check the exact class and the whole message, without the note that jax adds inside jit."""
     with pytest.raises(error) as caught:
         yield
     assert type(caught.value) is error
@@ -72,7 +72,7 @@ OWN_FILES = (
 
 
 def test_every_argument_of_every_function_is_covered():
-    """All but the functions that have their own file."""
+    """All functions except those with their own test file."""
     covered = {name: set() for name in GOOD}
     for case in ROWS:
         covered[case.function] |= set(case.change)
@@ -108,7 +108,7 @@ def test_a_traced_number_is_told_from_a_wrong_one():
 
 
 def test_the_check_can_fail():
-    """A message that differs in one letter, and an error that comes too late, must not pass."""
+    """A different message, or no error, fails."""
     good = next(case for case in ROWS if case.change == {"stride": 0})
     with pytest.raises(AssertionError, match="at most 1"):
         test_says_what_is_wrong_before_tracing(

@@ -1,4 +1,4 @@
-"""Every numbered example runs, asserts its numbers and leaves the figures that its README shows."""
+"""Every numbered example runs, checks its numbers and saves the figures that its README lists."""
 
 import re
 import runpy
@@ -16,7 +16,7 @@ TABLE = [line for line in README.splitlines() if line.startswith("|")]
 
 @pytest.fixture
 def as_a_script(monkeypatch):
-    """A script's own process: its folder on the path, and JAX's promotion as it comes."""
+    """As in a script: its folder on the path, and JAX's default promotion."""
     monkeypatch.syspath_prepend(str(FOLDER))
     with jax.numpy_dtype_promotion("standard"):
         yield
@@ -32,7 +32,7 @@ def test_runs_and_saves_its_figures(script, tmp_path, monkeypatch, capsys):
     assert saved
     assert all(name.startswith(script.stem[:2]) for name in saved)
     assert [f"figure: {name}" in printed for name in saved] == [True] * len(saved)
-    # the README says what each figure shows
+    # the README describes each figure
     assert sorted(re.findall(rf"`({script.stem[:2]}_\w+\.png)`", README)) == saved
 
 
@@ -56,7 +56,7 @@ def test_each_is_a_walk_in_cells():
 
 
 def test_the_table_names_what_there_is():
-    """No empty cell; every file, module and function that a row names exists."""
+    """No cell is empty, and every named file, module and function exists."""
     assert len(TABLE) > 40
     for line in TABLE:
         cells = [cell.strip() for cell in line.strip("|").split("|")]

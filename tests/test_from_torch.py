@@ -1,4 +1,4 @@
-"""`from_torch`: every layer, alone and in a Sequential, against torch itself."""
+"""`from_torch`: every layer, single and in a Sequential, compared with torch."""
 
 import re
 
@@ -20,7 +20,7 @@ VECTOR, LINE, IMAGE, VOLUME = (4, 6), (2, 9, 6), (2, 7, 8, 6), (2, 4, 5, 4, 6)  
 
 
 def started(module):
-    """With numbers that are not those of the start."""
+    """Set parameters and statistics to other than the initial values."""
     torch.manual_seed(0)
     with torch.no_grad():
         for name, tensor in module.state_dict().items():
@@ -33,38 +33,42 @@ def started(module):
 
 
 def in_torch(module, x, *, moved=True):
-    """torch's result for an array with channels last, with channels last."""
+    """Return torch's result, with channels last in input and output."""
     with torch.no_grad():
         y = module(torch.tensor(first(x) if moved and x.ndim > 2 else x)).numpy()
     return np.moveaxis(y, 1, -1) if moved and y.ndim > 2 else y
 
 
-def both(ports, arrays):
-    """What Linen and NNX make of each array, in one program."""
+def both(converted_modules, arrays):
+    """Return the results of Linen and NNX for each array, from one program."""
 
     @flax_nnx.jit
     def run(modules, variables, arrays):
-        pairs = zip(ports, variables, modules, arrays, strict=True)
-        return [(port.layer.apply(each, x), module(x)) for port, each, module, x in pairs]
+        pairs = zip(converted_modules, variables, modules, arrays, strict=True)
+        return [(converted.layer.apply(each, x), module(x)) for converted, each, module, x in pairs]
 
     with jax.default_matmul_precision("highest"):
-        return run([port.nnx() for port in ports], [port.variables for port in ports], arrays)
+        return run(
+            [converted.nnx() for converted in converted_modules],
+            [converted.variables for converted in converted_modules],
+            arrays,
+        )
 
 
 def compare(module, x, *, moved=True):
     module = started(module)
     want = in_torch(module, x, moved=moved)
-    port = from_torch(module)
-    for y in both([port], [x])[0]:
+    converted = from_torch(module)
+    for y in both([converted], [x])[0]:
         close(y, want)
     state = {n: t for n, t in module.state_dict().items() if not n.endswith("num_batches_tracked")}
-    back = to_torch(port.variables)
+    back = to_torch(converted.variables)
     assert back.keys() == state.keys()
     assert all(torch.equal(back[name], state[name]) for name in back)
-    held = to_torch(flax_nnx.state(port.nnx(), flax_nnx.Not(flax_nnx.RngState)))
+    held = to_torch(flax_nnx.state(converted.nnx(), flax_nnx.Not(flax_nnx.RngState)))
     assert held.keys() == state.keys()
     assert all(torch.equal(held[name], state[name]) for name in held)
-    return port
+    return converted
 
 
 CONVOLUTIONS = {
@@ -238,7 +242,7 @@ def test_sequentials(name):
 
 
 def test_features_stay_where_they_are():
-    """Where torch acts on its last dimension, the array is laid out as in torch."""
+    """A layer that acts on torch's last dimension gets an array laid out as in torch."""
     x = normal(2, 5, 6)
     layers = (nn.Linear(6, 6), nn.LayerNorm(6), nn.LayerNorm((5, 6)), nn.Softmax(1))
     compare(nn.Sequential(*layers, nn.Flatten(), nn.Linear(30, 3)), x, moved=False)
@@ -253,28 +257,28 @@ def test_names_are_torchs():
     module = nn.Sequential()
     module.add_module("stem", nn.Conv2d(6, 4, 1))
     module.add_module("norm", nn.BatchNorm2d(4))
-    port = compare(module, normal(*IMAGE))
-    assert jax.tree.map(np.shape, port.variables) == {
+    converted = compare(module, normal(*IMAGE))
+    assert jax.tree.map(np.shape, converted.variables) == {
         "params": {
             "stem": {"kernel": (1, 1, 6, 4), "bias": (4,)},
             "norm": {"scale": (4,), "bias": (4,)},
         },
         "batch_stats": {"norm": {"mean": (4,), "var": (4,)}},
     }
-    expected = jax.eval_shape(port.layer.init, jax.random.key(0), normal(*IMAGE))
-    assert jax.tree.map(np.shape, expected) == jax.tree.map(np.shape, port.variables)
-    assert port.parts["stem"].variables["params"] is port.variables["params"]["stem"]
-    assert port.nnx().stem.kernel.shape == (1, 1, 6, 4)
+    expected = jax.eval_shape(converted.layer.init, jax.random.key(0), normal(*IMAGE))
+    assert jax.tree.map(np.shape, expected) == jax.tree.map(np.shape, converted.variables)
+    assert converted.parts["stem"].variables["params"] is converted.variables["params"]["stem"]
+    assert converted.nnx().stem.kernel.shape == (1, 1, 6, 4)
 
 
 def test_training_is_torchs_but_for_the_variance():
     module = started(nn.Sequential(nn.Conv2d(6, 4, 3), nn.BatchNorm2d(4, momentum=0.3), nn.GELU()))
-    port, x = from_torch(module), normal(*IMAGE)
+    converted, x = from_torch(module), normal(*IMAGE)
     before = module[1].running_var.numpy().copy()
     want = in_torch(module.train(), x)
-    y, updated = port.layer.apply(port.variables, x, train=True, mutable=["batch_stats"])
+    y, updated = converted.layer.apply(converted.variables, x, train=True, mutable=["batch_stats"])
     close(y, want)
-    held = port.nnx()
+    held = converted.nnx()
     held.train()
     close(held(x), want)
     for found in (updated["batch_stats"]["1"], flax_nnx.to_pure_dict(flax_nnx.state(held))["1"]):
@@ -286,10 +290,10 @@ def test_training_is_torchs_but_for_the_variance():
 
 def test_dropout_drops_in_training():
     module = nn.Sequential(nn.Dropout2d(0.5), nn.Identity())
-    port, x = from_torch(module), np.ones((2, 7, 8, 64), np.float32)
+    converted, x = from_torch(module), np.ones((2, 7, 8, 64), np.float32)
     key = jax.random.key(0)
-    y = port.layer.apply(port.variables, x, train=True, rngs={"dropout": key})
-    held = port.nnx(rngs=flax_nnx.Rngs(1))
+    y = converted.layer.apply(converted.variables, x, train=True, rngs={"dropout": key})
+    held = converted.nnx(rngs=flax_nnx.Rngs(1))
     held.train()
     for found in (np.asarray(y), np.asarray(held(x))):
         assert set(np.unique(found)) == {0, 2}
@@ -313,66 +317,70 @@ class Own(nn.Module):
 
 
 def test_a_module_with_a_forward_of_its_own():
-    """Its parts are layers, its parameters a tree; the forward is written over them."""
+    """A custom forward, rewritten with the converted parts and parameters."""
     module, x = started(Own()), normal(*IMAGE)
     flattened = {"head": (2, 9, 11)}
-    port = from_torch(module, flattened=flattened)
+    converted = from_torch(module, flattened=flattened)
     state = {n: t for n, t in module.state_dict().items() if "num_batches" not in n}
-    back = to_torch(port.variables, flattened=flattened)
+    back = to_torch(converted.variables, flattened=flattened)
     assert back.keys() == state.keys()
     assert all(torch.equal(back[name], state[name]) for name in back)
-    assert port.variables["buffers"]["grid"].tolist() == [0, 1, 2]
+    assert converted.variables["buffers"]["grid"].tolist() == [0, 1, 2]
 
     def forward(variables, x):
         for name in ("features", "up"):
             own = {kind: tree[name] for kind, tree in variables.items() if name in tree}
-            x = port.parts[name].layer.apply(own, x)
+            x = converted.parts[name].layer.apply(own, x)
         head = {"params": variables["params"]["head"]}
-        y = port.parts["head"].layer.apply(head, x.reshape(len(x), -1))
+        y = converted.parts["head"].layer.apply(head, x.reshape(len(x), -1))
         return y + variables["params"]["shift"]
 
     with jax.default_matmul_precision("highest"):
-        close(jax.jit(forward)(port.variables, x), in_torch(module, x))
+        close(jax.jit(forward)(converted.variables, x), in_torch(module, x))
     message = (
-        "from_torch: Own has a forward in Python code, which is not carried over; write it with "
-        "the layers of its parts, such as port.parts['features'].layer, and port.variables"
+        "from_torch: Own has its own forward method, which cannot be converted; write it with the "
+        "layers of its parts, such as converted.parts['features'].layer, and converted.variables"
     )
-    for call in (lambda: port.layer, port.nnx):
+    for call in (lambda: converted.layer, converted.nnx):
         with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
             call()
     inner = from_torch(nn.Sequential(nn.ReLU(), Own()))
-    assert inner.variables["params"]["1"].keys() == port.variables["params"].keys()
+    assert inner.variables["params"]["1"].keys() == converted.variables["params"].keys()
     message = (
-        "from_torch: '1', an Own, has a forward in Python code, which is not carried over; write "
-        "it with the layers of its parts and port.variables"
+        "from_torch: '1', an Own, has its own forward method, which cannot be converted; write it "
+        "with the layers of its parts and converted.variables"
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         _ = inner.layer
 
 
-# torch warns of complex modules when they are made
+# torch warns when complex modules are created
 @pytest.mark.filterwarnings("ignore:Complex modules are a new feature")
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "complex64"])
 def test_dtypes_come_over(dtype):
     module = nn.ConvTranspose2d(6, 4, 3, stride=2).to(getattr(torch, dtype))
-    port = from_torch(module)
-    assert port.variables["params"]["kernel"].dtype == port.layer.param_dtype == jnp.dtype(dtype)
-    assert torch.equal(to_torch(port.variables)["weight"], module.weight)
+    converted = from_torch(module)
+    assert (
+        converted.variables["params"]["kernel"].dtype
+        == converted.layer.param_dtype
+        == jnp.dtype(dtype)
+    )
+    assert torch.equal(to_torch(converted.variables)["weight"], module.weight)
     if dtype not in ("float64", "complex64"):
         x = jnp.asarray(normal(*IMAGE), dtype)
-        y = port.layer.apply(port.variables, x)
-        assert y.dtype == port.nnx()(x).dtype == x.dtype
+        y = converted.layer.apply(converted.variables, x)
+        assert y.dtype == converted.nnx()(x).dtype == x.dtype
         want = module(torch.tensor(first(np.asarray(x, np.float32))).to(module.weight.dtype))
         want = np.moveaxis(want.detach().float().numpy(), 1, -1)
         tolerance = 8 * float(jnp.finfo(dtype).eps)
         np.testing.assert_allclose(y.astype("float32"), want, rtol=tolerance, atol=tolerance)
 
 
-def test_a_port_does_not_change_with_its_module():
+def test_a_converted_module_does_not_change_with_its_module():
     module = nn.Conv2d(6, 4, 3)
-    port = from_torch(module)
-    kernel = port.variables["params"]["kernel"].copy()
+    converted = from_torch(module)
+    kernel = converted.variables["params"]["kernel"].copy()
     nn.init.constant_(module.weight, 7)
     module.stride = (3, 3)
-    np.testing.assert_array_equal(port.variables["params"]["kernel"], kernel)
-    assert port.layer.strides == (1, 1)
+    np.testing.assert_array_equal(converted.variables["params"]["kernel"], kernel)
+    assert converted.layer.strides == (1, 1)

@@ -1,4 +1,4 @@
-"""What `from_torch` and `to_torch` refuse, with whole messages."""
+"""Errors of `from_torch` and `to_torch`, with whole messages."""
 
 import re
 
@@ -59,24 +59,24 @@ def shared():
 
 
 NO_STATE_DICT = (
-    "load it into its module and pass that: module.load_state_dict(state); from_torch(module)"
+    "load it into its module and convert that: module.load_state_dict(state); from_torch(module)"
 )
-NOT_CARRIED = (
-    "is not among the layers that are carried over (they are listed at from_torch); port the "
-    "modules around it, and build this one by hand"
+NOT_CONVERTED = (
+    "is not among the layers that from_torch converts (its docstring lists them); convert the "
+    "other modules, and build this one by hand"
 )
-PLAIN = (
-    "is computed from other parameters (weight_norm, spectral_norm or the like); make it plain "
-    "first, e.g. with torch.nn.utils.parametrize.remove_parametrizations"
+PARAMETRISED = (
+    "is computed from other parameters (weight_norm, spectral_norm or similar); remove that first, "
+    "e.g. with torch.nn.utils.parametrize.remove_parametrizations"
 )
 LAST = (
-    "acts on torch's last dimension, but finds an image with 2 spatial dimensions, whose last "
-    "dimension is one of space there and the channels here; put a Flatten before it, or port the "
-    "parts on their own and move the axes between them"
+    "acts on torch's last dimension, but its input is an image with 2 spatial dimensions, whose "
+    "last dimension is spatial in torch and channels here; put a Flatten before it, or convert the "
+    "parts separately and move the axes between them"
 )
 FEATURES = (
-    "but finds an array of features, as Linear, Embedding, LayerNorm and Flatten make it; port the "
-    "parts on their own and move the axes between them"
+    "but its input is an array of features (the output of Linear, Embedding, LayerNorm or "
+    "Flatten); convert the parts separately and move the axes between them"
 )
 REFUSALS = {
     "no module": (
@@ -86,35 +86,35 @@ REFUSALS = {
     # a state dict
     "Embedding": (
         state_dict(nn.Embedding(5, 3)),
-        "from_torch: a state dict does not say what its entries are (is 'weight' of a Linear or an "
-        f"Embedding?); {NO_STATE_DICT}",
+        "from_torch: a state dict does not contain the types of its layers ('weight' may belong to "
+        f"a Linear or an Embedding); {NO_STATE_DICT}",
     ),
     "Conv or ConvTranspose": (
         state_dict(nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 8, 3))),
-        "from_torch: a state dict does not say what its entries are (is '1.weight' of a Conv2d or "
-        f"a ConvTranspose2d, of what stride?); {NO_STATE_DICT}",
+        "from_torch: a state dict does not contain the types of its layers ('1.weight' may belong "
+        f"to a Conv2d or a ConvTranspose2d); {NO_STATE_DICT}",
     ),
     "norm or PReLU": (
         state_dict(nn.PReLU(3)),
-        "from_torch: a state dict does not say what its entries are (is 'weight' of a norm or a "
-        f"PReLU?); {NO_STATE_DICT}",
+        "from_torch: a state dict does not contain the types of its layers ('weight' may belong to "
+        f"a norm or a PReLU); {NO_STATE_DICT}",
     ),
     "empty": (
         lambda: from_torch({}),
-        f"from_torch: a state dict does not say what its entries are; {NO_STATE_DICT}",
+        f"from_torch: a state dict does not contain the types of its layers; {NO_STATE_DICT}",
     ),
-    # weights that are none
+    # weights that are not plain arrays
     "weight norm": (
         sequential(nn.utils.parametrizations.weight_norm(nn.Conv1d(1, 1, 1))),
-        f"from_torch: '0.weight' {PLAIN}",
+        f"from_torch: '0.weight' {PARAMETRISED}",
     ),
     "spectral norm": (
         lambda: from_torch(nn.utils.parametrizations.spectral_norm(nn.Linear(2, 2))),
-        f"from_torch: 'weight' {PLAIN}",
+        f"from_torch: 'weight' {PARAMETRISED}",
     ),
     "older spectral norm": (
         lambda: from_torch(nn.utils.spectral_norm(nn.Linear(2, 2))),
-        f"from_torch: 'weight' {PLAIN}",
+        f"from_torch: 'weight' {PARAMETRISED}",
     ),
     "lazy": (
         lambda: from_torch(nn.LazyConv2d(3, 3)),
@@ -122,65 +122,66 @@ REFUSALS = {
     ),
     "meta": (
         lambda: from_torch(nn.Linear(2, 2, device="meta")),
-        "from_torch: 'weight' is on the meta device and has no numbers; load them",
+        "from_torch: 'weight' is on the meta device and has no values; load them",
     ),
     "our name": (
         lambda: from_torch(Named()),
-        "from_torch: 'scale' has a name that is one of ours (kernel, scale, embedding, "
-        "negative_slope, mean, var), so that to_torch would rename it; rename it in the module",
+        "from_torch: 'scale' has a name that Flax uses (kernel, scale, embedding, negative_slope, "
+        "mean, var), which to_torch would change; rename it in the module",
     ),
     "shared": (
         shared,
-        "from_torch: '0.weight' and '2.weight' are one parameter, which would become two; port the "
-        "parts on their own and share it by hand",
+        "from_torch: '0.weight' and '2.weight' are one shared parameter, which would become two; "
+        "convert the parts separately and share it by hand",
     ),
-    # layers that are others
+    # layers that cannot be converted
     "unknown": (
         lambda: from_torch(nn.LSTM(2, 3)),
-        f"from_torch: LSTM {NOT_CARRIED}",
+        f"from_torch: LSTM {NOT_CONVERTED}",
     ),
     "unknown inside": (
         lambda: from_torch(nn.ModuleDict({"attention": nn.MultiheadAttention(4, 2)})),
-        f"from_torch: 'attention' is a MultiheadAttention, which {NOT_CARRIED}",
+        f"from_torch: 'attention' is a MultiheadAttention, which {NOT_CONVERTED}",
     ),
     "unknown function": (
         sequential(nn.ReLU(), nn.AlphaDropout()),
-        f"from_torch: '1' is an AlphaDropout, which {NOT_CARRIED}",
+        f"from_torch: '1' is an AlphaDropout, which {NOT_CONVERTED}",
     ),
     "own forward": (
         sequential(Halved(1, 1, 1)),
-        "from_torch: '0' is a Halved, a Conv2d with a forward of its own, which is not carried "
-        "over; port a plain Conv2d with its weights",
+        "from_torch: '0' is a Halved, which overrides the forward method of Conv2d and cannot be "
+        "converted; convert a plain Conv2d with its weights",
     ),
     "own inner forward": (
         lambda: from_torch(Padded(1, 1, 1)),
-        "from_torch: a Padded, a Conv2d with a forward of its own, which is not carried over; port "
-        "a plain Conv2d with its weights",
+        "from_torch: Padded overrides the forward method of Conv2d and cannot be converted; "
+        "convert a plain Conv2d with its weights",
     ),
     "patched": (
         patched,
-        "from_torch: a ReLU, a ReLU with a forward of its own, which is not carried over; port a "
+        "from_torch: ReLU overrides the forward method of ReLU and cannot be converted; convert a "
         "plain ReLU with its weights",
     ),
     "hooks": (
         hooked,
-        "from_torch: '0' has forward hooks, which are Python code and are not carried over; remove "
+        "from_torch: '0' has forward hooks, which are Python code and cannot be converted; remove "
         "them first",
     ),
-    # arguments that Flax has not
+    # arguments that Flax does not have
     "max_norm": (
         lambda: from_torch(nn.Embedding(5, 3, max_norm=1.0)),
-        "from_torch: Embedding has max_norm or scale_grad_by_freq, which no layer of Flax's has",
+        "from_torch: Embedding has max_norm or scale_grad_by_freq, which no Flax layer has",
     ),
     "momentum": (
         sequential(nn.BatchNorm2d(3, momentum=None)),
-        "from_torch: '0' is a BatchNorm2d, which has momentum=None, a mean over all batches that "
-        "no layer of Flax's takes; give it a number",
+        "from_torch: '0' is a BatchNorm2d, which has momentum=None (a mean over all batches), "
+        "which Flax does not support; set a number",
     ),
     "statistics of instances": (
         lambda: from_torch(nn.InstanceNorm1d(3, track_running_stats=True)),
-        "from_torch: InstanceNorm1d has running statistics, which no InstanceNorm of Flax's has; "
-        "set track_running_stats=False, or in evaluation use a BatchNorm with its numbers",
+        "from_torch: InstanceNorm1d has running statistics, which Flax's InstanceNorm does not "
+        "have; set track_running_stats=False, or for evaluation use a BatchNorm with its "
+        "statistics",
     ),
     "indices": (
         lambda: from_torch(nn.MaxPool2d(2, return_indices=True)),
@@ -188,11 +189,12 @@ REFUSALS = {
     ),
     "mode": (
         lambda: from_torch(nn.Upsample(3, mode="area")),
-        "from_torch: Upsample has mode='area', which is not carried over",
+        "from_torch: Upsample has mode='area', which cannot be converted",
     ),
     "RMSNorm": (
         lambda: from_torch(nn.RMSNorm(3)),
-        "from_torch: RMSNorm is carried over one dimension, with a weight and a given eps, alone",
+        "from_torch: RMSNorm can be converted only with one normalised dimension, a weight and "
+        "an explicit eps",
     ),
     "no dim": (
         lambda: from_torch(nn.Softmax()),
@@ -200,17 +202,18 @@ REFUSALS = {
     ),
     "which dim": (
         lambda: from_torch(nn.Softmax(2)),
-        "from_torch: Softmax has dim=2, of which it cannot be told which axis it is here",
+        "from_torch: Softmax has dim=2, whose axis depends on the rank of its input, which is "
+        "unknown",
     ),
     "Flatten": (
         lambda: from_torch(nn.Flatten(0)),
-        "from_torch: Flatten has start_dim=0, end_dim=-1; all but the batch (1, -1), or the space "
-        "of an image (2, -1), are carried over",
+        "from_torch: Flatten has start_dim=0, end_dim=-1; only (1, -1), all but the batch, and "
+        "(2, -1), the space of an image, can be converted",
     ),
     "Unflatten": (
         sequential(nn.Conv1d(2, 4, 1), nn.Unflatten(1, (2, 2))),
-        "from_torch: '1' is an Unflatten, which is carried over where it makes (batch, features) "
-        "an image: dim=1",
+        "from_torch: '1' is an Unflatten, which can be converted only with dim=1 on (batch, "
+        "features)",
     ),
     # layers that would act on another dimension
     "Linear on an image": (
@@ -228,14 +231,14 @@ REFUSALS = {
     "Conv of another rank": (
         sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm1d(3)),
         "from_torch: '1' is a BatchNorm1d, which takes 1 spatial dimension and channels, but "
-        "finds an image with 2 spatial dimensions; port the parts on their own and move the axes "
-        "between them",
+        "its input is an image with 2 spatial dimensions; convert the parts separately and move "
+        "the axes between them",
     ),
     "Embedding later": (
         sequential(nn.Conv2d(3, 3, 1), nn.Embedding(5, 3)),
-        "from_torch: '1' is an Embedding, which takes indices, but does not come first",
+        "from_torch: '1' is an Embedding, which takes indices, but is not the first layer",
     ),
-    # flattened
+    # the argument flattened
     "flattened layer": (
         lambda: from_torch(nn.Linear(6, 2), flattened={"head": (3, 2)}),
         "from_torch: flattened={'head': (3, 2)} needs a dense layer of that name with 6 inputs, "
@@ -248,8 +251,7 @@ REFUSALS = {
     ),
     "flattened twice": (
         lambda: from_torch(nn.Sequential(nn.Flatten(), nn.Linear(6, 2)), flattened={"1": (3, 2)}),
-        "from_torch: '1' is a Linear, which comes after Flatten, so that flattened need not name "
-        "it",
+        "from_torch: '1' is a Linear, which comes after Flatten, so flattened must not name it",
     ),
     "flattened size": (
         lambda: to_torch({"head": {"kernel": np.ones((6, 2))}}, flattened={"head": (3, 4)}),
@@ -261,7 +263,7 @@ REFUSALS = {
         "to_torch: flattened={'head': (3, 4)} needs a dense layer of that name with 12 inputs, "
         "found no such layer",
     ),
-    # and back
+    # to_torch
     "no tree": (lambda: to_torch([1]), "to_torch: variables must be a nested dict, not list"),
     "no numbers": (
         lambda: to_torch({"conv": {"kernel": "wide"}}),
@@ -273,7 +275,7 @@ REFUSALS = {
     ),
     "two of a name": (
         lambda: to_torch({"conv": {"scale": np.ones(3), "kernel": np.ones((2, 1, 1))}}),
-        "to_torch: two leaves of variables are 'conv.weight' in torch",
+        "to_torch: two leaves of variables have the torch name 'conv.weight'",
     ),
 }
 TYPE_ERRORS = (
@@ -282,7 +284,7 @@ TYPE_ERRORS = (
 )
 
 
-# torch warns of lazy modules when they are made, and of what it has a newer way for
+# torch warns of lazy modules and of deprecated functions
 @pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
 @pytest.mark.filterwarnings("ignore:.*is deprecated in favor of")
 @pytest.mark.parametrize("name", REFUSALS)
@@ -307,9 +309,9 @@ WRONG_RANKS = {
 
 
 @pytest.mark.parametrize("name", WRONG_RANKS)
-def test_arrays_for_which_a_layer_would_mean_another_thing(name):
+def test_arrays_of_a_rank_for_which_a_layer_would_act_differently(name):
     module, shape = WRONG_RANKS[name]
-    port, x = from_torch(module), jnp.asarray(normal(*shape))
-    for call in (lambda: port.layer.apply(port.variables, x), lambda: port.nnx()(x)):
-        with pytest.raises(ValueError, match=r"carried over from torch, needs an array of \d dim"):
+    converted, x = from_torch(module), jnp.asarray(normal(*shape))
+    for call in (lambda: converted.layer.apply(converted.variables, x), lambda: converted.nnx()(x)):
+        with pytest.raises(ValueError, match=r"converted from torch, needs an array of \d dim"):
             call()

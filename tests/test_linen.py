@@ -1,4 +1,4 @@
-"""`jaxconv.linen` beside `flax.linen`, torch and `jaxconv.conv` itself."""
+"""`jaxconv.linen` compared with `flax.linen`, torch and `jaxconv.conv`."""
 
 import dataclasses
 import subprocess
@@ -284,14 +284,14 @@ MISTAKES = [
     (
         linen.Conv(4, 3),
         (2, 32, 32, 3),
-        "Conv: kernel_size=3 does not say along how many dimensions of inputs.shape=(2, 32, 32, 3) "
-        "to convolve; give kernel_size=(3, 3), or (3,) for the last one alone",
+        "Conv: kernel_size=3 is ambiguous for inputs.shape=(2, 32, 32, 3); give "
+        "kernel_size=(3, 3), or (3,) for a one-dimensional kernel",
     ),
     (
         linen.ConvTranspose(4, 3),
         (2, 8, 8, 8, 3),
-        "ConvTranspose: kernel_size=3 does not say along how many dimensions of inputs.shape="
-        "(2, 8, 8, 8, 3) to convolve; give kernel_size=(3, 3, 3), or (3,) for the last one alone",
+        "ConvTranspose: kernel_size=3 is ambiguous for inputs.shape=(2, 8, 8, 8, 3); give "
+        "kernel_size=(3, 3, 3), or (3,) for a one-dimensional kernel",
     ),
     (
         linen.Conv(4, (3, 3)),
@@ -329,12 +329,12 @@ MISTAKES = [
     (
         linen.Conv(4, (3, 3), mask=np.ones((3, 3))),
         IMAGE,
-        "Conv: mask.shape=(3, 3) must be the kernel's, (3, 3, 4, 4)",
+        "Conv: mask.shape=(3, 3) must be the kernel's shape (3, 3, 4, 4)",
     ),
     (
         linen.Conv(4, (3, 3), padding="CIRCULAR", padding_mode="reflect"),
         IMAGE,
-        "Conv: padding='CIRCULAR' and padding_mode='reflect' name different modes; give the one, "
+        "Conv: padding='CIRCULAR' and padding_mode='reflect' are different modes; give only one, "
         "or padding='same' with padding_mode='reflect'",
     ),
     (

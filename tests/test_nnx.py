@@ -1,4 +1,4 @@
-"""`jaxconv.nnx` beside `flax.nnx`: states, graphs and transforms; arithmetic as in test_linen."""
+"""`jaxconv.nnx` compared with `flax.nnx`: states, graphs and transforms."""
 
 import inspect
 
@@ -16,12 +16,12 @@ EVERY = [
     *(("Conv", case) for case in CONV),
     *(("ConvTranspose", case) for case in CONV_TRANSPOSE),
 ]
-# The arithmetic is that of test_linen's table; a few of its rows show that it arrives
+# test_linen has the table of arguments; a few rows show that they are passed on
 SOME = {"CIRCULAR", "masked", "input dilation"}
 
 
 def pair(name, case):
-    """Our layer and Flax's, from the same seed."""
+    """Return jaxconv's layer and Flax's, from the same seed."""
     ours = case.nnx(getattr(nnx, name), theirs.Rngs(0))
     return ours, case.nnx(getattr(theirs, name), theirs.Rngs(0))
 
@@ -212,8 +212,8 @@ def test_mistakes_are_told_at_construction_where_they_show():
 def test_mistakes_are_told_when_called():
     rngs = theirs.Rngs(0)
     raises(
-        "Conv: kernel_size=3 does not say along how many dimensions of inputs.shape=(2, 7, 8, 4) "
-        "to convolve; give kernel_size=(3, 3), or (3,) for the last one alone",
+        "Conv: kernel_size=3 is ambiguous for inputs.shape=(2, 7, 8, 4); give "
+        "kernel_size=(3, 3), or (3,) for a one-dimensional kernel",
         lambda: nnx.Conv(4, 3, 3, rngs=rngs)(CONV[0].inputs),
     )
     raises(
@@ -222,6 +222,6 @@ def test_mistakes_are_told_when_called():
         lambda: nnx.Conv(4, 3, (3, 3), rngs=rngs)(jnp.moveaxis(CONV[0].inputs, -1, 1)),
     )
     raises(
-        "ConvTranspose: mask.shape=(3, 3) must be the kernel's, (3, 3, 4, 3)",
+        "ConvTranspose: mask.shape=(3, 3) must be the kernel's shape (3, 3, 4, 3)",
         lambda: nnx.ConvTranspose(4, 3, (3, 3), mask=np.ones((3, 3)), rngs=rngs)(CONV[0].inputs),
     )

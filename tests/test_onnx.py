@@ -1,4 +1,4 @@
-"""Random convolutions beside the ONNX reference implementation, which is plain NumPy.
+"""Random convolutions compared with the ONNX reference implementation in NumPy.
 
 Small integers in float32, so that every sum is exact and the two must agree in every bit.
 """
@@ -20,7 +20,7 @@ PROGRAMS, TOGETHER, BLOCKS = 13, 10, 4
 
 @st.composite
 def configurations(draw):
-    """Shapes and arguments of a convolution that both sides take."""
+    """Random shapes and arguments of a convolution that both accept."""
     rank = draw(st.sampled_from([1, 1, 2, 2, 2, 3]))
     groups = draw(st.integers(1, 3))
     i, o = draw(st.integers(1, 2)), draw(st.integers(1, 2))
@@ -64,7 +64,7 @@ def theirs(x, w, b, *, stride, dilation, padding, groups):
 
 
 def ours(calls):
-    """Channels first on both sides, so that the layouts meet here and nowhere else."""
+    """Compare with channels first on both sides."""
     calls = [
         (np.moveaxis(x, 1, -1), np.moveaxis(w, (0, 1), (-1, -2)), b, arguments)
         for x, w, b, arguments in calls
@@ -95,7 +95,7 @@ def compare(configurations, implementation=ours):
 
 @pytest.mark.parametrize("block", range(BLOCKS))
 def test_random_configurations(block):
-    """Another seed every run: it is printed, and `seed(n)` in its place runs a failure again."""
+    """Each run has another seed, which is printed; `seed(n)` repeats a failure."""
     number = random.SystemRandom().getrandbits(32)
     print(f"hypothesis seed of block {block}: {number}")
     examples = 0
@@ -113,7 +113,7 @@ def test_random_configurations(block):
 
 
 def test_the_comparison_can_fail():
-    """One argument left out, or an element off by one, must be found."""
+    """A missing argument or an element that is off by one is an error."""
 
     def forgets_dilation(calls):
         return ours([(*arrays, arguments | {"dilation": 1}) for *arrays, arguments in calls])

@@ -1,4 +1,4 @@
-"""ONNX's own cases of Conv, ConvTranspose and ConvInteger, computed by the torch face.
+"""ONNX's own cases of Conv, ConvTranspose and ConvInteger, by `jaxconv.compat.torch`.
 
 ONNX ships 19 of them as node tests, 28 converted from PyTorch's suite and 2 of PyTorch's operators.
 Its reference evaluator walks the graphs; these three operators are replaced by ours.
@@ -23,7 +23,7 @@ OPERATORS = ("Conv", "ConvTranspose", "ConvInteger")
 
 
 def resolve(x, w, arguments):
-    """ONNX's attributes with their defaults, one entry a dimension; `pads` as pairs or None."""
+    """ONNX's attributes with their defaults, one entry per dimension; `pads` as pairs or None."""
     rank = w.ndim - 2
     given = {name: value for name, value in arguments.items() if value is not None}
     assert tuple(given.get("kernel_shape", w.shape[2:])) == w.shape[2:]
@@ -56,7 +56,7 @@ def convolved(x, w, b, arguments):
 
 
 def transposed_pads(a, extra, output_shape):
-    """The operator's own rule: what of the whole result is cut off, where a size is asked for."""
+    """The operator's rule for the padding that gives a requested output size."""
     if a["auto_pad"].startswith("SAME"):
         output_shape = [n * s for n, s in zip(a["size"], a["stride"], strict=True)]
     if output_shape is None:
@@ -81,7 +81,7 @@ def transposed(x, w, b, output_padding, output_shape, arguments):
         function = getattr(F, f"conv_transpose{rank}d")
         padding = tuple(lo for lo, _ in pads)
         return function(x, w, b, padding=padding, output_padding=extra, **common)
-    # torch has no uneven padding: the core, channels last
+    # torch has no uneven padding: use jaxconv.conv, channels last
     pads = [(lo, hi - op) for (lo, hi), op in zip(pads, extra, strict=True)]
     w = np.moveaxis(w, (0, 1), (-1, -2))
     y = conv_transpose(np.moveaxis(x, 1, -1), w, b, padding=pads, **common)
@@ -148,7 +148,7 @@ def _cases():
 
 EVERY = _cases()
 CASES = {name: case for name, case in EVERY.items() if len(case[0].graph.node) == 1}
-# causal convolution with a carried state, written out in a dozen operators around one Conv
+# causal convolution with a state, expanded to a dozen operators around one Conv
 GRAPHS = {name: case for name, case in EVERY.items() if name not in CASES}
 
 
@@ -161,7 +161,7 @@ def run(case, operators):
     assert len(results) == len(outputs)
     for actual, expected in zip(results, outputs, strict=True):
         assert (actual.shape, actual.dtype) == (expected.shape, expected.dtype)
-        # ONNX's own tolerance is rtol=1e-3; half precision is held to that
+        # ONNX's own tolerance is rtol=1e-3; half precision is compared with that
         exact = 1e-3 if expected.dtype == np.float16 else 1e-5
         np.testing.assert_allclose(actual, expected, rtol=exact, atol=exact)
 
@@ -191,7 +191,7 @@ def test_a_wrong_operator_is_found():
 
 
 def test_zero_points_of_each_channel():
-    """No shipped case has them: one weight zero point an output channel."""
+    """One weight zero point per output channel, which none of ONNX's cases has."""
     rng = np.random.default_rng(0)
     x = rng.integers(0, 9, (1, 2, 4, 4)).astype("uint8")
     w = rng.integers(0, 9, (3, 2, 2, 2)).astype("uint8")

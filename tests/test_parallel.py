@@ -1,4 +1,4 @@
-"""Sharded convolutions are those of one device: values, gradients, adjoints, transforms."""
+"""Sharded convolutions equal those on one device: values, gradients, adjoints, transforms."""
 
 import functools
 
@@ -38,7 +38,7 @@ def test_values_and_gradients(case):
 
 @pytest.mark.parametrize("name", EXACT)
 def test_bit_for_bit(name):
-    """Where no channels are summed across devices, every output is one device's same sum."""
+    """If no sum is over devices, every output is computed by the same sum on one device."""
     case = by_name(name)
     rng = np.random.default_rng(1)
     x, w = (jnp.asarray(cases.random(rng, shape, "float32")) for shape in (case.x, case.w))
@@ -56,7 +56,7 @@ def grouped():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method(grouped, method):
-    """Each serves a device's part, loops inside it and all."""
+    """Each method works on a device's part, also if it has loops."""
     case, arrays, want = grouped
     arguments = case.arguments | layout_of(case)
     got = value_and_gradients(parallel.conv, method=method, **arguments)(*arrays)
@@ -76,7 +76,7 @@ def test_the_plugin_serves_a_devices_part(grouped):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("name", ["channels to channels", "groups in parts", "1d several hops"])
 def test_rounded_sums_are_within_tolerance(name, dtype):
-    """Normal numbers, sums that several devices share: the table's tolerance."""
+    """Normal numbers and sums over devices agree to the table's tolerance."""
     case = by_name(name)
     rng = np.random.default_rng(1)
     x, w, y = (
@@ -161,7 +161,7 @@ def test_layouts_are_read_from_the_arrays(kind):
         for actual, right in zip(got, want, strict=True):
             np.testing.assert_array_equal(actual, right)
         assert got[1].sharding.spec == P(None, "b", None)
-        # a size that the mesh does not divide: the result is whole along it
+        # along a dimension that the mesh does not divide the result is not sharded
         odd = parallel.conv(x, w, padding=((0, 1),))
         assert odd.sharding.spec == P(None, None, "a")
         np.testing.assert_array_equal(odd, jaxconv.conv(*case.arrays()[:2], padding=((0, 1),)))
@@ -198,7 +198,7 @@ def test_uneven_sizes_on_axes_of_both_types(types):
 @pytest.mark.parametrize("spec", [P("a"), P(None, "a"), P(None, None, "a")], ids=str)
 @pytest.mark.parametrize("mode", ["zeros", "circular"])
 def test_empty_batches(kind, spec, mode):
-    """Values and gradients, as on one device: y is empty, what w and b are told is zero."""
+    """As on one device y is empty, and the gradients of w and b are zero."""
     mesh, w, b = mesh_of(kind), jnp.ones((3, 4, 8)), jnp.arange(8.0)
     for batch in ((0,), (2, 0)):
         x, entries = jnp.zeros((*batch, 8, 4)), P(*[None] * (len(batch) - 1), *spec)
@@ -249,7 +249,7 @@ def test_transforms():
 
 
 def test_abstract_meshes_compile_for_devices_that_are_not_here():
-    """A mesh without devices serves tracing, shapes and layouts; 64 devices are none of ours."""
+    """A mesh without devices works for tracing, shapes and layouts, here with 64 devices."""
     mesh = AbstractMesh((64,), ("rows",))
     x = jax.ShapeDtypeStruct((1, 128, 6, 2), "float32")
     w = jax.ShapeDtypeStruct((5, 3, 2, 4), "float32")
@@ -258,7 +258,7 @@ def test_abstract_meshes_compile_for_devices_that_are_not_here():
 
 
 def test_the_table_can_fail(monkeypatch):
-    """A halo that arrives from the wrong side is seen."""
+    """A halo from the wrong side is detected."""
     right = jax.lax.ppermute
     monkeypatch.setattr(
         jax.lax, "ppermute", lambda x, names, pairs: right(x, names, [(b, a) for a, b in pairs])

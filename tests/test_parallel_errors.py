@@ -1,4 +1,4 @@
-"""What sharded convolutions refuse, by whole messages."""
+"""Errors of sharded convolutions, with whole messages."""
 
 from typing import Any
 
@@ -62,7 +62,7 @@ BAD = {
         ValueError,
         "x has 4 channels, which 8 devices (mesh axes ('a', 'b')) do not share evenly",
     ),
-    # what one device refuses too is refused in the same words
+    # errors on one device too have the same messages
     "one device's rule": ({"stride": 0}, ValueError, "stride=0 must be at least 1"),
     "padding mode": (
         {"padding_mode": "mirror"},
@@ -162,6 +162,5 @@ def test_what_is_counted():
     with pytest.raises(TypeError) as caught:
         parallel.permuted_bytes(number)
     assert str(caught.value) == (
-        "permuted_bytes: program must be the text of a compiled program, not int; .as_text() gives "
-        "it"
+        "permuted_bytes: program must be the text of a compiled program, not int; use .as_text()"
     )

@@ -1,4 +1,4 @@
-"""Compiled programs communicate halos and one sum, nothing else, and as much as is worked out."""
+"""Compiled programs communicate halos and one sum, with as many bytes as computed."""
 
 import functools
 
@@ -29,7 +29,7 @@ def compiled(function, *arrays):
 
 
 def sharded(case):
-    """The call, and the arrays on their mesh with the cotangent as the call lays its result out."""
+    """Return the call, its arrays on the mesh, and a cotangent sharded as the result."""
     call = functools.partial(
         parallel.conv, **case.arguments, mesh=MESH, x_spec=case.x_spec, w_spec=case.w_spec
     )
@@ -89,11 +89,11 @@ def test_channels_are_summed_once():
 @pytest.mark.parametrize(
     ("name", "forward", "spec"),
     [
-        # the parts of a group add up among themselves, and each keeps its share
+        # the parts of a group are summed over its devices, and each keeps its part
         ("groups cut in two", ["reduce-scatter"], P("b", None, "a")),
-        # one sum of what has y's size: a device has parts of several groups
+        # one sum of y's size: a device has parts of several groups
         ("groups cut unevenly, whole", ["all-reduce"], P(None, None)),
-        # every device has the group that its outputs are made of
+        # every device has the group that its outputs are computed from
         ("outputs of groups", [], P("b", None, "a")),
         ("groups and outputs", [], P(None, None, ("b", "a"))),
     ],
@@ -104,14 +104,14 @@ def test_groups_that_are_cut_apart_are_summed_and_not_gathered(name, forward, sp
     assert collectives(compiled(jax.jit(call), *arrays[:3])) == forward
     y = call(*arrays[:3])
     assert y.sharding.is_equivalent_to(NamedSharding(MESH, spec), y.ndim)
-    # a sum among few costs less than one over all: the teams of two devices each
+    # a sum over few devices costs less than one over all: here pairs of devices
     if forward == ["reduce-scatter"]:
         text = compiled(jax.jit(call), *arrays[:3])
         assert "replica_groups={{0,2},{4,6},{1,3},{5,7}}" in text
 
 
 def test_halos_of_what_a_device_reads():
-    """Where it reads one of two groups, that group's halo is all it is sent."""
+    """A device that reads one of two groups receives the halo of that group only."""
     name = "outputs of a group"
     case = next(case for case in CASES if case.name == name)
     call, arrays = sharded(case)
@@ -124,7 +124,7 @@ def test_halos_of_what_a_device_reads():
 
 
 def test_drifting_windows_send_little_more():
-    """Where the stride does not divide a block each hop sends its longest need's length."""
+    """If the stride does not divide a block each hop sends the largest number of rows needed."""
     sent = {}
     for name in ("1d stride drifts", "1d cut", "1d uneven", "2d grouped everything"):
         drifting = next(case for case in CASES if case.name == name)
@@ -142,7 +142,7 @@ def test_drifting_windows_send_little_more():
 
 
 def test_uneven_sizes_stay_sharded_inside_a_program():
-    """Between two layers nothing is gathered, though an array at a program's end would be."""
+    """Between two layers nothing is gathered, unlike at the end of a program."""
 
     def network(x, w):
         for _ in range(2):

@@ -1,4 +1,4 @@
-"""What an output sees: by integers, by gradients, by paths, each beside the others."""
+"""Receptive fields by geometry, by gradients and by paths, compared with each other."""
 
 import re
 from fractions import Fraction
@@ -12,13 +12,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import jaxconv
-from jaxconv.analysis._influence import influence
-from jaxconv.analysis._reach import reach
-from jaxconv.analysis._receptive import Layer, receptive_field
+from jaxconv.analysis import Layer, influence, reach, receptive_field
 
 
 def chain(layers, rank):
-    """The layers as a function, with positive kernels and poolings: nothing cancels."""
+    """The layers as a function, with positive kernels and pooling, so that nothing cancels."""
 
     def apply(x):
         for layer in layers:
@@ -52,7 +50,7 @@ def test_the_chapters_two_layers():
     np.testing.assert_array_equal(reach(chain(layers, 2), x, (0, 0, 0))[..., 0], np.ones((3, 3)))
 
 
-# Published sizes, jumps and margins before: Araujo, Norris and Sim (2019), table 1 and its code.
+# Published sizes, jumps and padding: Araujo, Norris and Sim (2019), table 1 and its code.
 ALEXNET = [
     Layer(11, stride=4),
     Layer(3, stride=2),
@@ -113,7 +111,7 @@ def test_closed_form_of_chains_without_transposed_layers(layers):
 
 
 def connections(layers, n):
-    """Boolean (outputs, inputs) of a chain in one dimension, multiplied up layer by layer."""
+    """Boolean (outputs, inputs) of a chain in one dimension, as a product over layers."""
     whole = np.eye(n, dtype=bool)
     for layer in layers:
         (lo, hi), s, d, k = layer.padding[0], layer.stride, layer.dilation, layer.kernel_size
@@ -170,11 +168,11 @@ def test_two_dimensions_that_differ():
 
 
 def test_padding_share():
-    """A 3x3 layer with one element of margin: a corner loses a third each way."""
+    """A 3x3 layer with padding 1: a third of a corner's field is padding along each dimension."""
     field = receptive_field([Layer((3, 3), padding=1)], input_size=(4, 6))
     assert field.padding_share((0, 3)) == pytest.approx((1 / 3, 0))
     assert field.padding_share() == pytest.approx((2 / 3 / 4, 2 / 3 / 6))
-    # a margin of an inner layer holds no image either, though the field reaches over pixels there
+    # padding of an inner layer is not part of the image either, though its field covers pixels
     deep = receptive_field([Layer(1), Layer(2, padding=((0, 1),)), Layer(1)], input_size=4)
     assert deep.padding_share(3) == (0.5,)
     assert receptive_field([Layer(3)], input_size=5).padding_share() == (0,)
@@ -206,7 +204,7 @@ MODEL_LAYERS = [
 
 
 def test_a_whole_linen_model():
-    """ReLU and pooling hide a part from every gradient; probes find it, and nothing outside."""
+    """Probes find inputs whose gradient is hidden by ReLU or pooling, and nothing else."""
     model, x = Model(), jnp.zeros((1, 20, 16, 1))
     parameters = model.init(jax.random.key(0), x)
     f = jax.jit(lambda x: model.apply(parameters, x))
@@ -215,7 +213,7 @@ def test_a_whole_linen_model():
     index = (1, 0)
     mask = field.mask(index)
     one, many = (influence(f, x, (0, *index), probes=probes) for probes in (1, 64))
-    # at x = 0 alone, every tie of the pooling goes to the first
+    # at x = 0 only, every tie of the pooling goes to the first element
     assert not one.reached[0, ..., 0][~mask].any()
     assert int(one.reached.sum()) < mask.sum()
     np.testing.assert_array_equal(many.reached[0, ..., 0], mask)
@@ -231,7 +229,7 @@ def test_an_nnx_model():
 
 
 def test_the_effective_field_is_the_gradient():
-    """Of ones convolved n times: binomial-like weights, known exactly (Luo et al., section 2.2)."""
+    """Kernels of ones, convolved n times, have known weights (Luo et al., section 2.2)."""
     layers = [Layer(3)] * 4
     seen = influence(chain(layers, 1), jnp.zeros((9, 1)), (0, 0), probes=3)
     want = np.ones(1)
@@ -254,7 +252,7 @@ def test_what_is_missed_is_as_documented():
     assert not influence(jnp.sign, x, 0).reached.any()
     assert not influence(lambda x: jax.lax.stop_gradient(x), x, 0).reached.any()
     assert reach(lambda x: jax.lax.stop_gradient(x), x, 0)[0]
-    # a product with zero is a connection all the same
+    # a product with zero is also a connection
     assert not influence(lambda x: 0 * x, x, 0).reached.any()
     assert reach(lambda x: 0 * x, x, 0)[0]
 
@@ -267,7 +265,7 @@ def refused(error, message, f, *args, **kwargs):
 def test_bad_input():
     refused(
         TypeError,
-        "receptive_field: 3 is no Layer; write Layer(kernel_size, stride=..., padding=..., "
+        "receptive_field: 3 is not a Layer; use Layer(kernel_size, stride=..., padding=..., "
         "dilation=...)",
         receptive_field,
         [3],
@@ -286,14 +284,14 @@ def test_bad_input():
     )
     refused(
         ValueError,
-        "receptive_field: layer 1: padding='same' under stride=2 depends on the input's size; "
+        "receptive_field: layer 1: padding='same' with stride=2 depends on the input's size; "
         "give it: receptive_field(layers, input_size=...)",
         receptive_field,
         [Layer(3, stride=2, padding="same")],
     )
     refused(
         ValueError,
-        "receptive_field: layer 1: output_padding=1 goes with transposed=True only",
+        "receptive_field: layer 1: output_padding=1 needs transposed=True",
         receptive_field,
         [Layer(3, stride=2, output_padding=1)],
     )
@@ -304,14 +302,14 @@ def test_bad_input():
     )
     refused(
         ValueError,
-        "indices: where margins begin depends on the input's size; give it: "
+        "indices: which elements are padding depends on the input's size; give it: "
         "receptive_field(layers, input_size=...)",
         receptive_field([Layer(3)]).indices,
         0,
     )
     refused(
         ValueError,
-        "span: the output at (1,) sees nothing along dimension 0",
+        "span: the field of output (1,) is empty along dimension 0",
         receptive_field([Layer(1, stride=2, transposed=True)]).span,
         1,
     )

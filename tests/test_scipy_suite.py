@@ -1,4 +1,4 @@
-"""A seeded sample of SciPy's own tests, with our functions in the place of SciPy's.
+"""A random sample, with fixed seed, of SciPy's own tests, run with jaxconv's functions.
 
 `python tests/peers/run.py --whole` runs every case.
 """
@@ -21,7 +21,7 @@ def test_sample(part):
 
 
 def test_a_failure_is_seen(tmp_path):
-    """The same run with one function of ours broken fails, and says which cases."""
+    """The same run with one wrong function fails, and reports the cases."""
     plugin = tmp_path / "broken.py"
     plugin.write_text(
         "from jaxconv.compat.scipy import signal\n"

@@ -1,4 +1,4 @@
-"""Values and both gradients beside torch's own convolutions.
+"""Values and both gradients compared with torch's convolutions.
 
 Both sides sum in float32, in different orders. An element that sums m products of normal numbers
 is off by some sqrt(m) 2**-24 of the size sqrt(m) of the sum; with m below 400 in all of these,
@@ -15,7 +15,7 @@ import torch.nn.functional as F  # noqa: N812
 
 from jaxconv import conv, conv_transpose
 
-# torch tells of the copy it makes for an even kernel; what it computes is what we compare with
+# torch warns of a copy for even kernels, which does not change its results
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths"),
 ]
@@ -53,7 +53,7 @@ def our_kernel(tensor):
 
 
 def torch_gradients(f, x, w, b):
-    """A cotangent, and f's value and its three gradients by torch, in our layout."""
+    """Return a cotangent, and torch's value and three gradients of f, in jaxconv's layout."""
     tensors = [torch.tensor(a, requires_grad=True) for a in (first(x), torch_kernel(w), b)]
     y = f(*tensors)
     dy = normal(*last(y).shape, seed=9)
@@ -126,7 +126,7 @@ TRANSPOSED = {
 
 @pytest.mark.parametrize("name", TRANSPOSED)
 def test_conv_transpose(name):
-    """torch's weight is (in, out // groups, *kernel): that of the conv it is the adjoint of."""
+    """torch's weight is (in, out // groups, *kernel), as of the conv that it is the adjoint of."""
     y_shape, w_shape, arguments = TRANSPOSED[name]
     channels = w_shape[-2] * arguments.get("groups", 1)
     y, w, b = normal(*y_shape), normal(*w_shape, seed=1), normal(channels, seed=2)
@@ -135,7 +135,7 @@ def test_conv_transpose(name):
 
 
 def test_output_padding_beyond_the_stride_is_less_padding_after():
-    """torch takes output_padding < dilation too; the same result here, as our message says."""
+    """torch accepts output_padding < dilation; here padding gives the same, as the message says."""
     y, w = normal(1, 5, 4), normal(3, 2, 4, seed=1)
     theirs = F.conv_transpose1d(
         *map(torch.tensor, (first(y), torch_kernel(w))),
@@ -146,14 +146,14 @@ def test_output_padding_beyond_the_stride_is_less_padding_after():
     close(conv_transpose(y, w, padding=((2, 0),), dilation=3, precision=HIGHEST), last(theirs))
 
 
-# ours -> torch's; torch has no symmetric
+# jaxconv's mode -> torch's; torch has no symmetric padding
 MODES = {"zeros": "zeros", "reflect": "reflect", "replicate": "replicate", "circular": "circular"}
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("padding", [2, (1, 3), "same"], ids=str)
 def test_padding_modes_of_the_layer(padding, mode):
-    """nn.Conv2d, an even kernel included, where "same" has an odd row to place."""
+    """nn.Conv2d, also with even kernels, for which "same" pads one side more."""
     kernel, stride = (4, 3), 1 if padding == "same" else 2
     layer = torch.nn.Conv2d(
         4, 6, kernel, stride=stride, padding=padding, groups=2, padding_mode=MODES[mode]
@@ -180,7 +180,7 @@ def test_padding_modes_of_lines_and_volumes(mode):
 
 
 def test_the_comparison_can_fail():
-    """A wrong gradient by one part in a thousand, beside a right value."""
+    """A correct value with a gradient that is wrong by one part in a thousand is an error."""
     x, w, b = normal(1, 5, 2), normal(2, 2, 2, seed=1), normal(2, seed=2)
 
     def wrong(x, w, b):

@@ -4,7 +4,8 @@
 |---|---|
 | `dense` | from a dense layer to a kernel, step by step (a module) |
 | `as_matrix` | a convolution as a matrix |
-| `reach`, `influence` | which inputs an output can depend on, and does |
+| `reach` | which inputs an output can depend on |
+| `influence` | which inputs an output depends on at given values, and how strongly |
 | `equivariance_error`, `equivariance_map` | how far f(shifted x) is from shifted f(x) |
 | `receptive_field` | what the outputs of a chain of layers see |
 | `parameter_counts` | weights of a dense, a shared and a local layer |

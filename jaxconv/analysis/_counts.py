@@ -8,7 +8,7 @@ from jaxconv._core.geometry.spec import per_dimension
 
 
 class ParameterCounts(NamedTuple):
-    """Numbers of weights of one layer at the three stages; biases are not counted."""
+    """Numbers of weights of a dense, a shared and a local layer, without biases."""
 
     dense: int
     shared: int
@@ -24,11 +24,12 @@ def parameter_counts(
 ) -> ParameterCounts:
     """Count the weights of a layer from an image to one of its size: dense, shared, local.
 
-    dense = (H W)^2, shared = (2H - 1)(2W - 1), local = (2 delta + 1)^2, each times in times out
+    dense = (H W)^2, shared = (2 H - 1) (2 W - 1), local = (2 delta + 1)^2, each times
+    in_channels out_channels
 
     Args:
-        image_size: (H, W), or one integer a dimension in any rank.
-        delta: the largest offset of the local layer; one integer or one a dimension.
+        image_size: (H, W), or one integer per dimension, in any rank.
+        delta: the largest offset of the local layer; one integer or one per dimension.
         in_channels: channels of the image.
         out_channels: channels of the hidden representation.
 
@@ -36,17 +37,17 @@ def parameter_counts(
         ParameterCounts(dense, shared, local): exact integers.
 
     Raises:
-        TypeError: a number is no integer.
+        TypeError: an argument is not an integer.
         ValueError: a size or a number of channels is below 1, or delta is negative.
 
     Example:
-        A square megapixel: from a million million weights to nine.
+        A megapixel image: from 10^12 weights to nine.
 
         >>> parameter_counts((1000, 1000), 1)
         ParameterCounts(dense=1000000000000, shared=3996001, local=9)
 
     Source:
-        Zhang et al., "Dive into Deep Learning", section 6.1.2.
+        D2L, section 6.1.2.
     """
     caller = "parameter_counts"
     rank = len(image_size) if isinstance(image_size, Sequence) else 1

@@ -1,7 +1,7 @@
 """How strongly an output of any JAX function depends on its inputs, measured by gradients.
 
-What it can depend on at all, whatever the numbers are, is in `jaxconv.analysis.reach`; for a chain
-of layers it follows from their geometry, in `jaxconv.receptive_field`.
+`jaxconv.analysis.reach` finds the inputs that an output can depend on for any values, and
+`jaxconv.receptive_field` computes them from the geometry of a chain of layers.
 """
 
 from collections.abc import Callable
@@ -19,10 +19,10 @@ Function = Callable[[jax.Array], jax.Array]
 
 
 class Influence(NamedTuple):
-    """What an output depends on.
+    """The inputs that an output depends on, and how strongly.
 
     Attributes:
-        reached: boolean, x's shape: where the derivative was not zero at one of the probes.
+        reached: boolean, x's shape: where the derivative was not zero at some probe.
         magnitude: x's shape and dtype: |d f(x)[index] / d x|, the mean over the probes.
     """
 
@@ -32,7 +32,7 @@ class Influence(NamedTuple):
     def effective_count(self, level: float = 0.0455) -> jax.Array:
         """Count the elements whose magnitude is above a share of the largest one.
 
-        The default leaves out what is below 1 - 0.9545, a Gaussian's two deviations (Luo et al.).
+        The default is 1 - 0.9545, two standard deviations of a Gaussian (Luo et al.).
         """
         return (self.magnitude > level * self.magnitude.max()).sum()
 
@@ -40,36 +40,36 @@ class Influence(NamedTuple):
 def influence(
     f: Function, x: ArrayLike, index: Any, *, probes: int = 16, key: jax.Array | None = None
 ) -> Influence:
-    """Find what an output of a function depends on, by its gradient at several points.
+    """Find the inputs that an output of a function depends on, by its gradient at several points.
 
     reached = any over probes, magnitude = mean over probes, of |d f(x)[index] / d x|
 
-    The first probe is x; the others are normal noise of x's mean and deviation (deviation 1 where x
-    is constant), so that neither zeros in x nor one state of the ReLUs decides.
+    The first probe is x. The others are normal noise with x's mean and standard deviation (1 where
+    x is constant), so that the result depends neither on zeros in x nor on which ReLUs are active.
 
-    What is reported is true: the derivative was not zero there (a method that spreads rounding
-    errors, such as FFT, spreads them here). What is not reported had derivative zero at every
-    probe. For functions without branches (convolutions, smooth activations) one random probe misses
-    with probability zero, underflow aside. ReLU and max pooling hide the inputs that lose: each
-    probe of a window of m misses an element with probability 1 - 1 / m, so more `probes` find more.
-    Never found is what works through steps (sign, round, argmax), integers or `stop_gradient`.
-    `jaxconv.analysis.reach` finds every connection instead, with an effect or without.
+    A reached element had a derivative that was not zero (a method that spreads rounding errors,
+    such as FFT, spreads them here too). Any other element had derivative zero at every probe. For
+    functions without branches (convolutions, smooth activations) one random probe finds all, except
+    for underflow. ReLU and max pooling pass on only some inputs: in a max over m elements each
+    probe misses one with probability 1 - 1 / m, so more `probes` find more. An influence through
+    steps (sign, round, argmax), integers or `stop_gradient` is never found.
+    `jaxconv.analysis.reach` finds every connection, also those without an effect.
 
     Args:
         f: any function from an array to an array that `jax.vjp` takes, such as a Flax model with
             its parameters bound.
-        x: an array of floats, all of it: batch axis and channels included where f wants them.
-        index: which output, as in `f(x)[index]`. Where it names several (with `...` or a slice),
-            what any of them depends on: they are weighed at random, so that they do not cancel.
+        x: a floating-point array, as f takes it: with batch axis and channels if f needs them.
+        index: the output, as in `f(x)[index]`. If it selects several (`...` or a slice), the
+            result holds for any of them; random weights keep them from cancelling.
         probes: number of points, at least 1.
-        key: a `jax.random.key` for points and weights; `jax.random.key(0)` if None.
+        key: a `jax.random.key` for points and weights; by default `jax.random.key(0)`.
 
     Returns:
         Influence(reached, magnitude), both of x's shape; `reached.any(-1)` joins the channels.
 
     Raises:
-        TypeError: x or f(x) is not of floats.
-        ValueError: there is no such index, or `probes` is below 1.
+        TypeError: x or f(x) is not floating-point.
+        ValueError: `index` is not an index of f(x), or `probes` is below 1.
 
     Example:
         >>> f = lambda x: jax.nn.relu(x[1:] - x[:-1])
@@ -90,8 +90,8 @@ def influence(
     deviation = x.std()
     deviation = jnp.where(deviation > 0, deviation, jnp.ones_like(deviation))
 
-    def probe(sums, numbered):
-        number, key = numbered
+    def probe(sums, numbered_key):
+        number, key = numbered_key
         noise_key, weight_key = jax.random.split(key)
         noise = x.mean() + deviation * jax.random.normal(noise_key, x.shape, x.dtype)
         weights = jax.random.normal(weight_key, shape, dtype) if shape else jnp.ones(shape, dtype)
@@ -101,9 +101,9 @@ def influence(
         return (reached | (gradient != 0), magnitude + jnp.abs(gradient)), None
 
     start = (jnp.zeros(x.shape, bool), jnp.zeros(x.shape, x.dtype))
-    numbered = (jnp.arange(probes), jax.random.split(key, probes))
+    numbered_keys = (jnp.arange(probes), jax.random.split(key, probes))
     reached, magnitude = compiled_once(
-        lambda *given: jax.lax.scan(probe, *given)[0], start, numbered
+        lambda *given: jax.lax.scan(probe, *given)[0], start, numbered_keys
     )
     return Influence(reached, magnitude / probes)
 

@@ -1,4 +1,4 @@
-"""A convolution as a matrix: what it does to the numbers of an image laid out in a row."""
+"""A convolution as a matrix that multiplies the flattened input."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -65,7 +65,7 @@ def as_matrix(
 
     so that `A @ x.ravel()` is `conv(x, w).ravel()`, and `A.T @ y.ravel()` is
     `conv_transpose(y, w).ravel()` for the transposed convolution back to `input_size`. A is linear
-    in w and has zeros wherever an output does not see an input.
+    in w and zero where an output does not depend on an input.
 
     Args:
         w: (*kernel, in // groups, out), as in `jaxconv.conv`, of any dtype.
@@ -74,19 +74,19 @@ def as_matrix(
         padding: as in `jaxconv.conv`.
         dilation: as in `jaxconv.conv`.
         groups: as in `jaxconv.conv`.
-        padding_mode: as in `jaxconv.conv`; margins become further entries in the columns of the
-            elements that they repeat.
+        padding_mode: as in `jaxconv.conv`; a padded element adds to the column of the element of x
+            that it repeats.
         flip: as in `jaxconv.conv`.
-        sparse: give a `jax.experimental.sparse.BCOO`, whose entries are sorted by row and column
-            (an entry may come twice under a `padding_mode` other than "zeros"), instead of an
-            array. Its memory is one entry a multiplication of the convolution.
+        sparse: return a `jax.experimental.sparse.BCOO` instead of an array, with one entry for
+            each multiplication of the convolution, sorted by row and column (a `padding_mode` other
+            than "zeros" may repeat an index).
 
     Returns:
         A: (prod(space') * out, prod(space) * in) in w's dtype.
 
     Raises:
         TypeError: a number is not an integer.
-        ValueError: the shapes and numbers do not make a convolution.
+        ValueError: the shapes and arguments do not fit each other.
 
     Example:
         >>> as_matrix(jnp.array([1, 2, 3]).reshape(3, 1, 1), 5)
@@ -98,10 +98,10 @@ def as_matrix(
         Dumoulin and Visin (2016), "A guide to convolution arithmetic for deep learning",
         section 4.1.
     """
-    w = as_array("as_matrix", "w", w)
     caller = "as_matrix"
+    w = as_array(caller, "w", w)
     size = per_dimension(caller, "input_size", input_size, max(w.ndim - 2, 1), minimum=1)
-    # a w of too few dimensions is for normalise to refuse
+    # normalise raises the error for a w of too few dimensions
     channels = w.shape[-2] * check_groups(caller, w.shape, groups) if w.ndim > 2 else 1
     x_shape = (*size, channels)
     spec = normalise(
@@ -152,9 +152,9 @@ def _terms(spec: ConvSpec, w_shape: tuple[int, ...], mode: str) -> tuple[np.ndar
 
 
 def _dimension_terms(spec: ConvSpec, d: int, mode: str) -> tuple[np.ndarray, ...]:
-    """Output, kernel and input position of every pair of them that meets along dimension d."""
+    """Output, kernel and input position of every multiplication along dimension d."""
     n, (lo, _) = spec.input_size[d], spec.padding[d]
     t, k = (grid.ravel() for grid in np.mgrid[: spec.output_size[d], : spec.kernel_size[d]])
     s = source_index(t * spec.stride[d] + k * spec.dilation[d] - lo, n, mode)
-    meets = (s >= 0) & (s < n)
-    return t[meets], k[meets], s[meets]
+    inside = (s >= 0) & (s < n)
+    return t[inside], k[inside], s[inside]

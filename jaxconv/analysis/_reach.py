@@ -1,10 +1,10 @@
 """Which inputs an output of any JAX function can depend on, read from its operations.
 
-The function is traced once and every operation replaced by one that adds up what its results can
-depend on: a product, a maximum and a `where` become sums of their operands, a convolution one with
-a kernel of ones, slices and reshapes stay. That is a linear function of x, and what reaches an
-output is where its transpose is not zero: one reverse pass, whatever the values of x, of the
-kernels, or the state of the ReLUs.
+The function is traced once, and each operation is replaced by a sum of all the elements that its
+result can depend on: a product, a maximum and a `where` become sums of their operands, a
+convolution gets a kernel of ones, slices and reshapes stay. The new function is linear in x, and an
+input reaches an output where its transpose is not zero: one reverse pass, independent of the values
+of x and of the kernels, and of which ReLUs are active.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from jaxconv._core.dispatch.primitive import contract, conv_p
 from jaxconv._core.geometry.dtypes import as_array
 from jaxconv._core.programs import compiled_once
 
-# What an array of the function is replaced by: sums (float32) if it depends on x, else its value.
+# An array of the traced function: (sums in float32, None) if it depends on x, else (None, value).
 Node = tuple[jax.Array | None, Any]
 
 
@@ -29,7 +29,7 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# Every element of the result depends on the elements at its own place.
+# Every element of the result depends on the elements at the same position.
 _ELEMENTWISE = _names(
     """abs acos acosh add and asin asinh atan atan2 atanh bessel_i0e bessel_i1e cbrt ceil clamp
     complex conj convert_element_type copy copy_p cos cosh digamma div eq erf erf_inv erfc exp exp2
@@ -38,7 +38,8 @@ _ELEMENTWISE = _names(
     shift_right_arithmetic shift_right_logical sign sin sinh sqrt square stop_gradient sub tan tanh
     xor"""
 )
-# Elements move and stay whole. The number of operands that hold them; the others are indices.
+# Operations that only move elements, with the number of operands that hold elements (None: all);
+# the other operands are indices.
 _MOVES = {
     "broadcast_in_dim": 1,
     "concatenate": None,
@@ -67,32 +68,32 @@ _CALLS = _names(
 
 
 def reach(f: Callable[[jax.Array], jax.Array], x: ArrayLike, index: Any) -> jax.Array:
-    """Find what an output of a function can depend on, whatever the numbers are.
+    """Find the inputs that an output of a function can depend on, for any values.
 
     reached[j] = there is a path of operations from x[j] to f(x)[index]
 
-    Nothing is missed: what is not reached cannot change the output. What is reached may still have
-    no effect: kernel entries that happen to be zero, masks, dead ReLUs and branches not taken are
-    connections here. Element by element are followed: arithmetic, comparisons, reductions and
-    windows, shapes, slices, indexing with numbers that do not depend on x, matrix products,
-    convolutions and calls. Every other operation (a loop, an FFT, an indexing that depends on x) is
-    taken to mix all of its inputs into all of its outputs.
+    An input that is not reached cannot change the output. One that is reached may still have no
+    effect: zero kernel entries, masks, inactive ReLUs and branches not taken count as connections.
+    Arithmetic, comparisons, reductions, windows, reshapes, slices, indexing that does not depend on
+    x, matrix products, convolutions and function calls are followed element by element. For every
+    other operation (a loop, an FFT, indexing that depends on x) each output is taken to depend on
+    all inputs.
 
     Args:
         f: any function of an array that JAX can trace, such as a Flax model with its parameters
             bound; its branches and shapes must not depend on values.
-        x: an array, all of it: batch axis and channels included where f wants them. Only its shape
-            and dtype matter.
-        index: which output, as in `f(x)[index]`; of several, what any of them depends on.
+        x: an array, as f takes it: with batch axis and channels if f needs them. Only its shape and
+            dtype matter.
+        index: the output, as in `f(x)[index]`; if it selects several, the inputs of any of them.
 
     Returns:
         reached: boolean, x's shape; `reached.any(-1)` joins the channels.
 
     Raises:
-        ValueError: there is no such index.
+        ValueError: `index` is not an index of f(x).
 
     Example:
-        A dead ReLU has no gradient, but the connection is there.
+        An inactive ReLU has no gradient, but the connection exists.
 
         >>> f = lambda x: jax.nn.relu(x[1:] - x[:-1] - 100)
         >>> reach(f, jnp.zeros(6), 2)
@@ -104,7 +105,7 @@ def reach(f: Callable[[jax.Array], jax.Array], x: ArrayLike, index: Any) -> jax.
     x = as_array("reach", "x", x)
     closed, result = jax.make_jaxpr(f, return_shape=True)(x)
     check_index("reach", index, result.shape)
-    shape = x.shape  # x itself, where it is traced, would be held by what is compiled
+    shape = x.shape  # a traced x must not be captured by the compiled program
 
     def connected(consts):
         def sums(s):
@@ -119,7 +120,7 @@ def reach(f: Callable[[jax.Array], jax.Array], x: ArrayLike, index: Any) -> jax.
 
 
 def check_index(caller: str, index: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape of an array of `shape` at an index; jnp would move it inside silently."""
+    """Return the shape of f(x)[index]; jax.numpy would clip an index out of range silently."""
     try:
         return np.broadcast_to(np.False_, shape)[index].shape
     except IndexError:
@@ -129,7 +130,7 @@ def check_index(caller: str, index: Any, shape: tuple[int, ...]) -> tuple[int, .
 
 
 def _follow(jaxpr: Jaxpr, consts: Sequence[Any], operands: Sequence[Node]) -> list[Node]:
-    """Carry sums, and values where they do not depend on x, through a jaxpr."""
+    """Evaluate a jaxpr on sums, and on values where they do not depend on x."""
     known: dict[Any, Node] = dict(zip(jaxpr.invars, operands, strict=True))
     known.update((variable, (None, c)) for variable, c in zip(jaxpr.constvars, consts, strict=True))
 
@@ -142,19 +143,20 @@ def _follow(jaxpr: Jaxpr, consts: Sequence[Any], operands: Sequence[Node]) -> li
             results = [(None, value) for value in _evaluate(equation, [v for _, v in nodes])]
         else:
             results = [
-                (None if s is None else _bounded(s), value) for s, value in _rule(equation, nodes)
+                (None if s is None else _clip_path_counts(s), value)
+                for s, value in _rule(equation, nodes)
             ]
         known.update(zip(equation.outvars, results, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
 
 
 @jax.custom_vjp
-def _bounded(s: jax.Array) -> jax.Array:
-    """The same; on the way back, one for any number of paths, so that no count overflows."""
+def _clip_path_counts(s: jax.Array) -> jax.Array:
+    """Return s; its cotangent is 1 for any number of paths, so that counts cannot overflow."""
     return s
 
 
-_bounded.defvjp(lambda s: (s, None), lambda _, paths: ((paths != 0).astype(paths.dtype),))
+_clip_path_counts.defvjp(lambda s: (s, None), lambda _, paths: ((paths != 0).astype(paths.dtype),))
 
 
 def _evaluate(equation, values: Sequence[Any]) -> list[Any]:
@@ -164,12 +166,12 @@ def _evaluate(equation, values: Sequence[Any]) -> list[Any]:
 
 
 def _rule(equation, nodes: list[Node]) -> list[Node]:
-    """The results of one operation of which some operand depends on x."""
+    """The results of an operation with at least one operand that depends on x."""
     name, parameters = equation.primitive.name, equation.params
     inputs = [atom.aval.shape for atom in equation.invars]
     outputs = [variable.aval.shape for variable in equation.outvars]
     if name in _ELEMENTWISE:
-        # an operand is of the result's shape or a scalar
+        # an operand has the result's shape or is a scalar
         terms = [jnp.broadcast_to(s, outputs[0]) for s, _ in nodes if s is not None]
         return [(sum(terms[1:], terms[0]), None)]
     if name == "optimization_barrier":
@@ -180,7 +182,7 @@ def _rule(equation, nodes: list[Node]) -> list[Node]:
     if name == "cond":
         branches = [_call(branch, nodes[1:]) for branch in parameters["branches"]]
         joint = [
-            sum((_sums(node, shape) for node in alternatives), _mixed(nodes[:1], shape))
+            sum((_sums(node, shape) for node in alternatives), _all_to_all(nodes[:1], shape))
             for alternatives, shape in zip(zip(*branches, strict=True), outputs, strict=True)
         ]
         return [(s, None) for s in joint]
@@ -193,7 +195,7 @@ def _rule(equation, nodes: list[Node]) -> list[Node]:
     if name == "scatter" and nodes[1][0] is None:
         operand, updates = _sums(nodes[0], inputs[0]), _sums(nodes[2], inputs[2])
         return [(s, None) for s in _evaluate(equation, [operand, nodes[1][1], updates])]
-    s = _sum_up(name, parameters, nodes, inputs)
+    s = _summed(name, parameters, nodes, inputs)
     if s is not None:
         return [(s, None)]
     if name in _SCATTERS and nodes[1][0] is None:
@@ -204,11 +206,11 @@ def _rule(equation, nodes: list[Node]) -> list[Node]:
         sums = [_sums(node, shape) for node, shape in zip(nodes, inputs, strict=True)]
         along = sum(sums[1:], sums[0]).sum(parameters["dimension"], keepdims=True)
         return [(jnp.broadcast_to(along, shape), None) for shape in outputs]
-    return [(_mixed(nodes, shape), None) for shape in outputs]
+    return [(_all_to_all(nodes, shape), None) for shape in outputs]
 
 
-def _sum_up(name: str, parameters: dict, nodes: list[Node], inputs: list) -> jax.Array | None:
-    """Reductions, windows and products: everything that is summed over, with weights of one."""
+def _summed(name: str, parameters: dict, nodes: list[Node], inputs: list) -> jax.Array | None:
+    """Sums in the place of reductions, windows and products; None for other operations."""
     if name in _REDUCTIONS:
         return _sums(nodes[0], inputs[0]).sum(tuple(parameters["axes"]))
     if name in _CUMULATIVE:
@@ -218,7 +220,7 @@ def _sum_up(name: str, parameters: dict, nodes: list[Node], inputs: list) -> jax
         return lax.reduce_window(_sums(nodes[0], inputs[0]), np.float32(0), lax.add, **parameters)
     if name not in _PRODUCTS:
         return None
-    # each factor in turn beside ones, so that the whole is linear in the sums
+    # one factor is replaced by ones in each term, so that the result is linear in the sums
     ones = [jnp.ones(shape, jnp.float32) for shape in inputs]
     pairs = [(nodes[0][0], ones[1]), (ones[0], nodes[1][0])]
     terms = [_PRODUCTS[name](a, b, parameters) for a, b in pairs if a is not None and b is not None]
@@ -226,7 +228,7 @@ def _sum_up(name: str, parameters: dict, nodes: list[Node], inputs: list) -> jax
 
 
 def _product(primitive):
-    """The product of two arrays of float32 that a primitive of lax computes."""
+    """The product of two float32 arrays by a primitive of lax."""
 
     def product(a, b, parameters):
         plain = {"precision": None, "preferred_element_type": np.dtype("float32")}
@@ -257,8 +259,8 @@ def _sums(node: Node, shape: tuple[int, ...]) -> jax.Array:
     return jnp.zeros(shape, jnp.float32) if node[0] is None else node[0]
 
 
-def _mixed(nodes: Sequence[Node], shape: tuple[int, ...]) -> jax.Array:
-    """Everything depends on everything."""
+def _all_to_all(nodes: Sequence[Node], shape: tuple[int, ...]) -> jax.Array:
+    """Every element depends on all elements of all nodes."""
     terms = [s.sum() for s, _ in nodes if s is not None]
     total = sum(terms[1:], terms[0]) if terms else jnp.zeros((), jnp.float32)
-    return jnp.broadcast_to(_bounded(total), shape)
+    return jnp.broadcast_to(_clip_path_counts(total), shape)

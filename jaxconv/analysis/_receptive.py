@@ -1,19 +1,19 @@
-"""What an output sees: the receptive field of a chain of layers, in integers.
+"""The receptive field of a chain of layers: the inputs that each output is computed from.
 
-A layer maps output t to inputs t s + k d - lo, k below the kernel size; a transposed layer maps
-output u to the inputs t with t s + k d - lo = u. A chain is followed from one output back to the
-input, one dimension at a time, exactly: gaps left by dilation and phases of a transposed layer
-included. For layers 1 to L without transposed ones this comes to
+Output t of a layer is computed from inputs t s + k d - lo, with k below the kernel size; output u
+of a transposed layer from the inputs t with t s + k d - lo = u. A chain is followed from an output
+back to the input, one dimension at a time and exactly: gaps from dilation are left out, and outputs
+of transposed layers may have different fields. Without transposed layers, for layers 1 to L:
 
     size = 1 + sum over l of (k_l - 1) d_l (s_1 ... s_{l-1})
     jump = s_1 ... s_L
     start = - sum over l of lo_l (s_1 ... s_{l-1})
 
-What a function really depends on, and how strongly, is measured in `jaxconv.analysis.influence`.
+`jaxconv.analysis.influence` measures how strongly an output depends on its inputs.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -29,8 +29,8 @@ from jaxconv._core.geometry.spec import (
 
 Size = int | Sequence[int]
 
-# stands for an input of unknown size, which no padding but a strided "same" asks for
-_LARGE = 1 << 40
+# Used as size of an input whose size is not given. Only a strided "same" padding depends on it.
+_UNKNOWN_SIZE = 1 << 40
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ class Layer:
     """The geometry of one layer: a convolution, a pooling, or a transposed convolution.
 
     Attributes:
-        kernel_size: elements of the kernel or the pooling window; one integer or one a dimension.
+        kernel_size: size of the kernel or pooling window; one integer or one for each dimension.
         stride: as in `jaxconv.conv`.
         padding: as in `jaxconv.conv`.
         dilation: as in `jaxconv.conv`.
-        output_padding: as in `jaxconv.conv_transpose`; 0 for other layers.
+        output_padding: as in `jaxconv.conv_transpose`; otherwise 0.
         transposed: whether it is a transposed convolution.
 
     Example:
@@ -60,18 +60,18 @@ class Layer:
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """What the outputs of a chain of layers see of its input.
+    """The receptive fields of the outputs of a chain of layers.
 
     Attributes:
-        size: elements from the first to the last that one output sees, margins included; the
-            largest, where transposed layers make outputs differ.
-        jump: elements of the input from one output's field to the next one's; a fraction where
+        size: elements from the first to the last of an output's field, padding included; the
+            largest, if transposed layers give outputs different fields.
+        jump: elements of the input between the fields of neighbouring outputs; a fraction if
             transposed layers make more outputs than inputs.
-        start: first element that the first output sees, counted from the input's first; negative
-            in the margin. (Of a first output that sees none, the next one's that does.)
-        input_size: spatial shape of the input, or None where it was not given.
-        output_size: spatial shape of the output, or None likewise.
-        specs: the geometry of each layer; of a transposed one, that of the convolution it is the
+        start: index of the first element of the first output's field; negative in the padding. (If
+            that field is empty: of the next output whose field is not.)
+        input_size: spatial shape of the input, or None if it was not given.
+        output_size: spatial shape of the output, or None if `input_size` was not given.
+        specs: the geometry of each layer; for a transposed layer that of the convolution it is the
             adjoint of.
         transposed: whether each layer is a transposed convolution.
     """
@@ -85,77 +85,76 @@ class ReceptiveField:
     transposed: tuple[bool, ...]
 
     def span(self, index: Size) -> tuple[tuple[int, int], ...]:
-        """Return (first, last) element a dimension that an output sees, margins included.
+        """Return (first, last) element of an output's field along each dimension, padding included.
 
         Raises:
-            ValueError: the output sees nothing, or `index` is none of its positions.
+            ValueError: the field is empty, or `index` is not an index of the output.
         """
         index = self._check("span", index)
         spans = []
         for d, position in enumerate(index):
-            seen = _seen(self.specs, self.transposed, d, position, clip=False)
-            if not seen.size:
-                raise ValueError(f"span: the output at {index} sees nothing along dimension {d}")
-            spans.append((int(seen[0]), int(seen[-1])))
+            field = _field(self.specs, self.transposed, d, position, clip=False)
+            if not field.size:
+                raise ValueError(f"span: the field of output {index} is empty along dimension {d}")
+            spans.append((int(field[0]), int(field[-1])))
         return tuple(spans)
 
     def indices(self, index: Size) -> tuple[np.ndarray, ...]:
-        """Return the elements of the input a dimension that an output sees, without margins.
+        """Return the indices of an output's field along each dimension, without padding.
 
-        It sees their product: every combination of one a dimension.
+        The field is their product: every combination of one index for each dimension.
 
         Raises:
-            ValueError: the chain's `input_size` was not given, or there is no such output.
+            ValueError: `input_size` was not given, or `index` is not an index of the output.
         """
         self._require_size("indices")
         index = self._check("indices", index)
         return tuple(
-            _seen(self.specs, self.transposed, d, position, clip=True)
+            _field(self.specs, self.transposed, d, position, clip=True)
             for d, position in enumerate(index)
         )
 
     def mask(self, index: Size) -> np.ndarray:
-        """Return a boolean array of `input_size`: what an output sees.
+        """Return an output's field as a boolean array of shape `input_size`.
 
         Raises:
             ValueError: as `indices`.
         """
-        seen = self.indices(index)
+        field = self.indices(index)
         assert self.input_size is not None
         mask = np.zeros(self.input_size, bool)
-        mask[np.ix_(*seen)] = True
+        mask[np.ix_(*field)] = True
         return mask
 
     def padding_share(self, index: Size | None = None) -> tuple[float, ...]:
-        """Return the share of an output's field a dimension that lies in margins, of any layer.
+        """Return which share of an output's field along each dimension is padding of any layer.
 
-        Without an index: the mean over all outputs.
+        Without an index, the mean over all outputs.
 
         Raises:
             ValueError: as `indices`.
         """
-        outputs, _ = self._require_size("padding_share")
-        if index is None:
-            positions: Iterable[Iterable[int]] = map(range, outputs)
-        else:
-            positions = ((i,) for i in self._check("padding_share", index))
+        outputs = self._require_size("padding_share")
+        chosen = None if index is None else self._check("padding_share", index)
         shares = []
-        for d, along in enumerate(positions):
-            lost = []
-            for position in along:
-                whole = _seen(self.specs, self.transposed, d, position, clip=False).size
-                kept = _seen(self.specs, self.transposed, d, position, clip=True).size
-                lost.append(1 - kept / whole if whole else 0.0)
-            shares.append(sum(lost) / len(lost))
+        for d, count in enumerate(outputs):
+            padding = []
+            for position in range(count) if chosen is None else (chosen[d],):
+                both = (
+                    _field(self.specs, self.transposed, d, position, clip=c) for c in (False, True)
+                )
+                whole, inside = (field.size for field in both)
+                padding.append(1 - inside / whole if whole else 0.0)
+            shares.append(sum(padding) / len(padding))
         return tuple(shares)
 
-    def _require_size(self, caller: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        if self.output_size is None or self.input_size is None:
+    def _require_size(self, caller: str) -> tuple[int, ...]:
+        if self.output_size is None:
             raise ValueError(
-                f"{caller}: where margins begin depends on the input's size; give it: "
+                f"{caller}: which elements are padding depends on the input's size; give it: "
                 "receptive_field(layers, input_size=...)"
             )
-        return self.output_size, self.input_size
+        return self.output_size
 
     def _check(self, caller: str, index: Size) -> tuple[int, ...]:
         index = per_dimension(caller, "index", index, len(self.size), minimum=0)
@@ -166,27 +165,27 @@ class ReceptiveField:
 
 
 def receptive_field(layers: Sequence[Layer], *, input_size: Size | None = None) -> ReceptiveField:
-    """Follow a chain of layers back from its outputs to what they see of its input.
+    """Compute the receptive fields of the outputs of a chain of layers.
 
     size = 1 + sum over l of (k_l - 1) d_l (s_1 ... s_{l-1}) for layers without transposed ones
 
     Args:
-        layers: the first layer first. Numbers stand for every dimension; the rank is that of the
-            first kernel size (or `input_size`) that has one a dimension, and 1 if none has.
-        input_size: spatial shape of the input; needed for the shape of the output, for what falls
-            into margins, and for padding="same" under a stride.
+        layers: in the order in which they are applied. An integer argument stands for every
+            dimension; the rank is the length of the first sequence among `input_size` and the
+            kernel sizes, or 1.
+        input_size: spatial shape of the input; needed for the output's size, to separate padding
+            from input, and for padding="same" with a stride.
 
     Returns:
         A ReceptiveField: `size`, `jump`, `start`, and for one output `span`, `indices`, `mask` and
         `padding_share`.
 
     Raises:
-        TypeError: a layer is no `Layer`, or a number no integer.
+        TypeError: a layer is not a `Layer`, or an argument is not an integer.
         ValueError: the layers do not fit each other or the input.
 
     Example:
-        The chapter's two layers of (2, 2): the second sees four elements of the first's output and
-        all nine of a 3 by 3 input.
+        Two layers of 2x2: an output depends on all nine elements of a 3x3 input.
 
         >>> layers = [Layer((2, 2)), Layer((2, 2))]
         >>> receptive_field(layers[:1]).size, receptive_field(layers).size
@@ -196,15 +195,14 @@ def receptive_field(layers: Sequence[Layer], *, input_size: Size | None = None) 
 
     Source:
         Araujo, Norris and Sim (2019), "Computing Receptive Fields of Convolutional Neural
-        Networks", Distill, https://doi.org/10.23915/distill.00021; Zhang et al., "Dive into Deep
-        Learning", section 6.2.6.
+        Networks", Distill, https://doi.org/10.23915/distill.00021; D2L, section 6.2.6.
     """
     caller = "receptive_field"
     layers = tuple(layers)
     for layer in layers:
         if not isinstance(layer, Layer):
             raise TypeError(
-                f"{caller}: {layer!r} is no Layer; write Layer(kernel_size, stride=..., "
+                f"{caller}: {layer!r} is not a Layer; use Layer(kernel_size, stride=..., "
                 "padding=..., dilation=...)"
             )
     if not layers:
@@ -226,11 +224,11 @@ def receptive_field(layers: Sequence[Layer], *, input_size: Size | None = None) 
         up = math.prod(s.stride[d] for s, t in zip(specs, transposed, strict=True) if t)
         down = math.prod(s.stride[d] for s, t in zip(specs, transposed, strict=True) if not t)
         jump = Fraction(down, up)
-        # what outputs see repeats after `up` of them
-        seen = [_seen(specs, transposed, d, position, clip=False) for position in range(up)]
-        seen = [elements for elements in seen if elements.size]
-        extents.append(max((int(e[-1] - e[0]) + 1 for e in seen), default=0))
-        starts.append(int(seen[0][0]) if seen else 0)
+        # the fields repeat after `up` outputs, shifted
+        fields = [_field(specs, transposed, d, position, clip=False) for position in range(up)]
+        fields = [field for field in fields if field.size]
+        extents.append(max((int(field[-1] - field[0]) + 1 for field in fields), default=0))
+        starts.append(int(fields[0][0]) if fields else 0)
         jumps.append(jump.numerator if jump.denominator == 1 else jump)
     return ReceptiveField(
         tuple(extents), tuple(jumps), tuple(starts), known, size, specs, transposed
@@ -244,26 +242,24 @@ def _layer_spec(caller: str, layer: Layer, size: tuple[int, ...] | None, rank: i
         "padding": layer.padding,
         "dilation": layer.dilation,
     }
-    shape = (*(size or (_LARGE,) * rank), 1)
+    shape = (*(size or (_UNKNOWN_SIZE,) * rank), 1)
     if layer.transposed:
         extra = layer.output_padding
         return normalise_transpose(
             caller, shape, (*kernel, 1, 1), output_padding=extra, **arguments
         )
     if layer.output_padding != 0:
-        raise ValueError(
-            f"{caller}: output_padding={layer.output_padding} goes with transposed=True only"
-        )
+        raise ValueError(f"{caller}: output_padding={layer.output_padding} needs transposed=True")
     spec = normalise(caller, shape, (*kernel, 1, 1), x_name="input", **arguments)
     if size is None and layer.padding in ("same", "same_lower") and max(spec.stride) > 1:
         raise ValueError(
-            f"{caller}: padding={layer.padding!r} under stride={layer.stride} depends on the "
+            f"{caller}: padding={layer.padding!r} with stride={layer.stride} depends on the "
             "input's size; give it: receptive_field(layers, input_size=...)"
         )
     return spec
 
 
-def _seen(
+def _field(
     specs: tuple[ConvSpec, ...],
     transposed: tuple[bool, ...],
     d: int,
@@ -271,21 +267,18 @@ def _seen(
     *,
     clip: bool,
 ) -> np.ndarray:
-    """Sorted elements of the input that one output sees along dimension d.
-
-    With `clip`, positions outside an array on the way are margins, which hold no input.
-    """
-    seen = np.array([position], np.int64)
-    for spec, back in zip(reversed(specs), reversed(transposed), strict=True):
+    """Sorted indices of one output's field along dimension d; `clip` leaves out padding."""
+    field = np.array([position], np.int64)
+    for spec, is_transposed in zip(reversed(specs), reversed(transposed), strict=True):
         stride, (lo, _) = spec.stride[d], spec.padding[d]
-        reach = np.arange(spec.kernel_size[d]) * spec.dilation[d] - lo
-        if back:
+        offsets = np.arange(spec.kernel_size[d]) * spec.dilation[d] - lo
+        if is_transposed:
             # t stride + k dilation - lo = u
-            scaled = (seen[:, None] - reach).ravel()
-            seen, size = scaled[scaled % stride == 0] // stride, spec.output_size[d]
+            scaled = (field[:, None] - offsets).ravel()
+            field, size = scaled[scaled % stride == 0] // stride, spec.output_size[d]
         else:
-            seen, size = (seen[:, None] * stride + reach).ravel(), spec.input_size[d]
-        seen = np.unique(seen)
+            field, size = (field[:, None] * stride + offsets).ravel(), spec.input_size[d]
+        field = np.unique(field)
         if clip:
-            seen = seen[(seen >= 0) & (seen < size)]
-    return seen
+            field = field[(field >= 0) & (field < size)]
+    return field

@@ -1,25 +1,26 @@
-"""From a dense layer to a convolution, in the chapter's steps: reindex, share, truncate.
+"""From a dense layer to a convolution in three steps: reindex, share, truncate.
 
-A dense layer between planes has one weight for each pair of an output and an input position:
+The steps are those of D2L, chapter 6 ("Dive into Deep Learning", convolutional neural networks). A
+dense layer from an image to an image has a weight for each pair of an output and an input position:
 
     h[i, j] = sum over k, l of W[i, j, k, l] x[k, l]
 
-Counting the input from the output's own position, k = i + a and l = j + b, changes no number:
+Counting the input position from the output position, k = i + a and l = j + b, changes no value:
 
     h[i, j] = sum over a, b of V[i, j, a, b] x[i + a, j + b],  V[i, j, a, b] = W[i, j, i + a, j + b]
 
-| step | says | function | leaves |
+| step | assumption | function | weights left |
 |---|---|---|---|
-| reindex | nothing yet | `reindex`, back with `restore` | V[i, j, a, b] |
-| translation invariance | V is the same at every (i, j) | `share`, back with `spread` | v[a, b] |
-| locality | v is zero for offsets beyond delta | `truncate`, `kernel` | (2 delta + 1)^2 numbers |
+| reindex | none | `reindex`, inverse `restore` | V[i, j, a, b] |
+| translation invariance | V is the same at every (i, j) | `share`, inverse `spread` | v[a, b] |
+| locality | v is zero for offsets beyond delta | `truncate`, `kernel` | (2 delta + 1)^2 |
 
-What is left is the kernel of a cross-correlation. Everything here works in any rank: W has the
-output's dimensions first and then as many of the input, here (*out, *in).
+The remaining weights are the kernel of a cross-correlation. All functions work in any rank: W is
+(*out, *in), the output's dimensions first and then as many of the input.
 
 Offsets along a dimension with m outputs and n inputs run from -(m - 1) to n - 1 and are stored from
-the smallest: offset a lies at index a + m - 1 of m + n - 1. An offset that leads outside the input
-from some position is stored as zero there.
+the smallest: offset a lies at index a + m - 1 of m + n - 1. Where i + a lies outside the input the
+entry of V is zero.
 """
 
 import math
@@ -46,7 +47,7 @@ __all__ = [
 
 
 def dense(x: ArrayLike, W: ArrayLike) -> jax.Array:
-    """Apply a dense layer between planes.
+    """Apply a dense layer from an image to an image.
 
     h[i, j] = sum over k, l of W[i, j, k, l] x[k, l]
 
@@ -55,7 +56,7 @@ def dense(x: ArrayLike, W: ArrayLike) -> jax.Array:
         W: (*out, *in) in x's dtype.
 
     Returns:
-        h: (*out), at the device's highest precision.
+        h: (*out), computed at the highest precision.
 
     Raises:
         ValueError: W has an odd number of dimensions, or does not end in x's shape.
@@ -66,7 +67,7 @@ def dense(x: ArrayLike, W: ArrayLike) -> jax.Array:
         Array([[6.]], dtype=float32)
 
     Source:
-        Zhang et al., "Dive into Deep Learning", equation 6.1.1.
+        D2L, section 6.1.2.
     """
     x, W = as_array("dense", "x", x), as_array("dense", "W", W)
     _, size = _sizes("dense", "W", W)
@@ -76,7 +77,7 @@ def dense(x: ArrayLike, W: ArrayLike) -> jax.Array:
 
 
 def reindex(W: ArrayLike) -> jax.Array:
-    """Count the inputs of a dense layer from each output's own position.
+    """Index the weights of a dense layer by offset instead of input position.
 
     V[i, j, a, b] = W[i, j, i + a, j + b], zero where (i + a, j + b) lies outside the input
 
@@ -84,10 +85,10 @@ def reindex(W: ArrayLike) -> jax.Array:
         W: (*out, *in), of any dtype.
 
     Returns:
-        V: (*out, *offsets), out + in - 1 offsets a dimension; offset a at index a + out - 1.
+        V: (*out, *offsets), out + in - 1 offsets per dimension; offset a at index a + out - 1.
 
     Raises:
-        ValueError: W has an odd number of dimensions, or one of size zero.
+        ValueError: W has an odd number of dimensions, or a dimension of size zero.
 
     Example:
         >>> reindex(jnp.arange(1, 10).reshape(3, 3))
@@ -96,7 +97,7 @@ def reindex(W: ArrayLike) -> jax.Array:
                [7, 8, 9, 0, 0]], dtype=int32)
 
     Source:
-        Zhang et al., "Dive into Deep Learning", equation 6.1.1.
+        D2L, section 6.1.2.
     """
     W = as_array("reindex", "W", W)
     outputs, inputs = _sizes("reindex", "W", W)
@@ -110,10 +111,10 @@ def reindex(W: ArrayLike) -> jax.Array:
 
 
 def restore(V: ArrayLike) -> jax.Array:
-    """Undo `reindex`, losing nothing: W[i, j, k, l] = V[i, j, k - i, l - j].
+    """Return the inverse of `reindex`: W[i, j, k, l] = V[i, j, k - i, l - j].
 
     Args:
-        V: (*out, *offsets), as `reindex` gives it.
+        V: (*out, *offsets), as `reindex` returns it.
 
     Returns:
         W: (*out, *in).
@@ -127,7 +128,7 @@ def restore(V: ArrayLike) -> jax.Array:
         True
 
     Source:
-        Zhang et al., "Dive into Deep Learning", section 6.1.2.
+        D2L, section 6.1.2.
     """
     W = as_array("restore", "V", V)
     outputs, inputs = _offset_sizes("restore", W)
@@ -137,14 +138,13 @@ def restore(V: ArrayLike) -> jax.Array:
 
 
 def is_shift_invariant(V: ArrayLike, *, tolerance: float = 0.0) -> jax.Array:
-    """Tell whether every output position has the same weights: V[i, j, a, b] = v[a, b].
+    """Return whether every output position has the same weights: V[i, j, a, b] = v[a, b].
 
-    Only positions from which an offset stays inside the input can tell; where it leads outside, the
-    weight multiplies nothing.
+    Entries whose offset leads outside the input are not compared: they multiply nothing.
 
     Args:
         V: (*out, *offsets).
-        tolerance: largest absolute difference that passes for the same.
+        tolerance: largest absolute difference that counts as equal.
 
     Returns:
         A boolean scalar.
@@ -158,26 +158,26 @@ def is_shift_invariant(V: ArrayLike, *, tolerance: float = 0.0) -> jax.Array:
         True
 
     Source:
-        Zhang et al., "Dive into Deep Learning", section 6.1.2.1.
+        D2L, section 6.1.2.1.
     """
     V = as_array("is_shift_invariant", "V", V)
     outputs, inputs = _offset_sizes("is_shift_invariant", V)
     inside = _inside(outputs, inputs)
-    # the first position of each offset that can tell
+    # for each offset, the first position from which it stays inside the input
     first = np.argmax(inside.reshape(math.prod(outputs), -1), axis=0)
     flat = V.reshape(math.prod(outputs), -1)
     kernel = jnp.take_along_axis(flat, constant(first[None]), axis=0)
     kernel = kernel.reshape((1,) * len(outputs) + V.shape[len(outputs) :])
     difference = jnp.where(constant(inside), V, kernel) - kernel
     if jnp.issubdtype(V.dtype, jnp.integer):
-        tolerance = math.floor(tolerance)  # the same for whole numbers, and promotes nothing
+        tolerance = math.floor(tolerance)  # equivalent for integers, without promotion
     return (jnp.abs(difference) <= tolerance).all()
 
 
 def share(V: ArrayLike) -> jax.Array:
-    """Project on translation invariance: the one kernel nearest to V in least squares.
+    """Return the shift-invariant weights nearest to V in least squares.
 
-    v[a, b] = mean of V[i, j, a, b] over the positions (i, j) from which (a, b) stays inside
+    v[a, b] = mean of V[i, j, a, b] over the positions (i, j) with (i + a, j + b) inside the input
 
     Args:
         V: (*out, *offsets), float or complex.
@@ -186,7 +186,7 @@ def share(V: ArrayLike) -> jax.Array:
         v: (*offsets), in V's dtype. `spread(v, out)` is the nearest shift-invariant V.
 
     Raises:
-        TypeError: V is of integers, whose means are none.
+        TypeError: V has an integer dtype.
         ValueError: V has an odd number of dimensions, or fewer offsets than outputs.
 
     Example:
@@ -194,12 +194,12 @@ def share(V: ArrayLike) -> jax.Array:
         Array([0., 2., 5.], dtype=float32)
 
     Source:
-        Zhang et al., "Dive into Deep Learning", section 6.1.2.1.
+        D2L, section 6.1.2.1.
     """
     V = as_array("share", "V", V)
     outputs, inputs = _offset_sizes("share", V)
     if not jnp.issubdtype(V.dtype, jnp.inexact):
-        raise TypeError(f"share: V is {V.dtype}, whose means are not; use V.astype(jnp.float32)")
+        raise TypeError(f"share: V is {V.dtype}, but means need floats: use V.astype(jnp.float32)")
     inside = _inside(outputs, inputs)
     positions = tuple(range(len(outputs)))
     total = jnp.where(constant(inside), V, zero(V.dtype)).sum(positions)
@@ -207,17 +207,17 @@ def share(V: ArrayLike) -> jax.Array:
 
 
 def spread(v: ArrayLike, output_size: Sequence[int]) -> jax.Array:
-    """Give every output position the same weights: V[i, j, a, b] = v[a, b] inside, zero outside.
+    """Repeat v at every output position: V[i, j, a, b] = v[a, b], zero outside the input.
 
     Args:
-        v: (*offsets), out + in - 1 of them a dimension, as `share` gives them.
+        v: (*offsets), out + in - 1 along each dimension, as `share` returns it.
         output_size: (*out).
 
     Returns:
         V: (*out, *offsets).
 
     Raises:
-        TypeError: a size is no integer.
+        TypeError: a size is not an integer.
         ValueError: v has fewer offsets than there are outputs.
 
     Example:
@@ -227,7 +227,7 @@ def spread(v: ArrayLike, output_size: Sequence[int]) -> jax.Array:
                [3, 4, 5]], dtype=int32)
 
     Source:
-        Zhang et al., "Dive into Deep Learning", section 6.1.2.1.
+        D2L, section 6.1.2.1.
     """
     v = as_array("spread", "v", v)
     outputs = per_dimension("spread", "output_size", output_size, v.ndim, minimum=1)
@@ -237,17 +237,17 @@ def spread(v: ArrayLike, output_size: Sequence[int]) -> jax.Array:
 
 
 def truncate(V: ArrayLike, delta: int | Sequence[int]) -> jax.Array:
-    """Keep what is local: V[i, j, a, b] where |a| <= delta and |b| <= delta, zero elsewhere.
+    """Keep local weights: V[i, j, a, b] where |a| <= delta and |b| <= delta, zero elsewhere.
 
     Args:
         V: (*out, *offsets), of any dtype.
-        delta: the largest offset that is kept; one integer or one a dimension.
+        delta: the largest offset that is kept; one integer or one for each dimension.
 
     Returns:
         V: the same shape.
 
     Raises:
-        TypeError: delta is no integer.
+        TypeError: delta is not an integer.
         ValueError: delta is negative, or V has fewer offsets than outputs.
 
     Example:
@@ -258,38 +258,35 @@ def truncate(V: ArrayLike, delta: int | Sequence[int]) -> jax.Array:
                [0., 0., 1., 1.]], dtype=float32)
 
     Source:
-        Zhang et al., "Dive into Deep Learning", section 6.1.2.2.
+        D2L, section 6.1.2.2.
     """
     V = as_array("truncate", "V", V)
     outputs, _ = _offset_sizes("truncate", V)
-    rank = len(outputs)
-    delta = per_dimension("truncate", "delta", delta, rank, minimum=0)
-    near = np.ones((1,) * rank, bool)
-    for d, (m, reach) in enumerate(zip(outputs, delta, strict=True)):
-        offsets = np.arange(V.shape[rank + d]) - (m - 1)
-        shape = [1] * rank
-        shape[d] = -1
-        near = near & (np.abs(offsets) <= reach).reshape(shape)
+    delta = per_dimension("truncate", "delta", delta, len(outputs), minimum=0)
+    near = np.ones((), bool)
+    for m, count, largest in zip(outputs, V.shape[len(outputs) :], delta, strict=True):
+        near = np.logical_and.outer(near, np.abs(np.arange(count) - (m - 1)) <= largest)
     return jnp.where(constant(near), V, zero(V.dtype))
 
 
 def kernel(V: ArrayLike, delta: int | Sequence[int]) -> jax.Array:
-    """Turn a reindexed dense layer into the nearest kernel of 2 delta + 1 elements a side.
+    """Return the kernel of 2 delta + 1 elements a side that is nearest to a reindexed dense layer.
 
     k[a + delta, b + delta] = share(V) at offset (a, b), for |a|, |b| <= delta
 
-    A layer with as many outputs as inputs becomes `correlate(x, k, mode="same")`, which is
-    `conv` of one channel with padding=delta: exactly where V was shift-invariant and local.
+    If V is shift-invariant and local and has as many outputs as inputs, the dense layer equals
+    `correlate(x, k, mode="same")`, which is `conv` with one channel and padding=delta.
 
     Args:
         V: (*out, *offsets), float or complex.
-        delta: the largest offset; one integer or one a dimension. Offsets that V has not are zero.
+        delta: the largest offset; one integer or one for each dimension. Offsets that V does not
+            have are zero.
 
     Returns:
-        k: 2 delta + 1 elements a dimension.
+        k: 2 delta + 1 elements along each dimension.
 
     Raises:
-        TypeError: V is of integers, or delta is no integer.
+        TypeError: V has an integer dtype, or delta is not an integer.
         ValueError: delta is negative, or V has fewer offsets than outputs.
 
     Example:
@@ -298,7 +295,7 @@ def kernel(V: ArrayLike, delta: int | Sequence[int]) -> jax.Array:
         Array([4., 5., 6.], dtype=float32)
 
     Source:
-        Zhang et al., "Dive into Deep Learning", equation 6.1.3.
+        D2L, section 6.1.2.2.
     """
     V = as_array("kernel", "V", V)
     outputs, inputs = _offset_sizes("kernel", V)
@@ -313,30 +310,28 @@ def kernel(V: ArrayLike, delta: int | Sequence[int]) -> jax.Array:
 
 
 def _take(array: jax.Array, output: int, axis: int, indices: np.ndarray) -> jax.Array:
-    """Gather along `axis`, by other indices (output, taken) at each position along `output`."""
+    """Gather along `axis` with indices (positions along `output`, gathered)."""
     shape = [1] * array.ndim
     shape[output], shape[axis] = indices.shape
     return jnp.take_along_axis(array, constant(indices.reshape(shape)), axis=axis)
 
 
 def _inside(outputs: tuple[int, ...], inputs: tuple[int, ...]) -> np.ndarray:
-    """(*out, *offsets): whether the offset leads from the position to an input."""
-    rank = len(outputs)
-    inside = np.ones((1,) * (2 * rank), bool)
-    for d, (m, n) in enumerate(zip(outputs, inputs, strict=True)):
+    """(*out, *offsets): whether position + offset lies inside the input."""
+    inside = np.ones((), bool)
+    for m, n in zip(outputs, inputs, strict=True):
         reached = np.arange(m)[:, None] + np.arange(m + n - 1) - (m - 1)
-        shape = [1] * (2 * rank)
-        shape[d], shape[rank + d] = reached.shape
-        inside = inside & ((reached >= 0) & (reached < n)).reshape(shape)
-    return inside
+        inside = np.logical_and.outer(inside, (reached >= 0) & (reached < n))
+    # (out, offsets, out, offsets, ...) -> (*out, *offsets)
+    return inside.transpose(*range(0, inside.ndim, 2), *range(1, inside.ndim, 2))
 
 
 def _sizes(caller: str, name: str, array: jax.Array) -> tuple[tuple[int, ...], tuple[int, ...]]:
     rank = array.ndim // 2
     if array.ndim % 2 or not array.ndim:
         raise ValueError(
-            f"{caller}: {name}.shape={array.shape} must have the output's dimensions and then as "
-            "many more, (*out, *in): an even number of them"
+            f"{caller}: {name}.shape={array.shape} must have an even number of dimensions, "
+            "the output's first and then as many of the input"
         )
     if min(array.shape) < 1:
         raise ValueError(f"{caller}: {name}.shape={array.shape} has a dimension of size zero")

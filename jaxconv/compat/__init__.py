@@ -1,4 +1,4 @@
-"""Other libraries' signatures over the same core: `lax`, `scipy` and `torch`."""
+"""Drop-in replacements with the signatures of `lax`, `scipy` and `torch`."""
 
 import importlib as _importlib
 from typing import TYPE_CHECKING as _TYPE_CHECKING
@@ -10,7 +10,7 @@ __all__ = ["lax", "scipy", "torch"]
 
 
 def __getattr__(name: str):
-    """Import a face on its first use."""
+    """Import a module on its first use."""
     if name in __all__:
         return _importlib.import_module(f"jaxconv.compat.{name}")
     raise AttributeError(f"module 'jaxconv.compat' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""`jax.lax`'s convolution over the same core: change the import, not the program."""
+"""A drop-in replacement for `jax.lax.conv_general_dilated`: only the import changes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -28,36 +28,39 @@ def conv_general_dilated(
     preferred_element_type: Any = None,
     out_sharding: Any = None,
 ) -> jax.Array:
-    """Compute what `jax.lax.conv_general_dilated` does, with its signature, on this package's core.
+    """Compute `jax.lax.conv_general_dilated` with jaxconv's methods.
 
         out[n, g, o, t] = sum over i, k of
             lhs'[n, g, i, t window_strides + k rhs_dilation - lo] rhs[g, o, i, k]
 
-    where lhs' has lhs_dilation - 1 zeros between its elements. A call that is one of the three
-    contractions (`reading` has the table) goes to them; the rest stays with lax.
+    where lhs' has lhs_dilation - 1 zeros between its elements. A call that equals a convolution, a
+    transposed convolution or a kernel gradient of jaxconv is computed by it, any other by lax;
+    `jaxconv.explain` reports which.
 
     Args:
-        lhs: rank n + 2, laid out as `dimension_numbers` says; (batch, feature, *space) by default.
-        rhs: rank n + 2; (out, in // feature_group_count, *kernel) by default; lhs's dtype.
+        lhs: n + 2 dimensions in the order of `dimension_numbers`, by default (batch, feature,
+            *space).
+        rhs: n + 2 dimensions, by default (out, in // feature_group_count, *kernel); in lhs's dtype.
         window_strides: n integers.
         padding: "SAME", "SAME_LOWER", "VALID", or n (before, after) pairs.
-        lhs_dilation: n integers, or None; not together with a string for `padding`.
+        lhs_dilation: n integers, or None; requires `padding` in numbers.
         rhs_dilation: n integers, or None.
         dimension_numbers: None, three strings such as ("NHWC", "HWIO", "NHWC"), or a
             `jax.lax.ConvDimensionNumbers`.
-        feature_group_count: parts that lhs's features fall into.
-        batch_group_count: parts that lhs's batch falls into; not together with the former.
-        precision: as in lax, the setting `jax.default_matmul_precision` included.
+        feature_group_count: number of groups that lhs's features are divided into.
+        batch_group_count: number of groups that lhs's batch is divided into; 1 if
+            feature_group_count is not.
+        precision: as in lax, including the setting `jax.default_matmul_precision`.
         preferred_element_type: the result's dtype.
         out_sharding: on a mesh with explicit axes, the result's sharding.
 
     Returns:
-        The array that lax returns, of the same shape and dtype. float16 and bfloat16 are summed in
-        float32 and rounded once.
+        An array of the shape and dtype that lax returns. float16 and bfloat16 are summed in float32
+        and rounded once.
 
     Raises:
-        TypeError: as lax does; its own checks run first, with its own messages.
-        ValueError: likewise.
+        TypeError: as lax, whose own checks run first.
+        ValueError: as lax.
 
     Example:
         >>> x, w = jnp.ones((1, 3, 8, 8)), jnp.ones((4, 3, 3, 3))
@@ -65,7 +68,7 @@ def conv_general_dilated(
         (1, 4, 4, 4)
 
     Source:
-        The operation Conv of https://openxla.org/xla/operation_semantics.
+        XLA, "Operation Semantics", section Conv: https://openxla.org/xla/operation_semantics.
     """
     refuse_masked("conv_general_dilated", "lhs", lhs)
     refuse_masked("conv_general_dilated", "rhs", rhs)
@@ -87,7 +90,7 @@ def conv_general_dilated(
             out_sharding,
         )
 
-    # lax checks the arguments and completes them: what it would run is read off its own equation
+    # lax checks the arguments and fills in defaults; read them from the equation that it traces
     equations = jax.make_jaxpr(call)().jaxpr.eqns
     [equation] = [e for e in equations if e.primitive is primitives.conv_general_dilated_p]
     a, b = (atom.aval for atom in equation.invars)

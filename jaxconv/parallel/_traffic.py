@@ -1,4 +1,4 @@
-"""What a sharded convolution communicates, worked out on paper: no device is needed."""
+"""Bytes that a sharded convolution communicates, computed from shapes; no device is needed."""
 
 import math
 import re
@@ -29,20 +29,20 @@ def halo_bytes(
     x_spec: PartitionSpec | None = None,
     w_spec: PartitionSpec | None = None,
 ) -> int:
-    """Count the bytes that all devices together are sent as halos in one `parallel.conv`.
+    """Count the halo bytes that all devices together receive in one `parallel.conv`.
 
     bytes = itemsize * sum over d of (devices / D_d) R_d n' c' prod(e < d) L_e prod(e > d) B_e
 
-    For each sharded spatial dimension d: D_d parts; R_d rows, added up over the parts, that a
-    part's windows read and its block does not hold; n' and c', the batch and the channels of one
-    device; L_e, a window of a dimension whose halos are there already (its rows travel along), and
-    B_e, a block of one whose halos are not. With stride times output block = block and zeros
-    outside, R_d = (D_d - 1) (extent - stride), on a ring D_d (extent - stride).
+    The sum runs over the sharded spatial dimensions d, with D_d parts each. R_d is the number of
+    rows, summed over the parts, that a part's windows read outside its own block; n' and c' are the
+    batch and channels of one device; L_e is the length of a block with its halo, for dimensions
+    whose halo has already been received, and B_e the length without it, for the others. If
+    stride times output block = block, with zero padding R_d = (D_d - 1) (extent - stride), with
+    circular padding D_d (extent - stride).
 
-    x's gradient is sent the same bytes back; `parallel.conv_transpose` with the same w and
-    arguments, whose result is such an x, is sent these and no more. Where windows drift away from
-    the blocks (stride times output block is not block) the compiled program sends every device of
-    a hop as many rows as the one that needs the most.
+    The gradient of x sends the same bytes back, and so does `parallel.conv_transpose` with the same
+    w and arguments. If stride times output block differs from block, windows and blocks are not
+    aligned, and the compiled program sends to each device as many rows as the one with the most.
 
     Args:
         x: (*batch, *space, in): an array or a `jax.ShapeDtypeStruct`.
@@ -57,10 +57,10 @@ def halo_bytes(
         w_spec: as in `parallel.conv`.
 
     Returns:
-        Bytes received; divided by the number of devices, the mean of one.
+        Bytes received by all devices together.
 
     Raises:
-        TypeError: as `parallel.conv`, and if x or w has no shape and dtype.
+        TypeError: as `parallel.conv`, and if x or w has no shape or dtype.
         ValueError: as `parallel.conv`.
 
     Example:
@@ -125,7 +125,7 @@ def permuted_bytes(program: str) -> int:
         Bytes sent by all devices together. A permute in a loop counts once.
 
     Raises:
-        TypeError: program is no text.
+        TypeError: program is not a string.
 
     Example:
         >>> permuted_bytes(
@@ -136,12 +136,12 @@ def permuted_bytes(program: str) -> int:
     if not isinstance(program, str):
         raise TypeError(
             "permuted_bytes: program must be the text of a compiled program, not "
-            f"{type(program).__name__}; .as_text() gives it"
+            f"{type(program).__name__}; use .as_text()"
         )
     total = 0
-    for made, start, pairs in _PERMUTE.findall(program):
-        # an asynchronous start holds its operands, its results and two words of state
-        shapes = [shape for shape in _SHAPE.findall(made) if shape[:2] != ("u32", "")]
+    for result, start, pairs in _PERMUTE.findall(program):
+        # the result of an asynchronous start lists operands, results and two words of state
+        shapes = [shape for shape in _SHAPE.findall(result) if shape[:2] != ("u32", "")]
         sizes = [
             math.prod(map(int, filter(None, dims.split(",")))) * _bits(kind)
             for kind, dims in shapes
@@ -152,10 +152,10 @@ def permuted_bytes(program: str) -> int:
 
 def _bits(kind: str) -> int:
     found = re.search(r"\d+", kind)
-    return int(found[0]) if found else 8  # pred
+    return int(found[0]) if found else 8  # pred, XLA's bool, has no number in its name
 
 
-# made, whether it is asynchronous, pairs
+# result, whether it is asynchronous, pairs
 _PERMUTE = re.compile(
     r" = (.*?) collective-permute(-start)?\(.*?source_target_pairs=\{([{}\d,]*)\}"
 )
@@ -163,7 +163,7 @@ _SHAPE = re.compile(r"(\w+)\[([\d,]*)\]")
 
 
 def _rows_received(line: Line) -> int:
-    """Rows, added up over the parts, that a window reads and its part does not hold."""
+    """Rows, summed over the parts, that a part's windows read outside its block."""
     received = 0
     for part, row in enumerate(sources(line)):
         read = np.unique(row[row != NONE])

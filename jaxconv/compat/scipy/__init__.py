@@ -1,20 +1,20 @@
-"""SciPy's signatures, differentiable and under `jit`: `signal` and `ndimage`.
+"""Convolutions and linear filters with SciPy's signatures, under `jit` and `grad`.
 
     from scipy import signal, ndimage   ->   from jaxconv.compat.scipy import signal, ndimage
 
-SciPy itself is not imported. What differs by design:
+SciPy itself is not imported. Intended differences:
 
 | | scipy | here |
 |---|---|---|
-| numbers | float64 wherever it can | JAX's: float32 without `jax_enable_x64` |
+| precision | float64 where possible | float32 unless `jax_enable_x64` is on |
 | `method="auto"` | FFT where it is expected to be faster | direct sums; `method="fft"` by name |
-| `ndimage` with `output=array` | writes into it | refused; `output=dtype` works |
-| integer weights on integers | summed in float64 | summed in integers (but uint64) |
-| bool, float16 | mostly refused | "or" of "and"s; summed in float32 |
-| `sepfir2d`, lines beyond the image | reads foreign memory | mirrors again and again |
-| empty planes | some refused, some empty | refused |
+| `ndimage` with `output=array` | writes into the array | an error; `output=dtype` works |
+| integer weights on integers | summed in float64 | summed in integers (except uint64) |
+| bool; float16 | mostly errors | logical or of products; summed in float32 |
+| `sepfir2d`, lines longer than the image | reads other memory | mirrors repeatedly |
+| empty 2-D inputs | an error or an empty result | an error |
 
-Errors are SciPy's classes (`RuntimeError` included) with the function named in front.
+Errors have SciPy's classes (also `RuntimeError`); messages start with the function's name.
 """
 
 from jaxconv.compat.scipy import ndimage, signal

@@ -12,7 +12,7 @@ from jaxconv._core.geometry.shapes import fast_length
 
 
 class Blocks(NamedTuple):
-    """How one axis is cut: FFT length, and (pieces, elements a piece) of both inputs."""
+    """How an axis is divided: FFT length, and (number, size) of the blocks of both inputs."""
 
     length: int
     first: tuple[int, int]
@@ -20,15 +20,15 @@ class Blocks(NamedTuple):
 
 
 def whole(first: int, second: int) -> Blocks:
-    """Leave an axis in one piece."""
+    """Transform an axis as one block."""
     return Blocks(fast_length(first + second - 1), (1, first), (1, second))
 
 
 def overlap_add(first: int, second: int) -> Blocks:
-    """Cut the longer of two axes where that takes fewer operations than one long FFT.
+    """Divide the longer of two axes into blocks if that needs fewer operations than one long FFT.
 
-    A block of `length` yields `length - short + 1` new elements for `length log(length)`
-    operations; their ratio falls and then rises with the length, and its lowest point is taken.
+    A block of `length` gives `length - short + 1` new elements for `length log(length)` operations.
+    Their ratio first falls and then rises with the length; its minimum is used.
     """
     long, short = max(first, second), min(first, second)
     if short == 1 or 2 * short >= long:
@@ -43,36 +43,36 @@ def overlap_add(first: int, second: int) -> Blocks:
     if length >= long:
         return whole(first, second)
     step = length - short + 1
-    pieces = (-(-long // step), step)
-    return Blocks(length, *((pieces, (1, short)) if first > second else ((1, short), pieces)))
+    blocks = (-(-long // step), step)
+    return Blocks(length, *((blocks, (1, short)) if first > second else ((1, short), blocks)))
 
 
 @partial(jax.jit, static_argnames=("axes", "blocks"))
 def convolve_full(
     a: jax.Array, b: jax.Array, axes: tuple[int, ...], blocks: tuple[Blocks, ...]
 ) -> jax.Array:
-    """Convolve two inexact arrays of one dtype and rank along `axes`; the others broadcast.
+    """Convolve two inexact arrays of one dtype and rank along `axes`; the others are broadcast.
 
     Args:
         a: any shape.
         b: as many dimensions.
-        axes: ascending.
+        axes: in increasing order.
         blocks: one for each of `axes`.
     """
     sizes = [a.shape[axis] + b.shape[axis] - 1 for axis in axes]
-    # along each axis: (size) -> (pieces, elements)
-    a = _in_pieces(a, axes, [block.first for block in blocks])
-    b = _in_pieces(b, axes, [block.second for block in blocks])
+    # along each axis: (size) -> (blocks, elements)
+    a = _divide(a, axes, [block.first for block in blocks])
+    b = _divide(b, axes, [block.second for block in blocks])
     transformed = [axis + n + 1 for n, axis in enumerate(axes)]
     y = _product(a, b, transformed, [block.length for block in blocks])
     for axis, block, size in zip(axes, blocks, sizes, strict=True):
-        y = _joined(y, axis, max(block.first, block.second), size)
+        y = _overlap_add(y, axis, max(block.first, block.second), size)
     return y
 
 
-def _in_pieces(x: jax.Array, axes: Sequence[int], pieces: Sequence[tuple[int, int]]) -> jax.Array:
-    for n, (axis, (count, step)) in enumerate(zip(axes, pieces, strict=True)):
-        at = axis + n  # each axis before this one has become two
+def _divide(x: jax.Array, axes: Sequence[int], blocks: Sequence[tuple[int, int]]) -> jax.Array:
+    for n, (axis, (count, step)) in enumerate(zip(axes, blocks, strict=True)):
+        at = axis + n  # each earlier axis has become two
         widths = [(0, 0)] * x.ndim
         widths[at] = (0, count * step - x.shape[at])
         x = jnp.pad(x, widths).reshape(*x.shape[:at], count, step, *x.shape[at + 1 :])
@@ -80,7 +80,7 @@ def _in_pieces(x: jax.Array, axes: Sequence[int], pieces: Sequence[tuple[int, in
 
 
 def _product(a: jax.Array, b: jax.Array, axes: Sequence[int], lengths: Sequence[int]) -> jax.Array:
-    """Multiply the spectra along `axes` and transform back."""
+    """Multiply the spectra along `axes` and apply the inverse transform."""
     *others, last = zip(axes, lengths, strict=True)
     real = not jnp.iscomplexobj(a)
     forward, backward = (jnp.fft.rfft, jnp.fft.irfft) if real else (jnp.fft.fft, jnp.fft.ifft)
@@ -96,12 +96,12 @@ def _product(a: jax.Array, b: jax.Array, axes: Sequence[int], lengths: Sequence[
     return backward(y, n=last[1], axis=last[0])
 
 
-def _joined(y: jax.Array, axis: int, pieces: tuple[int, int], size: int) -> jax.Array:
-    """Add overlapping pieces: (count, length) at `axis` -> (size), a piece every `step`."""
-    count, step = pieces
+def _overlap_add(y: jax.Array, axis: int, blocks: tuple[int, int], size: int) -> jax.Array:
+    """Add overlapping blocks: (count, length) at `axis` -> (size), with a block every `step`."""
+    count, step = blocks
     if count == 1:
         return jax.lax.slice_in_dim(jnp.squeeze(y, axis), 0, size, axis=axis)
-    # (count, length) -> (count, chunks, step): chunk c of piece n belongs to place n + c
+    # (count, length) -> (count, chunks, step): chunk c of block n is added at position n + c
     length = y.shape[axis + 1]
     chunks = -(-length // step)
     widths = [(0, 0)] * y.ndim

@@ -1,19 +1,24 @@
-"""`scipy.ndimage`'s linear filters: same signatures, values, dtypes and refusals.
+"""`scipy.ndimage`'s linear filters: same signatures, values, dtypes and errors.
 
-What lies outside the input, however far a filter reaches:
+Padding of the input by mode, of any width:
 
     reflect, grid-mirror      4321|1234|4321      wrap, grid-wrap          1234|1234|1234
     mirror                     432|1234|321       constant, grid-constant  cccc|1234|cccc (`cval`)
     nearest                   1111|1234|4444
 
-Results have the input's dtype: integers are cut off towards zero after every pass. `output` asks
-for another dtype, by itself or by its name. An array, which SciPy would write the result into, is
-refused: JAX's arrays are immutable, so use what is returned.
+Results have the input's dtype, or the dtype given as `output`; integers are rounded towards zero
+after every pass. An array as `output` is an error: JAX's arrays are immutable.
 """
 
-from jaxconv.compat.scipy._gaussian import gaussian_filter, gaussian_filter1d
-from jaxconv.compat.scipy._smooth import laplace, prewitt, sobel, uniform_filter, uniform_filter1d
-from jaxconv.compat.scipy._weights import convolve, convolve1d, correlate, correlate1d
+from jaxconv.compat.scipy._correlate import convolve, convolve1d, correlate, correlate1d
+from jaxconv.compat.scipy._fixed_kernels import (
+    laplace,
+    prewitt,
+    sobel,
+    uniform_filter,
+    uniform_filter1d,
+)
+from jaxconv.compat.scipy._gaussian_filter import gaussian_filter, gaussian_filter1d
 
 __all__ = [
     "convolve",

@@ -1,4 +1,4 @@
-"""`scipy.signal`'s convolutions: same signatures, values, dtypes and refusals."""
+"""`scipy.signal`'s convolutions: same signatures, values, dtypes and errors."""
 
 import time
 import warnings
@@ -11,9 +11,9 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxconv._core.geometry.dtypes import as_array, constant
-from jaxconv.compat.scipy import _numbers, _sums
-from jaxconv.compat.scipy._frequency import fftconvolve, oaconvolve, operations
-from jaxconv.compat.scipy._planes import convolve2d, correlate2d, sepfir2d
+from jaxconv.compat.scipy import _direct_sums, _numpy_dtypes
+from jaxconv.compat.scipy._fftconvolve import fftconvolve, oaconvolve, operations
+from jaxconv.compat.scipy._signal_2d import convolve2d, correlate2d, sepfir2d
 
 __all__ = [
     "choose_conv_method",
@@ -29,31 +29,28 @@ __all__ = [
 
 
 def convolve(in1: ArrayLike, in2: ArrayLike, mode: str = "full", method: str = "auto") -> jax.Array:
-    """Convolve two arrays of one rank.
+    """Convolve two arrays of the same rank.
 
     y[t] = sum over s of in1[s] in2[t - s]
 
     Args:
         in1: any shape and dtype.
         in2: as many dimensions.
-        mode: "full" (in1 + in2 - 1 elements an axis), "same" (in1's shape, centred on "full"),
+        mode: "full" (in1 + in2 - 1 elements per axis), "same" (in1's shape, centred on "full"),
             "valid" (without padding; one input must contain the other).
-        method: "direct" or "auto" (sums), or "fft" (as `fftconvolve`; integers are rounded in the
-            end, so they are exact up to 2^53, or 2^24 without `jax_enable_x64`).
+        method: "direct" or "auto" (direct sums), or "fft" (as `fftconvolve`; integer results are
+            rounded: exact up to 2^53, or 2^24 without `jax_enable_x64`).
 
     Returns:
-        y: of NumPy's common dtype; integers stay integers and wrap around, bool is the "or" of
-        "and"s.
+        y: of NumPy's common dtype; integers wrap around, bool gives the logical or of the products.
 
     Raises:
-        ValueError: ranks, shapes, mode or method do not fit, or an input is empty.
+        ValueError: ranks or shapes that do not fit each other, invalid mode or method, or an empty
+            input.
 
     Example:
         >>> convolve([1, 2], [1, 3, 1])
         Array([1, 5, 7, 2], dtype=int32)
-
-    Source:
-        Signature and rules of `scipy.signal.convolve`.
     """
     a, b = _pair("convolve", in1, in2, "volume", "kernel")
     return _convolve("convolve", a, b, mode, method)
@@ -62,7 +59,7 @@ def convolve(in1: ArrayLike, in2: ArrayLike, mode: str = "full", method: str = "
 def correlate(
     in1: ArrayLike, in2: ArrayLike, mode: str = "full", method: str = "auto"
 ) -> jax.Array:
-    """Cross-correlate two arrays of one rank.
+    """Cross-correlate two arrays of the same rank.
 
     y[l] = sum over s of in1[s + l] conj(in2[s])
 
@@ -81,12 +78,9 @@ def correlate(
     Example:
         >>> correlate([1, 2, 3], [0, 1, 1], mode="same")
         Array([3, 5, 3], dtype=int32)
-
-    Source:
-        Signature and rules of `scipy.signal.correlate`.
     """
     a, b = _pair("correlate", in1, in2, "in1", "in2")
-    b = jnp.conj(jnp.flip(b)) if _numbers.is_complex(b.dtype) else jnp.flip(b)
+    b = jnp.conj(jnp.flip(b)) if _numpy_dtypes.is_complex(b.dtype) else jnp.flip(b)
     return _convolve("correlate", a, b, mode, method)
 
 
@@ -99,17 +93,14 @@ def correlation_lags(in1_len: int, in2_len: int, mode: str = "full") -> jax.Arra
         mode: as in `correlate`.
 
     Returns:
-        lags: integers, as many as `correlate` has elements.
+        lags: integers, one for each element of the result of `correlate`.
 
     Raises:
-        ValueError: there is no such mode.
+        ValueError: unknown mode.
 
     Example:
         >>> correlation_lags(3, 2)
         Array([-1,  0,  1,  2], dtype=int32)
-
-    Source:
-        Signature and rules of `scipy.signal.correlation_lags`.
     """
     lags = np.arange(1 - in2_len, in1_len)
     match mode:
@@ -130,24 +121,24 @@ def correlation_lags(in1_len: int, in2_len: int, mode: str = "full") -> jax.Arra
 def choose_conv_method(
     in1: ArrayLike, in2: ArrayLike, mode: str = "full", measure: bool = False
 ) -> Any:
-    """Return "direct" or "fft", whichever is expected to take `convolve` less time.
+    """Return "direct" or "fft", the method that is expected to be faster in `convolve`.
 
-    Unlike in SciPy `convolve` sums directly under "auto", whatever this says: FFT rounds on the
-    scale of the whole array and spreads NaN. Hand it on where that is no harm:
+    Unlike in SciPy, `convolve` with "auto" always uses direct sums: FFT has rounding errors on the
+    scale of the whole array and spreads NaN. Where that is acceptable, use
     `convolve(a, b, method=choose_conv_method(a, b))`.
 
-    FFT where n k > 3 N log2 N and n k > 20000, with n elements kept, k in the smaller input and N
-    in the full result. Never for integers and bool, so that they stay exact: what values they
-    have is unknown under `jit`, so the choice rests on shapes and dtypes alone.
+    "fft" if n k > 3 N log2 N and n k > 20000, for n elements in the result, k in the smaller input
+    and N in the full convolution. "direct" for integers and bool, whose results must be exact. The
+    choice depends on shapes and dtypes only, since values are unknown under `jit`.
 
     Args:
         in1: any shape and dtype.
         in2: as many dimensions.
         mode: as in `convolve`.
-        measure: time both methods instead; not under `jit`.
+        measure: measure the time of both methods instead; not under `jit`.
 
     Returns:
-        The method's name; with `measure` also a dictionary of both methods' seconds.
+        The method's name; with `measure` also a dictionary of seconds by method.
 
     Raises:
         ValueError: as `convolve`.
@@ -155,22 +146,19 @@ def choose_conv_method(
     Example:
         >>> choose_conv_method(jnp.ones(9), jnp.ones(3)), choose_conv_method(*jnp.ones((2, 999)))
         ('direct', 'fft')
-
-    Source:
-        Signature of `scipy.signal.choose_conv_method`; its operation counts, without weights: on 2
-        cores of AVX-512 x86 (jax 0.10.2, float32, 2026-11) the two break even at ratios of 0.2 to
-        1.2, from 1000 elements to 512 x 512; 20000 operations take 70 microseconds either way.
     """
     a, b = _pair("choose_conv_method", in1, in2, "in1", "in2")
-    _sums.check_mode("choose_conv_method", mode)
+    _direct_sums.check_mode("choose_conv_method", mode)
     if measure:
         times = {
             method: _seconds(lambda method=method: convolve(a, b, mode, method))
             for method in ("fft", "direct")
         }
         return ("fft" if times["fft"] < times["direct"] else "direct"), times
-    if _numbers.is_integral(_numbers.common_dtype(a.dtype, b.dtype)):
+    if _numpy_dtypes.is_integral(_numpy_dtypes.common_dtype(a.dtype, b.dtype)):
         return "direct"
+    # On 2 cores of AVX-512 x86 (jax 0.10.2, float32, 2026-11) the two break even at ratios of 0.2
+    # to 1.2, from 1000 elements to 512 x 512; 20000 operations take 70 microseconds either way.
     direct, fft = operations(a.shape, b.shape, mode)
     return "fft" if direct > max(fft, 20_000) else "direct"
 
@@ -188,28 +176,28 @@ def _pair(
 
 
 def _convolve(caller: str, a: jax.Array, b: jax.Array, mode: str, method: str) -> jax.Array:
-    dtype = _numbers.common_dtype(a.dtype, b.dtype)
+    dtype = _numpy_dtypes.common_dtype(a.dtype, b.dtype)
     if a.ndim == 0:
         return a.astype(dtype) * b.astype(dtype)
-    _sums.check_mode(caller, mode)
+    _direct_sums.check_mode(caller, mode)
     if method not in ("auto", "direct", "fft"):
         raise ValueError(
             f"{caller}: method={method!r}. Acceptable method flags are 'auto', 'direct', or 'fft'."
         )
-    _sums.check_not_empty(caller, in1=a, in2=b)
-    if _sums.swap_needed(caller, mode, a.shape, b.shape, range(a.ndim)):
+    _direct_sums.check_not_empty(caller, in1=a, in2=b)
+    if _direct_sums.swap_needed(caller, mode, a.shape, b.shape, range(a.ndim)):
         a, b = b, a
     if method != "fft":
-        windows = _sums.mode_windows(mode, a.shape, b.shape)
-        return _sums.convolve_window(a.astype(dtype), b.astype(dtype), windows)
+        windows = _direct_sums.mode_windows(mode, a.shape, b.shape)
+        return _direct_sums.convolve_window(a.astype(dtype), b.astype(dtype), windows)
     y = fftconvolve(a, b, mode)
-    _warn_of_spread(y)
-    return _numbers.cast(jnp.round(y) if _numbers.is_integral(dtype) else y, dtype)
+    _warn_if_not_finite(y)
+    return _numpy_dtypes.cast(jnp.round(y) if _numpy_dtypes.is_integral(dtype) else y, dtype)
 
 
-def _warn_of_spread(y: jax.Array) -> None:
-    """Say, where values can be seen, that a NaN or infinity has spread."""
-    if _numbers.is_concrete(y) and not jnp.isfinite(y.ravel()[0]):
+def _warn_if_not_finite(y: jax.Array) -> None:
+    """Warn, if values are known, that a NaN or infinity has spread."""
+    if _numpy_dtypes.is_concrete(y) and not jnp.isfinite(y.ravel()[0]):
         warnings.warn(
             "Use of fft convolution on input with NAN or inf results in NAN or inf output. "
             "Consider using method='direct' instead.",
@@ -219,7 +207,7 @@ def _warn_of_spread(y: jax.Array) -> None:
 
 
 def _seconds(call: Callable[[], jax.Array]) -> float:
-    """Return the shortest of three runs, after one that compiles."""
+    """Return the shortest time of three runs, after one that compiles."""
     call().block_until_ready()
     found = []
     for _ in range(3):

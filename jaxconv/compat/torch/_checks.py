@@ -1,6 +1,6 @@
-"""What torch refuses, refused here before anything is traced; layouts, there and back.
+"""Checks of arguments that torch rejects, before tracing, and conversions of layouts.
 
-A caller is a function of `torch.nn.functional`, and messages speak of its arguments by its names.
+A caller is a function of `torch.nn.functional`; messages use its argument names.
 """
 
 from collections.abc import Sequence
@@ -21,19 +21,18 @@ INTEGERS = ("int8", "uint8", "int16", "int32", "int64")
 def operands(
     caller: str, rank: int, arrays: tuple[Any, Any, Any], *, transposed: bool = False
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-    """Return input, weight and bias of a convolution once their dtypes and ranks are torch's.
+    """Return input, weight and bias of a convolution after checking their dtypes and ranks.
 
     Raises:
-        TypeError: a dtype that torch does not take, or several dtypes.
-        ValueError: a shape that is no input or no weight of this rank.
+        TypeError: torch does not support the dtype, or the dtypes differ.
+        ValueError: the shapes are not those of an input and a weight of this rank.
     """
     x, w = dtypes.as_array(caller, "input", arrays[0]), dtypes.as_array(caller, "weight", arrays[1])
     b = None if arrays[2] is None else dtypes.as_array(caller, "bias", arrays[2])
     # torch transposes int64 and no other integer; int64 is int32 unless jax_enable_x64 is on
-    whole = (jax.dtypes.canonicalize_dtype(np.int64).name,) if transposed else INTEGERS
-    check_dtype(caller, "input", x, (*FLOATS, *whole))
-    # dtypes as they were given: NumPy's float64 is none of torch's float32, even where JAX makes
-    # the one into the other
+    integers = (jax.dtypes.canonicalize_dtype(np.int64).name,) if transposed else INTEGERS
+    check_dtype(caller, "input", x, (*FLOATS, *integers))
+    # compare the dtypes as given: JAX may turn NumPy's float64 into float32
     given = [
         a.dtype if isinstance(a, np.ndarray) else j.dtype
         for a, j in zip(arrays, (x, w, b), strict=True)
@@ -43,8 +42,8 @@ def operands(
         if dtype != given[0]:
             cast = "input" if dtype == x.dtype else name
             raise TypeError(
-                f"{caller}: input is {given[0]} but {name} is {dtype}; they must be one, as in "
-                f"torch: cast one of them, e.g. {cast}.astype(jnp.{x.dtype})"
+                f"{caller}: input is {given[0]} but {name} is {dtype}; their dtypes must be "
+                f"equal, as in torch: cast one of them, e.g. {cast}.astype(jnp.{x.dtype})"
             )
     channels = "(in, out // groups, *kernel)" if transposed else "(out, in // groups, *kernel)"
     if w.ndim != rank + 2:
@@ -56,33 +55,33 @@ def operands(
             f"{caller}: input.shape={x.shape} must be (batch, in, *space), or (in, *space) "
             f"unbatched: {rank + 2} or {rank + 1} dimensions"
         )
-    check_filled(caller, "weight", w.shape, w.shape)
-    check_filled(caller, "input", x.shape, x.shape[-rank - 1 :])
+    check_not_empty(caller, "weight", w.shape, w.shape)
+    check_not_empty(caller, "input", x.shape, x.shape[-rank - 1 :])
     return x, w, b
 
 
 def check_dtype(caller: str, name: str, array: jax.Array, allowed: Sequence[str]) -> None:
-    """Refuse a dtype that torch's function does not take."""
+    """Raise a TypeError for a dtype that torch's function does not accept."""
     if array.dtype.name not in allowed:
         raise TypeError(
-            f"{caller}: {name} is {array.dtype}, which torch.nn.functional.{caller} does not take "
-            f"either; cast it to one of {', '.join(allowed)}"
+            f"{caller}: {name} is {array.dtype}, which torch.nn.functional.{caller} does not "
+            f"accept either; cast it to one of {', '.join(allowed)}"
         )
 
 
-def check_filled(caller: str, name: str, shape: Sequence[int], part: Sequence[int]) -> None:
-    """Refuse an array with nothing in it; `part` is its shape but for what may be zero."""
+def check_not_empty(caller: str, name: str, shape: Sequence[int], part: Sequence[int]) -> None:
+    """Raise a ValueError if `part`, the dimensions of `shape` that must not be zero, has a zero."""
     if min(part) < 1:
-        batch = ", the batch aside," if len(part) < len(shape) else ""
+        batch = " except batch" if len(part) < len(shape) else ""
         raise ValueError(
-            f"{caller}: {name}.shape={tuple(shape)} must have no dimension{batch} of size zero"
+            f"{caller}: {name}.shape={tuple(shape)} must have no dimension of size zero{batch}"
         )
 
 
 def check_groups(
     caller: str, x: jax.Array, w: jax.Array, groups: Any, *, transposed: bool = False
 ) -> int:
-    """Return groups as an integer that divides the channels, which must be those of weight."""
+    """Return groups as an integer after checking it and the channels against weight."""
     if np.ndim(groups):
         raise TypeError(f"{caller}: groups={groups!r} must be an integer")
     (groups,) = per_dimension(caller, "groups", groups, 1, minimum=1)
@@ -105,15 +104,17 @@ def check_groups(
 
 
 def check_bias(caller: str, b: jax.Array | None, channels: int) -> None:
-    """Refuse a bias that is not one number a channel of the result."""
+    """Raise a ValueError unless the bias has one element for each channel of the result."""
     if b is not None and b.shape != (channels,):
         raise ValueError(
             f"{caller}: bias.shape={b.shape} must be ({channels},), one a channel of the result"
         )
 
 
-def numbers(caller: str, name: str, value: Any, rank: int, *, minimum: int) -> tuple[int, ...]:
-    """Return one integer a spatial dimension; as in torch, a sequence of one stands for all."""
+def per_spatial_dimension(
+    caller: str, name: str, value: Any, rank: int, *, minimum: int
+) -> tuple[int, ...]:
+    """Return one integer for each spatial dimension; as in torch, a sequence of one is repeated."""
     if isinstance(value, (list, tuple)) and len(value) == 1:
         checked = per_dimension(caller, name, value, 1, minimum=minimum)
         return checked * rank
@@ -127,7 +128,7 @@ def check_fits(
     dilation: Sequence[int],
     padding: Sequence[tuple[int, int]],
 ) -> None:
-    """Refuse a kernel that is larger than the padded input of this shape."""
+    """Raise a ValueError for a kernel that is larger than the padded input."""
     size = shape[-len(kernel) :]
     padded = tuple(n + lo + hi for n, (lo, hi) in zip(size, padding, strict=True))
     spans = tuple(map(shapes.extent, kernel, dilation))
@@ -140,7 +141,7 @@ def check_fits(
 
 
 def numerics(caller: str, method: str, precision: Any) -> dict[str, Any]:
-    """Return the arguments that are ours and not torch's, once they are what they should be."""
+    """Check and return the arguments that torch does not have."""
     return {
         "method": check_method(caller, method),
         "precision": dtypes.check_precision(caller, precision),
@@ -157,6 +158,6 @@ def channels_first(x: jax.Array, rank: int) -> jax.Array:
     return jnp.moveaxis(x, -1, -rank - 1)
 
 
-def kernel_of(weight: jax.Array) -> jax.Array:
-    """(a, b, *kernel) -> (*kernel, b, a): torch's weight as the core's, of either layer."""
+def kernel_from_weight(weight: jax.Array) -> jax.Array:
+    """(a, b, *kernel) -> (*kernel, b, a): torch's layout to jaxconv's, plain or transposed."""
     return jnp.moveaxis(weight, (0, 1), (-1, -2))

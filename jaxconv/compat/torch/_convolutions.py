@@ -1,4 +1,4 @@
-"""`conv1d`, `conv2d` and `conv3d` as `torch.nn.functional` has them."""
+"""`conv1d`, `conv2d` and `conv3d` of `torch.nn.functional`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,190 +11,89 @@ from jaxconv._functional import layers as functional
 from jaxconv.compat.torch import _checks as checks
 
 
-def conv1d(
-    input: ArrayLike,
-    weight: ArrayLike,
-    bias: ArrayLike | None = None,
-    stride: int | Sequence[int] = 1,
-    padding: str | int | Sequence[int] = 0,
-    dilation: int | Sequence[int] = 1,
-    groups: int = 1,
-    *,
-    method: str = "auto",
-    precision: Any = None,
-) -> jax.Array:
-    """Convolve as `torch.nn.functional.conv1d` does: cross-correlate, channels first.
+def _conv_of_rank(rank: int):
+    caller = f"conv{rank}d"
 
-    y[n, o, t] = bias[o] + sum over i, k of input[n, i, t stride + k dilation - lo] weight[o, i, k]
+    def conv(
+        input: ArrayLike,
+        weight: ArrayLike,
+        bias: ArrayLike | None = None,
+        stride: int | Sequence[int] = 1,
+        padding: str | int | Sequence[int] = 0,
+        dilation: int | Sequence[int] = 1,
+        groups: int = 1,
+        *,
+        method: str = "auto",
+        precision: Any = None,
+    ) -> jax.Array:
+        """Cross-correlate, as the function of the same name in `torch.nn.functional`.
 
-    Args:
-        input: (batch, in, *space), or (in, *space) unbatched; floats, complex numbers or integers.
-        weight: (out, in // groups, *kernel), in the input's dtype.
-        bias: (out,) in the input's dtype, or None.
-        stride: elements of the input between neighbouring outputs; one integer or one a dimension.
-        padding: zeros at both ends, one integer or one a dimension; "valid" for none; "same" for as
-            many outputs as inputs, of an odd total the larger half after.
-        dilation: elements of the input between neighbouring kernel entries.
-        groups: parts the channels fall into.
-        method: as in `jaxconv.conv` (not in torch).
-        precision: as in `jaxconv.conv` (not in torch).
+        y[n, o, t] = bias[o]
+                   + sum over i, k of input[n, i, t stride + k dilation - lo] weight[o, i, k]
 
-    Returns:
-        y: (batch, out, *space'), unbatched (out, *space'), in the input's dtype;
-        space' = floor((space + 2 padding - (kernel - 1) dilation - 1) / stride) + 1.
+        Args:
+            input: (batch, in, *space), or (in, *space) unbatched; floats, complex numbers or
+                integers.
+            weight: (out, in // groups, *kernel), in the input's dtype.
+            bias: (out,) in the input's dtype, or None.
+            stride: elements of the input between neighbouring outputs; one integer or one a
+                dimension.
+            padding: zeros at both ends, one integer or one per dimension; "valid" for none; "same"
+                for as many outputs as inputs, with the larger half after if the total is odd.
+            dilation: elements of the input between neighbouring kernel entries.
+            groups: number of groups that the channels are divided into.
+            method: as in `jaxconv.conv` (not in torch).
+            precision: as in `jaxconv.conv` (not in torch).
 
-    Raises:
-        TypeError: dtypes differ or are not torch's; a number is not an integer.
-        ValueError: what torch refuses of shapes and numbers: wrong ranks or channels, groups that
-            do not divide, a stride or dilation below 1, negative padding, "same" with a stride, a
-            kernel larger than the padded input.
+        Returns:
+            y: (batch, out, *space'), unbatched (out, *space'), in the input's dtype;
+            space' = floor((space + 2 padding - (kernel - 1) dilation - 1) / stride) + 1.
 
-    Example:
-        >>> import jax.numpy as jnp
-        >>> conv1d(jnp.arange(5.0)[None], jnp.array([[[1.0, -1.0]]]), padding="same")
-        Array([[-1., -1., -1., -1.,  4.]], dtype=float32)
+        Raises:
+            TypeError: dtypes differ or are not supported by torch; an argument is not an integer.
+            ValueError: shapes or numbers that torch rejects: wrong ranks or channels, groups that
+                do not divide the channels, a stride or dilation below 1, negative padding, "same"
+                with a stride, a kernel larger than the padded input.
 
-    Source:
-        `torch.nn.functional.conv1d`, `torch.nn.Conv1d` (torch 2.13).
-    """
-    arrays, own = (input, weight, bias), (method, precision)
-    return _conv("conv1d", arrays, stride, padding, dilation, groups, own)
+        Example:
+            >>> import jax.numpy as jnp
+            >>> x, weight = jnp.ones((4, 3, 32, 32)), jnp.ones((8, 3, 5, 5))
+            >>> conv2d(x, weight, stride=2, padding=2).shape
+            (4, 8, 16, 16)
+        """
+        x, w, b = checks.operands(caller, rank, (input, weight, bias))
+        groups = checks.check_groups(caller, x, w, groups)
+        checks.check_bias(caller, b, w.shape[0])
+        stride = checks.per_spatial_dimension(caller, "stride", stride, rank, minimum=1)
+        dilation = checks.per_spatial_dimension(caller, "dilation", dilation, rank, minimum=1)
+        pads = _padding(caller, padding, w.shape[2:], stride, dilation)
+        checks.check_fits(caller, x.shape, w.shape[2:], dilation, pads)
+        y = functional.conv(
+            checks.channels_last(x, rank),
+            checks.kernel_from_weight(w),
+            b,
+            stride=stride,
+            padding=pads,
+            dilation=dilation,
+            groups=groups,
+            **checks.numerics(caller, method, precision),
+        )
+        return checks.channels_first(y, rank)
 
-
-def conv2d(
-    input: ArrayLike,
-    weight: ArrayLike,
-    bias: ArrayLike | None = None,
-    stride: int | Sequence[int] = 1,
-    padding: str | int | Sequence[int] = 0,
-    dilation: int | Sequence[int] = 1,
-    groups: int = 1,
-    *,
-    method: str = "auto",
-    precision: Any = None,
-) -> jax.Array:
-    """Convolve as `torch.nn.functional.conv2d` does: `conv1d` over 2 dimensions.
-
-    y[n, o, t] = bias[o] + sum over i, k of input[n, i, t stride + k dilation - lo] weight[o, i, k]
-
-    with t and k of 2 indices each.
-
-    Args:
-        input: (batch, in, *space), or (in, *space) unbatched.
-        weight: (out, in // groups, *kernel).
-        bias: (out,), or None.
-        stride: as in `conv1d`.
-        padding: as in `conv1d`.
-        dilation: as in `conv1d`.
-        groups: as in `conv1d`.
-        method: as in `conv1d`.
-        precision: as in `conv1d`.
-
-    Returns:
-        y: (batch, out, *space'), unbatched (out, *space').
-
-    Raises:
-        TypeError: as in `conv1d`.
-        ValueError: as in `conv1d`.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> x, weight = jnp.ones((4, 3, 32, 32)), jnp.ones((8, 3, 5, 5))
-        >>> conv2d(x, weight, stride=2, padding=2).shape
-        (4, 8, 16, 16)
-
-    Source:
-        `torch.nn.functional.conv2d`, `torch.nn.Conv2d` (torch 2.13).
-    """
-    arrays, own = (input, weight, bias), (method, precision)
-    return _conv("conv2d", arrays, stride, padding, dilation, groups, own)
+    conv.__name__ = conv.__qualname__ = caller
+    return conv
 
 
-def conv3d(
-    input: ArrayLike,
-    weight: ArrayLike,
-    bias: ArrayLike | None = None,
-    stride: int | Sequence[int] = 1,
-    padding: str | int | Sequence[int] = 0,
-    dilation: int | Sequence[int] = 1,
-    groups: int = 1,
-    *,
-    method: str = "auto",
-    precision: Any = None,
-) -> jax.Array:
-    """Convolve as `torch.nn.functional.conv3d` does: `conv1d` over 3 dimensions.
-
-    y[n, o, t] = bias[o] + sum over i, k of input[n, i, t stride + k dilation - lo] weight[o, i, k]
-
-    with t and k of 3 indices each.
-
-    Args:
-        input: (batch, in, *space), or (in, *space) unbatched.
-        weight: (out, in // groups, *kernel).
-        bias: (out,), or None.
-        stride: as in `conv1d`.
-        padding: as in `conv1d`.
-        dilation: as in `conv1d`.
-        groups: as in `conv1d`.
-        method: as in `conv1d`.
-        precision: as in `conv1d`.
-
-    Returns:
-        y: (batch, out, *space'), unbatched (out, *space').
-
-    Raises:
-        TypeError: as in `conv1d`.
-        ValueError: as in `conv1d`.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> conv3d(jnp.ones((2, 8, 8, 8)), jnp.ones((6, 1, 3, 3, 3)), None, 1, 1, 1, 2).shape
-        (6, 8, 8, 8)
-
-    Source:
-        `torch.nn.functional.conv3d`, `torch.nn.Conv3d` (torch 2.13).
-    """
-    arrays, own = (input, weight, bias), (method, precision)
-    return _conv("conv3d", arrays, stride, padding, dilation, groups, own)
-
-
-def _conv(
-    caller: str,
-    arrays: tuple[Any, Any, Any],
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    groups: Any,
-    own: tuple[str, Any],
-) -> jax.Array:
-    rank = int(caller[-2])
-    x, w, b = checks.operands(caller, rank, arrays)
-    groups = checks.check_groups(caller, x, w, groups)
-    checks.check_bias(caller, b, w.shape[0])
-    stride = checks.numbers(caller, "stride", stride, rank, minimum=1)
-    dilation = checks.numbers(caller, "dilation", dilation, rank, minimum=1)
-    pads = _padding(caller, padding, w.shape[2:], stride, dilation)
-    checks.check_fits(caller, x.shape, w.shape[2:], dilation, pads)
-    y = functional.conv(
-        checks.channels_last(x, rank),
-        checks.kernel_of(w),
-        b,
-        stride=stride,
-        padding=pads,
-        dilation=dilation,
-        groups=groups,
-        **checks.numerics(caller, *own),
-    )
-    return checks.channels_first(y, rank)
+conv1d, conv2d, conv3d = _conv_of_rank(1), _conv_of_rank(2), _conv_of_rank(3)
 
 
 def _padding(
     caller: str, padding: Any, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
 ) -> tuple[tuple[int, int], ...]:
-    """(before, after) a dimension, from a name or from one number for both ends."""
+    """Return (before, after) for each dimension, from a name or a number for both ends."""
     rank = len(kernel)
     if not isinstance(padding, str):
-        each = checks.numbers(caller, "padding", padding, rank, minimum=0)
+        each = checks.per_spatial_dimension(caller, "padding", padding, rank, minimum=0)
         return tuple((p, p) for p in each)
     if padding not in ("valid", "same"):
         raise ValueError(f"{caller}: padding={padding!r} is neither 'valid' nor 'same'")
@@ -203,7 +102,7 @@ def _padding(
     if set(stride) != {1}:
         raise ValueError(
             f"{caller}: padding='same' needs stride 1, as in torch, got stride={tuple(stride)}; "
-            "say the padding in numbers"
+            "give the padding as numbers"
         )
     totals = (shapes.extent(k, d) - 1 for k, d in zip(kernel, dilation, strict=True))
     return tuple((total // 2, total - total // 2) for total in totals)

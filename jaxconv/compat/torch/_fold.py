@@ -1,4 +1,4 @@
-"""`unfold` and `fold` as `torch.nn.functional` has them: images alone, channel-major columns."""
+"""`unfold` and `fold` of `torch.nn.functional`: for images, with channel-major columns."""
 
 import math
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ def unfold(
     padding: Numbers = 0,
     stride: Numbers = 1,
 ) -> jax.Array:
-    """Lay every window of an image out as a column, as `torch.nn.functional.unfold` does.
+    """Return every window of an image as a column, as `torch.nn.functional.unfold` does.
 
     cols[n, (c, k), t] = input[n, c, t stride + k dilation - padding], zero outside the input
 
@@ -37,12 +37,12 @@ def unfold(
         stride: elements of the input between neighbouring windows.
 
     Returns:
-        cols: (batch, channels * prod(kernel_size), windows), unbatched without the first.
+        cols: (batch, channels * prod(kernel_size), windows), unbatched without batch.
 
     Raises:
-        TypeError: a dtype that torch does not take, or a number that is not an integer.
-        ValueError: a rank other than 3 or 4, a size or number out of range, or a window larger than
-            the padded input.
+        TypeError: a dtype that torch does not support, or an argument that is not an integer.
+        ValueError: a rank other than 3 or 4, an argument out of range, or a window larger than the
+            padded input.
 
     Example:
         >>> unfold(jnp.arange(6.0).reshape(1, 2, 3), 2)
@@ -50,9 +50,6 @@ def unfold(
                [1., 2.],
                [3., 4.],
                [4., 5.]], dtype=float32)
-
-    Source:
-        `torch.nn.functional.unfold`, `torch.nn.Unfold` (torch 2.13).
     """
     x = dtypes.as_array("unfold", "input", input)
     checks.check_dtype("unfold", "input", x, _DTYPES)
@@ -61,7 +58,7 @@ def unfold(
             f"unfold: input.shape={x.shape} must be (batch, channels, height, width), or "
             "(channels, height, width) unbatched"
         )
-    checks.check_filled("unfold", "input", x.shape, x.shape[-3:])
+    checks.check_not_empty("unfold", "input", x.shape, x.shape[-3:])
     kernel, arguments = _arguments("unfold", kernel_size, dilation, padding, stride)
     pads = arguments["padding"]
     checks.check_fits("unfold", x.shape, kernel, arguments["dilation"], pads)
@@ -82,14 +79,14 @@ def fold(
     padding: Numbers = 0,
     stride: Numbers = 1,
 ) -> jax.Array:
-    """Add every column back to its window, as `torch.nn.functional.fold` does.
+    """Add every column to its window of an image, as `torch.nn.functional.fold` does.
 
     y[n, c, s] = sum of input[n, (c, k), t] over all t, k with t stride + k dilation - padding = s
 
-    the adjoint of `unfold`; of bool the sum is "or".
+    the adjoint of `unfold`; for bool the sum is a logical or.
 
     Args:
-        input: (batch, channels * prod(kernel_size), windows), or without the first unbatched.
+        input: (batch, channels * prod(kernel_size), windows), or unbatched without batch.
         output_size: (height, width) of the result, or one integer for both.
         kernel_size: as in `unfold`.
         dilation: as in `unfold`.
@@ -97,20 +94,17 @@ def fold(
         stride: as in `unfold`.
 
     Returns:
-        y: (batch, channels, *output_size), unbatched without the first.
+        y: (batch, channels, *output_size), unbatched without batch.
 
     Raises:
         TypeError: as in `unfold`.
-        ValueError: the input is not what `unfold` makes of an image of that size.
+        ValueError: the input does not have the shape that `unfold` returns for `output_size`.
 
     Example:
         >>> fold(unfold(jnp.ones((1, 3, 3)), 2), 3, 2)[0]
         Array([[1., 2., 1.],
                [2., 4., 2.],
                [1., 2., 1.]], dtype=float32)
-
-    Source:
-        `torch.nn.functional.fold`, `torch.nn.Fold` (torch 2.13).
     """
     cols = dtypes.as_array("fold", "input", input)
     checks.check_dtype("fold", "input", cols, _DTYPES)
@@ -119,7 +113,7 @@ def fold(
             f"fold: input.shape={cols.shape} must be (batch, channels * prod(kernel_size), "
             "windows), or without batch"
         )
-    checks.check_filled("fold", "input", cols.shape, cols.shape[-2:])
+    checks.check_not_empty("fold", "input", cols.shape, cols.shape[-2:])
     size = per_dimension("fold", "output_size", output_size, 2, minimum=1)
     kernel, arguments = _arguments("fold", kernel_size, dilation, padding, stride)
     if cols.shape[-2] % math.prod(kernel):
@@ -130,8 +124,8 @@ def fold(
     space = _windows(size, kernel, arguments)
     if min(space) < 1 or math.prod(space) != cols.shape[-1]:
         raise ValueError(
-            f"fold: input.shape={cols.shape} must have one column a window, and an image of "
-            f"output_size={size} has {max(space[0], 0)} by {max(space[1], 0)} windows "
+            f"fold: input.shape={cols.shape} must have one column for each window, but an image "
+            f"of output_size={size} has {max(space[0], 0)} by {max(space[1], 0)} windows "
             f"(kernel_size={kernel}, dilation={arguments['dilation']}, "
             f"padding={tuple(lo for lo, _ in arguments['padding'])}, stride={arguments['stride']})"
         )

@@ -1,4 +1,4 @@
-"""`conv_transpose1d`, `2d` and `3d` as `torch.nn.functional` has them."""
+"""`conv_transpose1d`, `conv_transpose2d` and `conv_transpose3d` of `torch.nn.functional`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,210 +11,100 @@ from jaxconv._functional import layers as functional
 from jaxconv.compat.torch import _checks as checks
 
 
-def conv_transpose1d(
-    input: ArrayLike,
-    weight: ArrayLike,
-    bias: ArrayLike | None = None,
-    stride: int | Sequence[int] = 1,
-    padding: int | Sequence[int] = 0,
-    output_padding: int | Sequence[int] = 0,
-    groups: int = 1,
-    dilation: int | Sequence[int] = 1,
-    *,
-    method: str = "auto",
-    precision: Any = None,
-) -> jax.Array:
-    """Transpose a convolution as `torch.nn.functional.conv_transpose1d` does.
+def _conv_transpose_of_rank(rank: int):
+    caller = f"conv_transpose{rank}d"
 
-    y[n, o, s] = bias[o] + sum over i of input[n, i, t] weight[i, o, k]
-                 over all t, k with t stride + k dilation - padding = s
+    def conv_transpose(
+        input: ArrayLike,
+        weight: ArrayLike,
+        bias: ArrayLike | None = None,
+        stride: int | Sequence[int] = 1,
+        padding: int | Sequence[int] = 0,
+        output_padding: int | Sequence[int] = 0,
+        groups: int = 1,
+        dilation: int | Sequence[int] = 1,
+        *,
+        method: str = "auto",
+        precision: Any = None,
+    ) -> jax.Array:
+        """Transpose a convolution, as the function of the same name in `torch.nn.functional`.
 
-    the adjoint of `conv1d` with the same weight and arguments.
+        y[n, o, s] = bias[o] + sum over i of input[n, i, t] weight[i, o, k]
+                     over all t, k with t stride + k dilation - padding = s
 
-    Args:
-        input: (batch, in, *space), or (in, *space) unbatched; floats, complex numbers, or JAX's
-            default integers.
-        weight: (in, out // groups, *kernel), in the input's dtype.
-        bias: (out,) in the input's dtype, or None.
-        stride: elements of the result between neighbouring inputs; one integer or one a dimension.
-        padding: elements cut off at both ends; one integer or one a dimension.
-        output_padding: elements added after; below the stride or the dilation of its dimension.
-        groups: parts the channels fall into.
-        dilation: elements of the result between neighbouring kernel entries.
-        method: as in `jaxconv.conv_transpose` (not in torch).
-        precision: as in `jaxconv.conv_transpose` (not in torch).
+        the adjoint of `conv1d`, `conv2d` or `conv3d` with the same weight and arguments.
 
-    Returns:
-        y: (batch, out, *space'), unbatched (out, *space'), in the input's dtype;
-        space' = (space - 1) stride - 2 padding + (kernel - 1) dilation + 1 + output_padding.
+        Args:
+            input: (batch, in, *space), or (in, *space) unbatched; floats, complex numbers, or JAX's
+                default integers.
+            weight: (in, out // groups, *kernel), in the input's dtype.
+            bias: (out,) in the input's dtype, or None.
+            stride: elements of the result between neighbouring inputs; one integer or one a
+                dimension.
+            padding: elements cut off at both ends; one integer or one per dimension.
+            output_padding: elements added at the end; below the stride or the dilation of its
+                dimension.
+            groups: number of groups that the channels are divided into.
+            dilation: elements of the result between neighbouring kernel entries.
+            method: as in `jaxconv.conv_transpose` (not in torch).
+            precision: as in `jaxconv.conv_transpose` (not in torch).
 
-    Raises:
-        TypeError: dtypes differ or are not torch's; a number is not an integer.
-        ValueError: what torch refuses of shapes and numbers: wrong ranks or channels, groups that
-            do not divide, a stride or dilation below 1, negative padding, too large an
-            output_padding; and padding that leaves nothing.
+        Returns:
+            y: (batch, out, *space'), unbatched (out, *space'), in the input's dtype;
+            space' = (space - 1) stride - 2 padding + (kernel - 1) dilation + 1 + output_padding.
 
-    Example:
-        >>> import jax.numpy as jnp
-        >>> conv_transpose1d(jnp.arange(3.0)[None], jnp.ones((1, 1, 2)), None, 2, 0, 1)
-        Array([[0., 0., 1., 1., 2., 2., 0.]], dtype=float32)
+        Raises:
+            TypeError: dtypes differ or are not supported by torch; an argument is not an integer.
+            ValueError: shapes or numbers that torch rejects: wrong ranks or channels, groups that
+                do not divide the channels, a stride or dilation below 1, negative padding, too
+                large an output_padding; or padding that leaves no element.
 
-    Source:
-        `torch.nn.functional.conv_transpose1d`, `torch.nn.ConvTranspose1d` (torch 2.13).
-    """
-    arrays, own = (input, weight, bias), (method, precision)
-    sizes = (stride, padding, output_padding, dilation)
-    return _conv_transpose("conv_transpose1d", arrays, *sizes, groups, own)
+        Example:
+            >>> import jax.numpy as jnp
+            >>> x, weight = jnp.ones((4, 8, 16, 16)), jnp.ones((8, 3, 4, 4))
+            >>> conv_transpose2d(x, weight, stride=2, padding=1).shape
+            (4, 3, 32, 32)
+        """
+        x, w, b = checks.operands(caller, rank, (input, weight, bias), transposed=True)
+        groups = checks.check_groups(caller, x, w, groups, transposed=True)
+        checks.check_bias(caller, b, w.shape[1] * groups)
+        stride = checks.per_spatial_dimension(caller, "stride", stride, rank, minimum=1)
+        dilation = checks.per_spatial_dimension(caller, "dilation", dilation, rank, minimum=1)
+        cropping = _cropping(caller, padding, output_padding, stride, dilation)
+        _check_size(caller, x.shape, w.shape, stride, dilation, cropping)
+        y = functional.conv_transpose(
+            checks.channels_last(x, rank),
+            checks.kernel_from_weight(w),
+            b,
+            stride=stride,
+            padding=cropping,
+            dilation=dilation,
+            groups=groups,
+            **checks.numerics(caller, method, precision),
+        )
+        return checks.channels_first(y, rank)
 
-
-def conv_transpose2d(
-    input: ArrayLike,
-    weight: ArrayLike,
-    bias: ArrayLike | None = None,
-    stride: int | Sequence[int] = 1,
-    padding: int | Sequence[int] = 0,
-    output_padding: int | Sequence[int] = 0,
-    groups: int = 1,
-    dilation: int | Sequence[int] = 1,
-    *,
-    method: str = "auto",
-    precision: Any = None,
-) -> jax.Array:
-    """Transpose a convolution as `torch.nn.functional.conv_transpose2d` does.
-
-    y[n, o, s] = bias[o] + sum over i of input[n, i, t] weight[i, o, k]
-                 over all t, k with t stride + k dilation - padding = s
-
-    with s, t and k of 2 indices each: the adjoint of `conv2d`.
-
-    Args:
-        input: (batch, in, *space), or (in, *space) unbatched.
-        weight: (in, out // groups, *kernel).
-        bias: (out,), or None.
-        stride: as in `conv_transpose1d`.
-        padding: as in `conv_transpose1d`.
-        output_padding: as in `conv_transpose1d`.
-        groups: as in `conv_transpose1d`.
-        dilation: as in `conv_transpose1d`.
-        method: as in `conv_transpose1d`.
-        precision: as in `conv_transpose1d`.
-
-    Returns:
-        y: (batch, out, *space'), unbatched (out, *space').
-
-    Raises:
-        TypeError: as in `conv_transpose1d`.
-        ValueError: as in `conv_transpose1d`.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> x, weight = jnp.ones((4, 8, 16, 16)), jnp.ones((8, 3, 4, 4))
-        >>> conv_transpose2d(x, weight, stride=2, padding=1).shape
-        (4, 3, 32, 32)
-
-    Source:
-        `torch.nn.functional.conv_transpose2d`, `torch.nn.ConvTranspose2d` (torch 2.13).
-    """
-    arrays, own = (input, weight, bias), (method, precision)
-    sizes = (stride, padding, output_padding, dilation)
-    return _conv_transpose("conv_transpose2d", arrays, *sizes, groups, own)
+    conv_transpose.__name__ = conv_transpose.__qualname__ = caller
+    return conv_transpose
 
 
-def conv_transpose3d(
-    input: ArrayLike,
-    weight: ArrayLike,
-    bias: ArrayLike | None = None,
-    stride: int | Sequence[int] = 1,
-    padding: int | Sequence[int] = 0,
-    output_padding: int | Sequence[int] = 0,
-    groups: int = 1,
-    dilation: int | Sequence[int] = 1,
-    *,
-    method: str = "auto",
-    precision: Any = None,
-) -> jax.Array:
-    """Transpose a convolution as `torch.nn.functional.conv_transpose3d` does.
-
-    y[n, o, s] = bias[o] + sum over i of input[n, i, t] weight[i, o, k]
-                 over all t, k with t stride + k dilation - padding = s
-
-    with s, t and k of 3 indices each: the adjoint of `conv3d`.
-
-    Args:
-        input: (batch, in, *space), or (in, *space) unbatched.
-        weight: (in, out // groups, *kernel).
-        bias: (out,), or None.
-        stride: as in `conv_transpose1d`.
-        padding: as in `conv_transpose1d`.
-        output_padding: as in `conv_transpose1d`.
-        groups: as in `conv_transpose1d`.
-        dilation: as in `conv_transpose1d`.
-        method: as in `conv_transpose1d`.
-        precision: as in `conv_transpose1d`.
-
-    Returns:
-        y: (batch, out, *space'), unbatched (out, *space').
-
-    Raises:
-        TypeError: as in `conv_transpose1d`.
-        ValueError: as in `conv_transpose1d`.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> conv_transpose3d(jnp.ones((6, 4, 4, 4)), jnp.ones((6, 1, 2, 2, 2)), None, 2).shape
-        (1, 8, 8, 8)
-
-    Source:
-        `torch.nn.functional.conv_transpose3d`, `torch.nn.ConvTranspose3d` (torch 2.13).
-    """
-    arrays, own = (input, weight, bias), (method, precision)
-    sizes = (stride, padding, output_padding, dilation)
-    return _conv_transpose("conv_transpose3d", arrays, *sizes, groups, own)
+conv_transpose1d = _conv_transpose_of_rank(1)
+conv_transpose2d = _conv_transpose_of_rank(2)
+conv_transpose3d = _conv_transpose_of_rank(3)
 
 
-def _conv_transpose(
-    caller: str,
-    arrays: tuple[Any, Any, Any],
-    stride: Any,
-    padding: Any,
-    output_padding: Any,
-    dilation: Any,
-    groups: Any,
-    own: tuple[str, Any],
-) -> jax.Array:
-    rank = int(caller[-2])
-    x, w, b = checks.operands(caller, rank, arrays, transposed=True)
-    groups = checks.check_groups(caller, x, w, groups, transposed=True)
-    checks.check_bias(caller, b, w.shape[1] * groups)
-    stride = checks.numbers(caller, "stride", stride, rank, minimum=1)
-    dilation = checks.numbers(caller, "dilation", dilation, rank, minimum=1)
-    cut = _cut(caller, padding, output_padding, stride, dilation)
-    _check_size(caller, x.shape, w.shape, stride, dilation, cut)
-    y = functional.conv_transpose(
-        checks.channels_last(x, rank),
-        checks.kernel_of(w),
-        b,
-        stride=stride,
-        padding=cut,
-        dilation=dilation,
-        groups=groups,
-        **checks.numerics(caller, *own),
-    )
-    return checks.channels_first(y, rank)
-
-
-def _cut(
+def _cropping(
     caller: str, padding: Any, output_padding: Any, stride: Sequence[int], dilation: Sequence[int]
 ) -> tuple[tuple[int, int], ...]:
-    """Elements cut off before and after: what output_padding adds after is not cut off there.
+    """Return the elements to crop (before, after); output_padding reduces those after.
 
-    This holds for any output_padding, where that of the core's stays below the stride.
+    `jaxconv.conv_transpose` accepts an output_padding below the stride only.
     """
     rank = len(stride)
     if isinstance(padding, str):
         raise TypeError(f"{caller}: padding={padding!r} must be made of integers, not a name")
-    both = checks.numbers(caller, "padding", padding, rank, minimum=0)
-    extra = checks.numbers(caller, "output_padding", output_padding, rank, minimum=0)
+    both = checks.per_spatial_dimension(caller, "padding", padding, rank, minimum=0)
+    extra = checks.per_spatial_dimension(caller, "output_padding", output_padding, rank, minimum=0)
     if any(op >= max(s, d) for op, s, d in zip(extra, stride, dilation, strict=True)):
         raise ValueError(
             f"{caller}: output_padding={output_padding!r} must be below the stride or the dilation "
@@ -229,14 +119,14 @@ def _check_size(
     w_shape: Sequence[int],
     stride: Sequence[int],
     dilation: Sequence[int],
-    cut: Sequence[tuple[int, int]],
+    cropping: Sequence[tuple[int, int]],
 ) -> None:
     kernel = w_shape[2:]
-    sizes = zip(x_shape[-len(kernel) :], kernel, stride, dilation, cut, strict=True)
+    sizes = zip(x_shape[-len(kernel) :], kernel, stride, dilation, cropping, strict=True)
     size = tuple(shapes.input_size(n, k, s, d, lo, hi) for n, k, s, d, (lo, hi) in sizes)
     if min(size) < 1:
         raise ValueError(
             f"{caller}: padding cuts the whole result away: its spatial shape would be {size} "
             f"(input.shape={tuple(x_shape)}, weight.shape={tuple(w_shape)}, "
-            f"padding={tuple(lo for lo, _ in cut)})"
+            f"padding={tuple(lo for lo, _ in cropping)})"
         )

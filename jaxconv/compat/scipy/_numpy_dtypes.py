@@ -1,4 +1,4 @@
-"""Dtypes as NumPy promotes them and C casts them: the rules that SciPy's results follow."""
+"""NumPy's dtype promotion and C's casts, which SciPy's results follow."""
 
 from typing import Any
 
@@ -13,13 +13,13 @@ Dtype = Any
 
 
 def common_dtype(*wanted: Dtype) -> np.dtype:
-    """Return NumPy's common dtype, at the width that JAX is set to.
+    """Return NumPy's common dtype, in 32 bits unless `jax_enable_x64` is on.
 
-    JAX's own promotion keeps int32 + float32 at float32; NumPy, and so SciPy, says float64.
+    For int32 and float32 this is float64 in NumPy, and float32 in JAX.
     """
     try:
         found = np.result_type(*(np.dtype(dtype) for dtype in wanted))
-    except TypeError:  # bfloat16 beside a dtype that NumPy knows no common one for
+    except TypeError:  # bfloat16 and a dtype without a common one in NumPy
         with jax.numpy_dtype_promotion("standard"):
             found = jnp.result_type(*wanted)
     return jax.dtypes.canonicalize_dtype(found)
@@ -36,14 +36,14 @@ def is_integral(dtype: Dtype) -> bool:
 
 
 def widest(kind: Dtype) -> np.dtype:
-    """Return float64, complex128 or int64, at the width that JAX is set to."""
+    """Return float64, complex128 or int64, in 32 bits per part unless `jax_enable_x64` is on."""
     return jax.dtypes.canonicalize_dtype(kind)
 
 
 def cast(values: jax.Array, dtype: Dtype) -> jax.Array:
-    """Cast as C does: towards zero, integers modulo their size, complex to its real part.
+    """Cast as C does: floats towards zero, integers modulo 2^bits, complex to the real part.
 
-    XLA by itself clamps floats to the range of the integer.
+    XLA's own cast clamps floats to the range of the integer.
     """
     dtype = jnp.dtype(dtype)
     if values.dtype == dtype:
@@ -52,7 +52,7 @@ def cast(values: jax.Array, dtype: Dtype) -> jax.Array:
         values = jnp.real(values)
     if jnp.issubdtype(dtype, jnp.integer) and jnp.issubdtype(values.dtype, jnp.floating):
         whole = values.astype(widest(jnp.int64)).astype(dtype)
-        if dtype == widest(jnp.uint64):  # the upper half has no signed counterpart
+        if dtype == widest(jnp.uint64):  # the upper half of uint64 does not fit int64
             return jnp.where(values < 0, whole, values.astype(dtype))
         return whole
     if dtype == jnp.bool_ and jnp.issubdtype(values.dtype, jnp.floating):
@@ -61,7 +61,7 @@ def cast(values: jax.Array, dtype: Dtype) -> jax.Array:
 
 
 def is_concrete(value: Any) -> bool:
-    """Whether the value can be looked at: under `jit` and `grad` it cannot."""
+    """Whether the value is known: not traced by `jit` or `grad`."""
     return not isinstance(value, Tracer)
 
 
@@ -69,7 +69,7 @@ def check_scalar(caller: str, name: str, value: Any) -> jax.Array:
     """Return a number, or an array with one element, as a scalar array.
 
     Raises:
-        ValueError: it has more elements, or none.
+        ValueError: it does not have exactly one element.
     """
     array = as_array(caller, name, value)
     if array.size != 1:

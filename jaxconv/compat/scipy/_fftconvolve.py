@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxconv._core.geometry.dtypes import as_array
-from jaxconv.compat.scipy import _numbers, _spectra, _sums
+from jaxconv.compat.scipy import _direct_sums, _numpy_dtypes, _spectra
 
 Axes = int | Sequence[int] | None
 
@@ -20,29 +20,26 @@ def fftconvolve(in1: ArrayLike, in2: ArrayLike, mode: str = "full", axes: Axes =
 
     y[t] = sum over s of in1[s] in2[t - s]
 
-    Real inputs take real FFTs; lengths are the next 2^a 3^b 5^c. NaN and infinity in one element
-    spread over the whole result.
+    Real inputs use real FFTs; lengths are rounded up to 2^a 3^b 5^c. NaN or infinity in one element
+    spreads to the whole result.
 
     Args:
-        in1: any shape; integers and bool are taken as float64, half precision as float32.
-        in2: as many dimensions; along axes that are not convolved the two broadcast.
-        mode: "full" (in1 + in2 - 1 elements an axis), "same" (in1's shape, centred on "full"),
+        in1: any shape; integers and bool are converted to float64, half precision to float32.
+        in2: as many dimensions; along axes that are not convolved the two are broadcast.
+        mode: "full" (in1 + in2 - 1 elements per axis), "same" (in1's shape, centred on "full"),
             "valid" (without padding; one input must contain the other).
-        axes: the axes to convolve along; all by default. Axes where one input has one element are
-            not transformed.
+        axes: the axes to convolve along; all by default. Axes along which an input has one element
+            are not transformed.
 
     Returns:
-        y: floating or complex, of NumPy's common dtype. Empty inputs give an empty array.
+        y: floating-point or complex, of NumPy's common dtype. Empty inputs give an empty array.
 
     Raises:
-        ValueError: ranks, shapes, mode or axes do not fit.
+        ValueError: ranks or shapes that do not fit each other, or invalid mode or axes.
 
     Example:
         >>> fftconvolve(jnp.array([1.0, 2.0]), jnp.array([1.0, 3.0, 1.0])).round()
         Array([1., 5., 7., 2.], dtype=float32)
-
-    Source:
-        Signature and rules of `scipy.signal.fftconvolve`.
     """
     return _convolve("fftconvolve", in1, in2, mode, axes, _spectra.whole)
 
@@ -52,8 +49,8 @@ def oaconvolve(in1: ArrayLike, in2: ArrayLike, mode: str = "full", axes: Axes = 
 
     y[t] = sum over s of in1[s] in2[t - s]
 
-    Each axis is cut where that takes fewer operations than one long FFT; otherwise this is
-    `fftconvolve`.
+    An axis is divided into blocks if that needs fewer operations than one long FFT; otherwise this
+    equals `fftconvolve`.
 
     Args:
         in1: as in `fftconvolve`.
@@ -72,8 +69,7 @@ def oaconvolve(in1: ArrayLike, in2: ArrayLike, mode: str = "full", axes: Axes = 
         Array([1., 0., 1., 1.], dtype=float32)
 
     Source:
-        Signature and rules of `scipy.signal.oaconvolve`; Oppenheim and Schafer, "Discrete-Time
-        Signal Processing", section 8.7.3.
+        Oppenheim and Schafer, "Discrete-Time Signal Processing", section 8.7.3.
     """
     return _convolve("oaconvolve", in1, in2, mode, axes, _spectra.overlap_add)
 
@@ -93,23 +89,20 @@ def _convolve(
             f"{b.shape}"
         )
     if a.ndim == 0:
-        dtype = _numbers.common_dtype(a.dtype, b.dtype)
+        dtype = _numpy_dtypes.common_dtype(a.dtype, b.dtype)
         return a.astype(dtype) * b.astype(dtype)
     if a.size == 0 or b.size == 0:
-        return jnp.zeros((0,), _numbers.widest(jnp.float64))
+        return jnp.zeros((0,), _numpy_dtypes.widest(jnp.float64))
     transformed = _transformed_axes(caller, a.shape, b.shape, axes)
-    if not isinstance(mode, str) or mode not in ("full", "same", "valid"):
-        raise ValueError(
-            f"{caller}: mode={mode!r}; acceptable mode flags are 'valid', 'same', or 'full'"
-        )
-    if _sums.swap_needed(caller, mode, a.shape, b.shape, transformed):
+    _direct_sums.check_mode(caller, mode)
+    if _direct_sums.swap_needed(caller, mode, a.shape, b.shape, transformed):
         a, b = b, a
     if transformed:
-        dtype = _numbers.common_dtype(_spectral_dtype(a.dtype), _spectral_dtype(b.dtype))
+        dtype = _numpy_dtypes.common_dtype(_spectral_dtype(a.dtype), _spectral_dtype(b.dtype))
         blocks = tuple(plan(a.shape[axis], b.shape[axis]) for axis in transformed)
         y = _spectra.convolve_full(a.astype(dtype), b.astype(dtype), transformed, blocks)
     else:
-        dtype = _numbers.common_dtype(a.dtype, b.dtype)
+        dtype = _numpy_dtypes.common_dtype(a.dtype, b.dtype)
         y = a.astype(dtype) * b.astype(dtype)
     if mode == "full":
         return y
@@ -124,7 +117,7 @@ def _convolve(
 def _transformed_axes(
     caller: str, first: tuple[int, ...], second: tuple[int, ...], axes: Any
 ) -> tuple[int, ...]:
-    """Check axes and return, ascending, those along which both inputs extend."""
+    """Check axes and return, in order, those along which neither input has size 1."""
     rank = len(first)
     if axes is None:
         found = tuple(range(rank))
@@ -156,15 +149,15 @@ def _transformed_axes(
 
 
 def _spectral_dtype(dtype: Any) -> Any:
-    """What SciPy's FFT takes an input as."""
-    if _numbers.is_integral(dtype):
+    """Return the dtype to which SciPy's FFT converts its input."""
+    if _numpy_dtypes.is_integral(dtype):
         return jnp.float64
     return jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
 
 
 def operations(first: Sequence[int], second: Sequence[int], mode: str) -> tuple[float, float]:
-    """Return the operations of the direct sum and of three FFTs."""
-    kept = math.prod(length for _, length in _sums.mode_windows(mode, first, second))
+    """Return the numbers of operations of the direct sum and of three FFTs."""
+    kept = math.prod(length for _, length in _direct_sums.mode_windows(mode, first, second))
     direct = kept * min(math.prod(first), math.prod(second))
     full = math.prod(n + k - 1 for n, k in zip(first, second, strict=True))
     return direct, 3 * full * math.log2(max(full, 2))

@@ -1,11 +1,11 @@
-"""What every filter of `ndimage` does: check, extend, sum in the widest dtype, cast as C does.
+"""Common part of the filters of `ndimage`: check, pad, sum in the widest dtype, cast as C does.
 
-The refusals are SciPy's classes, with the function named in front.
+Errors have SciPy's classes; messages start with the function's name.
 """
 
 import operator
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv._core.geometry.dtypes import constant
-from jaxconv.compat.scipy import _numbers, _ordered, _sums
+from jaxconv.compat.scipy import _direct_sums, _numpy_dtypes, _summation_order
 
 BOUNDARIES = {
     "reflect": "symmetric",
@@ -44,12 +44,12 @@ def correlate_axes(
 
     y[t] = cast(sum over a of x[t + a - lo] weights[a] / divisor), lo = size // 2 + origin
 
-    Sums are taken in integers where input, weights, `cval` and result all are, and in float64 or
-    complex128 otherwise; both at the width that JAX is set to.
+    Sums are computed in integers if input, weights, `cval` and result are integers, otherwise in
+    float64 or complex128; in 32 bits unless `jax_enable_x64` is on.
 
     Raises:
-        RuntimeError: there is no such mode.
-        ValueError: an origin leaves the weights, or `cval` does not fit the input.
+        RuntimeError: unknown mode.
+        ValueError: an origin outside the weights, or a `cval` that does not fit the input.
     """
     boundary = _boundary(caller, mode)
     for origin, size in zip(origins, weights.shape, strict=True):
@@ -66,7 +66,7 @@ def correlate_axes(
         before = size // 2 + origin
         pads.append((before, size - 1 - before))
     sums = _sum_dtype(x, weights, fill, dtype, divisor)
-    return _run(
+    return _correlate(
         x,
         weights,
         fill,
@@ -76,49 +76,48 @@ def correlate_axes(
         sums=sums,
         dtype=dtype,
         divisor=divisor,
-        parity=_ordered.parity(weights) if _truncated(sums, dtype) else 0,
+        parity=_summation_order.parity(weights) if _drops_fractions(sums, dtype) else 0,
     )
 
 
-def _truncated(sums, dtype) -> bool:
-    """Whether fractions are cut off, so that the order of the additions shows."""
-    return _numbers.is_integral(dtype) and jnp.issubdtype(sums, jnp.floating)
+def _drops_fractions(sums, dtype) -> bool:
+    """Whether fractions are dropped, so that the order of the additions can change the result."""
+    return _numpy_dtypes.is_integral(dtype) and jnp.issubdtype(sums, jnp.floating)
 
 
 _STATIC = ("axes", "pads", "boundary", "sums", "dtype", "divisor", "parity")
 
 
 @partial(jax.jit, static_argnames=_STATIC)
-def _run(x, weights, fill, *, axes, pads, boundary, sums, dtype, divisor, parity):
+def _correlate(x, weights, fill, *, axes, pads, boundary, sums, dtype, divisor, parity):
     last = tuple(range(x.ndim - len(axes), x.ndim))
-    x = jnp.moveaxis(_numbers.cast(x, sums), axes, last)
-    weights = _numbers.cast(weights, sums)
-    fill = None if fill is None else _numbers.cast(fill, sums)
-    if _truncated(sums, dtype):
-        y = _ordered.correlate_in_order(
+    x = jnp.moveaxis(_numpy_dtypes.cast(x, sums), axes, last)
+    weights = _numpy_dtypes.cast(weights, sums)
+    fill = None if fill is None else _numpy_dtypes.cast(fill, sums)
+    if _drops_fractions(sums, dtype):
+        y = _summation_order.correlate_in_order(
             x, weights, pads, boundary=boundary, fill=fill, parity=parity
         )
     else:
-        y = _sums.correlate_padded(x, weights, pads, boundary=boundary, fill=fill)
+        y = _direct_sums.correlate_padded(x, weights, pads, boundary=boundary, fill=fill)
     if divisor != 1:
-        wide = _numbers.common_dtype(_numbers.widest(jnp.float64), sums)
+        wide = _numpy_dtypes.common_dtype(_numpy_dtypes.widest(jnp.float64), sums)
         y = y.astype(wide) / jnp.asarray(divisor, wide)
-    return _numbers.cast(jnp.moveaxis(y, last, axes), dtype)
+    return _numpy_dtypes.cast(jnp.moveaxis(y, last, axes), dtype)
 
 
 def _sum_dtype(x, weights, fill, dtype, divisor):
-    integer = _numbers.widest(jnp.int64)
+    integer = _numpy_dtypes.widest(jnp.int64)
     arrays = [x.dtype, weights.dtype] + ([] if fill is None else [fill.dtype])
-    if any(map(_numbers.is_complex, arrays)):
-        return _numbers.widest(jnp.complex128)
-    whole = all(map(_numbers.is_integral, arrays))
-    # what is divided must be the sum itself, not the sum modulo 2^32 or 2^64
-    # sums of uint64 exceed every integer dtype, and so may what is divided
-    if whole and _numbers.is_integral(dtype) and x.dtype != jnp.uint64:
+    if any(map(_numpy_dtypes.is_complex, arrays)):
+        return _numpy_dtypes.widest(jnp.complex128)
+    whole = all(map(_numpy_dtypes.is_integral, arrays))
+    # a sum that is divided must not have wrapped around; sums of uint64 exceed every integer dtype
+    if whole and _numpy_dtypes.is_integral(dtype) and x.dtype != jnp.uint64:
         narrow = x.dtype == jnp.bool_ or jnp.iinfo(x.dtype).max < jnp.iinfo(integer).max
         if divisor == 1 or narrow:
             return integer
-    return _numbers.widest(jnp.float64)
+    return _numpy_dtypes.widest(jnp.float64)
 
 
 def _boundary(caller: str, mode: Any) -> str:
@@ -131,17 +130,19 @@ def _boundary(caller: str, mode: Any) -> str:
 
 
 def _fill(caller: str, x: jax.Array, cval: Any, boundary: str) -> jax.Array | None:
-    """Return `cval` as a scalar, or None where it is zero or not looked at."""
+    """Return `cval` as a scalar, or None if it is zero or not used."""
     fill = check_cval(caller, x, cval)
     if boundary != "constant":
         return None
-    if not _numbers.is_concrete(fill):
+    if not _numpy_dtypes.is_concrete(fill):
         return fill
     known = jax.device_get(fill)
     if not known:
         return None
-    if not _numbers.is_complex(fill.dtype) and known == known // 1:
-        return fill.astype(_numbers.widest(jnp.int64))  # 1.0 does not make a sum of integers float
+    if not _numpy_dtypes.is_complex(fill.dtype) and known == known // 1:
+        return fill.astype(
+            _numpy_dtypes.widest(jnp.int64)
+        )  # so that a cval of 1.0 keeps sums of integers in integers
     return fill
 
 
@@ -149,10 +150,10 @@ def check_cval(caller: str, x: jax.Array, cval: Any) -> jax.Array:
     """Return `cval` as a scalar array.
 
     Raises:
-        ValueError: it is no scalar, or complex for a real input.
+        ValueError: it is not a scalar, or complex for a real input.
     """
-    fill = _numbers.check_scalar(caller, "cval", cval)
-    if _numbers.is_complex(fill.dtype) and not _numbers.is_complex(x.dtype):
+    fill = _numpy_dtypes.check_scalar(caller, "cval", cval)
+    if _numpy_dtypes.is_complex(fill.dtype) and not _numpy_dtypes.is_complex(x.dtype):
         raise ValueError(
             f"{caller}: Cannot provide a complex-valued cval when the input is real "
             f"(cval={cval!r}, input {x.dtype})"
@@ -163,25 +164,25 @@ def check_cval(caller: str, x: jax.Array, cval: Any) -> jax.Array:
 def output_dtype(
     caller: str, output: Any, x: jax.Array, weights: jax.Array | None = None, promote: bool = True
 ) -> np.dtype:
-    """Return the result's dtype: that of the input unless `output` names another.
+    """Return the result's dtype: `output`, by default the input's dtype.
 
     Args:
         caller: the function that the messages name.
         output: None, a dtype or its name.
         x: the input.
-        weights: where complex, the result is too.
-        promote: whether a real `output` of a complex result is a warning and not an error.
+        weights: the weights; if they are complex, so is the result.
+        promote: whether a real `output` for a complex result gives a warning instead of an error.
 
     Raises:
-        RuntimeError: a name that is no number's, or a real one for a complex result.
-        TypeError: an array: there is no writing into one.
+        RuntimeError: not a numeric dtype, or a real dtype for a complex result.
+        TypeError: `output` is an array, which JAX cannot write into.
     """
     arrays = [x.dtype] if weights is None else [x.dtype, weights.dtype]
-    complex_result = any(map(_numbers.is_complex, arrays))
+    complex_result = any(map(_numpy_dtypes.is_complex, arrays))
     if output is None:
         if not complex_result:
             return jnp.dtype(x.dtype)
-        return _numbers.common_dtype(x.dtype, jnp.complex64)
+        return _numpy_dtypes.common_dtype(x.dtype, jnp.complex64)
     if not isinstance(output, type) and hasattr(output, "shape") and hasattr(output, "dtype"):
         raise TypeError(
             f"{caller}: output is an array of shape {output.shape}, but JAX's arrays are "
@@ -190,13 +191,13 @@ def output_dtype(
     wanted = np.dtype(output)
     if isinstance(output, str) and not (jnp.issubdtype(wanted, np.number)):
         raise RuntimeError(f"{caller}: output={output!r}: output must have numeric dtype")
-    if complex_result and not _numbers.is_complex(wanted):
+    if complex_result and not _numpy_dtypes.is_complex(wanted):
         if isinstance(output, str) or not promote:
             raise RuntimeError(f"{caller}: output={output!r}: output must have complex dtype")
         warnings.warn(
             f"{caller}: promoting specified output dtype to complex", UserWarning, stacklevel=3
         )
-        wanted = _numbers.common_dtype(wanted, jnp.complex64)
+        wanted = _numpy_dtypes.common_dtype(wanted, jnp.complex64)
     return jax.dtypes.canonicalize_dtype(wanted)
 
 
@@ -204,8 +205,8 @@ def check_axes(caller: str, axes: Any, rank: int) -> tuple[int, ...]:
     """Return axes as non-negative integers in the order given, all of them for None.
 
     Raises:
-        TypeError: one is no integer.
-        ValueError: one is out of range or named twice.
+        TypeError: an axis is not an integer.
+        ValueError: an axis is out of range or occurs twice.
     """
     if axes is None:
         return tuple(range(rank))
@@ -229,8 +230,8 @@ def check_axis(caller: str, axis: Any, rank: int) -> int:
     """Return one axis as a non-negative integer.
 
     Raises:
-        TypeError: it is no integer.
-        numpy.exceptions.AxisError: a ValueError and IndexError: it is out of range.
+        TypeError: it is not an integer.
+        numpy.exceptions.AxisError: it is out of range (a ValueError and an IndexError).
     """
     try:
         found = operator.index(axis)
@@ -244,10 +245,10 @@ def check_axis(caller: str, axis: Any, rank: int) -> int:
 
 
 def per_axis(caller: str, name: str, value: Any, count: int) -> list[Any]:
-    """Return one entry an axis from an entry or a sequence of them.
+    """Return one entry for each axis, from one entry or a sequence.
 
     Raises:
-        RuntimeError: there are more or fewer than axes.
+        RuntimeError: the sequence has another length.
     """
     if isinstance(value, str) or not np.ndim(value):
         return [value] * count
@@ -260,11 +261,32 @@ def per_axis(caller: str, name: str, value: Any, count: int) -> list[Any]:
     return entries
 
 
+def filter_axes(
+    caller: str,
+    x: jax.Array,
+    axes: Any,
+    dtype: Any,
+    arguments: dict[str, Any],
+    one_axis: Callable[..., jax.Array],
+) -> jax.Array:
+    """Filter along each axis in turn by `one_axis(x, axis, *values)`, which casts to `dtype`.
+
+    `arguments` maps names to values, each one for all axes or one for each. `one_axis` returns x
+    itself where an axis is not filtered.
+    """
+    checked = check_axes(caller, axes, x.ndim)
+    columns = [per_axis(caller, name, value, len(checked)) for name, value in arguments.items()]
+    y = x
+    for axis, values in zip(checked, zip(*columns, strict=True), strict=True):
+        y = one_axis(y, axis, *values)
+    return _numpy_dtypes.cast(x, dtype) if y is x else y
+
+
 def integers(caller: str, name: str, values: Sequence[Any]) -> list[int]:
     """Return the entries as Python integers.
 
     Raises:
-        TypeError: one is none.
+        TypeError: an entry is not an integer.
     """
     try:
         return [operator.index(value) for value in values]
@@ -272,7 +294,7 @@ def integers(caller: str, name: str, values: Sequence[Any]) -> list[int]:
         raise TypeError(f"{caller}: {name}: {error}") from None
 
 
-def line(
+def correlate_line(
     caller: str, x: jax.Array, weights: Any, axis: int, mode: Any, cval: Any, dtype: Any
 ) -> jax.Array:
     """Correlate along one axis with centred weights; see `correlate_axes`."""

@@ -1,4 +1,4 @@
-"""Windows of the full convolution, and images beyond their edges, on the core's `contract`."""
+"""Direct correlation and convolution with SciPy's modes and padding."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -14,7 +14,7 @@ from jaxconv._functional import padding
 Pairs = tuple[tuple[int, int], ...]
 Windows = tuple[tuple[int, int], ...]
 
-# this module's name of a boundary -> that of `extension`
+# name of a boundary in this module -> mode of `jaxconv.pad`
 _PADDING = {
     "symmetric": "symmetric",
     "mirror": "reflect",
@@ -26,19 +26,20 @@ _PADDING = {
 def correlate_padded(
     x: jax.Array, k: jax.Array, pads: Pairs, *, boundary: str = "constant", fill=None
 ) -> jax.Array:
-    """Correlate the last `k.ndim` axes of x with k, x extended by `pads` beyond its edges.
+    """Correlate the last `k.ndim` axes of x, padded by `pads`, with k.
 
     y[t] = sum over a of x[t + a - lo] k[a]
 
     Args:
         x: (*batch, *space).
         k: (*kernel) in x's dtype.
-        pads: (before, after) an axis of k; negative ones crop where the boundary is constant.
+        pads: (before, after) for each axis of k; negative widths crop, for a constant boundary
+            only.
         boundary: "constant", "symmetric", "mirror", "nearest" or "wrap".
-        fill: what a constant boundary holds; None is zero.
+        fill: the value of a constant boundary; None is zero.
 
     Returns:
-        (*batch, *space') in x's dtype; of bool the "or" of "and"s.
+        (*batch, *space') in x's dtype; for bool the logical or of the products.
     """
     if x.dtype == jnp.bool_:
         counts = correlate_padded(
@@ -61,16 +62,16 @@ def correlate_padded(
 def extend(
     x: jax.Array, pads: Pairs, axes: Sequence[int], boundary: str, fill: jax.Array | None
 ) -> jax.Array:
-    """Extend x beyond its edges, however often its content repeats."""
+    """Pad x by any width, also by several repetitions of its content."""
     if boundary == "constant":
         fill = jnp.zeros((), x.dtype) if fill is None else fill.astype(x.dtype)
         return padding.pad(x, pads, axes=axes, mode="constant", fill_value=fill)
     for axis, pair in zip(axes, pads, strict=True):
-        x = _extended(x, axis, pair, boundary)
+        x = _extend_axis(x, axis, pair, boundary)
     return x
 
 
-def _extended(x: jax.Array, axis: int, pair: tuple[int, int], boundary: str) -> jax.Array:
+def _extend_axis(x: jax.Array, axis: int, pair: tuple[int, int], boundary: str) -> jax.Array:
     size = x.shape[axis]
     if boundary == "nearest" or max(pair) < size:
         return padding.pad(x, [pair], axes=(axis,), mode=_PADDING[boundary])
@@ -78,7 +79,7 @@ def _extended(x: jax.Array, axis: int, pair: tuple[int, int], boundary: str) -> 
 
 
 def index_map(size: int, pair: tuple[int, int], boundary: str) -> np.ndarray:
-    """Return where in an axis each entry of its extension lies, however often it repeats.
+    """Return the source index of each element of a padded axis, for any width.
 
     Example:
         >>> index_map(3, (5, 1), "mirror").tolist()
@@ -98,7 +99,7 @@ def index_map(size: int, pair: tuple[int, int], boundary: str) -> np.ndarray:
 
 
 def mode_windows(mode: str, first: Sequence[int], second: Sequence[int]) -> Windows:
-    """Return (start, length) an axis: what a mode keeps of the full convolution."""
+    """Return (start, length) by axis of the part of the full convolution that a mode keeps."""
     full = [n + k - 1 for n, k in zip(first, second, strict=True)]
     match mode:
         case "full":
@@ -110,25 +111,28 @@ def mode_windows(mode: str, first: Sequence[int], second: Sequence[int]) -> Wind
             return tuple((min(n, k) - 1, abs(n - k) + 1) for n, k in sizes)
 
 
+def window_pads(windows: Windows, first: Sequence[int], second: Sequence[int]) -> Pairs:
+    """Return the padding of the first input with which a convolution gives only a window."""
+    sizes = zip(windows, first, second, strict=True)
+    # (before, after): start + before = k - 1, and n + before + after - (k - 1) = length
+    return tuple((k - 1 - start, length - n + start) for (start, length), n, k in sizes)
+
+
 @partial(jax.jit, static_argnames="windows")
 def convolve_window(x: jax.Array, k: jax.Array, windows: Windows) -> jax.Array:
-    """Convolve two arrays of one rank and dtype and keep a window of the result."""
+    """Convolve two arrays of the same rank and dtype and return a window of the full result."""
     if x.size < k.size:  # convolution commutes; the kernel should be the smaller one
         x, k = k, x
-    pads = []
-    for (start, length), n, size in zip(windows, x.shape, k.shape, strict=True):
-        before = size - 1 - start
-        pads.append((before, length - n - before + size - 1))
-    return correlate_padded(x, jnp.flip(k), tuple(pads))
+    return correlate_padded(x, jnp.flip(k), window_pads(windows, x.shape, k.shape))
 
 
 def swap_needed(
     caller: str, mode: str, first: Sequence[int], second: Sequence[int], axes: Sequence[int]
 ) -> bool:
-    """Whether `first` fits into `second`, which "valid" takes for the other way round.
+    """Whether "valid" exchanges the inputs, because `first` is smaller than `second`.
 
     Raises:
-        ValueError: under "valid", neither fits into the other.
+        ValueError: the mode is "valid" and neither input contains the other.
     """
     if mode != "valid" or all(first[axis] >= second[axis] for axis in axes):
         return False
@@ -141,10 +145,10 @@ def swap_needed(
 
 
 def check_mode(caller: str, mode: str) -> None:
-    """Refuse a mode that is none of SciPy's three.
+    """Check that the mode is one of SciPy's three.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not.
     """
     if not isinstance(mode, str) or mode not in ("full", "same", "valid"):
         raise ValueError(
@@ -153,10 +157,10 @@ def check_mode(caller: str, mode: str) -> None:
 
 
 def check_not_empty(caller: str, **arrays: jax.Array) -> None:
-    """Refuse arrays without elements.
+    """Check that all arrays have elements.
 
     Raises:
-        ValueError: one has none.
+        ValueError: an array is empty.
     """
     for name, array in arrays.items():
         if array.size == 0:

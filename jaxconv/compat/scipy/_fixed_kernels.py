@@ -1,4 +1,4 @@
-"""`ndimage` filters that come with their weights: uniform, Sobel, Prewitt, Laplace."""
+"""`ndimage` filters with fixed kernels: uniform, Sobel, Prewitt, Laplace."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,18 +8,19 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxconv._core.geometry.dtypes import as_array, constant
-from jaxconv.compat.scipy import _numbers
-from jaxconv.compat.scipy._filters import (
+from jaxconv.compat.scipy import _numpy_dtypes
+from jaxconv.compat.scipy._ndimage_common import (
     check_axes,
     check_axis,
     correlate_axes,
+    correlate_line,
+    filter_axes,
     integers,
-    line,
     output_dtype,
     per_axis,
 )
 
-OneOrMore = Any  # a value, or one an axis
+OneOrMore = Any  # a value, or one for each axis
 
 
 def uniform_filter1d(
@@ -37,7 +38,7 @@ def uniform_filter1d(
 
     Args:
         input: any shape and dtype.
-        size: elements in the window.
+        size: number of elements in the window.
         axis: the axis to filter along.
         output: as in `correlate`.
         mode: as in `correlate`.
@@ -48,21 +49,18 @@ def uniform_filter1d(
         y: the input's shape.
 
     Raises:
-        RuntimeError: there is no such mode, or size is below 1.
-        TypeError: `output` is an array, or axis, size or origin no integer.
-        ValueError: axis, origin or cval do not fit.
+        RuntimeError: unknown mode, or size is below 1.
+        TypeError: `output` is an array, or axis, size or origin is not an integer.
+        ValueError: invalid axis, origin or cval.
 
     Example:
         >>> uniform_filter1d(jnp.array([2, 8, 0, 4, 1, 9, 9, 0]), 3)
         Array([4, 3, 4, 1, 4, 6, 6, 3], dtype=int32)
-
-    Source:
-        Signature and rules of `scipy.ndimage.uniform_filter1d`.
     """
     caller = "uniform_filter1d"
     x = as_array(caller, "input", input)
     dtype = output_dtype(caller, output, x)
-    return _mean(caller, x, size, check_axis(caller, axis, x.ndim), mode, cval, origin, dtype)
+    return _uniform(caller, x, size, check_axis(caller, axis, x.ndim), mode, cval, origin, dtype)
 
 
 def uniform_filter(
@@ -79,43 +77,38 @@ def uniform_filter(
 
     Args:
         input: any shape and dtype.
-        size: as in `uniform_filter1d`, one or one an axis.
+        size: as in `uniform_filter1d`, one value or one for each axis.
         output: as in `correlate`.
-        mode: as in `correlate`, one or one an axis.
+        mode: as in `correlate`, one value or one for each axis.
         cval: as in `correlate`.
-        origin: as in `correlate`, one or one an axis.
+        origin: as in `correlate`, one value or one for each axis.
         axes: the axes to filter along; all by default.
 
     Returns:
-        y: the input's shape; passes hand on the result's dtype, as in SciPy.
+        y: the input's shape; the passes compute in the result's dtype, as in SciPy.
 
     Raises:
-        RuntimeError: there is no such mode, or a sequence is not one an axis.
+        RuntimeError: unknown mode, or a sequence of the wrong length.
         TypeError: as `uniform_filter1d`.
-        ValueError: axes, origin or cval do not fit.
+        ValueError: invalid axes, origin or cval.
 
     Example:
         >>> uniform_filter(jnp.eye(3) * 9)
         Array([[5., 3., 1.],
                [3., 3., 3.],
                [1., 3., 5.]], dtype=float32)
-
-    Source:
-        Signature and rules of `scipy.ndimage.uniform_filter`.
     """
     caller = "uniform_filter"
     x = as_array(caller, "input", input)
     dtype = output_dtype(caller, output, x)
-    named = check_axes(caller, axes, x.ndim)
-    given = {"size": size, "mode": mode, "origin": origin}
-    columns = [per_axis(caller, name, value, len(named)) for name, value in given.items()]
-    passed = False
-    for axis, (count, boundary, shift) in zip(named, zip(*columns, strict=True), strict=True):
-        if count <= 1:
-            continue
-        x = _mean(caller, x, int(count), axis, boundary, cval, shift, dtype)
-        passed = True
-    return x if passed else _numbers.cast(x, dtype)
+
+    def one_axis(x, axis, size, mode, origin):
+        if size <= 1:
+            return x
+        return _uniform(caller, x, int(size), axis, mode, cval, origin, dtype)
+
+    arguments = {"size": size, "mode": mode, "origin": origin}
+    return filter_axes(caller, x, axes, dtype, arguments, one_axis)
 
 
 def sobel(
@@ -131,24 +124,21 @@ def sobel(
         input: any shape and dtype.
         axis: the axis to differentiate along.
         output: as in `correlate`.
-        mode: as in `correlate`, one or one an axis of the input.
+        mode: as in `correlate`, one value or one for each axis of the input.
         cval: as in `correlate`.
 
     Returns:
         y: the input's shape.
 
     Raises:
-        RuntimeError: there is no such mode, or a sequence is not one an axis.
-        TypeError: `output` is an array, or axis no integer.
-        ValueError: axis or cval do not fit.
+        RuntimeError: unknown mode, or a sequence of the wrong length.
+        TypeError: `output` is an array, or axis is not an integer.
+        ValueError: invalid axis or cval.
 
     Example:
         >>> sobel(jnp.array([[0, 0, 1, 1], [0, 0, 1, 1]]))
         Array([[0, 4, 4, 0],
                [0, 4, 4, 0]], dtype=int32)
-
-    Source:
-        Signature and rules of `scipy.ndimage.sobel`.
     """
     return _edge("sobel", (1, 2, 1), input, axis, output, mode, cval)
 
@@ -181,9 +171,6 @@ def prewitt(
         >>> prewitt(jnp.array([[0, 0, 1, 1], [0, 0, 1, 1]]))
         Array([[0, 3, 3, 0],
                [0, 3, 3, 0]], dtype=int32)
-
-    Source:
-        Signature and rules of `scipy.ndimage.prewitt`.
     """
     return _edge("prewitt", (1, 1, 1), input, axis, output, mode, cval)
 
@@ -201,24 +188,21 @@ def laplace(
     Args:
         input: any shape and dtype.
         output: as in `correlate`.
-        mode: as in `correlate`, one or one an axis.
+        mode: as in `correlate`, one value or one for each axis.
         cval: as in `correlate`.
         axes: the axes to differentiate along; all by default.
 
     Returns:
-        y: the input's shape; summed in the result's dtype.
+        y: the input's shape; the sum over axes is computed in the result's dtype.
 
     Raises:
-        RuntimeError: there is no such mode, or a sequence is not one an axis.
-        TypeError: `output` is an array, or an axis no integer.
-        ValueError: axes or cval do not fit.
+        RuntimeError: unknown mode, or a sequence of the wrong length.
+        TypeError: `output` is an array, or an axis is not an integer.
+        ValueError: invalid axes or cval.
 
     Example:
         >>> laplace(jnp.array([0, 0, 1, 0, 0]))
         Array([ 0,  1, -2,  1,  0], dtype=int32)
-
-    Source:
-        Signature and rules of `scipy.ndimage.laplace`.
     """
     caller = "laplace"
     x = as_array(caller, "input", input)
@@ -226,10 +210,10 @@ def laplace(
     named = check_axes(caller, axes, x.ndim)
     modes = per_axis(caller, "mode", mode, len(named))
     terms = [
-        line(caller, x, (1, -2, 1), axis, boundary, cval, dtype)
+        correlate_line(caller, x, (1, -2, 1), axis, boundary, cval, dtype)
         for axis, boundary in zip(named, modes, strict=True)
     ]
-    return sum(terms[1:], start=terms[0]) if terms else _numbers.cast(x, dtype)
+    return sum(terms[1:], start=terms[0]) if terms else _numpy_dtypes.cast(x, dtype)
 
 
 def _edge(caller, smooth, input, axis, output, mode, cval) -> jax.Array:
@@ -237,14 +221,14 @@ def _edge(caller, smooth, input, axis, output, mode, cval) -> jax.Array:
     across = check_axis(caller, axis, x.ndim)
     dtype = output_dtype(caller, output, x, promote=False)
     modes = per_axis(caller, "mode", mode, x.ndim)
-    x = line(caller, x, (-1, 0, 1), across, modes[across], cval, dtype)
+    x = correlate_line(caller, x, (-1, 0, 1), across, modes[across], cval, dtype)
     for other in range(x.ndim):
         if other != across:
-            x = line(caller, x, smooth, other, modes[other], cval, dtype)
+            x = correlate_line(caller, x, smooth, other, modes[other], cval, dtype)
     return x
 
 
-def _mean(caller, x, size, axis: int, mode, cval, origin, dtype) -> jax.Array:
+def _uniform(caller, x, size, axis: int, mode, cval, origin, dtype) -> jax.Array:
     count, shift = integers(caller, "size and origin", (size, origin))
     if count < 1:
         raise RuntimeError(f"{caller}: size={size!r}: incorrect filter size, it must be at least 1")

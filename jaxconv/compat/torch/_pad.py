@@ -1,4 +1,4 @@
-"""`pad` as `torch.nn.functional` has it: its own order of dimensions, four modes."""
+"""`pad` of `torch.nn.functional`."""
 
 import math
 from collections.abc import Sequence
@@ -32,32 +32,29 @@ def pad(
     Args:
         input: (batch, channels, *space), or (channels, *space) unbatched; of any shape for
             "constant".
-        pad: before and after the last dimension, before and after the one before it, and so on;
-            for all modes but "constant" of every dimension of space, at most three.
-        mode: one of the four.
-        value: what "constant" fills in, a real number; None is 0. It may be traced and
-            differentiated. Integers take its whole part.
+        pad: (before, after) of the last dimension, then (before, after) of the one before it, and
+            so on; for modes other than "constant" of all spatial dimensions, at most three.
+        mode: one of the four names above.
+        value: the real number that "constant" fills in; None is 0. It may be traced and
+            differentiated. For integer inputs its fraction is dropped.
 
     Returns:
-        y: the input, larger by the two numbers along each dimension, in its dtype.
+        y: the padded input, in its dtype.
 
     Raises:
-        TypeError: numbers that are not integers, a complex value, or bool to reflect or replicate.
-        ValueError: an unknown mode; numbers that do not fit the input's dimensions; reflection that
-            reaches beyond the other end, or wrapping around more than once; a crop of more than
-            there is; a value that the input's dtype does not hold, or with another mode than
-            "constant".
+        TypeError: numbers that are not integers, a complex value, or a bool input with "reflect" or
+            "replicate".
+        ValueError: an unknown mode; numbers that do not fit the input's dimensions; "reflect" or
+            "circular" padding wider than the input allows; cropping more than the size; a value
+            that the input's dtype cannot represent, or with a mode other than "constant".
 
     Example:
         >>> pad(jnp.arange(4)[None], (1, 2), "reflect")
         Array([[1, 0, 1, 2, 3, 2, 1]], dtype=int32)
-
-    Source:
-        `torch.nn.functional.pad` (torch 2.13).
     """
     x = dtypes.as_array("pad", "input", input)
     if mode not in MODES:
-        raise ValueError(f"pad: mode={mode!r} is none of {', '.join(map(repr, MODES))}")
+        raise ValueError(f"pad: mode={mode!r} is not one of {', '.join(map(repr, MODES))}")
     pairs = _pairs(x.shape, pad)
     if mode == "constant":
         _check_sizes(x.shape, pairs, mode, crop=True)
@@ -68,10 +65,10 @@ def pad(
     if value is not None and (isinstance(value, Tracer) or value != 0):
         raise ValueError(f"pad: value={value!r} is for mode='constant', not for mode={mode!r}")
     if mode != "circular":
-        _check_filled(x, len(pairs), mode)
+        _check_reflected(x, len(pairs), mode)
     _check_sizes(x.shape, pairs, mode, crop=mode == "circular")
     if mode == "circular":
-        # torch crops before it wraps, the core after
+        # torch crops before it wraps, jaxconv.pad after
         crop = [(min(lo, 0), min(hi, 0)) for lo, hi in pairs.values()]
         x = padding.pad(x, crop, axes=tuple(pairs))
         pairs = {axis: (max(lo, 0), max(hi, 0)) for axis, (lo, hi) in pairs.items()}
@@ -81,13 +78,13 @@ def pad(
 def _pairs(shape: tuple[int, ...], pad: Any) -> dict[int, tuple[int, int]]:
     """Map axis to (before, after), from the last axis on."""
     if not isinstance(pad, (list, tuple)) and getattr(pad, "ndim", 0) != 1:
-        raise TypeError(f"pad: pad={pad!r} must be a sequence of integers, two a dimension")
-    # the rank is the number of entries itself, so that only their being integers is checked
+        raise TypeError(f"pad: pad={pad!r} must be a sequence of integers, two for each dimension")
+    # with the number of entries as rank, this checks only that they are integers
     numbers = per_dimension("pad", "pad", pad, len(pad))
     if len(numbers) % 2 or len(numbers) > 2 * len(shape):
         raise ValueError(
-            f"pad: pad={pad!r} must have two entries a dimension, at most {2 * len(shape)} for "
-            f"input.shape={shape}, not {len(numbers)}"
+            f"pad: pad={pad!r} must have two entries for each dimension, at most {2 * len(shape)} "
+            f"for input.shape={shape}, not {len(numbers)}"
         )
     pairs = zip(numbers[::2], numbers[1::2], strict=True)
     return {len(shape) - 1 - i: pair for i, pair in enumerate(pairs)}
@@ -102,19 +99,19 @@ def _check_rank(shape: tuple[int, ...], dimensions: int, mode: str) -> None:
         )
 
 
-def _check_filled(x: jax.Array, dimensions: int, mode: str) -> None:
+def _check_reflected(x: jax.Array, dimensions: int, mode: str) -> None:
     if x.dtype == jnp.bool_:
         raise TypeError(
             f"pad: input is bool, which torch.nn.functional.pad does not {mode} either; cast it: "
             "input.astype(jnp.uint8)"
         )
-    checks.check_filled("pad", "input", x.shape, x.shape[-dimensions - 1 :])
+    checks.check_not_empty("pad", "input", x.shape, x.shape[-dimensions - 1 :])
 
 
 def _check_sizes(
     shape: tuple[int, ...], pairs: dict[int, tuple[int, int]], mode: str, *, crop: bool
 ) -> None:
-    """Refuse what does not fit; with `crop`, nothing is read of what is cut off."""
+    """Raise a ValueError for sizes that do not fit; `crop`: padding reads no cropped element."""
     for axis, (lo, hi) in pairs.items():
         size = shape[axis]
         left = size + min(lo, 0) + min(hi, 0)
@@ -122,7 +119,7 @@ def _check_sizes(
         if (lo, hi) == (0, 0):
             continue
         if crop and left < 0:
-            raise ValueError(f"pad: the numbers cut off more than there is; {where}")
+            raise ValueError(f"pad: the numbers crop more than the size; {where}")
         if size + lo + hi < 1:
             raise ValueError(f"pad: the numbers must leave at least 1 element; {where}")
         if mode == "reflect" and max(lo, hi) >= size:
@@ -135,7 +132,7 @@ def _check_sizes(
 
 
 def _fill(dtype: jnp.dtype, value: Any) -> Any:
-    """The value as the dtype holds it."""
+    """Return the value after checking that the dtype can represent it."""
     if value is None:
         return 0
     if np.ndim(value) or np.iscomplexobj(value):
@@ -147,14 +144,14 @@ def _fill(dtype: jnp.dtype, value: Any) -> Any:
     number = value if isinstance(value, (bool, int, float)) else np.asarray(value).item()
     if dtype == jnp.bool_:
         return bool(number)
-    if not _holds(dtype, number):
-        raise ValueError(f"pad: value={value!r} is beyond what the input's {dtype} holds")
+    if not _represents(dtype, number):
+        raise ValueError(f"pad: value={value!r} is out of range for the input's dtype {dtype}")
     if not jnp.issubdtype(dtype, jnp.integer):
         return number
     return int(number)
 
 
-def _holds(dtype: jnp.dtype, number: float) -> bool:
+def _represents(dtype: jnp.dtype, number: float) -> bool:
     if jnp.issubdtype(dtype, jnp.integer):
         info = jnp.iinfo(dtype)
         return bool(info.min <= number <= info.max)

@@ -1,4 +1,4 @@
-"""`ndimage` filters with weights of one's own: `correlate`, `convolve`, and along one axis."""
+"""`ndimage` filters with given weights: `correlate`, `convolve`, and both along one axis."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxconv._core.geometry.dtypes import as_array
-from jaxconv.compat.scipy import _numbers
-from jaxconv.compat.scipy._filters import (
+from jaxconv.compat.scipy import _numpy_dtypes
+from jaxconv.compat.scipy._ndimage_common import (
     check_axes,
     check_axis,
     check_cval,
@@ -36,29 +36,27 @@ def correlate(
 
     Args:
         input: any shape and dtype.
-        weights: an axis for each of `axes`; where these are fewer than the input's, in the order
-            of the input's axes.
-        output: a dtype or its name; by default the input's, complex where anything is.
-        mode: what lies outside the input: "reflect", "mirror", "nearest", "wrap", "constant",
-            "grid-mirror", "grid-wrap", "grid-constant"; pictures in `ndimage`.
-        cval: the constant of "constant".
-        origin: moves the weights' centre, from -(size // 2) to (size - 1) // 2; one or one an axis.
+        weights: an array with one axis for each of `axes`; if these are fewer than the input's, in
+            the order of the input's axes.
+        output: a dtype or its name; by default the input's, or complex if input or weights are.
+        mode: padding of the input: "reflect", "mirror", "nearest", "wrap", "constant",
+            "grid-mirror", "grid-wrap", "grid-constant"; shown in `jaxconv.compat.scipy.ndimage`.
+        cval: the value of "constant" padding.
+        origin: shift of the weights' centre, from -(size // 2) to (size - 1) // 2; one integer or
+            one for each axis.
         axes: the axes to filter along; all by default.
 
     Returns:
         y: the input's shape.
 
     Raises:
-        RuntimeError: mode, rank of the weights or length of a sequence do not fit.
-        TypeError: `output` is an array, or an axis or origin no integer.
-        ValueError: axes, origin or cval do not fit.
+        RuntimeError: unknown mode, wrong rank of the weights, or a sequence of the wrong length.
+        TypeError: `output` is an array, or an axis or origin is not an integer.
+        ValueError: invalid axes, origin or cval.
 
     Example:
         >>> correlate(jnp.array([1, 2, 3]), [1, 2, 3])
         Array([ 9, 14, 17], dtype=int32)
-
-    Source:
-        Signature and rules of `scipy.ndimage.correlate`.
     """
     caller = "correlate"
     return _filter(caller, input, weights, output, mode, cval, origin, axes, flip=False)
@@ -84,7 +82,7 @@ def convolve(
         output: as in `correlate`.
         mode: as in `correlate`.
         cval: as in `correlate`.
-        origin: as in `correlate`, to the other side.
+        origin: as in `correlate`, in the opposite direction.
         axes: as in `correlate`.
 
     Returns:
@@ -98,9 +96,6 @@ def convolve(
     Example:
         >>> convolve(jnp.array([1, 2, 3]), [1, 2, 3])
         Array([ 7, 10, 15], dtype=int32)
-
-    Source:
-        Signature and rules of `scipy.ndimage.convolve`.
     """
     caller = "convolve"
     return _filter(caller, input, weights, output, mode, cval, origin, axes, flip=True)
@@ -121,7 +116,7 @@ def correlate1d(
 
     Args:
         input: any shape and dtype.
-        weights: one axis.
+        weights: a 1-D array.
         axis: the axis to filter along.
         output: as in `correlate`.
         mode: as in `correlate`.
@@ -132,16 +127,13 @@ def correlate1d(
         y: the input's shape.
 
     Raises:
-        RuntimeError: there is no such mode, or the weights are no line.
-        TypeError: `output` is an array, or axis or origin no integer.
-        ValueError: axis, origin or cval do not fit.
+        RuntimeError: unknown mode, or weights that are not 1-D.
+        TypeError: `output` is an array, or axis or origin is not an integer.
+        ValueError: invalid axis, origin or cval.
 
     Example:
         >>> correlate1d(jnp.array([2, 8, 0, 4, 1, 9, 9, 0]), [1, 3])
         Array([ 8, 26,  8, 12,  7, 28, 36,  9], dtype=int32)
-
-    Source:
-        Signature and rules of `scipy.ndimage.correlate1d`.
     """
     return _filter1d("correlate1d", input, weights, axis, output, mode, cval, origin, flip=False)
 
@@ -166,7 +158,7 @@ def convolve1d(
         output: as in `correlate1d`.
         mode: as in `correlate1d`.
         cval: as in `correlate1d`.
-        origin: as in `correlate1d`, to the other side.
+        origin: as in `correlate1d`, in the opposite direction.
 
     Returns:
         y: the input's shape.
@@ -179,9 +171,6 @@ def convolve1d(
     Example:
         >>> convolve1d(jnp.array([2, 8, 0, 4, 1, 9, 9, 0]), [1, 3])
         Array([14, 24,  4, 13, 12, 36, 27,  0], dtype=int32)
-
-    Source:
-        Signature and rules of `scipy.ndimage.convolve1d`.
     """
     return _filter1d("convolve1d", input, weights, axis, output, mode, cval, origin, flip=True)
 
@@ -206,12 +195,12 @@ def _filter(
             f"{caller}: weights.ndim ({w.ndim}) must match len(axes) ({len(named)}), and no axis "
             f"may be empty; weights.shape={w.shape}"
         )
-    # SciPy lays fewer weights along the input's axes in their order, but not a full set of them
+    # SciPy sorts the axes of the weights if they are fewer than the input's, but not otherwise
     filtered = tuple(range(x.ndim))
     if len(named) < x.ndim:
         filtered = tuple(sorted(named))
         origins = [origins[named.index(axis)] for axis in filtered]
-    return _oriented(caller, x, w, filtered, origins, output, mode, cval, flip=flip)
+    return _apply_weights(caller, x, w, filtered, origins, output, mode, cval, flip=flip)
 
 
 def _filter1d(
@@ -232,15 +221,15 @@ def _filter1d(
         raise RuntimeError(f"{caller}: no filter weights given: weights.shape={w.shape}")
     found = check_axis(caller, axis, x.ndim)
     origins = integers(caller, "origin", [origin])
-    return _oriented(caller, x, w, (found,), origins, output, mode, cval, flip=flip)
+    return _apply_weights(caller, x, w, (found,), origins, output, mode, cval, flip=flip)
 
 
-def _oriented(caller, x, w, axes, origins, output, mode, cval, *, flip: bool) -> jax.Array:
+def _apply_weights(caller, x, w, axes, origins, output, mode, cval, *, flip: bool) -> jax.Array:
     if flip:
         w = jnp.flip(w)
-        # the centre of even weights lies on the other side of their middle
+        # for an even size, flipping moves the centre to the other side of the middle
         origins = [-origin - (1 - size % 2) for origin, size in zip(origins, w.shape, strict=True)]
-    elif _numbers.is_complex(w.dtype):
+    elif _numpy_dtypes.is_complex(w.dtype):
         w = jnp.conj(w)
     dtype = output_dtype(caller, output, x, w)
     return correlate_axes(

@@ -1,7 +1,7 @@
-"""Arrays of torch's parameters in the core's layout, and back.
+"""Conversion between the parameters of torch and those of Flax.
 
-Every convolution layer of `torch.nn`, plain or transposed, of any rank and grouping, and `Linear`
-as the convolution of rank zero, have one rule:
+One rule holds for every convolution of `torch.nn`, plain or transposed, of any rank and number of
+groups, and for `Linear`, a convolution of rank zero:
 
     torch weight (a, b, *kernel)  <->  kernel (*kernel, b, a)
 
@@ -13,7 +13,7 @@ as the convolution of rank zero, have one rule:
 | norms' `weight`; `running_mean`, `running_var` | | `scale`; `mean`, `var` | the same |
 | Embedding `weight` | (entries, features) | `embedding` | the same |
 | PReLU `weight` | (channels,) | `negative_slope` | the same |
-| `bias`, and all else | | the same name | the same |
+| `bias` and others | | the same name | the same |
 """
 
 import math
@@ -27,7 +27,7 @@ Tree = dict[str, Any]
 Flattened = Mapping[str, Sequence[int]]
 
 COLLECTIONS = ("params", "batch_stats", "buffers")
-# our name -> torch's, of what is renamed and not transposed
+# Flax's name -> torch's name, for arrays that are not transposed
 _RENAMED = {
     "scale": "weight",
     "embedding": "weight",
@@ -35,35 +35,32 @@ _RENAMED = {
     "mean": "running_mean",
     "var": "running_var",
 }
-_OURS = ("kernel", *_RENAMED)
+_FLAX_NAMES = ("kernel", *_RENAMED)
 
 
 def to_torch(variables: Mapping[str, Any], *, flattened: Flattened | None = None) -> dict[str, Any]:
-    """Return Flax's variables as a torch state dict: the inverse of `from_torch`, bit by bit.
+    """Return Flax's variables as a torch state dict: the exact inverse of `from_torch`.
 
     weight[o, i, k] = kernel[k, i, o]
 
     Args:
-        variables: the `variables` of `from_torch`, as they are or trained; or a tree of parameters
-            and statistics, as `nnx.state` gives it. Leaves are NumPy or JAX arrays.
-        flattened: as given to `from_torch`.
+        variables: the `variables` of `from_torch`, also after training; or a tree of parameters and
+            statistics, such as that of `nnx.state`. Leaves are NumPy or JAX arrays.
+        flattened: as in `from_torch`.
 
     Returns:
-        A dict of torch tensors on the CPU, by dotted names: for `module.load_state_dict`, which
-        leaves `num_batches_tracked`, that Flax has not, as it is.
+        A dict of torch tensors on the CPU, by dotted names, for `module.load_state_dict`. It has no
+        `num_batches_tracked`, which Flax does not have; torch then keeps its own.
 
     Raises:
-        TypeError: variables is no mapping, or a leaf no array of numbers.
-        ValueError: a kernel without its two channel dimensions, two leaves with one torch name, or
-            `flattened` that does not fit.
+        TypeError: variables is not a mapping, or a leaf is not an array of numbers.
+        ValueError: a kernel has no channel dimensions, two leaves have the same torch name, or
+            `flattened` does not fit.
 
     Example:
         >>> state = to_torch({"conv": {"kernel": jnp.ones((5, 5, 3, 8)), "bias": jnp.ones(8)}})
         >>> {name: tuple(tensor.shape) for name, tensor in state.items()}
         {'conv.weight': (8, 3, 5, 5), 'conv.bias': (8,)}
-
-    Source:
-        As `from_torch`.
     """
     if not isinstance(variables, Mapping):
         raise TypeError(
@@ -88,7 +85,7 @@ def to_torch(variables: Mapping[str, Any], *, flattened: Flattened | None = None
             array = np.moveaxis(array, (-1, -2), (0, 1))
         name = ".".join((*layer, "weight" if leaf == "kernel" else _RENAMED.get(leaf, leaf)))
         if name in state:
-            raise ValueError(f"to_torch: two leaves of variables are {name!r} in torch")
+            raise ValueError(f"to_torch: two leaves of variables have the torch name {name!r}")
         state[name] = _tensor(array)
     if rows:
         layer, shape = next(iter(rows.items()))
@@ -97,32 +94,30 @@ def to_torch(variables: Mapping[str, Any], *, flattened: Flattened | None = None
 
 
 def check_name(name: str, leaf: str) -> None:
-    """Refuse a parameter of torch's that has one of our names.
+    """Check that a parameter of torch does not have a name that `to_torch` would change.
 
     Raises:
-        ValueError: `to_torch` would rename it.
+        ValueError: it has such a name.
     """
-    if leaf in _OURS:
+    if leaf in _FLAX_NAMES:
         raise ValueError(
-            f"from_torch: {name!r} has a name that is one of ours ({', '.join(_OURS)}), so "
-            "that to_torch would rename it; rename it in the module"
+            f"from_torch: {name!r} has a name that Flax uses ({', '.join(_FLAX_NAMES)}), which "
+            "to_torch would change; rename it in the module"
         )
 
 
 def array_of(name: str, tensor: Any) -> np.ndarray:
-    """Return a copy of a tensor's numbers.
+    """Return a copy of a tensor as a NumPy array.
 
     Raises:
-        ValueError: it has none.
+        ValueError: the tensor is on the meta device.
     """
     import torch
 
     if tensor.is_meta:
-        raise ValueError(
-            f"from_torch: {name!r} is on the meta device and has no numbers; load them"
-        )
+        raise ValueError(f"from_torch: {name!r} is on the meta device and has no values; load them")
     tensor = tensor.detach().cpu().resolve_conj().resolve_neg()
-    if tensor.dtype == torch.bfloat16:  # which NumPy does not know by itself
+    if tensor.dtype == torch.bfloat16:  # NumPy has no bfloat16 of its own
         return tensor.contiguous().view(torch.int16).numpy().copy().view(jnp.bfloat16)
     return tensor.numpy().copy()
 
@@ -131,7 +126,7 @@ def reordered(params: Mapping[str, np.ndarray], layer: str, shape: tuple[int, ..
     """Return a dense layer's parameters for an image (channels, *space) flattened channels last.
 
     Raises:
-        ValueError: it is no dense layer of so many inputs.
+        ValueError: it is not a dense layer, or has another number of inputs.
     """
     kernel = params.get("kernel")
     if kernel is None:
@@ -142,7 +137,7 @@ def reordered(params: Mapping[str, np.ndarray], layer: str, shape: tuple[int, ..
 def no_dense_layer(
     caller: str, layer: str, shape: tuple[int, ...], kernel: np.ndarray | None
 ) -> ValueError:
-    """Return the error that says what `flattened` needs."""
+    """Return the error for an entry of `flattened` without a matching dense layer."""
     found = "no such layer" if kernel is None else f"a kernel of shape {kernel.shape}"
     return ValueError(
         f"{caller}: flattened={{{layer!r}: {shape}}} needs a dense layer of that name with "
@@ -153,7 +148,7 @@ def no_dense_layer(
 def _rows(
     kernel: np.ndarray, caller: str, layer: str, shape: tuple[int, ...], *, back: bool
 ) -> np.ndarray:
-    """Exchange channels-first rows of a dense kernel for channels-last ones, or back."""
+    """Reorder the rows of a dense kernel from channels first to channels last, or back."""
     if kernel.ndim != 2 or kernel.shape[0] != math.prod(shape):
         raise no_dense_layer(caller, layer, shape, kernel)
     channels, *space = shape
@@ -174,7 +169,7 @@ def _tensor(array: np.ndarray) -> Any:
 
 
 def _copied(params: Mapping[str, Any], path: tuple[str, ...] = ()) -> Tree:
-    """The tree with string keys and NumPy leaves."""
+    """Return the tree with string keys and NumPy leaves."""
     tree: Tree = {}
     for key, value in params.items():
         here = (*path, str(key))

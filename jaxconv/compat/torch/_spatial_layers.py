@@ -1,6 +1,6 @@
-"""Layers of torch without parameters that change the size: pools, resampling, padding, shapes.
+"""Torch layers without parameters that change the shape: pooling, resizing, padding, flattening.
 
-Each maker takes the torch module and returns a function of a channels-last array.
+Each function takes the torch module and returns a function of a channels-last array.
 """
 
 import functools
@@ -18,38 +18,38 @@ from jaxconv._functional import padding
 Function = Callable[[jax.Array], jax.Array]
 
 
-def each(value: Any, rank: int) -> tuple[Any, ...]:
-    """One number, or one a dimension, as one a dimension."""
+def per_dimension(value: Any, rank: int) -> tuple[Any, ...]:
+    """Return a tuple with one value for each dimension, from one value or a sequence."""
     return tuple(value) if isinstance(value, (tuple, list)) else (value,) * rank
 
 
 def max_pool(module: Any, rank: int) -> Function:
-    """`MaxPool`: the largest of each window; beyond the edge there is nothing."""
+    """`MaxPool`: the maximum of each window, without padded elements."""
     kernel, stride, pad, dilation = _window(module, rank, module.dilation)
 
     def apply(x: jax.Array) -> jax.Array:
         spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
-        after = _after(x.shape[-rank - 1 : -1], spans, stride, pad, ceil=module.ceil_mode)
+        after = _padding_after(x.shape[-rank - 1 : -1], spans, stride, pad, ceil=module.ceil_mode)
         pairs = [(p, p + a) for p, a in zip(pad, after, strict=True)]
         least = -np.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
-        return _reduced(x, lax.max, least, kernel, stride, pairs, dilation)
+        return _reduce_windows(x, lax.max, least, kernel, stride, pairs, dilation)
 
     return apply
 
 
 def mean_pool(module: Any, rank: int) -> Function:
-    """`AvgPool`: the mean of each window, of what is padded too if it counts."""
+    """`AvgPool`: the mean of each window, with padded elements if count_include_pad is set."""
     kernel, stride, pad, dilation = _window(module, rank, 1)
     divisor = getattr(module, "divisor_override", None)
 
     def apply(x: jax.Array) -> jax.Array:
         size = x.shape[-rank - 1 : -1]
-        after = _after(size, kernel, stride, pad, ceil=module.ceil_mode)
+        after = _padding_after(size, kernel, stride, pad, ceil=module.ceil_mode)
         pairs = [(p, p + a) for p, a in zip(pad, after, strict=True)]
-        total = _reduced(x, lax.add, 0, kernel, stride, pairs, dilation)
+        total = _reduce_windows(x, lax.add, 0, kernel, stride, pairs, dilation)
         if divisor:
             return total / divisor
-        # (*space',): how many elements each window has
+        # (*space',): number of elements in each window
         counts = np.ones((), np.float32)
         for n, k, s, p, a in zip(size, kernel, stride, pad, after, strict=True):
             inside = np.ones(n + 2 * p, np.float32)
@@ -64,8 +64,8 @@ def mean_pool(module: Any, rank: int) -> Function:
 
 
 def adaptive_pool(module: Any, rank: int, reduce: Callable[..., jax.Array]) -> Function:
-    """`AdaptiveAvgPool`, `AdaptiveMaxPool`: as many windows as asked for, which may overlap."""
-    target = each(module.output_size, rank)
+    """`AdaptiveAvgPool`, `AdaptiveMaxPool`: a given number of windows, which may overlap."""
+    target = per_dimension(module.output_size, rank)
 
     def apply(x: jax.Array) -> jax.Array:
         for axis, count in zip(range(x.ndim - rank - 1, x.ndim - 1), target, strict=True):
@@ -83,7 +83,7 @@ def adaptive_pool(module: Any, rank: int, reduce: Callable[..., jax.Array]) -> F
 
 
 def resize(module: Any, rank: int | None) -> Function:
-    """`Upsample`: nearest, linear and cubic, one dimension after another."""
+    """`Upsample`: nearest, linear or cubic, one dimension after another."""
     weights = {
         "nearest": _nearest,
         "nearest-exact": functools.partial(_nearest, exact=True),
@@ -93,19 +93,19 @@ def resize(module: Any, rank: int | None) -> Function:
     def apply(x: jax.Array) -> jax.Array:
         dimensions = rank or x.ndim - 2
         axes = range(x.ndim - dimensions - 1, x.ndim - 1)
-        sizes = each(module.size, dimensions)
-        factors = each(module.scale_factor, dimensions)
+        sizes = per_dimension(module.size, dimensions)
+        factors = per_dimension(module.scale_factor, dimensions)
         for axis, size, factor in zip(axes, sizes, factors, strict=True):
-            have = x.shape[axis]
-            want = math.floor(have * factor) if size is None else size
-            scale = have / want
+            old = x.shape[axis]
+            new = math.floor(old * factor) if size is None else size
+            scale = old / new
             if factor is not None and not module.recompute_scale_factor:
                 scale = 1 / factor
-            matrix = weights(have, want, scale)
+            matrix = weights(old, new, scale)
             if isinstance(matrix, list):
                 x = jnp.take(x, np.asarray(matrix), axis)
                 continue
-            # (want, have) and x's axis
+            # (new, old) times x's axis
             y = jnp.tensordot(
                 jnp.asarray(matrix, x.dtype), x, ((1,), (axis,)), precision=lax.Precision.HIGHEST
             )
@@ -117,8 +117,8 @@ def resize(module: Any, rank: int | None) -> Function:
 
 def padded(module: Any, rank: int, mode: str) -> Function:
     """`ZeroPad`, `ConstantPad`, `ReflectionPad`, `ReplicationPad`, `CircularPad`."""
-    numbers = each(module.padding, 2 * rank)
-    # torch begins with the last dimension
+    numbers = per_dimension(module.padding, 2 * rank)
+    # torch's numbers start with the last dimension
     pairs = list(zip(numbers[::2], numbers[1::2], strict=True))[::-1]
 
     def apply(x: jax.Array) -> jax.Array:
@@ -130,7 +130,7 @@ def padded(module: Any, rank: int, mode: str) -> Function:
 
 
 def flatten(x: jax.Array) -> jax.Array:
-    """(batch, *space, channels) -> (batch, channels * space): channels first, as torch has them."""
+    """(batch, *space, channels) -> (batch, channels * space): in torch's order."""
     return jnp.moveaxis(x, -1, 1).reshape(len(x), -1)
 
 
@@ -146,11 +146,11 @@ def unflatten(shape: Sequence[int]) -> Function:
 
 def _window(module: Any, rank: int, dilation: Any) -> tuple[tuple[int, ...], ...]:
     numbers = module.kernel_size, module.stride, module.padding, dilation
-    kernel, stride, pad, dilation = (each(n, rank) for n in numbers)
+    kernel, stride, pad, dilation = (per_dimension(n, rank) for n in numbers)
     return kernel, stride, pad, dilation
 
 
-def _after(
+def _padding_after(
     size: Sequence[int],
     spans: Sequence[int],
     stride: Sequence[int],
@@ -158,19 +158,17 @@ def _after(
     *,
     ceil: bool,
 ) -> list[int]:
-    """How much more there must be after the padding for the last window, which ceil_mode adds."""
-    more = []
+    """Return the elements to add after the padding for the last window of ceil_mode."""
+    missing = []
     for n, k, s, p in zip(size, spans, stride, pad, strict=True):
         windows = (n + 2 * p - k + (s - 1 if ceil else 0)) // s + 1
-        if (
-            ceil and (windows - 1) * s >= n + p
-        ):  # a window must begin inside, or in the padding before
+        if ceil and (windows - 1) * s >= n + p:  # a window must not start in the padding after
             windows -= 1
-        more.append(max((windows - 1) * s + k - n - 2 * p, 0))
-    return more
+        missing.append(max((windows - 1) * s + k - n - 2 * p, 0))
+    return missing
 
 
-def _reduced(
+def _reduce_windows(
     x: jax.Array,
     operation: Callable[..., Any],
     start: Any,
@@ -181,51 +179,51 @@ def _reduced(
 ) -> jax.Array:
     batch = x.ndim - len(kernel) - 1
 
-    def around(values: Sequence[Any], other: Any) -> tuple[Any, ...]:
+    def all_axes(values: Sequence[Any], other: Any) -> tuple[Any, ...]:
         return ((other,) * batch) + tuple(values) + (other,)
 
     return lax.reduce_window(
         x,
         np.asarray(start, x.dtype),
         operation,
-        around(kernel, 1),
-        around(stride, 1),
-        around(pairs, (0, 0)),
-        window_dilation=around(dilation, 1),
+        all_axes(kernel, 1),
+        all_axes(stride, 1),
+        all_axes(pairs, (0, 0)),
+        window_dilation=all_axes(dilation, 1),
     )
 
 
-def _nearest(have: int, want: int, scale: float, exact: bool = False) -> list[int]:
+def _nearest(old: int, new: int, scale: float, exact: bool = False) -> list[int]:
     shift = 0.5 if exact else 0.0
     return [
-        min(math.floor(np.float32((i + shift) * np.float32(scale))), have - 1) for i in range(want)
+        min(math.floor(np.float32((i + shift) * np.float32(scale))), old - 1) for i in range(new)
     ]
 
 
 def _interpolated(
-    have: int, want: int, scale: float, *, corners: bool, cubic: bool = False
+    old: int, new: int, scale: float, *, corners: bool, cubic: bool = False
 ) -> np.ndarray:
-    """(want, have): what each result takes of each element."""
-    at = np.arange(want)
+    """(new, old): the weight of each old element in each new element."""
+    position = np.arange(new)
     if corners:
-        at = at * ((have - 1) / (want - 1) if want > 1 else 0.0)
+        position = position * ((old - 1) / (new - 1) if new > 1 else 0.0)
     else:
-        at = (at + 0.5) * scale - 0.5
-        at = at if cubic else np.maximum(at, 0)
-    first = np.floor(at).astype(int)
-    part = at - first
+        position = (position + 0.5) * scale - 0.5
+        position = position if cubic else np.maximum(position, 0)
+    first = np.floor(position).astype(int)
+    fraction = position - first
     if cubic:
-        near = {offset: _cubic(part - offset) for offset in (-1, 0, 1, 2)}
+        near = {offset: _cubic(fraction - offset) for offset in (-1, 0, 1, 2)}
     else:
-        near = {0: 1 - part, 1: part}
-    matrix = np.zeros((want, have))
+        near = {0: 1 - fraction, 1: fraction}
+    matrix = np.zeros((new, old))
     for offset, weight in near.items():
-        np.add.at(matrix, (np.arange(want), np.clip(first + offset, 0, have - 1)), weight)
+        np.add.at(matrix, (np.arange(new), np.clip(first + offset, 0, old - 1)), weight)
     return matrix
 
 
 def _cubic(distance: np.ndarray) -> np.ndarray:
-    """Keys's kernel with a = -3/4, torch's."""
+    """Keys' cubic kernel with a = -3/4, as in torch."""
     a, t = -0.75, np.abs(distance)
     inner = ((a + 2) * t - (a + 3)) * t * t + 1
     outer = ((a * t - 5 * a) * t + 8 * a) * t - 4 * a

@@ -1,4 +1,4 @@
-"""`ndimage`'s Gaussian and its derivatives."""
+"""`ndimage.gaussian_filter1d` and `ndimage.gaussian_filter`."""
 
 import operator
 from collections.abc import Sequence
@@ -10,17 +10,16 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxconv._core.geometry.dtypes import as_array
-from jaxconv.compat.scipy import _numbers
-from jaxconv.compat.scipy._filters import (
-    check_axes,
+from jaxconv.compat.scipy import _numpy_dtypes
+from jaxconv.compat.scipy._ndimage_common import (
     check_axis,
+    correlate_line,
+    filter_axes,
     integers,
-    line,
     output_dtype,
-    per_axis,
 )
 
-OneOrMore = Any  # a value, or one an axis
+OneOrMore = Any  # a value, or one for each axis
 
 
 def gaussian_filter1d(
@@ -42,38 +41,35 @@ def gaussian_filter1d(
 
     Args:
         input: any shape and dtype.
-        sigma: standard deviation, in elements; may be traced where `radius` is given.
+        sigma: standard deviation, in elements; may be traced if `radius` is given.
         axis: the axis to filter along.
-        order: how often the Gaussian is differentiated.
+        order: number of times that the Gaussian is differentiated.
         output: as in `correlate`.
         mode: as in `correlate`.
         cval: as in `correlate`.
-        truncate: `radius` in units of sigma, where it is not given.
-        radius: elements on either side.
+        truncate: the default `radius`, in units of sigma.
+        radius: elements of the Gaussian on each side of its centre.
 
     Returns:
         y: the input's shape.
 
     Raises:
-        RuntimeError: there is no such mode.
-        TypeError: `output` is an array, or axis or order no integer, or sigma is traced and there
-            is no radius.
-        ValueError: a negative order, a radius that is negative or no integer.
+        RuntimeError: unknown mode.
+        TypeError: `output` is an array, axis or order is not an integer, or sigma is traced without
+            a radius.
+        ValueError: a negative order, or a radius that is negative or not an integer.
 
     Example:
         >>> spike = jnp.array([0.0, 0.0, 1.0, 0.0, 0.0])
         >>> (1000 * gaussian_filter1d(spike, 1, radius=1)).astype(int)
         Array([  0, 274, 451, 274,   0], dtype=int32)
-
-    Source:
-        Signature and rules of `scipy.ndimage.gaussian_filter1d`.
     """
     caller = "gaussian_filter1d"
     x = as_array(caller, "input", input)
     dtype = output_dtype(caller, output, x)
     found = check_axis(caller, axis, x.ndim)
     weights = _gaussian(caller, sigma, order, truncate, radius)
-    return line(caller, x, weights, found, mode, cval, dtype)
+    return correlate_line(caller, x, weights, found, mode, cval, dtype)
 
 
 def gaussian_filter(
@@ -92,54 +88,48 @@ def gaussian_filter(
 
     Args:
         input: any shape and dtype.
-        sigma: as in `gaussian_filter1d`, one or one an axis; 0 leaves an axis alone.
-        order: as in `gaussian_filter1d`, one or one an axis.
+        sigma: as in `gaussian_filter1d`, one value or one for each axis; axes with 0 are not
+            filtered.
+        order: as in `gaussian_filter1d`, one value or one for each axis.
         output: as in `correlate`.
-        mode: as in `correlate`, one or one an axis.
+        mode: as in `correlate`, one value or one for each axis.
         cval: as in `correlate`.
         truncate: as in `gaussian_filter1d`.
-        radius: as in `gaussian_filter1d`, one or one an axis.
+        radius: as in `gaussian_filter1d`, one value or one for each axis.
         axes: the axes to filter along; all by default.
 
     Returns:
-        y: the input's shape; passes hand on the result's dtype, as in SciPy.
+        y: the input's shape; the passes compute in the result's dtype, as in SciPy.
 
     Raises:
-        RuntimeError: there is no such mode, or a sequence is not one an axis.
+        RuntimeError: unknown mode, or a sequence of the wrong length.
         TypeError: as `gaussian_filter1d`.
-        ValueError: as `gaussian_filter1d`, or axes do not fit.
+        ValueError: as `gaussian_filter1d`, or invalid axes.
 
     Example:
         >>> (100 * gaussian_filter(jnp.eye(3), 1.0)).round().astype(int)
         Array([[50, 33, 17],
                [33, 34, 33],
                [17, 33, 50]], dtype=int32)
-
-    Source:
-        Signature and rules of `scipy.ndimage.gaussian_filter`.
     """
     caller = "gaussian_filter"
     x = as_array(caller, "input", input)
     dtype = output_dtype(caller, output, x, promote=False)
-    named = check_axes(caller, axes, x.ndim)
-    given = {"sigma": sigma, "order": order, "mode": mode, "radius": radius}
-    columns = [per_axis(caller, name, value, len(named)) for name, value in given.items()]
-    passed = False
-    for axis, (spread, times, boundary, half) in zip(
-        named, zip(*columns, strict=True), strict=True
-    ):
-        if _numbers.is_concrete(spread) and spread <= 1e-15:
-            continue
-        weights = _gaussian(caller, spread, times, truncate, half)
-        x = line(caller, x, weights, axis, boundary, cval, dtype)
-        passed = True
-    return x if passed else _numbers.cast(x, dtype)
+
+    def one_axis(x, axis, sigma, order, mode, radius):
+        if _numpy_dtypes.is_concrete(sigma) and sigma <= 1e-15:
+            return x
+        weights = _gaussian(caller, sigma, order, truncate, radius)
+        return correlate_line(caller, x, weights, axis, mode, cval, dtype)
+
+    arguments = {"sigma": sigma, "order": order, "mode": mode, "radius": radius}
+    return filter_axes(caller, x, axes, dtype, arguments, one_axis)
 
 
 def _gaussian(caller: str, sigma: Any, order: Any, truncate: Any, radius: Any) -> Any:
-    """Return the weights in the order that a correlation takes them in."""
+    """Return the weights in reverse, for a correlation."""
     if radius is None:
-        if not _numbers.is_concrete(sigma):
+        if not _numpy_dtypes.is_concrete(sigma):
             raise TypeError(
                 f"{caller}: sigma is traced here, so the filter's size is unknown; give radius"
             )
@@ -154,7 +144,7 @@ def _gaussian(caller: str, sigma: Any, order: Any, truncate: Any, radius: Any) -
     if times < 0:
         raise ValueError(f"{caller}: order={order}: order must be non-negative")
     a = np.arange(-half, half + 1, dtype=np.float64)
-    if _numbers.is_concrete(sigma):
+    if _numpy_dtypes.is_concrete(sigma):
         variance, exp = float(sigma) ** 2, np.exp
     else:
         variance, exp = sigma * sigma, jnp.exp

@@ -9,12 +9,18 @@ from jax.typing import ArrayLike
 
 from jaxconv._core.dispatch.policy import Policy
 from jaxconv._core.geometry import dtypes
-from jaxconv._core.geometry.spec import Padding, normalise, normalise_transpose
+from jaxconv._core.geometry.spec import (
+    Contraction,
+    ConvSpec,
+    Padding,
+    normalise,
+    normalise_transpose,
+)
 from jaxconv._core.partition import placement
 from jaxconv._core.partition.layout import lay_out
 from jaxconv._core.partition.plan import Plan
 from jaxconv._functional import layers as functional
-from jaxconv.parallel._running import bias_alone, placed, run
+from jaxconv.parallel._shard_map import empty_sum, put_on_mesh, run
 
 
 def conv(
@@ -40,54 +46,54 @@ def conv(
 
     y[n, t, g, o] = b[g, o] + sum over k, i of x[n, t stride + k dilation - lo, g, i] w[k, g, i, o]
 
-    Every device convolves its own part of x. Where space is sharded it is first sent the halo, the
-    rows of other devices' parts that its windows reach into, by collective permutes
-    (`jaxconv.parallel.halo_bytes` counts them); where the channels summed over are sharded the
-    partial sums are added up, with groups among the devices that share one. Nothing else is
-    communicated: batch, groups and output channels are free, w's gradient is one sum over the
-    devices that share it, and x's sends the halo back.
+    Every device convolves its own part of x. Where space is sharded it first receives the halo, the
+    rows of neighbouring parts that its windows cover, by collective permutes
+    (`jaxconv.parallel.halo_bytes` counts the bytes). Where input channels are sharded the partial
+    sums are added, with groups only among the devices that share a group. Batch, groups and output
+    channels need no communication. The gradient of w is one sum over the devices that share w; the
+    gradient of x sends the halo back.
 
     Args:
         x: (*batch, *space, in), as in `jaxconv.conv`; any dimensions sharded, each over any number
             of mesh axes. A size that its mesh axes do not divide is padded to a multiple inside.
-        w: (*kernel, in // groups, out); any dimensions sharded. Along its channels that is kept,
-            with groups where a part of out lies in one group or holds whole ones; along the
-            kernel, and over mesh axes that x uses already, w is gathered.
+        w: (*kernel, in // groups, out); any dimensions sharded. Sharding of the channels is kept;
+            with groups, if each part of out consists of whole groups or lies in one group. Along
+            the kernel, and over mesh axes that already shard x, w is gathered.
         b: (out,), or None.
         stride: as in `jaxconv.conv`; it need not divide a device's part.
         padding: as in `jaxconv.conv`.
         dilation: as in `jaxconv.conv`; a halo may be wider than a device's part.
-        groups: as in `jaxconv.conv`; where x's channels are sharded a part may hold whole groups,
-            a part of one group, or parts of several. The last costs a sum of y's full size.
-        padding_mode: as in `jaxconv.conv`; "circular" closes the ring of devices.
+        groups: as in `jaxconv.conv`; a part of sharded channels of x may hold whole groups, a part
+            of one group, or parts of several. The last needs a sum of y's full size over devices.
+        padding_mode: as in `jaxconv.conv`; with "circular" the first and last parts are neighbours.
         flip: as in `jaxconv.conv`.
-        method: as in `jaxconv.conv`: what each device uses.
+        method: as in `jaxconv.conv`, for the part of each device.
         policy: as in `jaxconv.conv`.
         precision: as in `jaxconv.conv`.
         preferred_element_type: as in `jaxconv.conv`.
-        mesh: by default that of x, of w, or of `jax.set_mesh`.
-        x_spec: how x is sharded; by default what x says. It must be given where x is traced and
-            the mesh's axes are auto, since jit does not say then.
-        w_spec: how w is sharded; by default what w says, and whole where it says nothing.
+        mesh: by default the mesh of x, of w, or of `jax.set_mesh`.
+        x_spec: how x is sharded; by default its own sharding. It must be given if x is traced and
+            the mesh's axes are auto, because the sharding is then unknown.
+        w_spec: how w is sharded; by default its own sharding, or not sharded if that is unknown.
 
     Returns:
-        y: (*batch, *space', out), sharded as x in batch and space and as w in out; with groups in
-        out as the groups of x and then w, and where x's parts cut groups apart as x's channels,
-        whole where out does not fall into as many parts. JAX's arrays have equal parts, so along a
-        batch or spatial dimension that its mesh axes do not divide y is whole: gathered on every
-        device, by an all-gather of all of y that `halo_bytes` does not count; on auto axes only
-        where it leaves a program, between two layers under jit it is not gathered. Of an x
-        without elements y is whole, and b alone.
+        y: (*batch, *space', out), sharded as x in batch and space and as w in out. With groups, out
+        is sharded as the groups of x and then as w; if parts of x split groups, as the channels of
+        x, or not at all if out cannot be divided into as many parts. JAX's arrays have equal parts:
+        along a batch or spatial dimension that its mesh axes do not divide y is not sharded, but
+        gathered on every device by an all-gather that `halo_bytes` does not count. On auto axes
+        this happens only at the end of a program, not between two layers under jit. If x has no
+        elements y is not sharded, and equal to b.
 
-        With the same method the values are those of `jaxconv.conv`, bit for bit where an element's
-        sum is whole on one device and its rounding does not depend on the array's size ("taps" and
-        "onednn", see `jaxconv.tiles`); else to rounding. "auto" looks at a device's part, and may
-        take another method than for the whole.
+        With the same method the values are those of `jaxconv.conv`: bit for bit if each element's
+        sum is computed on one device and its rounding does not depend on the array's size ("taps"
+        and "onednn", see `jaxconv.tiles`), otherwise to rounding. "auto" chooses by the part of a
+        device, and may take another method than for the whole array.
 
     Raises:
-        TypeError: as `jaxconv.conv`, and if mesh or a spec is none.
-        ValueError: as `jaxconv.conv`; x's layout is not known, the channels summed over do not
-            fall into as many parts as there are devices for them, or the mesh has no devices.
+        TypeError: as `jaxconv.conv`, and if `mesh` is not a mesh or a spec not a PartitionSpec.
+        ValueError: as `jaxconv.conv`; x's sharding is unknown, the devices of the input channels do
+            not divide them, or the mesh has no devices.
 
     Example:
         >>> mesh = jax.make_mesh((jax.device_count(),), ("rows",))
@@ -109,23 +115,21 @@ def conv(
     numerics = functional.numerics(caller, method, policy, precision)
     b = dtypes.check_bias(caller, b, w.shape[-1], x.dtype, dtype)
     functional.check_padding_mode(caller, x.shape, spec, padding_mode)
-    w = functional.flipped(caller, w, flip)
-    mesh = placement.find_mesh(caller, mesh, x=x, w=w)
-    placement.check_devices(caller, mesh, x, w, b)
-    place = lay_out(
+    return _convolve(
         caller,
+        "output",
         spec,
-        mesh,
-        placement.find_spec(caller, "x", x_spec, x, mesh),
-        placement.find_spec(caller, "w", w_spec, w, mesh),
+        (x, w, b),
         x_name="x",
-        channels=(x.shape[-1], w.shape[-1]),
+        x_spec=x_spec,
+        w_spec=w_spec,
+        result_shape=(*x.shape[: -spec.rank - 1], *spec.output_size, w.shape[-1]),
+        padding_mode=padding_mode,
+        flip=flip,
+        mesh=mesh,
+        dtype=dtype,
+        numerics=numerics,
     )
-    plan = Plan("output", spec, place, padding_mode)
-    if not x.size:
-        y_shape = (*x.shape[: -spec.rank - 1], *spec.output_size, w.shape[-1])
-        return bias_alone(plan, y_shape, b, dtype)
-    return run(*placed(plan, x, w, b), plan=plan, dtype=dtype, **numerics)
 
 
 def conv_transpose(
@@ -152,11 +156,11 @@ def conv_transpose(
 
     x[n, s, g, i] = b[g, i] + sum of w[k, g, i, o] y[n, t, g, o] over t stride + k dilation - lo = s
 
-    Every device spreads its own part of y over the window that it came from; what falls on other
-    devices' parts of x is sent there and added: the halo of `conv`, sent the other way.
+    Every device computes the contributions of its own part of y; those to other devices' parts of x
+    are sent there and added: the halo of `conv`, sent in the opposite direction.
 
     Args:
-        y: (*batch, *space', out), as in `jaxconv.conv_transpose`; sharded as x is in `conv`.
+        y: (*batch, *space', out), as in `jaxconv.conv_transpose`; sharded as x in `conv`.
         w: (*kernel, in // groups, out); as in `conv`.
         b: (in,), or None.
         stride: as in `conv`.
@@ -175,13 +179,13 @@ def conv_transpose(
         w_spec: as in `conv`.
 
     Returns:
-        x: (*batch, *space, in), sharded as y in batch and space and as w in its input channels;
-        whole along a dimension whose size its mesh axes do not divide, as in `conv`. Where space is
-        sharded an element near a border is a sum of what several devices computed, added in another
-        order than `jaxconv.conv_transpose` has: equal to rounding, with no method bit for bit.
+        x: (*batch, *space, in), sharded as y in batch and space and as w in its input channels; not
+        sharded along a dimension whose size its mesh axes do not divide, as in `conv`. Where space
+        is sharded an element near a border is a sum of several devices' contributions, in another
+        order than in `jaxconv.conv_transpose`: equal to rounding, not bit for bit.
 
     Raises:
-        TypeError: as `jaxconv.conv_transpose`, and if mesh or a spec is none.
+        TypeError: as `jaxconv.conv_transpose`, and as `conv`.
         ValueError: as `jaxconv.conv_transpose`, and as `conv`.
 
     Example:
@@ -194,7 +198,7 @@ def conv_transpose(
 
     Source:
         Hewett and Grady (2020), "A linear algebraic approach to model parallelism in deep
-        learning": the transpose of a halo exchange sends the same rows the other way.
+        learning".
     """
     caller = "parallel.conv_transpose"
     y, w = dtypes.as_array(caller, "y", y), dtypes.as_array(caller, "w", w)
@@ -210,23 +214,57 @@ def conv_transpose(
         groups=groups,
     )
     numerics = functional.numerics(caller, method, policy, precision)
-    made = w.shape[-2] * spec.groups
-    b = dtypes.check_bias(caller, b, made, y.dtype, dtype)
-    x_shape = (*y.shape[: -spec.rank - 1], *spec.input_size, made)
+    x_shape = (*y.shape[: -spec.rank - 1], *spec.input_size, w.shape[-2] * spec.groups)
+    b = dtypes.check_bias(caller, b, x_shape[-1], y.dtype, dtype)
     functional.check_padding_mode(caller, x_shape, spec, padding_mode)
+    return _convolve(
+        caller,
+        "input",
+        spec,
+        (y, w, b),
+        x_name="y",
+        x_spec=y_spec,
+        w_spec=w_spec,
+        result_shape=x_shape,
+        padding_mode=padding_mode,
+        flip=flip,
+        mesh=mesh,
+        dtype=dtype,
+        numerics=numerics,
+    )
+
+
+def _convolve(
+    caller: str,
+    contraction: Contraction,
+    spec: ConvSpec,
+    arrays: tuple[jax.Array, jax.Array, jax.Array | None],
+    *,
+    x_name: str,
+    x_spec: PartitionSpec | None,
+    w_spec: PartitionSpec | None,
+    result_shape: tuple[int, ...],
+    padding_mode: str,
+    flip: bool,
+    mesh: Mesh | AbstractMesh | None,
+    dtype: Any,
+    numerics: dict[str, Any],
+) -> jax.Array:
+    """Lay out x (or y, by `x_name`), w and b on the mesh and compute the contraction."""
+    x, w, b = arrays
     w = functional.flipped(caller, w, flip)
-    mesh = placement.find_mesh(caller, mesh, y=y, w=w)
-    placement.check_devices(caller, mesh, y, w, b)
-    place = lay_out(
+    mesh = placement.find_mesh(caller, mesh, **{x_name: x}, w=w)
+    placement.check_devices(caller, mesh, x, w, b)
+    layout = lay_out(
         caller,
         spec,
         mesh,
-        placement.find_spec(caller, "y", y_spec, y, mesh),
+        placement.find_spec(caller, x_name, x_spec, x, mesh),
         placement.find_spec(caller, "w", w_spec, w, mesh),
-        x_name="y",
-        channels=(y.shape[-1], made),
+        x_name=x_name,
+        channels=(x.shape[-1], result_shape[-1]),
     )
-    plan = Plan("input", spec, place, padding_mode)
-    if not y.size:
-        return bias_alone(plan, x_shape, b, dtype)
-    return run(*placed(plan, y, w, b), plan=plan, dtype=dtype, **numerics)
+    plan = Plan(contraction, spec, layout, padding_mode)
+    if not x.size:
+        return empty_sum(plan, result_shape, b, dtype)
+    return run(*put_on_mesh(plan, x, w, b), plan=plan, dtype=dtype, **numerics)

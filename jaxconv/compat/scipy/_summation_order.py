@@ -1,8 +1,8 @@
-"""Sums of fractions in SciPy's order, for results that are cut off to integers.
+"""Sums in SciPy's order of additions, for floating-point sums that are truncated to integers.
 
-Where a sum should be 3 and comes out as 2.9999999999999996, the integer is 2. Which it is depends
-on the order of the additions, so that is SciPy's here: entry by entry, or for lines of odd length
-that read the same (or the negative) backwards, the middle first and then pair by pair.
+A sum that rounds to 2.9999999999999996 instead of 3 is truncated to 2, and this depends on the
+order of the additions. SciPy adds entry by entry; for weights of odd length that are symmetric or
+antisymmetric it starts in the middle and adds pairs.
 """
 
 from typing import Any
@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxconv.compat.scipy import _sums
-from jaxconv.compat.scipy._numbers import is_concrete
+from jaxconv.compat.scipy import _direct_sums
+from jaxconv.compat.scipy._numpy_dtypes import is_concrete
 
 
 def parity(weights: Any) -> int:
-    """Return 1 for an even line of weights, -1 for an odd one, and 0 for anything else."""
+    """Return 1 for symmetric 1-D weights of odd length, -1 for antisymmetric ones, otherwise 0."""
     if weights.ndim != 1 or weights.size % 2 == 0 or not is_concrete(weights):
         return 0
     line = np.asarray(weights, np.float64)
@@ -32,20 +32,20 @@ def parity(weights: Any) -> int:
 def correlate_in_order(
     x: jax.Array,
     weights: jax.Array,
-    pads: _sums.Pairs,
+    pads: _direct_sums.Pairs,
     *,
     boundary: str,
     fill: jax.Array | None,
     parity: int,
 ) -> jax.Array:
-    """Do what `correlate_padded` does, one addition after another."""
+    """Compute `correlate_padded` with SciPy's order of additions."""
     rank = weights.ndim
     axes = tuple(range(x.ndim - rank, x.ndim))
     shape = x.shape
-    x = _sums.extend(x, pads, axes, boundary, fill)
+    x = _direct_sums.extend(x, pads, axes, boundary, fill)
     order = np.arange(weights.size)
     if rank == 1 and not parity:
-        order = np.roll(order, 1)  # lines without a symmetry start with their last entry
+        order = np.roll(order, 1)  # without symmetry SciPy starts with the last entry
     offsets = np.stack(np.unravel_index(order, weights.shape), axis=-1)
     offsets = np.pad(offsets, ((0, 0), (x.ndim - rank, 0)))
     factors = weights.ravel()[order]
@@ -53,7 +53,7 @@ def correlate_in_order(
     def window(n):
         return jax.lax.dynamic_slice(x, jnp.asarray(offsets)[n], shape)
 
-    # A product is added a round later than it is made: in one round the two would become a fused
+    # Each product is added in the next iteration: in the same one XLA would fuse both into a
     # multiply-add, which rounds once where SciPy rounds twice.
     def step(n, carry):
         total, product = carry
@@ -62,9 +62,9 @@ def correlate_in_order(
             values = values + parity * window(weights.size - 1 - n)
         return total + product, values * factors[n]
 
-    rounds, start = weights.size, jnp.zeros(shape, x.dtype)
+    count, start = weights.size, jnp.zeros(shape, x.dtype)
     if parity:
-        rounds = weights.size // 2
-        start = window(rounds) * factors[rounds]
-    total, product = jax.lax.fori_loop(0, rounds, step, (start, jnp.zeros(shape, x.dtype)))
+        count = weights.size // 2
+        start = window(count) * factors[count]
+    total, product = jax.lax.fori_loop(0, count, step, (start, jnp.zeros(shape, x.dtype)))
     return total + product

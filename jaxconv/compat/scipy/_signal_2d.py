@@ -1,4 +1,4 @@
-"""Two dimensions with a choice of what lies outside: `convolve2d`, `correlate2d`, `sepfir2d`."""
+"""`signal.convolve2d`, `signal.correlate2d` and `signal.sepfir2d`."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxconv._core.geometry.dtypes import as_array
-from jaxconv.compat.scipy import _numbers, _sums
+from jaxconv.compat.scipy import _direct_sums, _numpy_dtypes
 
 _BOUNDARIES = {
     "fill": "constant",
@@ -26,7 +26,7 @@ def convolve2d(
     boundary: str = "fill",
     fillvalue: ArrayLike = 0,
 ) -> jax.Array:
-    """Convolve two planes, the first extended beyond its edges.
+    """Convolve two 2-D arrays, the first padded.
 
     y[t] = sum over s of in1[t - s] in2[s]
 
@@ -34,33 +34,26 @@ def convolve2d(
         in1: (H, W) of any dtype.
         in2: (h, w) of any dtype.
         mode: "full" (H + h - 1, W + w - 1), "same" (H, W; centred on "full"), "valid" (without
-            extension; one input must contain the other).
-        boundary: what lies outside in1: "fill" (`fillvalue`), "wrap" (in1 repeats) or "symm" (in1
-            mirrored, its edge twice), however often in2 needs it.
-        fillvalue: a number that the result's dtype holds.
+            padding; one input must contain the other).
+        boundary: padding of in1, of any width: "fill" (`fillvalue`), "wrap" (in1 repeated) or
+            "symm" (in1 mirrored, with its edge repeated).
+        fillvalue: a number that the result's dtype can represent.
 
     Returns:
         y: of NumPy's common dtype; integers stay integers and wrap around.
 
     Raises:
-        ValueError: an input is no plane or empty; mode, boundary or fillvalue are not as above.
+        ValueError: an input is not 2-D or empty, or invalid mode, boundary or fillvalue.
 
     Example:
         >>> convolve2d([[1, 2, 3]], [[1, 1, 1]], mode="same", boundary="wrap")
         Array([[6, 6, 6]], dtype=int32)
-
-    Source:
-        Signature and rules of `scipy.signal.convolve2d`.
     """
     caller = "convolve2d"
-    a, b, fill, _ = _planes(caller, in1, in2, mode, boundary, fillvalue)
-    pads = []
-    for (start, length), n, k in zip(
-        _sums.mode_windows(mode, a.shape, b.shape), a.shape, b.shape, strict=True
-    ):
-        before = k - 1 - start
-        pads.append((before, length - n - before + k - 1))
-    return _correlate(a, jnp.flip(b), tuple(pads), _BOUNDARIES[boundary], fill)
+    a, b, fill, _ = _check(caller, in1, in2, mode, boundary, fillvalue)
+    windows = _direct_sums.mode_windows(mode, a.shape, b.shape)
+    pads = _direct_sums.window_pads(windows, a.shape, b.shape)
+    return _correlate(a, jnp.flip(b), pads, boundary=_BOUNDARIES[boundary], fill=fill)
 
 
 def correlate2d(
@@ -70,13 +63,13 @@ def correlate2d(
     boundary: str = "fill",
     fillvalue: ArrayLike = 0,
 ) -> jax.Array:
-    """Cross-correlate two planes, the first extended beyond its edges.
+    """Cross-correlate two 2-D arrays, the first padded.
 
     y[t] = sum over s of in1[t + s - lo] conj(in2[s]), lo = k - 1, (k - 1) // 2 and 0 for "full",
     "same" and "valid"
 
-    For even kernels "same" starts one element later than `signal.correlate` does, as in SciPy; and
-    as in SciPy the result is not conjugated when "valid" swaps its inputs.
+    As in SciPy, for even kernels "same" starts one element later than in `signal.correlate`, and
+    the result is not conjugated if "valid" exchanges the inputs.
 
     Args:
         in1: (H, W) of any dtype.
@@ -94,12 +87,9 @@ def correlate2d(
     Example:
         >>> correlate2d([[1, 2, 4]], [[1, -1]], mode="valid")
         Array([[-1, -2]], dtype=int32)
-
-    Source:
-        Signature and rules of `scipy.signal.correlate2d`.
     """
     caller = "correlate2d"
-    a, b, fill, swapped = _planes(caller, in1, in2, mode, boundary, fillvalue)
+    a, b, fill, swapped = _check(caller, in1, in2, mode, boundary, fillvalue)
     pads = []
     for k in b.shape:
         match mode:
@@ -109,57 +99,53 @@ def correlate2d(
                 pads.append(((k - 1) // 2, k // 2))
             case _:
                 pads.append((0, 0))
-    b = jnp.conj(b) if _numbers.is_complex(b.dtype) else b
-    y = _correlate(a, b, tuple(pads), _BOUNDARIES[boundary], fill)
+    b = jnp.conj(b) if _numpy_dtypes.is_complex(b.dtype) else b
+    y = _correlate(a, b, tuple(pads), boundary=_BOUNDARIES[boundary], fill=fill)
     return jnp.flip(y) if swapped else y
 
 
 def sepfir2d(input: ArrayLike, hrow: ArrayLike, hcol: ArrayLike) -> jax.Array:
-    """Filter a plane with one line along its rows and another along its columns.
+    """Filter a 2-D array with one 1-D filter along its rows and one along its columns.
 
-    y[i, j] = sum over a, b of input[i + h - a, j + w - b] hcol[a] hrow[b], h and w the halves of
-    both lines; beyond its edges the input is mirrored, its edge twice.
+    y[i, j] = sum over a, b of input[i + h - a, j + w - b] hcol[a] hrow[b], h and w half the
+    lengths, rounded down; the input is padded by mirroring, with its edge repeated.
 
     Args:
         input: (H, W).
-        hrow: (2 w + 1,): along the rows, from column to column.
-        hcol: (2 h + 1,): along the columns.
+        hrow: (2 w + 1,), applied along the rows.
+        hcol: (2 h + 1,), applied along the columns.
 
     Returns:
-        y: (H, W), in the inexact dtype that holds the input: float32 for what is shorter than 32
-        bits.
+        y: (H, W), in the common floating-point dtype of the input and float32.
 
     Raises:
-        TypeError: complex lines for a real input.
-        ValueError: the input is no plane, or a line is no line or of even length.
+        TypeError: a complex filter for a real input.
+        ValueError: the input is not 2-D, or a filter is not 1-D or has even length.
 
     Example:
         >>> sepfir2d(jnp.eye(3), [0.5, 1.0, 0.5], [1.0])
         Array([[1.5, 0.5, 0. ],
                [0.5, 1. , 0.5],
                [0. , 0.5, 1.5]], dtype=float32)
-
-    Source:
-        Signature and rules of `scipy.signal.sepfir2d`.
     """
     caller = "sepfir2d"
     x = as_array(caller, "input", input)
     if x.ndim != 2:
         depth = "object too deep" if x.ndim > 2 else "object of too small depth"
-        raise ValueError(f"{caller}: input.shape={x.shape}: {depth}, it must be a plane")
-    _sums.check_not_empty(caller, input=x)
-    dtype = _numbers.common_dtype(x.dtype, jnp.float32)
+        raise ValueError(f"{caller}: input.shape={x.shape}: {depth}, it must be 2-D")
+    _direct_sums.check_not_empty(caller, input=x)
+    dtype = _numpy_dtypes.common_dtype(x.dtype, jnp.float32)
     lines = []
     for name, line in (("hrow", hrow), ("hcol", hcol)):
         line = as_array(caller, name, line)
         if line.ndim != 1:
             depth = "object too deep" if line.ndim > 1 else "object of too small depth"
-            raise ValueError(f"{caller}: {name}.shape={line.shape}: {depth}, it must be a line")
+            raise ValueError(f"{caller}: {name}.shape={line.shape}: {depth}, it must be 1-D")
         if line.size % 2 == 0:
             raise ValueError(
                 f"{caller}: {name} has {line.size} elements; hrow and hcol must be odd length"
             )
-        if _numbers.is_complex(line.dtype) and not _numbers.is_complex(dtype):
+        if _numpy_dtypes.is_complex(line.dtype) and not _numpy_dtypes.is_complex(dtype):
             raise TypeError(f"{caller}: {name} is complex but input is {x.dtype}; cast input")
         lines.append(line.astype(dtype))
     return _separable(x.astype(dtype), *lines)
@@ -169,50 +155,43 @@ def sepfir2d(input: ArrayLike, hrow: ArrayLike, hcol: ArrayLike) -> jax.Array:
 def _separable(x: jax.Array, hrow: jax.Array, hcol: jax.Array) -> jax.Array:
     for line in (hrow, hcol):
         half = line.size // 2
-        # filtered along the last axis, then the other one comes last
-        x = _sums.correlate_padded(x, jnp.flip(line), ((half, half),), boundary="symmetric").T
+        # filter along the last axis, then exchange the axes
+        x = _direct_sums.correlate_padded(
+            x, jnp.flip(line), ((half, half),), boundary="symmetric"
+        ).T
     return x
 
 
-def _correlate(a, b, pads, boundary, fill):
-    return _jitted(a, b, fill, pads=pads, boundary=boundary)
+_correlate = jax.jit(_direct_sums.correlate_padded, static_argnames=("pads", "boundary"))
 
 
-_jitted = jax.jit(
-    lambda a, b, fill, *, pads, boundary: _sums.correlate_padded(
-        a, b, pads, boundary=boundary, fill=fill
-    ),
-    static_argnames=("pads", "boundary"),
-)
-
-
-def _planes(
+def _check(
     caller: str, in1: ArrayLike, in2: ArrayLike, mode: str, boundary: str, fillvalue: Any
 ) -> tuple[jax.Array, jax.Array, jax.Array | None, bool]:
-    """Check arguments; return the image, the kernel, the fill and whether the two were swapped."""
+    """Check arguments; return image, kernel, fill value, and whether the inputs were exchanged."""
     a, b = as_array(caller, "in1", in1), as_array(caller, "in2", in2)
     if a.ndim != 2 or b.ndim != 2:
         raise ValueError(
             f"{caller} inputs must both be 2-D arrays, got shapes {a.shape} and {b.shape}"
         )
-    _sums.check_mode(caller, mode)
+    _direct_sums.check_mode(caller, mode)
     if boundary not in _BOUNDARIES:
         raise ValueError(
             f"{caller}: boundary={boundary!r}. Acceptable boundary flags are 'fill', 'circular' "
             "(or 'wrap'), and 'symmetric' (or 'symm')."
         )
-    _sums.check_not_empty(caller, in1=a, in2=b)
-    dtype = _numbers.common_dtype(a.dtype, b.dtype)
-    fill = _numbers.check_scalar(caller, "fillvalue", fillvalue)
-    if _numbers.is_complex(fill.dtype) and not _numbers.is_complex(dtype):
+    _direct_sums.check_not_empty(caller, in1=a, in2=b)
+    dtype = _numpy_dtypes.common_dtype(a.dtype, b.dtype)
+    fill = _numpy_dtypes.check_scalar(caller, "fillvalue", fillvalue)
+    if _numpy_dtypes.is_complex(fill.dtype) and not _numpy_dtypes.is_complex(dtype):
         raise ValueError(
             f"{caller}: could not cast `fillvalue` directly to the output type {dtype}: it is "
             "complex"
         )
-    # zero, the usual fill, needs no array of ones and zeros
-    plain = _numbers.is_concrete(fill) and not fill
-    swapped = _sums.swap_needed(caller, mode, a.shape, b.shape, (0, 1))
+    # padding with zeros, the usual case, is cheaper
+    is_zero = _numpy_dtypes.is_concrete(fill) and not fill
+    swapped = _direct_sums.swap_needed(caller, mode, a.shape, b.shape, (0, 1))
     if swapped:
         a, b = b, a
-    fill = None if plain else _numbers.cast(fill, dtype)
+    fill = None if is_zero else _numpy_dtypes.cast(fill, dtype)
     return a.astype(dtype), b.astype(dtype), fill, swapped

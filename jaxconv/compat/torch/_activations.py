@@ -7,11 +7,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxconv.compat.torch._steps import Layout, Place, Step
+from jaxconv.compat.torch._layer_specs import LayerContext, LayerSpec, Layout
 
 Function = Callable[[jax.Array], jax.Array]
 
-# torch's class -> from the module to the function
+# torch's class -> function of the torch module that returns a function of the array
 _ELEMENTWISE: dict[str, Callable[[Any], Function]] = {
     "CELU": lambda m: functools.partial(jax.nn.celu, alpha=m.alpha),
     "ELU": lambda m: functools.partial(jax.nn.elu, alpha=m.alpha),
@@ -47,12 +47,12 @@ _ALONG: dict[str, Callable[..., jax.Array]] = {
 NAMES = (*_ELEMENTWISE, *_ALONG, "Softmax2d")
 
 
-def step(module: Any, place: Place) -> tuple[Step, Layout]:
-    """Return the step of an activation, and the layout after it."""
-    if place.kind in _ELEMENTWISE:
-        return Step(function=_ELEMENTWISE[place.kind](module)), place.layout
-    if place.kind == "Softmax2d":
-        return Step(function=functools.partial(jax.nn.softmax, axis=-1)), place.image(2)
-    axis, dimensions = place.axis(module.dim)
-    function = functools.partial(_ALONG[place.kind], axis=axis)
-    return Step(function=function, dimensions=dimensions), place.layout
+def layer_spec(module: Any, context: LayerContext) -> tuple[LayerSpec, Layout]:
+    """Return the layer spec of an activation, and the layout after it."""
+    if context.kind in _ELEMENTWISE:
+        return LayerSpec(function=_ELEMENTWISE[context.kind](module)), context.layout
+    if context.kind == "Softmax2d":
+        return LayerSpec(function=functools.partial(jax.nn.softmax, axis=-1)), context.image(2)
+    axis, dimensions = context.axis(module.dim)
+    function = functools.partial(_ALONG[context.kind], axis=axis)
+    return LayerSpec(function=function, dimensions=dimensions), context.layout
