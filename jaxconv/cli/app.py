@@ -243,16 +243,11 @@ def apply(
 
     Depth, colour profile and alpha come out as they went in, or the file is refused.
     """
+    from jaxconv.cli import apply as command
+
     options = {"kernel": kernel, "scale": scale, "mode": padding_mode, "cut": cut, "method": method}
     try:
-        if tile is not None or resume:
-            from jaxconv.cli import tiled
-
-            typer.echo(tiled.run(image, output, tile=tile, resume=resume, **options))
-        else:
-            from jaxconv.cli import apply as command
-
-            typer.echo(command.run(image, output, **options))
+        typer.echo(command.run(image, output, tile=tile, resume=resume, **options))
     except Problem as problem:
         typer.echo(f"jaxconv apply: {problem}", err=True)
         raise typer.Exit(2) from None
