@@ -9,7 +9,7 @@ import pytest
 import tifffile
 from typer.testing import CliRunner
 
-from jaxconv._files.rasters import open_source
+from jaxconv._files.formats import open_source
 from jaxconv._files.zarr import ZarrTarget
 from jaxconv.cli.app import app
 from jaxconv.tiles import apply_tiled
@@ -51,7 +51,9 @@ def refused(error, message, arguments):
         ({"divisor": 0}, ValueError, "divisor=0 must be finite and not 0"),
         ({"offset": float("nan")}, ValueError, "offset=nan must be finite"),
         ({"offset": "half"}, TypeError, "offset='half' must be a number"),
+        ({"low": True}, TypeError, "low=True must be a number"),
         ({"flip": 1}, TypeError, "flip=1 must be True or False"),
+        ({"clip": None}, TypeError, "clip=None must be True or False"),
         (
             {"bias": np.zeros(2)},
             ValueError,
@@ -69,8 +71,8 @@ def refused(error, message, arguments):
         (
             {"padding_mode": "mirror"},
             ValueError,
-            "padding_mode='mirror' is none of 'zeros', 'reflect', 'replicate', 'circular', "
-            "'symmetric'",
+            "padding_mode='mirror' is none of 'zeros', 'reflect', 'symmetric', 'replicate', "
+            "'circular'",
         ),
         (
             {"padding": 7, "padding_mode": "symmetric"},
@@ -99,7 +101,7 @@ def test_arguments(good, tmp_path, change, error, message):
 
 def test_targets(good, tmp_path):
     for name, message in (
-        ("y.png", "{}: a target ends in .zarr or .tif or .tiff"),
+        ("y.png", "{}: a target must end in .zarr or .tif or .tiff"),
         ("none/y.tif", None),
     ):
         path = tmp_path / name
@@ -112,8 +114,8 @@ def test_targets(good, tmp_path):
     refused(ValueError, f"{good['target']}: TIFF holds planes, not rank 1; use .zarr", line)
     refused(
         ValueError,
-        f"{good['source']} is there already; resume=True goes on with a run that was cut off, else "
-        "name another target",
+        f"{good['source']} exists; resume=True continues an interrupted run, else name another "
+        "target",
         good | {"target": good["source"]},
     )
 
@@ -145,7 +147,7 @@ def test_sources(good, tmp_path):
         photometric="rgb",
         extrasamples=["unassalpha"],
     )
-    says("alpha.tif", ValueError, "has alpha, which is no colour; save it without")
+    says("alpha.tif", ValueError, "has an alpha channel; save it without")
     write(tmp_path / "white.tif", X, photometric="miniswhite")
     says("white.tif", ValueError, "its colours are stored as MINISWHITE; save it as grey or RGB")
     write(tmp_path / "deep.tif", X.astype(np.int32))
@@ -158,7 +160,7 @@ def test_sources(good, tmp_path):
     says(
         "group.zarr",
         ValueError,
-        "is no zarr array (zarr.json or .zarray is missing); where it is a group, name one of its "
+        "is not a zarr array (zarr.json or .zarray is missing); if it is a group, name one of its "
         "arrays",
     )
     (tmp_path / "group.zarr" / "zarr.json").write_text('{"zarr_format": 3, "node_type": "group"}')
@@ -174,12 +176,12 @@ def test_sources(good, tmp_path):
 
 
 def test_compressed_pieces_that_are_too_large(good, monkeypatch):
-    monkeypatch.setattr("jaxconv._files.tiff.MOST", 50)
+    monkeypatch.setattr("jaxconv._files.tiff.MAX_PIECE_BYTES", 50)
     write(good["source"], X, compression="zlib")
     refused(
         ValueError,
-        f"{good['source']}: is compressed in pieces of 60 bytes, which are decoded whole; at most "
-        "50 here: save it in tiles",
+        f"{good['source']}: is compressed in pieces of 60 bytes, of which each is decoded whole; "
+        "at most 50 are allowed: save it in tiles",
         good,
     )
 
@@ -243,7 +245,7 @@ def test_damaged_tags_are_told_in_one_line(good, options):
         except ValueError as error:
             told.add(str(error))
     assert len(told) > 5
-    assert all(text.startswith(f"apply_tiled: {source}: ") for text in told)
+    assert all(text.startswith(f"{source}: ") for text in told)
     assert not any("\n" in text for text in told)
 
 
@@ -252,8 +254,8 @@ def test_codecs_that_are_not_here(good, monkeypatch):
     monkeypatch.setattr(tifffile.TIFF, "DECOMPRESSORS", {})
     refused(
         ValueError,
-        f"{good['source']}: is compressed as ADOBE_DEFLATE (predictor 1), which the package "
-        "imagecodecs may decode: install it, or save the image with zlib or uncompressed",
+        f"{good['source']}: is compressed as ADOBE_DEFLATE (predictor 1), which needs the package "
+        "imagecodecs: install it, or save the image with zlib or uncompressed",
         good,
     )
 
@@ -295,12 +297,8 @@ def test_a_full_disk_while_the_journal_is_written(good):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--resume"], "--resume needs --tile N, as the run that was cut off had it"),
+        (["--resume"], "--resume needs the --tile N of the interrupted run"),
         (["--tile", "0"], "--tile must be 1 or more, got 0"),
-        (
-            ["--tile", "4", "--scale", "stretch"],
-            "--scale stretch needs all values at once, --tile has a few; use signed",
-        ),
         (
             ["--tile", "4", "--scale", "none"],
             "--scale none is for floating-point images; clip is the nearest to it",

@@ -50,7 +50,7 @@ def test_a_run_that_was_cut_off_goes_on(source, tmp_path, monkeypatch):
     cut_off(source, target, monkeypatch, after=5)
     journal = tmp_path / "y.tif.unfinished"
     header, *lines = map(json.loads, journal.read_text().splitlines())
-    assert header["format"] == "jaxconv tiles 2"
+    assert header["format"] == "jaxconv tiles 3"
     assert header["tile"] == [16, 16]
     assert [number for number, _ in lines] == [0, 1, 2, 3, 4]  # the torn one is not among them
     with journal.open("a") as file:
@@ -90,7 +90,7 @@ def test_other_settings_are_refused_by_name(source, tmp_path, monkeypatch, chang
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole message is below
         apply_tiled(source, K, target, **{"tile": 16, "resume": True} | change)
     assert str(caught.value) == (
-        f"apply_tiled: {target} was begun with {told}; repeat that, or name another target"
+        f"apply_tiled: {target} was begun with {told}; use the same again, or name another target"
     )
     assert (target.read_bytes(), (tmp_path / "y.tif.unfinished").read_bytes()) == before
 
@@ -114,13 +114,10 @@ def test_a_target_that_is_there_is_left_alone(source, tmp_path, monkeypatch):
         assert str(caught.value) == f"apply_tiled: {message}"
 
     target.write_text("mine")
+    says(f"{target} exists; resume=True continues an interrupted run, else name another target")
     says(
-        f"{target} is there already; resume=True goes on with a run that was cut off, else name "
-        "another target"
-    )
-    says(
-        f"{target} is there without its journal y.tif.unfinished, so that nobody knows which "
-        "tiles are whole; name another target",
+        f"{target} exists without its journal y.tif.unfinished, which lists the complete tiles; "
+        "name another target",
         resume=True,
     )
     assert target.read_text() == "mine"
@@ -128,12 +125,12 @@ def test_a_target_that_is_there_is_left_alone(source, tmp_path, monkeypatch):
     cut_off(source, target, monkeypatch, after=1)
     target.unlink()
     says(
-        f"{target} is gone, but its journal y.tif.unfinished is there; remove the journal to "
+        f"{target} is missing, but its journal y.tif.unfinished exists; remove the journal to "
         "begin again",
         resume=True,
     )
     (tmp_path / "y.tif.unfinished").write_text("shopping\n")
-    says(f"{tmp_path / 'y.tif.unfinished'} is no journal of tiles; remove it", resume=True)
+    says(f"{tmp_path / 'y.tif.unfinished'} is not a journal of tiles; remove it", resume=True)
 
 
 def test_the_command_resumes(source, tmp_path, monkeypatch):

@@ -131,7 +131,7 @@ def begun(tmp_path):
 
 def test_a_resumed_run_keeps_its_method(begun):
     arguments, _ = begun
-    with pytest.raises(ValueError, match=r"was begun with method='lax' \(now 'taps'\); repeat"):
+    with pytest.raises(ValueError, match=r"was begun with method='lax' \(now 'taps'\); use the"):
         apply_tiled(**arguments, method="taps")
     done = apply_tiled(**arguments)
     assert (done.method, done.resumed) == ("lax", 0)
@@ -144,7 +144,7 @@ def test_a_resumed_run_keeps_its_method(begun):
     [
         (
             "phases",
-            "apply_tiled: {} was begun with method='phases', which does not serve here: phases "
+            "apply_tiled: {} was begun with method='phases', which cannot be used here: phases "
             "does not offer this contraction; name another target",
         ),
         (
