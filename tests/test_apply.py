@@ -1,4 +1,4 @@
-"""The apply command: every kind of image comes out as it went in, and learn's kernels compose."""
+"""The apply command: every kind of image keeps its format, and learned kernels can be applied."""
 
 import struct
 import zlib
@@ -87,7 +87,7 @@ def _chunk(name, data):
 
 
 def test_a_video_signals_code_points_are_kept(tmp_path, identity):
-    """PNG's cICP says that the values are, say, BT.2020 with PQ: without it they look grey."""
+    """PNG's cICP declares values as, for example, BT.2020 with PQ: without it they look grey."""
     images.write(tmp_path / "plain.png", images.as_float(_values("uint8", 6, 7, 3), tmp_path))
     plain = (tmp_path / "plain.png").read_bytes()
     signal = _chunk(b"cICP", bytes([9, 16, 0, 1])) + _chunk(b"cLLI", bytes(range(8)))
@@ -101,7 +101,7 @@ def test_a_video_signals_code_points_are_kept(tmp_path, identity):
 
 @pytest.mark.parametrize("turn", range(1, 9))
 def test_tiffs_are_turned_as_jpegs_are(tmp_path, identity, turn):
-    """The pixels come upright, as Pillow turns them, and their resolution with them."""
+    """Pixels and resolution are turned upright, as Pillow turns them."""
     values, tags = _values("uint8", 6, 7, 3), [(274, "H", 1, turn, True)]
     options = {"photometric": "rgb", "resolution": (300, 150), "resolutionunit": "INCH"}
     tifffile.imwrite(tmp_path / "a.tif", values, extratags=tags, **options)

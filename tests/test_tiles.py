@@ -60,7 +60,7 @@ def test_tiles_make_the_whole(tmp_path, mode):
     ids=str,
 )
 def test_any_padding_reads_what_pad_reads(mode, pads):
-    """Far beyond the image and inside it, where padding is negative; one position at a time."""
+    """Far beyond the image, and inside it where padding is negative."""
     whole = np.asarray(padding.pad(X, (*pads, (0, 0)), mode=mode))
     axes = [
         source_index(np.arange(-lo, n + hi), n, mode)
@@ -247,7 +247,7 @@ def test_what_low_clip_and_float16_do(tmp_path):
 
 
 def test_neighbouring_tiles_share_what_is_read(tmp_path):
-    """Every chunk once, though each of these tiles reads into nine of them."""
+    """Each chunk is read once, although each of these tiles needs nine of them."""
     source = zarr(tmp_path / "x.zarr", X, chunk=8)
 
     def count():

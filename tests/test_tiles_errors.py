@@ -1,4 +1,4 @@
-"""What `apply_tiled` and `jaxconv apply --tile` say about a bad call: whole messages."""
+"""The messages of `apply_tiled` and `jaxconv apply --tile` about bad calls, in full."""
 
 import re
 import resource
@@ -96,7 +96,7 @@ def refused(error, message, arguments):
 )
 def test_arguments(good, tmp_path, change, error, message):
     refused(error, message, good | change)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.tif"]  # nothing was begun
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.tif"]  # nothing was written
 
 
 def test_targets(good, tmp_path):
@@ -187,7 +187,7 @@ def test_compressed_pieces_that_are_too_large(good, monkeypatch):
 
 
 def test_files_that_are_damaged(good, tmp_path):
-    """Found out when a piece is read, by the thread that reads it."""
+    """Detected by the thread that reads the damaged piece."""
     source, x = good["source"], np.random.default_rng(0).integers(0, 256, (40, 50), np.uint8)
 
     def damaged(change, **options):
@@ -230,7 +230,7 @@ def test_files_that_are_damaged(good, tmp_path):
 
 @pytest.mark.parametrize("options", [{}, {"compression": "zlib", "tile": (16, 16)}], ids=str)
 def test_damaged_tags_are_told_in_one_line(good, options):
-    """Bytes changed at random where the tags are: it opens or says whose fault it is."""
+    """With random bytes changed in its tags, a file opens, or the message names it."""
     source, rng, told = good["source"], np.random.default_rng(0), set()
     write(source, np.zeros((40, 50), np.uint8), **options)
     whole = source.read_bytes()
@@ -262,7 +262,7 @@ def test_codecs_that_are_not_here(good, monkeypatch):
 
 @contextmanager
 def small_files(size):
-    """No file can grow beyond this, as on a disk that is full."""
+    """No file can grow beyond this size, as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
