@@ -229,6 +229,14 @@ def test_objects_in_place_of_files(tmp_path, tile):
     apply_tiled(Array(X), W, tmp_path / "y.zarr", tile=tile, padding_mode="symmetric")
     np.testing.assert_array_equal(read(tmp_path / "y.zarr"), whole)
     assert (tmp_path / "y.zarr.finished").exists()
+    with pytest.raises(
+        ValueError, match=r"^apply_tiled: resume=True needs a target that is a path$"
+    ):
+        apply_tiled(Array(X), W, target, tile=tile, resume=True)
+    with pytest.raises(
+        ValueError, match=r"^apply_tiled: source: values of type int8; expected bool,"
+    ):
+        apply_tiled(Array(X.astype(np.int8)), W, target, tile=tile)
 
 
 def test_what_low_clip_and_float16_do(tmp_path):

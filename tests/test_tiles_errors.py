@@ -47,6 +47,12 @@ def refused(error, message, arguments):
             ValueError,
             "tile=(4, 4, 4) has 3 entries for 2 spatial dimensions; give one integer, or 2",
         ),
+        (
+            {"source": X},
+            TypeError,
+            "source must be a path or an object with shape, dtype, stamp and read, not ndarray",
+        ),
+        ({"target": X}, TypeError, "target must be a path or an object with write, not ndarray"),
         ({"ahead": 0}, ValueError, "ahead=0 must be at least 1"),
         ({"divisor": 0}, ValueError, "divisor=0 must be finite and not 0"),
         ({"offset": float("nan")}, ValueError, "offset=nan must be finite"),

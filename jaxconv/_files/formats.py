@@ -31,11 +31,20 @@ def open_source(path: Path, *, whole: bool = False) -> Source:
     else:
         raise ImageError(f"{path}: neither a zarr folder nor a TIFF file ({', '.join(TIFF)})")
     source = Kind(path)
-    if source.dtype not in STORED:
-        raise ImageError(f"{path}: values of type {source.dtype}; expected {', '.join(STORED)}")
-    if 0 in source.shape:
-        raise ImageError(f"{path}: is empty, shape {source.shape}")
+    check_source(source, str(path))
     return source
+
+
+def check_source(source: Source, name: str) -> None:
+    """Refuse an image of values that cannot be filtered, or of none.
+
+    Raises:
+        ImageError: names the source.
+    """
+    if source.dtype not in STORED:
+        raise ImageError(f"{name}: values of type {source.dtype}; expected {', '.join(STORED)}")
+    if 0 in source.shape:
+        raise ImageError(f"{name}: is empty, shape {source.shape}")
 
 
 def check_target(path: Path, rank: int) -> None:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -17,6 +17,7 @@ class ImageError(ValueError):
     """An image file that cannot be used; the message begins with its path."""
 
 
+@runtime_checkable
 class Source(Protocol):
     """An image to read boxes from, by several threads at once.
 
@@ -35,6 +36,7 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
 class Target(Protocol):
     """An image to write boxes to, by several threads at once."""
 
@@ -57,11 +59,11 @@ def explained_write(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or short(error)
+        reason = getattr(error, "strerror", None) or first_line(error)
         raise OSError(f"{path}: cannot be written ({reason})") from error
 
 
-def short(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """The first line of an error's message, without tensorstore's details."""
     return str(error).splitlines()[0].partition(" [")[0]
 

@@ -132,7 +132,7 @@ def _load_pillow(path: Path) -> Stored:
             image = image.convert("LA" if image.mode == "L" else "RGBA")
         elif transparent and image.mode not in ("LA", "RGBA"):
             raise _Unsupported(
-                "one of its values stands for transparent; save it with alpha instead"
+                "one of its colours is declared transparent; save it with alpha instead"
             )
         if image.mode not in ("1", "L", "LA", "RGB", "RGBA", "I;16"):
             raise _Unsupported(f"its colours are stored as {image.mode}; save it as grey or RGB")
@@ -267,7 +267,7 @@ def check_holds(path: str | Path, image: Stored) -> None:
         raise ValueError(
             f"{path}: not the suffix of an image that can be written ({', '.join(SUFFIXES)})"
         )
-    if suffix != ".png" and (chunk := _unusual(image)):
+    if suffix != ".png" and (chunk := _unusual_chunk(image)):
         raise ValueError(
             f"{path}: {'tiff' if suffix in TIFF else 'jpeg'} cannot hold the colour "
             f"information of the png (chunk {chunk}); name a png file"
@@ -287,7 +287,7 @@ def check_holds(path: str | Path, image: Stored) -> None:
         raise ValueError(f"{path}: jpeg cannot hold alpha; name a png or tiff file")
 
 
-def _unusual(image: Stored) -> str | None:
+def _unusual_chunk(image: Stored) -> str | None:
     """The chunk that gives a png's values colours that other formats cannot represent, if any.
 
     Signal chunks take precedence over all, a profile or the sRGB chunk over gamma and primaries.

@@ -30,7 +30,7 @@ def _open(path: Path, driver: str, *, cache_bytes: int = 0, **options: Any) -> t
         return ts.open(_spec(driver, path), context=_context(cache_bytes), **options).result()
     except ValueError as error:
         raise rasters.ImageError(
-            f"{path}: cannot be opened as zarr ({rasters.short(error)})"
+            f"{path}: cannot be opened as zarr ({rasters.first_line(error)})"
         ) from error
 
 
@@ -58,7 +58,7 @@ class ZarrSource:
             return np.asarray(self._store[box].read().result())
         except ValueError as error:
             raise rasters.ImageError(
-                f"{self._path}: cannot be read ({rasters.short(error)})"
+                f"{self._path}: cannot be read ({rasters.first_line(error)})"
             ) from error
 
 

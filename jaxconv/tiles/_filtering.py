@@ -151,8 +151,7 @@ def apply_tiled(
         inputs that an output reads.
     """
     with _naming_apply_tiled():
-        image = formats.open_source(Path(source)) if isinstance(source, str | Path) else source
-        path = Path(target) if isinstance(target, str | Path) else None
+        image, path = _opened(source, target)
         w, channels = _kernel(kernel, image.shape)
         x_shape = image.shape if channels else (*image.shape, 1)
         spec = normalise(
@@ -237,6 +236,26 @@ def apply_tiled(
                 journal.finish()
             clipped = sum(journal.done.values()) / math.prod(y_shape)
     return Tiled(tuple(y_shape), stored, grid.count, before, clipped, rule.method)
+
+
+def _opened(source: Any, target: Any) -> tuple[rasters.Source, Path | None]:
+    """The source as an object, and the path of the target if it is one."""
+    for name, given, kind in (
+        ("source", source, rasters.Source),
+        ("target", target, rasters.Target),
+    ):
+        if not isinstance(given, str | Path | kind):
+            members = "shape, dtype, stamp and read" if name == "source" else "write"
+            raise TypeError(
+                f"apply_tiled: {name} must be a path or an object with {members}, not "
+                f"{type(given).__name__}"
+            )
+    if isinstance(source, str | Path):
+        image = formats.open_source(Path(source))
+    else:
+        formats.check_source(source, "source")
+        image = source
+    return image, Path(target) if isinstance(target, str | Path) else None
 
 
 @contextmanager
