@@ -24,7 +24,9 @@ def _run(*arguments):
 
 def _values(dtype, *shape):
     values = RNG.uniform(size=shape)
-    return images.as_stored(values, np.dtype(dtype))
+    if not dtype.startswith("float"):
+        values = np.rint(values * np.iinfo(dtype).max)
+    return values.astype(dtype)
 
 
 @pytest.fixture

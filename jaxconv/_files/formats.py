@@ -23,7 +23,7 @@ def open_source(path: Path, *, whole: bool = False) -> Source:
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder")
     if whole:
-        from jaxconv._files.whole import WholeSource as Kind
+        from jaxconv._files.stored import load as Kind  # noqa: N812 - beside two classes
     elif path.is_dir():
         from jaxconv._files.zarr import ZarrSource as Kind
     elif path.suffix.lower() in TIFF:
@@ -31,16 +31,12 @@ def open_source(path: Path, *, whole: bool = False) -> Source:
     else:
         raise ImageError(f"{path}: neither a zarr folder nor a TIFF file ({', '.join(TIFF)})")
     source = Kind(path)
-    check_source(source, str(path))
+    check_values(source, path)
     return source
 
 
-def check_source(source: Source, name: str) -> None:
-    """Refuse an image of values that cannot be filtered, or of none.
-
-    Raises:
-        ImageError: names the source.
-    """
+def check_values(source: Source, name: object) -> None:
+    """Raise ImageError for an image that is empty or has values of another type."""
     if source.dtype not in STORED:
         raise ImageError(f"{name}: values of type {source.dtype}; expected {', '.join(STORED)}")
     if 0 in source.shape:

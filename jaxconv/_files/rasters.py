@@ -27,9 +27,14 @@ class Source(Protocol):
         stamp: a text that changes when the file does.
     """
 
-    shape: tuple[int, ...]
-    dtype: str
-    stamp: str
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> str: ...
+
+    @property
+    def stamp(self) -> str: ...
 
     def read(self, box: tuple[slice, ...]) -> np.ndarray:
         """Return a box, given by slices of the first axes."""

@@ -5,7 +5,7 @@ An image of which something would be lost is refused, with the reason. Needs the
 
 import contextlib
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 import tifffile
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
-from jaxconv._files.rasters import ImageError
+from jaxconv._files.rasters import ImageError, filtered_dtype
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 TIFF = (".tif", ".tiff")
@@ -37,7 +37,7 @@ _UPRIGHT = {
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """One image as a file holds it.
+    """One image as a file holds it; in memory, a source and a target of `rasters`.
 
     Attributes:
         colours: (H, W) or (H, W, 3): bool, uint8, uint16 or floating; not premultiplied.
@@ -45,6 +45,7 @@ class Stored:
         profile: the ICC profile, None where there is none.
         extra: metadata that `save` writes too (PNG's gamma, EXIF, resolution).
         remarks: what differs from the file, one remark a string.
+        stamp: none; an image in memory is filtered without a journal.
     """
 
     colours: np.ndarray
@@ -52,6 +53,30 @@ class Stored:
     profile: bytes | None = None
     extra: dict[str, Any] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
+    stamp: str = ""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the colours."""
+        return self.colours.shape
+
+    @property
+    def dtype(self) -> str:
+        """Of the colours."""
+        return self.colours.dtype.name
+
+    def read(self, box: tuple[slice, ...]) -> np.ndarray:
+        """Return a box of the colours."""
+        return self.colours[box]
+
+    def write(self, box: tuple[slice, ...], values: np.ndarray) -> None:
+        """Set a box of the colours."""
+        self.colours[box] = values
+
+    def blank(self, *box: slice) -> "Stored":
+        """The rows and columns of a box, with colours that are zero, to write a filtered image."""
+        colours = np.zeros(self.colours[box].shape, filtered_dtype(self.dtype))
+        return replace(self, colours=colours, alpha=None if self.alpha is None else self.alpha[box])
 
 
 def load(path: str | Path) -> Stored:
@@ -76,8 +101,6 @@ def load(path: str | Path) -> Stored:
         >>> stored.save(path, stored.Stored(colours=np.array([[0, 65535]], np.uint16)))
         >>> stored.load(path).colours
         array([[    0, 65535]], dtype=uint16)
-
-    Source: PNG (ISO/IEC 15948), TIFF 6.0, JFIF.
     """
     path = Path(path)
     if not path.exists():
@@ -90,8 +113,8 @@ def load(path: str | Path) -> Stored:
         raise ImageError(f"{path}: 16-bit {what} would lose half its bits; save it as tiff")
     try:
         return _load_tiff(path) if path.suffix.lower() in TIFF else _load_pillow(path)
-    except _Unsupported as unsupported:
-        raise ImageError(f"{path}: {unsupported}") from None
+    except _Refused as refused:
+        raise ImageError(f"{path}: {refused}") from None
     except UnidentifiedImageError as error:
         reason = "its first bytes are not those of a png, jpeg or tiff file"
         raise ImageError(f"{path}: cannot be read as an image ({reason})") from error
@@ -100,7 +123,7 @@ def load(path: str | Path) -> Stored:
         raise ImageError(f"{path}: cannot be read as an image ({reason})") from error
 
 
-class _Unsupported(Exception):  # noqa: N818 - becomes an ImageError with the path
+class _Refused(Exception):  # noqa: N818 - becomes an ImageError with the path
     """A valid file that cannot be used here."""
 
 
@@ -116,7 +139,7 @@ def _load_pillow(path: Path) -> Stored:
     remarks = []
     with Image.open(path) as opened:
         if (count := getattr(opened, "n_frames", 1)) > 1:
-            raise _Unsupported(f"holds {count} images; expected one")
+            raise _Refused(f"holds {count} images; expected one")
         extra = {k: opened.info[k] for k in ("dpi", *_COLOUR_CHUNKS) if k in opened.info}
         if signal := _signal_chunks(path):
             extra["signal"] = signal
@@ -131,11 +154,9 @@ def _load_pillow(path: Path) -> Stored:
         elif transparent and image.mode in ("L", "RGB"):
             image = image.convert("LA" if image.mode == "L" else "RGBA")
         elif transparent and image.mode not in ("LA", "RGBA"):
-            raise _Unsupported(
-                "one of its colours is declared transparent; save it with alpha instead"
-            )
+            raise _Refused("one of its colours is declared transparent; save it with alpha instead")
         if image.mode not in ("1", "L", "LA", "RGB", "RGBA", "I;16"):
-            raise _Unsupported(f"its colours are stored as {image.mode}; save it as grey or RGB")
+            raise _Refused(f"its colours are stored as {image.mode}; save it as grey or RGB")
         values = _pixels(image)
     colours, alpha = (values, None) if values.ndim == 2 else _split_alpha(values)
     return Stored(colours=colours, alpha=alpha, profile=profile, extra=extra, remarks=remarks)
@@ -167,12 +188,10 @@ def _load_tiff(path: Path) -> Stored:
         page: Any = file.pages[0]
         series = file.series[0]
         if len(file.series) > 1:
-            raise _Unsupported(f"holds {len(file.series)} images; expected one")
+            raise _Refused(f"holds {len(file.series)} images; expected one")
         photometric, extras = page.photometric, tuple(page.extrasamples)
         if photometric not in (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB):
-            raise _Unsupported(
-                f"its colours are stored as {photometric.name}; save it as grey or RGB"
-            )
+            raise _Refused(f"its colours are stored as {photometric.name}; save it as grey or RGB")
         tags = {name: tag.value for name in _TAGS if (tag := page.tags.get(name)) is not None}
         turn = tags.get("Orientation", 1)
         values, axes = _decoded(path, series, page, upright=turn not in _UPRIGHT), series.axes
@@ -180,12 +199,12 @@ def _load_tiff(path: Path) -> Stored:
     if axes == "SYX":  # one plane after another
         values = np.moveaxis(values, 0, -1)
     if values.ndim != 2 and (values.ndim != 3 or values.shape[2] not in (2, 3, 4)):
-        raise _Unsupported(
+        raise _Refused(
             f"holds an array of shape {values.shape}; expected one grey image (H, W) or one "
             f"colour image (H, W, 3)"
         )
     if values.dtype not in (bool, np.uint8, np.uint16) and values.dtype.kind != "f":
-        raise _Unsupported(
+        raise _Refused(
             f"pixels of type {values.dtype}; expected unsigned of 8 or 16 bits, or floating"
         )
     if turn in _UPRIGHT:
@@ -196,7 +215,7 @@ def _load_tiff(path: Path) -> Stored:
         and tifffile.EXTRASAMPLE.ASSOCALPHA in extras
         and np.any(alpha != opaque(alpha.dtype))
     ):
-        raise _Unsupported("its colours are premultiplied by alpha; save it with straight alpha")
+        raise _Refused("its colours are premultiplied by alpha; save it with straight alpha")
     extra: dict[str, Any] = {"compressed": compressed}
     if "XResolution" in tags and "YResolution" in tags:
         both = (_ratio(tags["XResolution"]), _ratio(tags["YResolution"]))
@@ -225,9 +244,7 @@ def _decoded(path: Path, series: Any, page: Any, *, upright: bool) -> np.ndarray
                 if (values.shape, values.dtype) == (page.shape, page.dtype):
                     return values
         name = tifffile.COMPRESSION(page.compression).name
-        raise _Unsupported(
-            f"is compressed by {name}, which needs: pip install imagecodecs"
-        ) from None
+        raise _Refused(f"is compressed by {name}, which needs: pip install imagecodecs") from None
 
 
 def _split_alpha(values: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
@@ -322,8 +339,6 @@ def save(path: str | Path, image: Stored) -> None:
         >>> stored.save(path, stored.Stored(colours=plane, alpha=plane))
         >>> stored.load(path).alpha
         array([[  0, 255]], dtype=uint8)
-
-    Source: PNG (ISO/IEC 15948), TIFF 6.0, JFIF.
     """
     path = Path(path)
     check_holds(path, image)

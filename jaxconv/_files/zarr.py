@@ -16,18 +16,12 @@ _DRIVERS = {"zarr.json": "zarr3", ".zarray": "zarr"}
 CACHE_BYTES = 192 * 2**20
 
 
-def _context(cache_bytes: int) -> ts.Context:
-    # file_io_sync: a write has reached the disk when it returns
-    return ts.Context({"file_io_sync": True, "cache_pool": {"total_bytes_limit": cache_bytes}})
-
-
-def _spec(driver: str, path: Path) -> dict[str, Any]:
-    return {"driver": driver, "kvstore": {"driver": "file", "path": f"{path.absolute()}/"}}
-
-
 def _open(path: Path, driver: str, *, cache_bytes: int = 0, **options: Any) -> ts.TensorStore:
+    spec = {"driver": driver, "kvstore": {"driver": "file", "path": f"{path.absolute()}/"}}
+    # file_io_sync: a write has reached the disk when it returns
+    context = {"file_io_sync": True, "cache_pool": {"total_bytes_limit": cache_bytes}}
     try:
-        return ts.open(_spec(driver, path), context=_context(cache_bytes), **options).result()
+        return ts.open(spec, context=ts.Context(context), **options).result()
     except ValueError as error:
         raise rasters.ImageError(
             f"{path}: cannot be opened as zarr ({rasters.first_line(error)})"

@@ -15,7 +15,7 @@ from rich.progress import Progress
 
 from jaxconv._files.formats import open_source
 from jaxconv._files.rasters import Source
-from jaxconv._files.whole import WholeSource, WholeTarget
+from jaxconv._files.stored import Stored, check_holds, save
 from jaxconv.cli.kernels import read_kernel
 from jaxconv.cli.problem import Problem, told_as_problem
 from jaxconv.cli.results import write_results
@@ -54,11 +54,12 @@ def run(
         if output is None:
             output = image.with_name(f"{image.stem}-{weights.name}{image.suffix}")
         planes, bias = weights.for_image(source.shape)
-        target: Path | WholeTarget = output
-        if isinstance(source, WholeSource):
+        target: Path | Stored = output
+        if isinstance(source, Stored):
             sizes = zip(source.shape, weights.size, strict=False)
             covered = [slice((k - 1) // 2, n - k // 2) if cut else slice(n) for n, k in sizes]
-            target = WholeTarget(output, source, covered)
+            target = source.blank(*covered)
+            check_holds(output, target)
         if output.exists() and output.samefile(image):
             raise Problem(f"{output} is the image itself; name another file")
         apply = functools.partial(
@@ -91,9 +92,9 @@ def run(
                 f"{output}: {done.clipped * size:.0f} of {size} values are beyond the largest of "
                 f"{done.dtype}; scale the image down, or save it in a wider type"
             )
-        if isinstance(target, WholeTarget):
+        if isinstance(target, Stored):
             # the suffix decides the format: the temporary file has it too
-            write_results(output.parent, {output.name: target.save})
+            write_results(output.parent, {output.name: lambda path: save(path, target)})
     h, w = weights.size
     parts = [
         f"{'x'.join(map(str, done.shape[:2]))} {colours(done.shape)} {done.dtype}",
@@ -109,11 +110,7 @@ def run(
 
 
 def check_options(tile: int | None, resume: bool, scale: str | None, mode: str) -> None:
-    """Refuse an unknown scale or padding mode, and options about tiles that do not fit.
-
-    Raises:
-        Problem: names the option.
-    """
+    """Refuse an unknown scale or padding mode, and wrong options about tiles."""
     for option, value, known in (("--scale", scale, SCALES), ("--padding-mode", mode, MODES)):
         if value is not None and value not in known:
             raise Problem(f"{option} must be one of {', '.join(known)}; got {value!r}")
@@ -144,7 +141,7 @@ def colours(shape: tuple[int, ...]) -> str:
 
 def remarks(source: Source, output: Path) -> list[str]:
     """What was kept of the file besides its colours, and what was not as in the file."""
-    image = source.image if isinstance(source, WholeSource) else None
+    image = source if isinstance(source, Stored) else None
     found = []
     if getattr(source, "profile", None) is not None and output.suffix.lower() != ".zarr":
         found.append("colour profile kept")

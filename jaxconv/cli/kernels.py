@@ -36,14 +36,7 @@ class Kernel:
         return float(np.max(np.maximum(positive, negative) + np.abs(self.bias))) or 1.0
 
     def for_image(self, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-        """The kernel and bias for `apply_tiled`, which filter each channel alone.
-
-        Args:
-            shape: of the image, (H, W) or (H, W, channels).
-
-        Raises:
-            ValueError: the image has another rank or number of channels, or is smaller.
-        """
+        """The kernel and bias for `apply_tiled`, which filter each channel alone."""
         if len(shape) not in (2, 3):
             raise ValueError(f"the image has shape {shape}; expected (H, W) or (H, W, channels)")
         count = 1 if len(shape) == 2 else shape[2]

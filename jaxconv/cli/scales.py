@@ -1,6 +1,7 @@
 """The scales of `jaxconv apply`: how the responses to a kernel become intensities from 0 to 1."""
 
 import math
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,11 +24,7 @@ class Scale:
     divisor: float = 1.0
 
     def text(self, clipped: float) -> str:
-        """Describe the scale.
-
-        Args:
-            clipped: fraction of the values that were clipped.
-        """
+        """Describe the scale, with the fraction of values that were clipped."""
         return {
             "none": "values kept",
             "clip": f"{clipped:.1%} of the values clipped to 0..1",
@@ -41,15 +38,8 @@ def choose_scale(
 ) -> Scale:
     """Return the scale that was asked for, or the one that fits the image and the kernel.
 
-    Args:
-        name: one of `SCALES`, or None.
-        kernel: bounds the response for "signed".
-        floating: whether the image has floating-point values.
-        apply: filters the image into the target that it is given. "stretch" needs all responses
-            before the first result: the image is filtered twice.
-
-    Raises:
-        Problem: "none" for an image of integers, or "stretch" with NaN or infinite responses.
+    "stretch" needs all responses before the first result: `apply`, which filters the image into
+    the target that it is given, is called once for them alone.
     """
     if name is None:
         negative = kernel.built_in and bool((kernel.planes < 0).any())
@@ -59,9 +49,9 @@ def choose_scale(
     if name == "signed":
         return Scale(name, offset=0.5, divisor=2 * kernel.largest_response)
     if name == "stretch":
-        responses = Limits()
-        apply(target=responses, dtype="float32")
-        low, high = responses.both()
+        limits = Limits()
+        apply(target=limits, dtype="float32")
+        low, high = limits.low, limits.high
         if not math.isfinite(high - low):
             raise Problem("--scale stretch needs finite responses; some are NaN or infinite")
         return Scale(name, low=low, divisor=high - low or 1.0)
@@ -72,14 +62,12 @@ class Limits:
     """A target that keeps only the smallest and the largest value."""
 
     def __init__(self) -> None:
-        self._of_boxes: list[tuple[float, float]] = []
+        self.low, self.high = math.inf, -math.inf
+        self._lock = threading.Lock()
 
     def write(self, box: tuple[slice, ...], values: np.ndarray) -> None:
-        """Add the values of a box."""
+        """Take the values of a box into account; one that is NaN makes both NaN."""
         del box
-        self._of_boxes.append((float(values.min()), float(values.max())))
-
-    def both(self) -> tuple[float, float]:
-        """The smallest and the largest of all values; NaN if one of them is."""
-        low, high = zip(*self._of_boxes, strict=True)
-        return float(np.min(low)), float(np.max(high))
+        with self._lock:
+            self.low = float(np.minimum(self.low, values.min()))
+            self.high = float(np.maximum(self.high, values.max()))

@@ -151,7 +151,13 @@ def apply_tiled(
         inputs that an output reads.
     """
     with _naming_apply_tiled():
-        image, path = _opened(source, target)
+        image = _opened(source)
+        path = Path(target) if isinstance(target, str | Path) else None
+        if path is None and not isinstance(target, rasters.Target):
+            kind = type(target).__name__
+            raise TypeError(
+                f"apply_tiled: target must be a path or an object with write, not {kind}"
+            )
         w, channels = _kernel(kernel, image.shape)
         x_shape = image.shape if channels else (*image.shape, 1)
         spec = normalise(
@@ -238,24 +244,16 @@ def apply_tiled(
     return Tiled(tuple(y_shape), stored, grid.count, before, clipped, rule.method)
 
 
-def _opened(source: Any, target: Any) -> tuple[rasters.Source, Path | None]:
-    """The source as an object, and the path of the target if it is one."""
-    for name, given, kind in (
-        ("source", source, rasters.Source),
-        ("target", target, rasters.Target),
-    ):
-        if not isinstance(given, str | Path | kind):
-            members = "shape, dtype, stamp and read" if name == "source" else "write"
-            raise TypeError(
-                f"apply_tiled: {name} must be a path or an object with {members}, not "
-                f"{type(given).__name__}"
-            )
+def _opened(source: Any) -> rasters.Source:
     if isinstance(source, str | Path):
-        image = formats.open_source(Path(source))
-    else:
-        formats.check_source(source, "source")
-        image = source
-    return image, Path(target) if isinstance(target, str | Path) else None
+        return formats.open_source(Path(source))
+    if not isinstance(source, rasters.Source):
+        raise TypeError(
+            "apply_tiled: source must be a path or an object with shape, dtype, stamp and read, "
+            f"not {type(source).__name__}"
+        )
+    formats.check_values(source, "source")
+    return source
 
 
 @contextmanager

@@ -53,12 +53,9 @@ class Journal:
         # as JSON will return them: lists for tuples
         self.settings = json.loads(json.dumps(settings))
         self.done: dict[int, int] = {}
-        self.finished = False
-        self._file = None
-        if target is not None:
-            self._open(target, resume, kept)
-
-    def _open(self, target: Path, resume: bool, kept: Sequence[str]) -> None:
+        self.finished, self._file = False, None
+        if target is None:
+            return
         self._path = target.with_name(target.name + UNFINISHED)
         self._end = target.with_name(target.name + FINISHED)
         self.finished = self._end.exists()
