@@ -1,4 +1,4 @@
-"""The apply command: every kind of image comes out as it went in, and learn's kernels compose."""
+"""The apply command: every kind of image keeps its format, and learned kernels can be applied."""
 
 import struct
 import zlib
@@ -24,7 +24,9 @@ def _run(*arguments):
 
 def _values(dtype, *shape):
     values = RNG.uniform(size=shape)
-    return images.as_stored(values, np.dtype(dtype))
+    if not dtype.startswith("float"):
+        values = np.rint(values * np.iinfo(dtype).max)
+    return values.astype(dtype)
 
 
 @pytest.fixture
@@ -87,7 +89,7 @@ def _chunk(name, data):
 
 
 def test_a_video_signals_code_points_are_kept(tmp_path, identity):
-    """PNG's cICP says that the values are, say, BT.2020 with PQ: without it they look grey."""
+    """PNG's cICP declares values as, for example, BT.2020 with PQ: without it they look grey."""
     images.write(tmp_path / "plain.png", images.as_float(_values("uint8", 6, 7, 3), tmp_path))
     plain = (tmp_path / "plain.png").read_bytes()
     signal = _chunk(b"cICP", bytes([9, 16, 0, 1])) + _chunk(b"cLLI", bytes(range(8)))
@@ -101,7 +103,7 @@ def test_a_video_signals_code_points_are_kept(tmp_path, identity):
 
 @pytest.mark.parametrize("turn", range(1, 9))
 def test_tiffs_are_turned_as_jpegs_are(tmp_path, identity, turn):
-    """The pixels come upright, as Pillow turns them, and their resolution with them."""
+    """Pixels and resolution are turned upright, as Pillow turns them."""
     values, tags = _values("uint8", 6, 7, 3), [(274, "H", 1, turn, True)]
     options = {"photometric": "rgb", "resolution": (300, 150), "resolutionunit": "INCH"}
     tifffile.imwrite(tmp_path / "a.tif", values, extratags=tags, **options)
@@ -144,6 +146,31 @@ def test_palettes_and_bits_become_what_a_filtered_image_needs(tmp_path):
     assert (
         " grey uint8; box (3x3)" in _run("apply", tmp_path / "bits.png", "--kernel", "box").stdout
     )
+    bits = np.asarray(Image.open(tmp_path / "bits.png").convert("L")) / 255
+    np.testing.assert_allclose(
+        images.read(tmp_path / "bits-box.png")[0],
+        ndimage.correlate(bits, filters.by_name("box"), mode="reflect"),
+        atol=0.51 / 255,
+    )
+
+
+@pytest.mark.parametrize("tile", [(), ("--tile", 4)], ids=["whole", "tiles"])
+def test_nan_reaches_only_what_sees_it(tmp_path, tile):
+    x = _values("float32", 9, 8)
+    x[2, 3] = np.nan
+    tifffile.imwrite(tmp_path / "a.tif", x)
+    result = _run("apply", tmp_path / "a.tif", tmp_path / "b.tif", "--kernel", "box", *tile)
+    assert result.exit_code == 0, result.stderr
+    expected = np.zeros(x.shape, bool)
+    expected[1:4, 2:5] = True
+    np.testing.assert_array_equal(np.isnan(tifffile.imread(tmp_path / "b.tif")), expected)
+    arguments = ["a.tif", "c.tif", "--kernel", "box", "--scale", "stretch", *tile]
+    result = _run(
+        "apply", *[tmp_path / a if a.endswith(".tif") else a for a in map(str, arguments)]
+    )
+    told = "--scale stretch needs finite responses; some are NaN or infinite"
+    assert (result.exit_code, result.stderr) == (2, f"jaxconv apply: {told}\n")
+    assert not (tmp_path / "c.tif").exists()
 
 
 def test_scales_and_edges(tmp_path):
@@ -188,15 +215,15 @@ def test_learn_and_apply_compose(tmp_path, form):
 
 
 REFUSALS = {
-    "grey.png --kernel best": "no kernel is called 'best', and no such file is there; known: "
-    "sobel_x, sobel_y, prewitt_x, prewitt_y, scharr_x, scharr_y, laplacian, gaussian, box, gabor; "
-    "or a .npy or .csv file that jaxconv learn wrote",
+    "grey.png --kernel best": "'best' is neither a known kernel nor a file; known: sobel_x, "
+    "sobel_y, prewitt_x, prewitt_y, scharr_x, scharr_y, laplacian, gaussian, box, gabor; or name a "
+    ".npy or .csv file that jaxconv learn wrote",
     "grey.png grey.png --kernel box": "grey.png is the image itself; name another file",
     "deep.png a.jpg --kernel box": "a.jpg: jpeg cannot hold uint16 values; name a tiff or png file",
     "float.tif a.png --kernel box": "a.png: png cannot hold float32 values; name a tiff file",
     "clear.png a.jpg --kernel box": "a.jpg: jpeg cannot hold alpha; name a png or tiff file",
-    "grey.png a.gif --kernel box": "a.gif: not an image suffix this writes (.png, .jpg, .jpeg, "
-    ".tif, .tiff)",
+    "grey.png a.gif --kernel box": "a.gif: not the suffix of an image that can be written "
+    "(.png, .jpg, .jpeg, .tif, .tiff)",
     "inks.jpg --kernel box": "inks.jpg: its colours are stored as CMYK; save it as grey or RGB",
     "white.tif --kernel box": "white.tif: its colours are stored as MINISWHITE; save it as grey or "
     "RGB",
@@ -205,8 +232,8 @@ REFUSALS = {
     "film.png --kernel box": "film.png: holds 2 images; expected one",
     "grey.png --kernel gaussian": "a 9x9 kernel is larger than the 4x5 image",
     "grey.png --kernel three.npy": "three has a kernel for each colour, but the image is grey",
-    "grey.png --kernel flat.npy": "flat.npy: holds an array of shape (4,); expected (h, w) or "
-    "(3, h, w)",
+    "grey.png --kernel flat.npy": "flat.npy: contains an array of shape (4,); expected (h, w) "
+    "or (3, h, w)",
     "grey.png --kernel nan.npy": "nan.npy: has weights that are NaN or infinite",
     "grey.png --kernel box --scale best": "--scale must be one of clip, signed, stretch, none; got "
     "'best'",
@@ -217,19 +244,19 @@ REFUSALS = {
     "deep.tif a.jpg --kernel box": "a.jpg: jpeg cannot hold uint16 values; name a tiff file",
     "deep.tif a.png --kernel box": "a.png: png cannot hold uint16 values with colour or alpha; "
     "name a tiff file",
-    "grey.png --kernel words.npy": "words.npy: cannot be read as a kernel (it does not begin as a "
-    ".npy file does)",
-    "grey.png --kernel .": ".: holds no kernel.csv; name a folder that jaxconv learn wrote",
+    "grey.png --kernel words.npy": "words.npy: cannot be read as a kernel (its first bytes are "
+    "not those of a .npy file)",
+    "grey.png --kernel .": ".: contains no kernel.csv; name a folder that jaxconv learn wrote",
     "grey.png grey.png/a.png --kernel box": "cannot write results to grey.png: it is not a folder",
-    "text.png --kernel box": "text.png: cannot be read as an image (it begins as no png, jpeg or "
-    "tiff does)",
+    "text.png --kernel box": "text.png: cannot be read as an image (its first bytes are not "
+    "those of a png, jpeg or tiff file)",
     "short.png --kernel box": "short.png: cannot be read as an image (image file is truncated)",
     "short.tif --kernel box": "short.tif: cannot be read as an image (corrupted IFD structure)",
     "pages.tif --kernel box": "pages.tif: holds 2 images; expected one",
     "stack.tif --kernel box": "stack.tif: holds an array of shape (5, 4, 6); expected one grey "
     "image (H, W) or one colour image (H, W, 3)",
-    "film.gif --kernel box": "film.gif: not an image file this reads (.png, .jpg, .jpeg, .tif, "
-    ".tiff)",
+    "film.gif --kernel box": "film.gif: not an image file that can be read (.png, .jpg, .jpeg, "
+    ".tif, .tiff)",
     "colour16.png --kernel box": "colour16.png: 16-bit colour png would lose half its bits; save "
     "it as tiff",
     "palette.tif --kernel box": "palette.tif: its colours are stored as PALETTE; save it as grey "
@@ -238,10 +265,10 @@ REFUSALS = {
     "bits, or floating",
     "planes.tif --kernel box": "planes.tif: is compressed by LZW, which needs: pip install "
     "imagecodecs",
-    "linear.png a.tif --kernel box": "a.tif: tiff cannot hold what the png's chunk gAMA says of "
-    "its colours; name a png file",
-    "video.png a.jpg --kernel box": "a.jpg: jpeg cannot hold what the png's chunk cICP says of its "
-    "colours; name a png file",
+    "linear.png a.tif --kernel box": "a.tif: tiff cannot hold the colour information of the "
+    "png (chunk gAMA); name a png file",
+    "video.png a.jpg --kernel box": "a.jpg: jpeg cannot hold the colour information of the png "
+    "(chunk cICP); name a png file",
     "half.tif --kernel twice.npy": "half-twice.tif: 20 of 20 values are beyond the largest of "
     "float16; scale the image down, or save it in a wider type",
     "grey.png --kernel complex.npy": "complex.npy: cannot be read as a kernel (its weights are "
@@ -249,9 +276,18 @@ REFUSALS = {
     "grey.png --kernel vast.npy": "vast.npy: has weights that are NaN or infinite",
     "grey.png --kernel ragged.csv": "ragged.csv: cannot be read as a kernel (its rows differ in "
     "length, or its kernels in size)",
-    "grey.png --kernel grey.png": "grey.png: cannot be read as a kernel (it is no text)",
-    "turned.tif a.tif --kernel box --tile 8": "apply_tiled: turned.tif: its tag Orientation=6 "
-    "turns it; save it upright",
+    "grey.png --kernel grey.png": "grey.png: cannot be read as a kernel (it is not UTF-8 text)",
+    "turned.tif a.tif --kernel box --tile 8": "turned.tif: its tag Orientation=6 turns it; save "
+    "it upright",
+    "grey.png --kernel box --method magic": "--method 'magic' is none of 'auto', 'fastest', 'lax', "
+    "'loops', 'onednn', 'taps', 'fft', 'columns', 'phases', 'products', 'shifts', 'slabs'",
+    "grey.png --kernel box --resume": "--resume needs the --tile N of the interrupted run",
+    "float.tif half.tif --kernel box --tile 8": "half.tif exists; --resume continues an "
+    "interrupted run, else name another target",
+    "float.tif float.tif --kernel box --tile 8": "float.tif is the image itself; name another file",
+    "grey.png a.tif --kernel box --tile 8": "grey.png: neither a zarr folder nor a TIFF file "
+    "(.tif, .tiff)",
+    "none.png --kernel box": "none.png: no such file or folder",
     "grey.png /proc/a.png --kernel box": "cannot write results to /proc: No such file or directory",
 }
 

@@ -114,12 +114,12 @@ def _nan(path):
         (
             "a.txt",
             lambda path: path.write_text("hello"),
-            "not an image file this reads (.png, .jpg, .jpeg, .tif, .tiff)",
+            "not an image file that can be read (.png, .jpg, .jpeg, .tif, .tiff)",
         ),
         (
             "a.png",
             lambda path: path.mkdir(),
-            "not an image file this reads (.png, .jpg, .jpeg, .tif, .tiff)",
+            "not an image file that can be read (.png, .jpg, .jpeg, .tif, .tiff)",
         ),
     ],
 )
@@ -146,10 +146,19 @@ def test_a_missing_file(tmp_path):
 @pytest.mark.parametrize(
     ("name", "pixels", "bits", "rule"),
     [
-        ("a.gif", GREY, 8, "not an image suffix this writes (.png, .jpg, .jpeg, .tif, .tiff)"),
-        ("a.jpg", GREY, 16, "bits must be 8, or 16 for tiff and grey png; got 16"),
-        ("a.png", COLOUR, 16, "bits must be 8, or 16 for tiff and grey png; got 16"),
-        ("a.png", GREY, 12, "bits must be 8, or 16 for tiff and grey png; got 12"),
+        (
+            "a.gif",
+            GREY,
+            8,
+            "not the suffix of an image that can be written (.png, .jpg, .jpeg, .tif, .tiff)",
+        ),
+        ("a.jpg", GREY, 16, "jpeg cannot hold uint16 values; name a tiff or png file"),
+        (
+            "a.png",
+            COLOUR,
+            16,
+            "png cannot hold uint16 values with colour or alpha; name a tiff file",
+        ),
     ],
 )
 def test_formats_that_cannot_hold_it(tmp_path, name, pixels, bits, rule):

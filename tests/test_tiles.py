@@ -10,13 +10,14 @@ import tifffile
 from typer.testing import CliRunner
 
 from jaxconv import conv, filters
-from jaxconv._files.rasters import open_source
+from jaxconv._core.geometry.extension import source_index
+from jaxconv._files.formats import open_source
 from jaxconv._functional import padding
 from jaxconv.cli.app import app
 from jaxconv.tiles import _filtering as filtering
-from jaxconv.tiles import _gather as windows
 from jaxconv.tiles import _steps as steps
 from jaxconv.tiles import apply_tiled
+from jaxconv.tiles._gather import gather
 
 RNG = np.random.default_rng(0)
 MODES = ("zeros", "reflect", "symmetric", "replicate", "circular")
@@ -59,14 +60,15 @@ def test_tiles_make_the_whole(tmp_path, mode):
     ids=str,
 )
 def test_any_padding_reads_what_pad_reads(mode, pads):
-    """Far beyond the image and inside it, where padding is negative; one position at a time."""
+    """Far beyond the image, and inside it where padding is negative."""
     whole = np.asarray(padding.pad(X, (*pads, (0, 0)), mode=mode))
     axes = [
-        windows.sources(-lo, n + hi, n, mode) for n, (lo, hi) in zip(X.shape, pads, strict=False)
+        source_index(np.arange(-lo, n + hi), n, mode)
+        for n, (lo, hi) in zip(X.shape, pads, strict=False)
     ]
     cuts = [slice(0, 2), slice(2, 5), slice(5, None)]
     for rows, columns in itertools.product(cuts, cuts):
-        found = windows.gather(lambda box: X[box].copy(), [axes[0][rows], axes[1][columns]])
+        found = gather(lambda box: X[box].copy(), [axes[0][rows], axes[1][columns]])
         np.testing.assert_array_equal(found, whole[rows, columns])
 
 
@@ -133,12 +135,15 @@ def test_lines_and_volumes_from_zarr_2(tmp_path, shape):
         ("uint8", True, "laplacian", ("--scale", "clip", "--cut")),
         ("bool", False, "box", ()),
         ("float16", False, "sobel_y", ()),
+        ("float32", True, "sobel_x", ("--scale", "clip")),
+        ("float32", False, "scharr_y", ("--scale", "signed", "--padding-mode", "zeros")),
+        ("uint8", True, "sobel_y", ("--scale", "stretch")),
     ],
 )
 def test_the_command_with_tiles_is_the_command(tmp_path, dtype, colour, kernel, options):
     shape = (31, 45, 3) if colour else (31, 45)
     values = RNG.uniform(size=shape)
-    if dtype != "float16":
+    if not dtype.startswith("float"):
         values = np.rint(values * (1 if dtype == "bool" else np.iinfo(dtype).max))
     photometric = "rgb" if colour else "minisblack"
     image = tmp_path / "x.tif"
@@ -195,8 +200,62 @@ def test_integers_of_a_wider_result(tmp_path):
     assert rounded.clipped == outside.mean()
 
 
+class Array:
+    """A source and target in memory, as a caller may write them."""
+
+    def __init__(self, values):
+        self.values, self.shape, self.dtype, self.stamp = (
+            values,
+            values.shape,
+            values.dtype.name,
+            "",
+        )
+
+    def read(self, box):
+        return self.values[box]
+
+    def write(self, box, values):
+        self.values[box] = values
+
+
+@pytest.mark.parametrize("tile", [None, 8])
+def test_objects_in_place_of_files(tmp_path, tile):
+    """Without a file there is no journal; None is one tile."""
+    target = Array(np.full((19, 26, 2), np.nan, np.float32))
+    done = apply_tiled(Array(X), W, target, tile=tile, padding_mode="symmetric")
+    whole = conv(X, W, padding="same", padding_mode="symmetric", method=done.method)
+    np.testing.assert_array_equal(target.values, whole)
+    assert done.tiles == (1 if tile is None else 12)
+    apply_tiled(Array(X), W, tmp_path / "y.zarr", tile=tile, padding_mode="symmetric")
+    np.testing.assert_array_equal(read(tmp_path / "y.zarr"), whole)
+    assert (tmp_path / "y.zarr.finished").exists()
+    with pytest.raises(
+        ValueError, match=r"^apply_tiled: resume=True needs a target that is a path$"
+    ):
+        apply_tiled(Array(X), W, target, tile=tile, resume=True)
+    with pytest.raises(
+        ValueError, match=r"^apply_tiled: source: values of type int8; expected bool,"
+    ):
+        apply_tiled(Array(X.astype(np.int8)), W, target, tile=tile)
+
+
+def test_what_low_clip_and_float16_do(tmp_path):
+    """A linear map of the response; the fraction that was clipped, or that float16 overflowed."""
+    source, k = zarr(tmp_path / "x.zarr", X[..., 0]), np.ones((1, 1))
+    numbers = {"low": -1.0, "offset": 0.25, "divisor": 2.0}
+    mapped = np.float32(0.25) + (X[..., 0] + 1) / 2
+    apply_tiled(source, k, tmp_path / "y.zarr", tile=8, **numbers)
+    np.testing.assert_array_equal(read(tmp_path / "y.zarr"), mapped)
+    done = apply_tiled(source, k, tmp_path / "z.zarr", tile=8, clip=True, **numbers)
+    np.testing.assert_array_equal(read(tmp_path / "z.zarr"), np.clip(mapped, 0, 1))
+    assert done.clipped == ((mapped < 0) | (mapped > 1)).mean() > 0
+    half = Array(np.zeros(X.shape[:2], np.float16))
+    done = apply_tiled(source, 6e4 * k, half, tile=8, dtype="float16")
+    assert done.clipped == np.isinf(half.values).mean() > 0
+
+
 def test_neighbouring_tiles_share_what_is_read(tmp_path):
-    """Every chunk once, though each of these tiles reads into nine of them."""
+    """Each chunk is read once, although each of these tiles needs nine of them."""
     source = zarr(tmp_path / "x.zarr", X, chunk=8)
 
     def count():

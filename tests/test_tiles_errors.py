@@ -1,4 +1,4 @@
-"""What `apply_tiled` and `jaxconv apply --tile` say about a bad call: whole messages."""
+"""The messages of `apply_tiled` and `jaxconv apply --tile` about bad calls, in full."""
 
 import re
 import resource
@@ -9,7 +9,7 @@ import pytest
 import tifffile
 from typer.testing import CliRunner
 
-from jaxconv._files.rasters import open_source
+from jaxconv._files.formats import open_source
 from jaxconv._files.zarr import ZarrTarget
 from jaxconv.cli.app import app
 from jaxconv.tiles import apply_tiled
@@ -47,11 +47,19 @@ def refused(error, message, arguments):
             ValueError,
             "tile=(4, 4, 4) has 3 entries for 2 spatial dimensions; give one integer, or 2",
         ),
+        (
+            {"source": X},
+            TypeError,
+            "source must be a path or an object with shape, dtype, stamp and read, not ndarray",
+        ),
+        ({"target": X}, TypeError, "target must be a path or an object with write, not ndarray"),
         ({"ahead": 0}, ValueError, "ahead=0 must be at least 1"),
         ({"divisor": 0}, ValueError, "divisor=0 must be finite and not 0"),
         ({"offset": float("nan")}, ValueError, "offset=nan must be finite"),
         ({"offset": "half"}, TypeError, "offset='half' must be a number"),
+        ({"low": True}, TypeError, "low=True must be a number"),
         ({"flip": 1}, TypeError, "flip=1 must be True or False"),
+        ({"clip": None}, TypeError, "clip=None must be True or False"),
         (
             {"bias": np.zeros(2)},
             ValueError,
@@ -69,8 +77,8 @@ def refused(error, message, arguments):
         (
             {"padding_mode": "mirror"},
             ValueError,
-            "padding_mode='mirror' is none of 'zeros', 'reflect', 'replicate', 'circular', "
-            "'symmetric'",
+            "padding_mode='mirror' is none of 'zeros', 'reflect', 'symmetric', 'replicate', "
+            "'circular'",
         ),
         (
             {"padding": 7, "padding_mode": "symmetric"},
@@ -94,12 +102,12 @@ def refused(error, message, arguments):
 )
 def test_arguments(good, tmp_path, change, error, message):
     refused(error, message, good | change)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.tif"]  # nothing was begun
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.tif"]  # nothing was written
 
 
 def test_targets(good, tmp_path):
     for name, message in (
-        ("y.png", "{}: a target ends in .zarr or .tif or .tiff"),
+        ("y.png", "{}: a target must end in .zarr or .tif or .tiff"),
         ("none/y.tif", None),
     ):
         path = tmp_path / name
@@ -112,8 +120,8 @@ def test_targets(good, tmp_path):
     refused(ValueError, f"{good['target']}: TIFF holds planes, not rank 1; use .zarr", line)
     refused(
         ValueError,
-        f"{good['source']} is there already; resume=True goes on with a run that was cut off, else "
-        "name another target",
+        f"{good['source']} exists; resume=True continues an interrupted run, else name another "
+        "target",
         good | {"target": good["source"]},
     )
 
@@ -145,7 +153,7 @@ def test_sources(good, tmp_path):
         photometric="rgb",
         extrasamples=["unassalpha"],
     )
-    says("alpha.tif", ValueError, "has alpha, which is no colour; save it without")
+    says("alpha.tif", ValueError, "has an alpha channel; save it without")
     write(tmp_path / "white.tif", X, photometric="miniswhite")
     says("white.tif", ValueError, "its colours are stored as MINISWHITE; save it as grey or RGB")
     write(tmp_path / "deep.tif", X.astype(np.int32))
@@ -158,7 +166,7 @@ def test_sources(good, tmp_path):
     says(
         "group.zarr",
         ValueError,
-        "is no zarr array (zarr.json or .zarray is missing); where it is a group, name one of its "
+        "is not a zarr array (zarr.json or .zarray is missing); if it is a group, name one of its "
         "arrays",
     )
     (tmp_path / "group.zarr" / "zarr.json").write_text('{"zarr_format": 3, "node_type": "group"}')
@@ -174,18 +182,18 @@ def test_sources(good, tmp_path):
 
 
 def test_compressed_pieces_that_are_too_large(good, monkeypatch):
-    monkeypatch.setattr("jaxconv._files.tiff.MOST", 50)
+    monkeypatch.setattr("jaxconv._files.tiff.MAX_PIECE_BYTES", 50)
     write(good["source"], X, compression="zlib")
     refused(
         ValueError,
-        f"{good['source']}: is compressed in pieces of 60 bytes, which are decoded whole; at most "
-        "50 here: save it in tiles",
+        f"{good['source']}: is compressed in pieces of 60 bytes, of which each is decoded whole; "
+        "at most 50 are allowed: save it in tiles",
         good,
     )
 
 
 def test_files_that_are_damaged(good, tmp_path):
-    """Found out when a piece is read, by the thread that reads it."""
+    """Detected by the thread that reads the damaged piece."""
     source, x = good["source"], np.random.default_rng(0).integers(0, 256, (40, 50), np.uint8)
 
     def damaged(change, **options):
@@ -228,7 +236,7 @@ def test_files_that_are_damaged(good, tmp_path):
 
 @pytest.mark.parametrize("options", [{}, {"compression": "zlib", "tile": (16, 16)}], ids=str)
 def test_damaged_tags_are_told_in_one_line(good, options):
-    """Bytes changed at random where the tags are: it opens or says whose fault it is."""
+    """With random bytes changed in its tags, a file opens, or the message names it."""
     source, rng, told = good["source"], np.random.default_rng(0), set()
     write(source, np.zeros((40, 50), np.uint8), **options)
     whole = source.read_bytes()
@@ -243,7 +251,7 @@ def test_damaged_tags_are_told_in_one_line(good, options):
         except ValueError as error:
             told.add(str(error))
     assert len(told) > 5
-    assert all(text.startswith(f"apply_tiled: {source}: ") for text in told)
+    assert all(text.startswith(f"{source}: ") for text in told)
     assert not any("\n" in text for text in told)
 
 
@@ -252,15 +260,15 @@ def test_codecs_that_are_not_here(good, monkeypatch):
     monkeypatch.setattr(tifffile.TIFF, "DECOMPRESSORS", {})
     refused(
         ValueError,
-        f"{good['source']}: is compressed as ADOBE_DEFLATE (predictor 1), which the package "
-        "imagecodecs may decode: install it, or save the image with zlib or uncompressed",
+        f"{good['source']}: is compressed as ADOBE_DEFLATE (predictor 1), which needs the package "
+        "imagecodecs: install it, or save the image with zlib or uncompressed",
         good,
     )
 
 
 @contextmanager
 def small_files(size):
-    """No file can grow beyond this, as on a disk that is full."""
+    """No file can grow beyond this size, as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -295,12 +303,8 @@ def test_a_full_disk_while_the_journal_is_written(good):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--resume"], "--resume needs --tile N, as the run that was cut off had it"),
+        (["--resume"], "--resume needs the --tile N of the interrupted run"),
         (["--tile", "0"], "--tile must be 1 or more, got 0"),
-        (
-            ["--tile", "4", "--scale", "stretch"],
-            "--scale stretch needs all values at once, --tile has a few; use signed",
-        ),
         (
             ["--tile", "4", "--scale", "none"],
             "--scale none is for floating-point images; clip is the nearest to it",

@@ -1,4 +1,4 @@
-"""A run that is cut off, killed or refused: what its journal says, and what resuming gives."""
+"""Runs that are interrupted, killed or refused: their journals, and the results of resuming."""
 
 import json
 import subprocess
@@ -26,13 +26,13 @@ def source(tmp_path):
 
 
 def cut_off(source, target, monkeypatch, after):
-    """A run whose disk is full after so many tiles."""
+    """A run whose disk is full after `after` tiles."""
     write, left = tiff.TiffTarget.write, [after]
 
     def fails(self, box, values):
         if not left[0]:
             values = values.copy()
-            values[: len(values) // 2] = 77  # half of it, wrong, as a torn write leaves it
+            values[: len(values) // 2] = 77  # half written, with wrong values
             write(self, box, values)
             raise OSError(28, "No space left on device")
         left[0] -= 1
@@ -50,12 +50,18 @@ def test_a_run_that_was_cut_off_goes_on(source, tmp_path, monkeypatch):
     cut_off(source, target, monkeypatch, after=5)
     journal = tmp_path / "y.tif.unfinished"
     header, *lines = map(json.loads, journal.read_text().splitlines())
-    assert header["format"] == "jaxconv tiles 2"
+    assert header["format"] == "jaxconv tiles 3"
     assert header["tile"] == [16, 16]
-    assert [number for number, _ in lines] == [0, 1, 2, 3, 4]  # the torn one is not among them
+    assert [number for number, _ in lines] == [
+        0,
+        1,
+        2,
+        3,
+        4,
+    ]  # the half-written one is not among them
     with journal.open("a") as file:
         file.write("[5, 0")  # a line that was being written
-    done = apply_tiled(source, K, target, tile=16, ahead=2, resume=True)  # reading ahead is free
+    done = apply_tiled(source, K, target, tile=16, ahead=2, resume=True)  # ahead may differ
     assert done == first._replace(resumed=5)
     np.testing.assert_array_equal(tifffile.imread(target), tifffile.imread(whole))
     assert not journal.exists()
@@ -90,7 +96,7 @@ def test_other_settings_are_refused_by_name(source, tmp_path, monkeypatch, chang
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole message is below
         apply_tiled(source, K, target, **{"tile": 16, "resume": True} | change)
     assert str(caught.value) == (
-        f"apply_tiled: {target} was begun with {told}; repeat that, or name another target"
+        f"apply_tiled: {target} was begun with {told}; use the same again, or name another target"
     )
     assert (target.read_bytes(), (tmp_path / "y.tif.unfinished").read_bytes()) == before
 
@@ -114,13 +120,10 @@ def test_a_target_that_is_there_is_left_alone(source, tmp_path, monkeypatch):
         assert str(caught.value) == f"apply_tiled: {message}"
 
     target.write_text("mine")
+    says(f"{target} exists; resume=True continues an interrupted run, else name another target")
     says(
-        f"{target} is there already; resume=True goes on with a run that was cut off, else name "
-        "another target"
-    )
-    says(
-        f"{target} is there without its journal y.tif.unfinished, so that nobody knows which "
-        "tiles are whole; name another target",
+        f"{target} exists without its journal y.tif.unfinished, which lists the complete tiles; "
+        "name another target",
         resume=True,
     )
     assert target.read_text() == "mine"
@@ -128,12 +131,12 @@ def test_a_target_that_is_there_is_left_alone(source, tmp_path, monkeypatch):
     cut_off(source, target, monkeypatch, after=1)
     target.unlink()
     says(
-        f"{target} is gone, but its journal y.tif.unfinished is there; remove the journal to "
+        f"{target} is missing, but its journal y.tif.unfinished exists; remove the journal to "
         "begin again",
         resume=True,
     )
     (tmp_path / "y.tif.unfinished").write_text("shopping\n")
-    says(f"{tmp_path / 'y.tif.unfinished'} is no journal of tiles; remove it", resume=True)
+    says(f"{tmp_path / 'y.tif.unfinished'} is not a journal of tiles; remove it", resume=True)
 
 
 def test_the_command_resumes(source, tmp_path, monkeypatch):
@@ -159,7 +162,7 @@ def test_the_command_resumes(source, tmp_path, monkeypatch):
 
 
 def test_killed_at_any_moment_it_ends_as_if_left_alone():
-    """SIGKILL a few times, to zarr and to TIFF; after each, every tile on record is whole."""
+    """SIGKILL a few times, to zarr and to TIFF; after each, every recorded tile is complete."""
     script = Path(__file__).with_name("killing_tiles.py")
     done = subprocess.run(
         [sys.executable, str(script), "0", "3"], capture_output=True, text=True, check=False

@@ -1,4 +1,4 @@
-"""Which method tiles take, and that its bits do not depend on where a tile lies."""
+"""The method for tiles, and that its rounding does not depend on the position of a tile."""
 
 import functools
 import json
@@ -24,8 +24,8 @@ def problem(x, w, mode="zeros", **geometry):
     return seamless.problem_of(spec, mode, w)._replace(platform="cpu")
 
 
-# x, w, geometry: last rows shorter than a vector and not; blocks of channels that are full and not;
-# few and many products, which oneDNN computes with one thread and with several
+# x, w, geometry: last rows shorter than a vector or not; full and partial blocks of channels; few
+# and many products, which oneDNN computes with one thread and with several
 SEAMLESS = [
     ((150, 170, 1), (9, 9, 1, 1), {}),
     ((61, 97, 3), (3, 5, 3, 2), {"stride": (2, 1)}),
@@ -41,7 +41,7 @@ SEAMLESS = [
 @pytest.mark.parametrize("method", seamless.SEAMLESS)
 @pytest.mark.parametrize(("x", "w", "geometry"), SEAMLESS, ids=str)
 def test_bits_do_not_depend_on_where_a_tile_begins(method, x, w, geometry):
-    """Windows of several sizes anywhere in the whole, an output alone among them."""
+    """Windows of several sizes at random positions, down to a single output."""
     if why := refusal(problem(x, w, **geometry), method):
         pytest.skip(why)
     spec = normalise("test", x, w, **geometry)
@@ -62,7 +62,7 @@ def test_bits_do_not_depend_on_where_a_tile_begins(method, x, w, geometry):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("k", [3, 9, 23])
 def test_tiles_are_the_whole(tmp_path, mode, k):
-    """Bit for bit; with "fft" asked for, to rounding."""
+    """Bit for bit; with "fft", to rounding."""
     x = RNG.normal(size=(60, 75)).astype(np.float32)
     w = RNG.normal(size=(k, k)).astype(np.float32)
     tifffile.imwrite(tmp_path / "x.tif", x)
@@ -106,7 +106,7 @@ def test_the_choice_is_that_of_the_whole():
     assert seamless.choose(large) == seamless.choose(whole)
     assert seamless.choose(large, "fastest") == select(large, "fastest")
     assert seamless.choose(large, "fastest").method == "fft"
-    # what lies outside is put around the image before, but for zeros; channels become planes
+    # all modes but zeros extend the image before the convolution; channels become planes
     assert problem((40, 50, 3), (3, 3, 1, 3), "reflect", padding=1, groups=3) == problem(
         (42, 52, 1), (3, 3, 1, 1)
     )
@@ -114,7 +114,7 @@ def test_the_choice_is_that_of_the_whole():
 
 @pytest.fixture
 def begun(tmp_path):
-    """A run that was killed right after its first line, with a method that is not auto's."""
+    """A run killed after the first line of its journal, with a method that auto does not take."""
     x = RNG.integers(0, 256, (20, 30), np.uint8)
     tifffile.imwrite(tmp_path / "x.tif", x)
     apply_tiled(tmp_path / "x.tif", np.ones((3, 3)), tmp_path / "z.tif", tile=16, method="lax")
@@ -131,7 +131,7 @@ def begun(tmp_path):
 
 def test_a_resumed_run_keeps_its_method(begun):
     arguments, _ = begun
-    with pytest.raises(ValueError, match=r"was begun with method='lax' \(now 'taps'\); repeat"):
+    with pytest.raises(ValueError, match=r"was begun with method='lax' \(now 'taps'\); use the"):
         apply_tiled(**arguments, method="taps")
     done = apply_tiled(**arguments)
     assert (done.method, done.resumed) == ("lax", 0)
@@ -144,7 +144,7 @@ def test_a_resumed_run_keeps_its_method(begun):
     [
         (
             "phases",
-            "apply_tiled: {} was begun with method='phases', which does not serve here: phases "
+            "apply_tiled: {} was begun with method='phases', which cannot be used here: phases "
             "does not offer this contraction; name another target",
         ),
         (

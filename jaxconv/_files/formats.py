@@ -1,71 +1,78 @@
-"""Which format a path is: arrays on disk, opened for reading and for writing."""
+"""Which format a path is: images opened for reading and for writing."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxconv._files.rasters import STORED, Source, Target
+from jaxconv._files.rasters import STORED, ImageError, Source, Target
 
 TIFF = (".tif", ".tiff")
 
 
-def open_source(path: Path) -> Source:
+def open_source(path: Path, *, whole: bool = False) -> Source:
     """Open an image for reading.
 
+    Args:
+        path: a zarr array or a TIFF file, from which boxes are read as they are asked for.
+        whole: hold all values in memory instead, which png and jpeg files can be too.
+
     Raises:
-        ValueError: no image of a kind that this reads.
+        ImageError: not an image file of a kind that can be read here.
         OSError: missing.
     """
     if not path.exists():
-        raise FileNotFoundError(f"apply_tiled: {path}: no such file or folder")
-    if path.is_dir():
+        raise FileNotFoundError(f"{path}: no such file or folder")
+    if whole:
+        from jaxconv._files.stored import load as Kind  # noqa: N812 - beside two classes
+    elif path.is_dir():
         from jaxconv._files.zarr import ZarrSource as Kind
     elif path.suffix.lower() in TIFF:
         from jaxconv._files.tiff import TiffSource as Kind
     else:
-        raise ValueError(
-            f"apply_tiled: {path}: neither a zarr folder nor a TIFF file ({', '.join(TIFF)})"
-        )
+        raise ImageError(f"{path}: neither a zarr folder nor a TIFF file ({', '.join(TIFF)})")
     source = Kind(path)
-    if source.dtype not in STORED:
-        raise ValueError(
-            f"apply_tiled: {path}: values of type {source.dtype}; expected {', '.join(STORED)}"
-        )
-    if 0 in source.shape:
-        raise ValueError(f"apply_tiled: {path}: is empty, shape {source.shape}")
+    check_values(source, path)
     return source
 
 
+def check_values(source: Source, name: object) -> None:
+    """Raise ImageError for an image that is empty or has values of another type."""
+    if source.dtype not in STORED:
+        raise ImageError(f"{name}: values of type {source.dtype}; expected {', '.join(STORED)}")
+    if 0 in source.shape:
+        raise ImageError(f"{name}: is empty, shape {source.shape}")
+
+
 def check_target(path: Path, rank: int) -> None:
-    """Refuse a target that no format here can be.
+    """Refuse a path that no format here can be written to in boxes.
 
     Raises:
-        ValueError: another suffix, or TIFF for other than planes.
+        ImageError: another suffix, or TIFF for other than planes.
         OSError: its folder is missing.
     """
     tiff = path.suffix.lower() in TIFF
     if not tiff and path.suffix.lower() != ".zarr":
-        raise ValueError(f"apply_tiled: {path}: a target ends in .zarr or {' or '.join(TIFF)}")
+        raise ImageError(f"{path}: a target must end in .zarr or {' or '.join(TIFF)}")
     if tiff and rank != 2:
-        raise ValueError(f"apply_tiled: {path}: TIFF holds planes, not rank {rank}; use .zarr")
+        raise ImageError(f"{path}: TIFF holds planes, not rank {rank}; use .zarr")
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"apply_tiled: {path.parent}: no such folder")
+        raise FileNotFoundError(f"{path.parent}: no such folder")
 
 
 def open_target(
     path: Path, shape: Sequence[int], dtype: str, tile: Sequence[int], source: Any
 ) -> Target:
-    """Open the target, or make it, of a shape and dtype, `tile` elements a spatial axis at once.
+    """Open or create the file of a target.
 
     Args:
         path: of the target.
         shape: all axes.
         dtype: by name.
-        tile: one a spatial axis.
+        tile: elements along each spatial axis that are written at once.
         source: its colour profile is kept where both are TIFF.
 
     Raises:
-        ValueError: it is there and is something else.
+        ImageError: there is a file with other contents.
     """
     if path.suffix.lower() in TIFF:
         from jaxconv._files.tiff import TiffTarget

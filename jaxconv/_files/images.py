@@ -1,18 +1,17 @@
 """Photographs in and out of files: png, jpeg and tiff, grey or colour, 8 or 16 bits.
 
 Pixels are float32 arrays (H, W) or (H, W, 3). Unsigned integers are divided by the largest value
-of their type, so that 8 and 16 bits both span 0 to 1; floating-point files keep their values.
+of their type, so that 8 and 16 bits both span 0 to 1; floating-point values are kept.
 Needs the `cli` extra.
 """
 
 from pathlib import Path
 
-import imageio.v3 as iio
 import numpy as np
 
-from jaxconv._files.stored import SUFFIXES, load, opaque
+from jaxconv._files.stored import Stored, load, opaque, save
 
-# What scikit-image ships inside its wheel: no download.
+# Photographs inside scikit-image's wheel, which need no download.
 SAMPLES = (
     "astronaut",
     "brick",
@@ -41,10 +40,10 @@ def read(path: str | Path) -> tuple[np.ndarray, list[str]]:
     `pixels = stored / largest value of the stored type` for unsigned integers
 
     Args:
-        path: a png, jpeg or tiff file of one image. Jpegs are turned as their EXIF tag says.
+        path: a png, jpeg or tiff file of one image, which is turned upright as its tags say.
 
     Returns:
-        Pixels float32 (H, W) or (H, W, 3), and remarks on what was left out, one a line.
+        Pixels float32 (H, W) or (H, W, 3), and remarks on what differs from the file.
 
     Raises:
         ValueError: not such a file, broken, more than one image, transparent somewhere, or with
@@ -95,7 +94,7 @@ def as_float(stored: np.ndarray, path: Path) -> np.ndarray:
         return stored.astype(np.float32)
     if np.issubdtype(stored.dtype, np.unsignedinteger):
         return (stored / np.iinfo(stored.dtype).max).astype(np.float32)
-    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused below
+    with np.errstate(over="ignore"):  # overflow gives infinity, which is refused below
         pixels = stored.astype(np.float32)
     broken = np.argwhere(~np.isfinite(pixels))
     if len(broken):
@@ -107,34 +106,8 @@ def as_float(stored: np.ndarray, path: Path) -> np.ndarray:
     return pixels
 
 
-def as_stored(pixels: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Store intensities in a file's type.
-
-    `stored = round(clip(pixels, 0, 1) * largest value)` for integers; floats keep their values.
-
-    Args:
-        pixels: any shape, floating.
-        dtype: uint8, uint16 or floating; bool is stored as uint8, for there are greys now.
-
-    Returns:
-        The same shape.
-
-    Example:
-        >>> import numpy as np
-        >>> from jaxconv._files import images
-        >>> images.as_stored(np.array([-0.5, 0.2, 1.5]), np.dtype(np.uint8))
-        array([  0,  51, 255], dtype=uint8)
-
-    Source: PNG (ISO/IEC 15948), section 13.12.
-    """
-    if np.issubdtype(dtype, np.floating):
-        return pixels.astype(dtype)
-    whole = np.dtype(np.uint8 if dtype.kind == "b" else dtype)
-    return np.rint(np.clip(pixels, 0, 1) * np.iinfo(whole).max).astype(whole)
-
-
 def sample(name: str) -> np.ndarray:
-    """Give a photograph that scikit-image ships.
+    """Return a photograph that scikit-image contains.
 
     `pixels = stored / 255`
 
@@ -151,8 +124,6 @@ def sample(name: str) -> np.ndarray:
         >>> from jaxconv._files import images
         >>> images.sample("camera").shape
         (512, 512)
-
-    Source: `skimage.data`.
     """
     if name not in SAMPLES:
         raise ValueError(f"no photograph is called {name!r}; known: {', '.join(SAMPLES)}")
@@ -162,7 +133,7 @@ def sample(name: str) -> np.ndarray:
 
 
 def quantise(pixels: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """Round to 8 bits as a saved image is, the range of values stretched onto 0 to 255.
+    """Round to 8 bits like a saved image, with the range of values mapped onto 0 to 255.
 
     `stored = round((pixels - offset) / scale)`, `offset = min`, `scale = (max - min) / 255`
 
@@ -170,16 +141,14 @@ def quantise(pixels: np.ndarray) -> tuple[np.ndarray, float, float]:
         pixels: any shape, floating point, any units.
 
     Returns:
-        stored uint8 of the same shape, scale and offset: `stored * scale + offset` restores the
-        pixels to half a scale.
+        stored uint8 of the same shape, scale and offset: `stored * scale + offset` is within half
+        a scale of the pixels.
 
     Example:
         >>> import numpy as np
         >>> from jaxconv._files import images
         >>> images.quantise(np.array([-0.25, 0.5, 63.5]))
         (array([  0,   3, 255], dtype=uint8), 0.25, -0.25)
-
-    Source: uniform quantisation; its error has variance `scale ** 2 / 12`.
     """
     offset = float(pixels.min())
     scale = (float(pixels.max()) - offset) / 255 or 1.0
@@ -193,11 +162,11 @@ def write(path: str | Path, pixels: np.ndarray, *, bits: int = 8) -> None:
 
     Args:
         path: png, jpeg or tiff, by its suffix.
-        pixels: (H, W) or (H, W, 3), from 0 to 1; what lies outside is clipped.
+        pixels: (H, W) or (H, W, 3), clipped to 0 to 1.
         bits: 8 or 16 (16 for tiff, and for grey png).
 
     Raises:
-        ValueError: another suffix or number of bits, or 16 bits where the format has none.
+        ValueError: another suffix, or 16 bits in a format that lacks them.
 
     Example:
         >>> import numpy as np, tempfile, pathlib
@@ -209,11 +178,5 @@ def write(path: str | Path, pixels: np.ndarray, *, bits: int = 8) -> None:
 
     Source: PNG (ISO/IEC 15948), section 13.12.
     """
-    path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise ValueError(f"{path}: not an image suffix this writes ({', '.join(SUFFIXES)})")
-    deep = suffix in (".tif", ".tiff") or (suffix == ".png" and pixels.ndim == 2)
-    if bits not in (8, 16) or (bits == 16 and not deep):
-        raise ValueError(f"{path}: bits must be 8, or 16 for tiff and grey png; got {bits!r}")
-    iio.imwrite(path, as_stored(pixels, np.dtype(np.uint8 if bits == 8 else np.uint16)))
+    levels = np.rint(np.clip(pixels, 0, 1) * (2**bits - 1))
+    save(path, Stored(colours=levels.astype(f"uint{bits}")))

@@ -8,29 +8,23 @@ import tensorstore as ts
 
 from jaxconv._files import rasters
 
-# what a folder holds -> the driver that reads it
+# a file in the folder -> the driver that reads the array
 _DRIVERS = {"zarr.json": "zarr3", ".zarray": "zarr"}
 
 
-# Decoded chunks that are kept, in bytes: a tile and its neighbours read the same ones.
-KEPT = 192 * 2**20
+# Size of the cache of decoded chunks: neighbouring tiles read the same ones.
+CACHE_BYTES = 192 * 2**20
 
 
-def _context(kept: int) -> ts.Context:
-    # synced files: a write that has returned is on the disk
-    return ts.Context({"file_io_sync": True, "cache_pool": {"total_bytes_limit": kept}})
-
-
-def _spec(driver: str, path: Path) -> dict[str, Any]:
-    return {"driver": driver, "kvstore": {"driver": "file", "path": f"{path.absolute()}/"}}
-
-
-def _open(path: Path, driver: str, *, kept: int = 0, **options: Any) -> ts.TensorStore:
+def _open(path: Path, driver: str, *, cache_bytes: int = 0, **options: Any) -> ts.TensorStore:
+    spec = {"driver": driver, "kvstore": {"driver": "file", "path": f"{path.absolute()}/"}}
+    # file_io_sync: a write has reached the disk when it returns
+    context = {"file_io_sync": True, "cache_pool": {"total_bytes_limit": cache_bytes}}
     try:
-        return ts.open(_spec(driver, path), context=_context(kept), **options).result()
+        return ts.open(spec, context=ts.Context(context), **options).result()
     except ValueError as error:
-        raise ValueError(
-            f"apply_tiled: {path}: cannot be opened as zarr ({rasters.short(error)})"
+        raise rasters.ImageError(
+            f"{path}: cannot be opened as zarr ({rasters.first_line(error)})"
         ) from error
 
 
@@ -40,14 +34,14 @@ class ZarrSource:
     def __init__(self, path: Path) -> None:
         found = next((name for name in _DRIVERS if (path / name).exists()), None)
         if found is None:
-            raise ValueError(
-                f"apply_tiled: {path}: is no zarr array ({' or '.join(_DRIVERS)} is missing); "
-                "where it is a group, name one of its arrays"
+            raise rasters.ImageError(
+                f"{path}: is not a zarr array ({' or '.join(_DRIVERS)} is missing); if it is a "
+                "group, name one of its arrays"
             )
         self._path = path
-        # what is kept holds: nobody writes to a source
-        how: Any = {"kept": KEPT, "recheck_cached_data": "open"}
-        self._store = _open(path, _DRIVERS[found], open=True, read=True, **how)
+        # chunks in the cache stay valid, as nobody writes to a source
+        caching: Any = {"cache_bytes": CACHE_BYTES, "recheck_cached_data": "open"}
+        self._store = _open(path, _DRIVERS[found], open=True, read=True, **caching)
         self.shape = tuple(self._store.shape)
         self.dtype = str(self._store.dtype.name)
         self.stamp = rasters.stamp_of((path / found).read_bytes())
@@ -57,8 +51,8 @@ class ZarrSource:
         try:
             return np.asarray(self._store[box].read().result())
         except ValueError as error:
-            raise ValueError(
-                f"apply_tiled: {self._path}: cannot be read ({rasters.short(error)})"
+            raise rasters.ImageError(
+                f"{self._path}: cannot be read ({rasters.first_line(error)})"
             ) from error
 
 
@@ -83,6 +77,6 @@ class ZarrTarget:
         )
 
     def write(self, box: tuple[slice, ...], values: np.ndarray) -> None:
-        """Write a box; a chunk is a file that is synced under another name, then renamed."""
-        with rasters.telling(self._path):
+        """Write a box; each chunk's file is written and synced under another name, then renamed."""
+        with rasters.explained_write(self._path):
             self._store[box].write(values).result()

@@ -216,8 +216,8 @@ def apply(
         str | None,
         typer.Option(
             help="clip to 0..1; signed: mid-grey is 0, scaled so that nothing clips; stretch: "
-            "smallest to largest; none. Default: none for floating-point files, signed for named "
-            "kernels with negative weights, else clip."
+            "smallest to largest, filters twice; none. Default: none for floating-point files, "
+            "signed for named kernels with negative weights, else clip."
         ),
     ] = None,
     padding_mode: Annotated[
@@ -229,10 +229,10 @@ def apply(
     ] = False,
     tile: Annotated[
         int | None,
-        typer.Option(help="Filter in squares of so many pixels, from file to file (tiff or zarr)."),
+        typer.Option(help="Filter in square tiles of this side, for images on disk: tiff or zarr."),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with a run with --tile that was cut off.")
+        bool, typer.Option("--resume", help="Continue an interrupted run with --tile.")
     ] = False,
     method: Annotated[
         str,
@@ -241,18 +241,13 @@ def apply(
 ) -> None:
     """Filter an image with a kernel, correlated with the stored values of each colour.
 
-    Depth, colour profile and alpha come out as they went in, or the file is refused.
+    Depth, colour profile and alpha are kept, or the file is refused.
     """
+    from jaxconv.cli import apply as command
+
     options = {"kernel": kernel, "scale": scale, "mode": padding_mode, "cut": cut, "method": method}
     try:
-        if tile is not None or resume:
-            from jaxconv.cli import tiled
-
-            typer.echo(tiled.run(image, output, tile=tile, resume=resume, **options))
-        else:
-            from jaxconv.cli import apply as command
-
-            typer.echo(command.run(image, output, **options))
+        typer.echo(command.run(image, output, tile=tile, resume=resume, **options))
     except Problem as problem:
         typer.echo(f"jaxconv apply: {problem}", err=True)
         raise typer.Exit(2) from None

@@ -2,11 +2,11 @@
 
 | file | what it holds |
 |---|---|
-| `_filtering` | `apply_tiled`: the checks; reading, computing and writing at the same time |
-| `_steps` | where the tiles lie, and the three steps of each |
-| `_gather` | which elements of the image a tile reads, for every padding mode |
-| `_program` | the one compiled program that all tiles go through |
-| `_journal` | the record of finished tiles that a killed run resumes from |
+| `_filtering` | `apply_tiled`: its checks, and the run |
+| `_steps` | the boxes of the tiles; reading, computing and writing them at the same time |
+| `_gather` | reads the elements of the image that a tile needs |
+| `_program` | the one compiled program that filters every tile |
+| `_journal` | the record of finished tiles, from which a killed run resumes |
 """
 
 from jaxconv.tiles._filtering import Tiled, apply_tiled

@@ -1,10 +1,8 @@
 """Filter an image on disk tile by tile: `apply_tiled`."""
 
-import itertools
 import math
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,19 +20,20 @@ from jaxconv._files import formats, rasters
 from jaxconv._functional.layers import check_padding_mode
 from jaxconv.tiles import _program as program
 from jaxconv.tiles._journal import Journal
-from jaxconv.tiles._steps import Grid, Work
+from jaxconv.tiles._steps import Grid, Work, process
 
 
 class Tiled(NamedTuple):
-    """What `apply_tiled` did.
+    """The result of `apply_tiled`.
 
     Attributes:
         shape: of the target.
         dtype: of the target, by name.
-        tiles: in all.
-        resumed: how many of them were there already.
-        clipped: fraction of the target's values that integers could not hold.
-        method: that all tiles were filtered with.
+        tiles: total number of tiles.
+        resumed: number of tiles that an interrupted run had finished.
+        clipped: fraction of the target's values that were clipped to 0 to 1, or that float16
+            overflowed.
+        method: the method that filtered all tiles.
     """
 
     shape: tuple[int, ...]
@@ -46,11 +45,11 @@ class Tiled(NamedTuple):
 
 
 def apply_tiled(
-    source: str | Path,
+    source: str | Path | rasters.Source,
     kernel: ArrayLike,
-    target: str | Path,
+    target: str | Path | rasters.Target,
     *,
-    tile: int | Sequence[int],
+    tile: int | Sequence[int] | None,
     bias: ArrayLike | None = None,
     stride: int | Sequence[int] = 1,
     padding: Padding = "same",
@@ -62,74 +61,80 @@ def apply_tiled(
     policy: Policy | None = None,
     precision: Any = None,
     dtype: Any = None,
+    low: float = 0.0,
     offset: float = 0.0,
     divisor: float = 1.0,
+    clip: bool = False,
     ahead: int = 2,
     resume: bool = False,
     on_tile: Callable[[int, int], object] | None = None,
 ) -> Tiled:
     """Convolve an image on disk, far larger than memory, into another file, tile by tile.
 
-    y = offset + (conv(x, kernel, bias) + bias) / divisor
+    y = offset + (conv(x, kernel) + bias - low) / divisor
 
-    with x and y as intensities: stored / largest value of the type for bool, uint8 and uint16,
+    where x and y are intensities: stored / largest value of the type for bool, uint8 and uint16,
     `stored = round(clip(y, 0, 1) * largest)`; the values themselves for floats. All in float32.
 
-    The tiles fit without a seam: each reads what the kernel and the padding mode need of its
-    neighbours, or of the other side of the image, and all go through one compiled program with one
-    method. At most 2 `ahead` tiles are in memory, each with the margin it reads and its values in
+    There are no seams: each tile reads the elements that the kernel and the padding mode need,
+    from its neighbours or from the other side of the image, and one compiled program with one
+    method filters all. At most 2 `ahead` tiles are in memory, each with its halo and its values in
     float32, and 192 MiB of a zarr's chunks, which neighbouring tiles share.
 
-    The result is that of `jaxconv.conv` on the whole with the method that is returned:
+    The result equals that of `jaxconv.conv` on the whole image with the returned method:
 
     | method | equal |
     |---|---|
     | "taps", "onednn" | bit for bit, whatever the tile |
     | any other, and all on GPU and TPU | to rounding; integers may differ by one |
 
-    "auto" takes one of the first row on CPUs, "fastest" the one that `conv` would take for the
-    whole under that name, which may be FFT: direct sums have less than half of its speed for
+    "auto" takes one of the first row on CPUs, "fastest" the method that `conv` would take for the
+    whole image under that name, which may be FFT: direct sums have less than half of its speed for
     kernels beyond 21 x 21 entries.
 
-    A finished tile is noted in `TARGET.unfinished`, after its data has reached the disk; when all
-    are done, that file is renamed `TARGET.finished`. The method is noted there, too: "auto" and
-    "fastest" go on with the one that the run began with.
+    A finished tile is recorded in `TARGET.unfinished`, after its data has reached the disk; once
+    all are done, that file is renamed `TARGET.finished`. It records the method too: a resumed run
+    under "auto" or "fastest" keeps the method it began with.
 
     Args:
         source: a zarr array (version 2 or 3), or a TIFF file of one page: (*space, in), with the
             kernel as `conv` has it, or (*space) with a kernel without channels; bool, uint8,
-            uint16, float16, float32 or float64.
+            uint16, float16, float32 or float64. Or an object with `shape`, `dtype` (a name),
+            `stamp` (a text that changes with the values) and `read(slices)`, for several threads.
         kernel: (*kernel, in // groups, out), or (*kernel) for a source without channels; used as
             float32. Messages about its shape call it w, as `conv` does.
         target: a path that ends in .zarr (version 3, one chunk a tile) or, for planes, in .tif or
             .tiff (uncompressed, in tiles of 256 x 256; one channel is stored without its axis).
-        tile: outputs of a tile, one integer or one a spatial dimension; it need not divide the
-            image.
+            Or an object with `write(slices, values)`, for several threads; it has no journal.
+        tile: output size of a tile, one integer or one a spatial dimension; it need not divide the
+            image. None for the whole image in one tile.
         bias: (out,), or one number for a kernel without channels; None for zeros.
-        stride: as in `jaxconv.conv`, as are the next eight.
-        padding: what is added around the whole image.
-        dilation: elements between neighbouring kernel entries.
-        groups: parts of the channels. One kernel a channel is computed plane by plane.
-        padding_mode: what lies outside the whole image.
+        stride: as in `jaxconv.conv`, like the next eight.
+        padding: added around the whole image.
+        dilation: distance between neighbouring kernel entries.
+        groups: number of groups of channels. One kernel a channel is computed plane by plane.
+        padding_mode: how the whole image is extended.
         flip: reverse the kernel.
         method: "auto", "fastest", or a method's name.
-        policy: what `jaxconv.tune` measured; for the first two, where it has the whole image's
-            problem.
+        policy: measured choices of `jaxconv.tune`, used under "auto" and "fastest" if it has the
+            problem of the whole image.
         precision: of the device's products.
         dtype: of the target: by default the source's, and uint8 for bool.
+        low: subtracted from the response.
         offset: added to the intensities at the end.
-        divisor: of the intensities before that.
-        ahead: how many tiles are read ahead, and how many are computed or written, at a time.
-        resume: go on with a run that was cut off; one that has finished is left alone.
-        on_tile: called with the number of tiles done and of all tiles, after each.
+        divisor: of the response, after `low` is subtracted.
+        clip: clip floating-point results to 0 to 1 too.
+        ahead: number of tiles that are read ahead, and that are computed or written, at a time.
+        resume: continue an interrupted run; a finished one is left unchanged.
+        on_tile: called after each tile with the number of finished tiles and of all tiles.
 
     Returns:
         A `Tiled`.
 
     Raises:
-        TypeError: a number is not one.
-        ValueError: the shapes and numbers make no convolution; a file of another kind; a target
-            that is there already, or was begun with other settings or a method that is not at hand.
+        TypeError: an argument has the wrong type.
+        ValueError: no convolution has these shapes and numbers; a file of another kind; a target
+            that exists, or was begun with other settings or a method that is not available.
         OSError: a file is missing or cannot be written.
 
     Example:
@@ -142,111 +147,130 @@ def apply_tiled(
         (4, array([0, 1, 2, 3, 4, 5, 6, 4], dtype=uint8))
 
     Source:
-        Dumoulin and Visin (2016), "A guide to convolution arithmetic for deep learning", for which
-        inputs an output reads.
+        Dumoulin and Visin (2016), "A guide to convolution arithmetic for deep learning", for the
+        inputs that an output reads.
     """
-    source, target = Path(source), Path(target)
-    image = formats.open_source(source)
-    w, channels = _kernel(kernel, image.shape)
-    x_shape = image.shape if channels else (*image.shape, 1)
-    spec = normalise(
-        "apply_tiled",
-        x_shape,
-        w.shape,
-        stride=stride,
-        padding=padding,
-        dilation=dilation,
-        groups=groups,
-        x_name="source",
-    )
-    check_padding_mode("apply_tiled", x_shape, spec, padding_mode)
-    b = _bias(bias, w.shape[-1])
-    if not isinstance(flip, bool | np.bool):
-        raise TypeError(f"apply_tiled: flip={flip!r} must be True or False")
-    stored = program.result_dtype(image.dtype, dtype)
-    offset, divisor = _numbers(offset, divisor)
-    (ahead,) = per_dimension("apply_tiled", "ahead", ahead, 1, minimum=1)
-    tile = per_dimension("apply_tiled", "tile", tile, spec.rank, minimum=1)
-    tile = tuple(map(min, tile, spec.output_size))
-    formats.check_target(target, spec.rank)
-    problem = seamless.problem_of(spec, padding_mode, w.shape)
-    method = check_method("apply_tiled", method)
-    chosen = seamless.choose(problem, method, check_policy("apply_tiled", policy))
-    rule = program.Rule(
-        rank=spec.rank,
-        stride=spec.stride,
-        dilation=spec.dilation,
-        groups=spec.groups,
-        flip=bool(flip),
-        method=chosen.method,
-        precision=dtypes.check_precision("apply_tiled", precision),
-        shifted=(offset, divisor) != (0.0, 1.0),
-        dtype=stored,
-    )
-    settings = {
-        "format": "jaxconv tiles 2",
-        "jax": f"{jax.__version__} {jax.default_backend()}",
-        "source": str(source.resolve()),
-        "source_stamp": image.stamp,
-        "source_shape": image.shape,
-        "source_dtype": image.dtype,
-        "kernel": f"{w.shape} {rasters.stamp_of(w.tobytes())}",
-        "bias": b.tolist(),
-        "tile": tile,
-        "padding": spec.padding,
-        "padding_mode": padding_mode,
-        "offset": offset,
-        "divisor": divisor,
-        **(rule._asdict() | {"precision": str(rule.precision)}),
-    }
-    y_shape = (*spec.output_size, w.shape[-1]) if channels else spec.output_size
-    grid = Grid(spec, tile, padding_mode)
-    kept = ("method",) if method in RULES else ()
-    with Journal(target, settings, resume=resume, kept=kept) as journal:
-        rule = rule._replace(method=journal.settings["method"])
-        before = len(journal.done)
-        if not journal.finished:
-            why_not = refusal(problem, check_method("apply_tiled", rule.method))
-            if why_not:
-                raise ValueError(
-                    f"apply_tiled: {target} was begun with method={rule.method!r}, which does not "
-                    f"serve here: {why_not}; name another target"
-                )
-            work = Work(image, w, b, grid, rule, channels, (offset, divisor))
-            work.output = formats.open_target(target, y_shape, stored, tile, image)
-            todo = (number for number in range(grid.count) if number not in journal.done)
-            for number, clipped in _overlapped(work, todo, ahead):
-                journal.record(number, clipped)
-                if on_tile is not None:
-                    on_tile(len(journal.done), grid.count)
-            journal.finish()
-        clipped = sum(journal.done.values()) / math.prod(y_shape)
+    with _naming_apply_tiled():
+        image = _opened(source)
+        path = Path(target) if isinstance(target, str | Path) else None
+        if path is None and not isinstance(target, rasters.Target):
+            kind = type(target).__name__
+            raise TypeError(
+                f"apply_tiled: target must be a path or an object with write, not {kind}"
+            )
+        w, channels = _kernel(kernel, image.shape)
+        x_shape = image.shape if channels else (*image.shape, 1)
+        spec = normalise(
+            "apply_tiled",
+            x_shape,
+            w.shape,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            groups=groups,
+            x_name="source",
+        )
+        check_padding_mode("apply_tiled", x_shape, spec, padding_mode)
+        b = _bias(bias, w.shape[-1])
+        for name, value in (("flip", flip), ("clip", clip)):
+            if not isinstance(value, bool | np.bool):
+                raise TypeError(f"apply_tiled: {name}={value!r} must be True or False")
+        stored = program.result_dtype(image.dtype, dtype)
+        low, offset, divisor = _numbers(low=low, offset=offset, divisor=divisor)
+        (ahead,) = per_dimension("apply_tiled", "ahead", ahead, 1, minimum=1)
+        tile = spec.output_size if tile is None else tile
+        tile = per_dimension("apply_tiled", "tile", tile, spec.rank, minimum=1)
+        tile = tuple(map(min, tile, spec.output_size))
+        if path is not None:
+            formats.check_target(path, spec.rank)
+        elif resume:
+            raise ValueError("apply_tiled: resume=True needs a target that is a path")
+        problem = seamless.problem_of(spec, padding_mode, w.shape)
+        method = check_method("apply_tiled", method)
+        chosen = seamless.choose(problem, method, check_policy("apply_tiled", policy))
+        rule = program.Rule(
+            rank=spec.rank,
+            stride=spec.stride,
+            dilation=spec.dilation,
+            groups=spec.groups,
+            flip=bool(flip),
+            method=chosen.method,
+            precision=dtypes.check_precision("apply_tiled", precision),
+            shifted=(low, offset, divisor) != (0.0, 0.0, 1.0),
+            clip=bool(clip),
+            dtype=stored,
+        )
+        settings = {
+            "format": "jaxconv tiles 3",
+            "jax": f"{jax.__version__} {jax.default_backend()}",
+            "source": str(Path(source).resolve()) if isinstance(source, str | Path) else "",
+            "source_stamp": image.stamp,
+            "source_shape": image.shape,
+            "source_dtype": image.dtype,
+            "kernel": f"{w.shape} {rasters.stamp_of(w.tobytes())}",
+            "bias": b.tolist(),
+            "tile": tile,
+            "padding": spec.padding,
+            "padding_mode": padding_mode,
+            "low": low,
+            "offset": offset,
+            "divisor": divisor,
+            **(rule._asdict() | {"precision": str(rule.precision)}),
+        }
+        y_shape = (*spec.output_size, w.shape[-1]) if channels else spec.output_size
+        grid = Grid(spec, tile, padding_mode)
+        kept = ("method",) if method in RULES else ()
+        with Journal(path, settings, resume=resume, kept=kept) as journal:
+            rule = rule._replace(method=journal.settings["method"])
+            before = len(journal.done)
+            if not journal.finished:
+                why_not = refusal(problem, check_method("apply_tiled", rule.method))
+                if why_not:
+                    raise ValueError(
+                        f"apply_tiled: {target} was begun with method={rule.method!r}, which "
+                        f"cannot be used here: {why_not}; name another target"
+                    )
+                output: Any = target
+                if path is not None:
+                    output = formats.open_target(path, y_shape, stored, tile, image)
+                work = Work(image, output, w, b, grid, rule, channels, (low, offset, divisor))
+                todo = (number for number in range(grid.count) if number not in journal.done)
+                for number, clipped in process(work, todo, ahead):
+                    journal.record(number, clipped)
+                    if on_tile is not None:
+                        on_tile(len(journal.done), grid.count)
+                journal.finish()
+            clipped = sum(journal.done.values()) / math.prod(y_shape)
     return Tiled(tuple(y_shape), stored, grid.count, before, clipped, rule.method)
 
 
-def _overlapped(work: Work, todo: Iterable[int], ahead: int) -> Iterable[tuple[int, int]]:
-    """Read, compute and write tiles at the same time; yield each, in order, when it is written."""
-    waiting = iter(todo)
-    reading: deque[tuple[int, Future]] = deque()
-    writing: deque[tuple[int, Future]] = deque()
-    with ThreadPoolExecutor(ahead) as readers, ThreadPoolExecutor(ahead) as writers:
-        while True:
-            for number in itertools.islice(waiting, ahead - len(reading)):
-                reading.append((number, readers.submit(work.read, number)))
-            if reading and len(writing) < ahead:
-                number, window = reading.popleft()
-                # dispatched here, waited for in the thread that writes it
-                result = work.compute(number, window.result())
-                writing.append((number, writers.submit(work.write, number, result)))
-            elif writing:
-                number, written = writing.popleft()
-                yield number, written.result()
-            else:
-                return
+def _opened(source: Any) -> rasters.Source:
+    if isinstance(source, str | Path):
+        return formats.open_source(Path(source))
+    if not isinstance(source, rasters.Source):
+        raise TypeError(
+            "apply_tiled: source must be a path or an object with shape, dtype, stamp and read, "
+            f"not {type(source).__name__}"
+        )
+    formats.check_values(source, "source")
+    return source
+
+
+@contextmanager
+def _naming_apply_tiled() -> Iterator[None]:
+    """Put the function's name in front of the messages about files."""
+    try:
+        yield
+    except rasters.ImageError as error:
+        raise ValueError(f"apply_tiled: {error}") from error
+    except OSError as error:
+        if error.errno is not None:  # raised by the system, not here
+            raise
+        raise type(error)(f"apply_tiled: {error}") from error
 
 
 def _kernel(kernel: ArrayLike, shape: tuple[int, ...]) -> tuple[np.ndarray, bool]:
-    """The kernel with axes of channels, and whether it came with them."""
+    """The kernel with axes of channels, and whether it was given with them."""
     given = dtypes.as_array("apply_tiled", "kernel", kernel)
     if jnp.issubdtype(given.dtype, jnp.complexfloating):
         raise TypeError(f"apply_tiled: kernel is {given.dtype}; images here are real")
@@ -275,11 +299,11 @@ def _bias(bias: ArrayLike | None, channels: int) -> np.ndarray:
     return np.asarray(b.astype(jnp.float32)).reshape(channels)
 
 
-def _numbers(offset: Any, divisor: Any) -> tuple[float, float]:
-    for name, value in (("offset", offset), ("divisor", divisor)):
+def _numbers(**numbers: Any) -> list[float]:
+    for name, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int | float | np.number):
             raise TypeError(f"apply_tiled: {name}={value!r} must be a number")
         if not math.isfinite(value) or (name == "divisor" and value == 0):
             other = " and not 0" if name == "divisor" else ""
             raise ValueError(f"apply_tiled: {name}={value!r} must be finite{other}")
-    return float(offset), float(divisor)
+    return [float(value) for value in numbers.values()]

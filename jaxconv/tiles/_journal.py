@@ -1,11 +1,11 @@
-"""The record of finished tiles beside a target, which a killed run resumes from.
+"""The record of finished tiles beside a target, from which a killed run resumes.
 
-A file of lines: a JSON object with every setting, then one JSON array a finished tile, its number
-and how many of its values were clipped. A line is appended and flushed to the disk only after the
-tile's own data is there, so that a tile without a line is done again and one with a line is whole;
-a last line without its end was being written and does not count.
+A file of lines: a JSON object of all settings, then a JSON array for each finished tile, with its
+number and how many of its values were clipped. A line is appended and flushed to the disk only
+after the tile's data is on the disk, so that a tile with a line is complete, and one without is
+computed again. A last line without a line end was being written, and is ignored.
 
-While a target is unfinished the file is `TARGET.unfinished`; then it is renamed `TARGET.finished`.
+The file is called `TARGET.unfinished`, and `TARGET.finished` once all tiles are done.
 """
 
 import json
@@ -21,59 +21,67 @@ UNFINISHED, FINISHED = ".unfinished", ".finished"
 
 
 class Journal:
-    """The journal of one target, open for appending.
+    """The journal of one target, open for appending; without a path, in memory only.
 
     Attributes:
         done: tile number -> how many of its values were clipped.
         finished: whether all tiles were done when it was opened.
-        settings: those that hold, as JSON has them.
+        settings: of the run, as JSON represents them.
     """
 
     def __init__(
-        self, target: Path, settings: Mapping[str, Any], *, resume: bool, kept: Sequence[str] = ()
+        self,
+        target: Path | None,
+        settings: Mapping[str, Any],
+        *,
+        resume: bool,
+        kept: Sequence[str] = (),
     ) -> None:
-        """Begin a journal, or go on with the one that is there.
+        """Begin a journal, or continue the existing one.
 
         Args:
-            target: beside which it lies.
+            target: the path beside which the journal lies.
             settings: of the run.
-            resume: go on with what is there.
-            kept: settings that stay as the journal has them, where there is one.
+            resume: continue an existing run.
+            kept: names of settings that an existing journal decides.
 
         Raises:
-            ValueError: the target is there and is not to be resumed, or was begun with other
-                settings, or has no journal, or the journal is none.
+            ValueError: the target exists and is not to be resumed, or was begun with other
+                settings, or has no journal or a damaged one.
             OSError: the journal cannot be written.
         """
+        # as JSON will return them: lists for tuples
+        self.settings = json.loads(json.dumps(settings))
+        self.done: dict[int, int] = {}
+        self.finished, self._file = False, None
+        if target is None:
+            return
         self._path = target.with_name(target.name + UNFINISHED)
         self._end = target.with_name(target.name + FINISHED)
-        self.done: dict[int, int] = {}
         self.finished = self._end.exists()
         path = self._end if self.finished else self._path
         if not resume:
             for there in (target, self._path, self._end):
                 if there.exists():
                     raise ValueError(
-                        f"apply_tiled: {there} is there already; resume=True goes on with a run "
-                        "that was cut off, else name another target"
+                        f"apply_tiled: {there} exists; resume=True continues an interrupted run, "
+                        "else name another target"
                     )
-        # as it will be read: lists for tuples
-        header = self.settings = json.loads(json.dumps(settings))
-        # its whole lines; none where it was killed at the very beginning
+        # no complete line where the run was killed at the very beginning
         lines = _lines(path) if path.exists() else []
         if lines:
             self._read(path, lines, kept, target)
         elif target.exists():
             raise ValueError(
-                f"apply_tiled: {target} is there without its journal {self._path.name}, so that "
-                "nobody knows which tiles are whole; name another target"
+                f"apply_tiled: {target} exists without its journal {self._path.name}, which "
+                "lists the complete tiles; name another target"
             )
         if not self.finished:
             self._file = self._path.open("ab", buffering=0)
             try:
-                self._file.truncate(sum(map(len, lines)))  # a torn line goes
+                self._file.truncate(sum(map(len, lines)))  # removes an incomplete line
                 if not lines:
-                    self._append(header)
+                    self._append(self.settings)
                     rasters.sync_folder(self._path.parent)
             except OSError:
                 self._file.close()
@@ -88,33 +96,38 @@ class Journal:
             other = [key for key in header if begun.get(key) != header[key]]
             other += [key for key in begun if key not in header]
         except (ValueError, TypeError, AttributeError):
-            raise ValueError(f"apply_tiled: {path} is no journal of tiles; remove it") from None
+            raise ValueError(f"apply_tiled: {path} is not a journal of tiles; remove it") from None
         if other:
-            told = ", ".join(f"{k}={begun.get(k)!r} (now {header.get(k)!r})" for k in other)
+            changes = ", ".join(f"{k}={begun.get(k)!r} (now {header.get(k)!r})" for k in other)
             raise ValueError(
-                f"apply_tiled: {target} was begun with {told}; repeat that, or name another target"
+                f"apply_tiled: {target} was begun with {changes}; use the same again, or name "
+                "another target"
             )
         if self.done and not target.exists():
             raise ValueError(
-                f"apply_tiled: {target} is gone, but its journal {path.name} is there; remove the "
-                "journal to begin again"
+                f"apply_tiled: {target} is missing, but its journal {path.name} exists; remove "
+                "the journal to begin again"
             )
 
     def record(self, number: int, clipped: int) -> None:
-        """Note that a tile's data is on the disk."""
-        self._append([number, clipped])
+        """Record a tile whose data is on the disk."""
+        if self._file is not None:
+            self._append([number, clipped])
         self.done[number] = clipped
 
     def finish(self) -> None:
-        """Note that all tiles are done."""
+        """Record that all tiles are done."""
+        if self._file is None:
+            return
         self._file.close()
         os.replace(self._path, self._end)
         rasters.sync_folder(self._path.parent)
 
     def _append(self, entry: Any) -> None:
-        with rasters.telling(self._path):
+        assert self._file is not None
+        with rasters.explained_write(self._path):
             line = json.dumps(entry).encode() + b"\n"
-            while line:  # a disk that fills up takes a part of it
+            while line:  # when the disk is nearly full, only a part is written
                 line = line[self._file.write(line) :]
             os.fsync(self._file.fileno())
 
@@ -124,10 +137,10 @@ class Journal:
     def __exit__(
         self, kind: type | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self.finished:
+        if self._file is not None:
             self._file.close()
 
 
 def _lines(path: Path) -> list[bytes]:
-    """The whole lines of a file."""
+    """The complete lines of a file."""
     return [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]

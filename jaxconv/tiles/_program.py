@@ -1,4 +1,4 @@
-"""The one compiled program that every tile goes through: stored values in, stored values out.
+"""The one compiled program that filters every tile: from stored values to stored values.
 
 | stored as | intensity |
 |---|---|
@@ -6,8 +6,8 @@
 | uint8, uint16 | stored / largest value of the type |
 | float16, float32, float64 | stored, in float32 |
 
-The arithmetic is that of `images` and of `jaxconv apply`, bit for bit: XLA is kept from
-replacing divisions by products and from joining an addition to a product, which round otherwise.
+The arithmetic is that of NumPy's on float32, operation by operation: barriers keep XLA from
+replacing divisions by products and from fusing an addition with a product, which round differently.
 """
 
 import functools
@@ -19,22 +19,23 @@ import numpy as np
 from jax import lax
 
 from jaxconv._core.dispatch.seamless import one_a_channel
-from jaxconv._files.rasters import STORED
+from jaxconv._files.rasters import STORED, filtered_dtype
 from jaxconv._functional.layers import conv
 
 
 class Rule(NamedTuple):
-    """What is fixed when the program is compiled.
+    """The static arguments of the program.
 
     Attributes:
         rank: number of spatial dimensions.
         stride: as in `jaxconv.conv`, as are the next three.
         dilation: elements of the image between kernel entries.
-        groups: parts of the channels.
+        groups: number of groups of channels.
         flip: whether the kernel is reversed.
         method: the method's name.
         precision: of the device's products.
-        shifted: whether an offset and a divisor are applied.
+        shifted: whether a linear map is applied to the response.
+        clip: whether floating-point results too are clipped to 0 to 1.
         dtype: of the result, by name.
     """
 
@@ -46,6 +47,7 @@ class Rule(NamedTuple):
     method: str
     precision: Any
     shifted: bool
+    clip: bool
     dtype: str
 
 
@@ -56,13 +58,17 @@ def largest(dtype: Any) -> float:
 
 
 def result_dtype(source: str, wanted: Any) -> str:
-    """The dtype a result is stored in: the source's, and uint8 for bool, unless one is wanted.
+    """The dtype, by name, in which a result is stored.
+
+    Args:
+        source: the image's.
+        wanted: None for `filtered_dtype(source)`.
 
     Raises:
-        ValueError: no such dtype is stored, or integers are wanted of a floating-point image.
+        ValueError: no such dtype is stored, or integers are wanted for a floating-point image.
     """
     if wanted is None:
-        return "uint8" if source == "bool" else source
+        return filtered_dtype(source)
     try:
         name = np.dtype(wanted).name
     except TypeError:
@@ -83,38 +89,41 @@ def run(
 ) -> tuple[jax.Array, jax.Array]:
     """Filter one window.
 
-    `stored = round(clip(offset + (conv(x / largest, w) + b) / divisor, 0, 1) * largest)` for
-    integers; for floats without `round`, `clip` and `largest`.
+    `stored = round(clip(offset + (conv(x / largest, w) + b - low) / divisor, 0, 1) * largest)` for
+    integers; for floats without `round` and `largest`, and `clip` only if the rule says so.
 
     Args:
         x: (*window, in), as stored.
         w: (*kernel, in // groups, out) float32.
         b: (out,) float32.
-        numbers: (4,) float32: largest of the source, offset, divisor, largest of the result.
-        valid: (rank,) int32, how many of the outputs a dimension belong to the image.
-        rule: what is fixed.
+        numbers: (5,) float32: largest of the source, low, offset, divisor, largest of the result.
+        valid: (rank,) int32, the number of outputs along each dimension that belong to the image.
+        rule: static.
 
     Returns:
-        The result (*tile, out), of its dtype or of float32 where that is another float; and how
-        many of its valid values were clipped.
+        The result (*tile, out), of its dtype, or float32 for other floating dtypes; and the number
+        of its valid values that were clipped.
     """
-    unit, offset, divisor, full = numbers
+    unit, low, offset, divisor, full = numbers
     x = x.astype(jnp.float32)
     x = lax.optimization_barrier(_divided(x, unit))
     y = lax.optimization_barrier(_filtered(x, w, rule)) + b
     if rule.shifted:
-        y = offset + _divided(y, divisor)
-    if rule.dtype not in ("uint8", "uint16"):
+        y = offset + _divided(y - low, divisor)
+    integers = rule.dtype in ("uint8", "uint16")
+    if not integers and not rule.clip:
         return y, jnp.zeros((), jnp.int32)
     outside = (y < 0) | (y > 1)
     for axis in range(rule.rank):
         outside &= lax.broadcasted_iota(jnp.int32, y.shape, axis) < valid[axis]
-    stored = jnp.rint(jnp.clip(y, 0, 1) * full).astype(rule.dtype)
-    return stored, jnp.sum(outside, dtype=jnp.int32)
+    y = jnp.clip(y, 0, 1)
+    if integers:
+        y = jnp.rint(y * full).astype(rule.dtype)
+    return y, jnp.sum(outside, dtype=jnp.int32)
 
 
 def _divided(x: jax.Array, by: jax.Array) -> jax.Array:
-    # by a scalar, XLA would multiply with its reciprocal, which rounds twice
+    # XLA replaces division by a scalar with a product with its reciprocal, which rounds twice
     return x / lax.optimization_barrier(jnp.broadcast_to(by, x.shape))
 
 
@@ -128,7 +137,7 @@ def _filtered(x: jax.Array, w: jax.Array, rule: Rule) -> jax.Array:
         precision=rule.precision,
     )
     if one_a_channel(rule.groups, w.shape):
-        # plane by plane, which every method is fast at
+        # plane by plane, where every method is fast
         return jnp.concatenate(
             [call(x[..., n : n + 1], w[..., n : n + 1]) for n in range(rule.groups)], axis=-1
         )

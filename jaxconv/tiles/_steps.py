@@ -1,22 +1,27 @@
-"""The tiles of one image: where they lie, and the three steps that each goes through."""
+"""The tiles of one image: their boxes, and the steps that process each: read, compute, write."""
 
+import itertools
 import math
+from collections import deque
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxconv._core.geometry import shapes
+from jaxconv._core.geometry.extension import NONE, source_index
 from jaxconv._core.geometry.spec import ConvSpec
 from jaxconv._files import rasters
-from jaxconv.tiles import _gather as windows
 from jaxconv.tiles import _program as program
+from jaxconv.tiles._gather import gather
 
 Box = tuple[slice, ...]
 
 
 class Grid:
-    """Where the tiles lie in the result, and what each reads of the image."""
+    """The boxes of the tiles in the result, and the elements of the image that each reads."""
 
     def __init__(self, spec: ConvSpec, tile: tuple[int, ...], mode: str) -> None:
         self.spec, self.tile, self.mode = spec, tile, mode
@@ -24,7 +29,7 @@ class Grid:
         self.count = math.prod(self.counts)
 
     def box(self, number: int) -> Box:
-        """The outputs of a tile, row-major by its number."""
+        """The outputs of a tile; tiles are numbered in row-major order."""
         at = np.unravel_index(number, self.counts)
         return tuple(
             slice(int(i) * t, min((int(i) + 1) * t, n))
@@ -34,56 +39,81 @@ class Grid:
     def axes(self, number: int) -> list[np.ndarray]:
         """The indices of the image that a tile's window reads, along each axis.
 
-        The windows of all tiles have one size: those beyond the image read zeros.
+        All windows have the same size: positions that only outputs beyond the image need are zero.
         """
         spec, axes = self.spec, []
         for n, box in enumerate(self.box(number)):
             stride, span = spec.stride[n], shapes.extent(spec.kernel_size[n], spec.dilation[n])
             start = box.start * stride - spec.padding[n][0]
             stop = start + (box.stop - box.start - 1) * stride + span
-            read = windows.sources(start, stop, spec.input_size[n], self.mode)
+            read = source_index(np.arange(start, stop), spec.input_size[n], self.mode)
             missing = (self.tile[n] - (box.stop - box.start)) * stride
-            axes.append(np.pad(read, (0, missing), constant_values=windows.NONE))
+            axes.append(np.pad(read, (0, missing), constant_values=NONE))
         return axes
 
 
 class Work:
-    """The three steps of a tile, each by its number."""
-
-    output: rasters.Target
+    """The three steps of a tile, given by its number."""
 
     def __init__(
         self,
         image: rasters.Source,
+        output: rasters.Target,
         w: np.ndarray,
         b: np.ndarray,
         grid: Grid,
         rule: program.Rule,
         channels: bool,
-        numbers: tuple[float, float],
+        numbers: tuple[float, float, float],
     ) -> None:
-        self.image, self.grid, self.rule, self.channels = image, grid, rule, channels
+        self.image, self.output, self.channels = image, output, channels
+        self.grid, self.rule = grid, rule
         full = (program.largest(image.dtype), *numbers, program.largest(rule.dtype))
         self._operands = jnp.asarray(w), jnp.asarray(b), jnp.asarray(full, jnp.float32)
 
     def read(self, number: int) -> np.ndarray:
         """The window of a tile, as stored, with an axis of channels."""
-        x = windows.gather(self.image.read, self.grid.axes(number))
-        if x.dtype == np.float64:  # which JAX would warn of
-            x = x.astype(np.float32)
+        x = gather(self.image.read, self.grid.axes(number))
+        if x.dtype == np.float64:  # JAX would warn about it
+            with np.errstate(over="ignore"):  # overflow gives infinity
+                x = x.astype(np.float32)
         return x if self.channels else x[..., None]
 
     def compute(self, number: int, window: np.ndarray) -> tuple[jax.Array, jax.Array]:
-        """The result of a tile, which may still be being computed."""
+        """The result of a tile, which may not be finished yet."""
         valid = jnp.asarray([s.stop - s.start for s in self.grid.box(number)], jnp.int32)
         return program.run(jnp.asarray(window), *self._operands, valid, rule=self.rule)
 
     def write(self, number: int, result: tuple[jax.Array, jax.Array]) -> int:
-        """Write a tile; return how many values were clipped once it is on the disk."""
+        """Write a tile; return how many of its values the target's dtype cannot hold."""
         box = self.grid.box(number)
         values, clipped = map(np.asarray, result)
         values = values[tuple(slice(s.stop - s.start) for s in box)]
         values = values if self.channels else values[..., 0]
-        with np.errstate(over="ignore"):  # what float16 cannot hold is infinite
-            self.output.write(box, values.astype(self.rule.dtype, copy=False))
+        with np.errstate(over="ignore"):  # overflow of float16 gives infinity
+            stored = values.astype(self.rule.dtype, copy=False)
+        self.output.write(box, stored)
+        if stored.dtype == np.float16:
+            clipped = clipped + np.sum(np.isfinite(values) & np.isinf(stored))
         return int(clipped)
+
+
+def process(work: Work, tiles: Iterable[int], ahead: int) -> Iterable[tuple[int, int]]:
+    """Read, compute and write tiles at the same time; yield each, in order, once it is written."""
+    waiting = iter(tiles)
+    reading: deque[tuple[int, Future]] = deque()
+    writing: deque[tuple[int, Future]] = deque()
+    with ThreadPoolExecutor(ahead) as readers, ThreadPoolExecutor(ahead) as writers:
+        while True:
+            for number in itertools.islice(waiting, ahead - len(reading)):
+                reading.append((number, readers.submit(work.read, number)))
+            if reading and len(writing) < ahead:
+                number, window = reading.popleft()
+                # dispatched here, waited for in the thread that writes it
+                result = work.compute(number, window.result())
+                writing.append((number, writers.submit(work.write, number, result)))
+            elif writing:
+                number, written = writing.popleft()
+                yield number, written.result()
+            else:
+                return

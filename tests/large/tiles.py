@@ -1,4 +1,4 @@
-"""Filter an image far larger than memory should be asked for: `tiles.py FOLDER [--size 40000]`.
+"""Filter a very large image with little memory: `tiles.py FOLDER [--size 40000]`.
 
 Generates a uint8 image tile by tile into FOLDER/x.zarr (1.6 GB for 40,000 x 40,000; kept for the
 next call), filters it into FOLDER/y.zarr in a process of its own, and compares boxes at corners of
@@ -32,7 +32,7 @@ GIB = 2**30
 
 
 def generate(path: Path, size: int) -> None:
-    """Noise, a tile at a time; the marker says that the last one is there."""
+    """Noise, a tile at a time; the marker file is written after the last one."""
     marker = path.with_name("x.whole")
     if marker.exists() and ZarrSource(path).shape == (size, size):
         return
@@ -47,9 +47,9 @@ def generate(path: Path, size: int) -> None:
 
 def in_memory(x: np.ndarray, method: str) -> tuple[np.ndarray, float]:
     """The same program on an extended plane, and the median of its seconds."""
-    rule = program.Rule(2, (1, 1), (1, 1), 1, False, method, None, False, "uint8")
+    rule = program.Rule(2, (1, 1), (1, 1), 1, False, method, None, False, False, "uint8")
     valid = np.array([n - k + 1 for n, k in zip(x.shape, KERNEL.shape, strict=True)], np.int32)
-    numbers = np.array([255, 0, 1, 255], np.float32)
+    numbers = np.array([255, 0, 0, 1, 255], np.float32)
     operands = KERNEL[..., None, None], np.zeros(1, np.float32), numbers, valid
     operands = jax.device_put((x[..., None], *operands))
     y = np.asarray(program.run(*operands, rule=rule)[0])[..., 0]
@@ -63,13 +63,13 @@ def in_memory(x: np.ndarray, method: str) -> tuple[np.ndarray, float]:
 
 def peak() -> int:
     """The most memory this process ever had, in bytes (Linux)."""
-    # of this program: getrusage would count what the parent had before it started this one
+    # getrusage would count the memory that the parent had before it started this process
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def run(folder: Path, tile: int, method: str, small: int) -> None:
-    """A small run, which brings the runtime, then the large one; prints what they took."""
+    """A small run, which loads the runtime, then the large one; prints their memory and time."""
     store = ZarrTarget(folder / "small.zarr", (small, small), "uint8", (small, small))
     store.write((slice(0, small),) * 2, np.zeros((small, small), np.uint8))
     options = {"padding_mode": MODE, "method": method}
@@ -95,7 +95,7 @@ def compare(folder: Path, size: int, tile: int, method: str) -> int:
             lo, hi = (k - 1) // 2, k - 1 - (k - 1) // 2
             box.append(slice(a, b))
             wide.append(slice(max(a - reach, 0), min(b + reach, size)))
-            # what is outside the image is extended, what is inside was read
+            # positive: to extend beyond the image; negative: read in excess
             cut = (a - lo - wide[-1].start, wide[-1].stop - b - hi)
             pads.append(cut)
         values = np.pad(x.read(tuple(wide)), [(max(-c, 0), max(-d, 0)) for c, d in pads], MODE)

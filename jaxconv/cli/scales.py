@@ -1,0 +1,73 @@
+"""The scales of `jaxconv apply`: how the responses to a kernel become intensities from 0 to 1."""
+
+import math
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from jaxconv.cli.kernels import Kernel
+from jaxconv.cli.problem import Problem
+from jaxconv.tiles import Tiled
+
+SCALES = ("clip", "signed", "stretch", "none")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A scale and its numbers: `intensity = offset + (response - low) / divisor`."""
+
+    name: str
+    low: float = 0.0
+    offset: float = 0.0
+    divisor: float = 1.0
+
+    def text(self, clipped: float) -> str:
+        """Describe the scale, with the fraction of values that were clipped."""
+        return {
+            "none": "values kept",
+            "clip": f"{clipped:.1%} of the values clipped to 0..1",
+            "signed": f"intensity = {self.offset:g} + response / {self.divisor:g}",
+            "stretch": f"intensity = (response - {self.low:g}) / {self.divisor:g}",
+        }[self.name]
+
+
+def choose_scale(
+    name: str | None, kernel: Kernel, *, floating: bool, apply: Callable[..., Tiled]
+) -> Scale:
+    """Return the scale that was asked for, or the one that fits the image and the kernel.
+
+    "stretch" needs all responses before the first result: `apply`, which filters the image into
+    the target that it is given, is called once for them alone.
+    """
+    if name is None:
+        negative = kernel.built_in and bool((kernel.planes < 0).any())
+        name = "none" if floating else "signed" if negative else "clip"
+    if name == "none" and not floating:
+        raise Problem("--scale none is for floating-point images; clip is the nearest to it")
+    if name == "signed":
+        return Scale(name, offset=0.5, divisor=2 * kernel.largest_response)
+    if name == "stretch":
+        limits = Limits()
+        apply(target=limits, dtype="float32")
+        low, high = limits.low, limits.high
+        if not math.isfinite(high - low):
+            raise Problem("--scale stretch needs finite responses; some are NaN or infinite")
+        return Scale(name, low=low, divisor=high - low or 1.0)
+    return Scale(name)
+
+
+class Limits:
+    """A target that keeps only the smallest and the largest value."""
+
+    def __init__(self) -> None:
+        self.low, self.high = math.inf, -math.inf
+        self._lock = threading.Lock()
+
+    def write(self, box: tuple[slice, ...], values: np.ndarray) -> None:
+        """Take the values of a box into account; one that is NaN makes both NaN."""
+        del box
+        with self._lock:
+            self.low = float(np.minimum(self.low, values.min()))
+            self.high = float(np.maximum(self.high, values.max()))
