@@ -9,7 +9,10 @@ from jaxtyping import install_import_hook
 jax.config.update("jax_num_cpu_devices", 8)
 
 # The inner floors have exact signatures: beartype holds every call of the suite against them.
-CHECKED = tuple(f"jaxconv.{m}" for m in ("shapes", "spec", "reference", "methods", "choose"))
+CHECKED = (
+    *("jaxconv._core.geometry.shapes", "jaxconv._core.geometry.spec", "jaxconv.reference"),
+    *("jaxconv._core.methods", "jaxconv._core.dispatch.choose"),
+)
 install_import_hook(CHECKED, "beartype.beartype")
 
 # Everything runs under strict dtype promotion but what calls optax, which itself mixes dtypes.

@@ -9,7 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import conftest
 import pytest
+from jaxtyping import TypeCheckError
 
 import jaxconv
 
@@ -175,6 +177,21 @@ def test_submodules_load_on_first_use():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "module 'jaxconv' has no attribute 'lern'"
+
+
+@pytest.mark.parametrize("module", conftest.CHECKED)
+def test_types_are_checked_in_tests(module):
+    """`tests/conftest.py` has beartype check every call of these modules."""
+    checked = importlib.import_module(module)
+    wrong = {
+        "jaxconv._core.geometry.shapes": lambda: checked.extent("3", 2),
+        "jaxconv._core.geometry.spec": lambda: checked.check_groups("conv", 3, 1),
+        "jaxconv.reference": lambda: checked.corr2d(3, "k"),
+        "jaxconv._core.methods": lambda: checked.columns.refuses("kernel", 3, 4),
+        "jaxconv._core.dispatch.choose": lambda: checked.candidates(3),
+    }[module]
+    with pytest.raises(TypeCheckError):
+        wrong()
 
 
 def test_public_functions_are_documented():

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +10,12 @@ import jax.numpy as jnp
 from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.spec import Contraction, ConvSpec
 from jaxconv._core.methods.constants import CONSTANTS
-from jaxconv._core.methods.terms import common
+from jaxconv._core.methods.terms import Terms, common
 
 Rule = Literal["auto", "fastest"]
 
 
+@runtime_checkable
 class Compute(Protocol):
     """One contraction by one method: two arrays with one batch axis to the third."""
 
@@ -74,7 +75,7 @@ class Method:
     summary: str
     contractions: Mapping[Contraction, Compute]
     refuses: Callable[[Contraction, ConvSpec, jnp.dtype], str | None] = _serves
-    terms: Callable[[Problem], Mapping[str, float]] = common
+    terms: Callable[[Problem], Terms] = common
     constants: Mapping[Contraction, Mapping[str, float]] = dataclasses.field(default_factory=dict)
     rules: frozenset[Rule] = frozenset({"auto", "fastest"})
     considered: Callable[[Problem], bool] = _everywhere

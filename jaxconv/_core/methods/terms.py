@@ -26,7 +26,7 @@ from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.shapes import outputs_inside
 from jaxconv._core.geometry.spec import ConvSpec
 
-Terms = Mapping[str, float]
+Terms = Mapping[str, int | float]
 # Channels of a result up to which they are unrolled and positions fill the vectors.
 FEW = 4
 # Elements of a result from which it is taken from the system anew for each call, page by page
@@ -36,7 +36,7 @@ FRESH = 1 << 23
 SHARED = 1 << 17
 
 
-def common(problem: Problem) -> dict[str, float]:
+def common(problem: Problem) -> dict[str, int | float]:
     """Return the terms that every method has."""
     spec, n, i, o = problem.spec, problem.batch, problem.inputs, problem.outputs
     g, kernel = spec.groups, math.prod(spec.kernel_size)
@@ -60,7 +60,7 @@ def pairs_inside(spec: ConvSpec) -> int:
     )
 
 
-def windows(problem: Problem) -> dict[str, float]:
+def windows(problem: Problem) -> dict[str, int | float]:
     """Dense convolutions are matrix products of windows that are copied out; grouped ones loops.
 
     A window is copied run by run: fast where all of a row of it lies together in memory and
@@ -115,7 +115,7 @@ def windows(problem: Problem) -> dict[str, float]:
     return named | {"work * groups": work * pairs if every_pair else 0.0}
 
 
-def or_elements(problem: Problem, found: Terms, *, only: bool) -> dict[str, float]:
+def or_elements(problem: Problem, found: Terms, *, only: bool) -> dict[str, int | float]:
     """Return the terms of a method that XLA may make a loop over elements.
 
     Args:
