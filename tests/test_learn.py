@@ -199,19 +199,20 @@ MISTAKES = [
     ),
     (
         ((6, 8), (6, 8), (1, 2), {}),
-        "fit_kernel: y.shape=(6, 8), but x.shape=(6, 8) and kernel_size (1, 2) give (6, 7)",
+        "fit_kernel: y.shape=(6, 8), but x.shape=(6, 8) and kernel_size=(1, 2) give (6, 7)",
     ),
     (
         ((6, 8), (6, 7), 7, {}),
-        "fit_kernel: kernel_size (7, 7) is larger than the planes of x.shape=(6, 8)",
+        "fit_kernel: kernel_size=(7, 7) is larger than x's size (6, 8)",
     ),
     (
         ((6, 8), (6, 7), (0, 2), {}),
-        "fit_kernel: kernel_size must be one or two integers of 1 or more, got (0, 2)",
+        "fit_kernel: kernel_size must be an integer of 1 or more, or one a dimension, got (0, 2)",
     ),
     (
         ((8,), (7,), (1, 2), {}),
-        "fit_kernel: x must be planes (*batch, H, W), got x.shape=(8,)",
+        "fit_kernel: x must be (*batch, *space) with 2 spatial dimensions, as kernel_size=(1, 2) "
+        "has, got x.shape=(8,)",
     ),
     (
         ((6, 8), (6, 7), (1, 2), {"init": np.zeros((2, 2))}),
@@ -219,7 +220,7 @@ MISTAKES = [
     ),
     (
         ((6, 8), (6, 7), (1, 2), {"init": np.zeros((1, 2)), "key": 1}),
-        "fit_kernel: init and key both say where to start; give one of them",
+        "fit_kernel: init and key both give a start; leave one of them out",
     ),
 ]
 

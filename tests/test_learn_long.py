@@ -106,7 +106,7 @@ def test_crops_of_several_images_go_on_where_they_were(tmp_path):
         ({"crop": None}, r"crop \(3, 4\), this one has none: "),
         ({"key": jax.random.key(1)}, "key uint32 .*, this one has uint32 "),
         ({"bias": False}, "bias True, this one has False: "),
-        ({"x": LAYER["y"]}, r"x 2 images [0-9a-f]{16}, this one has 2 images "),
+        ({"x": LAYER["y"]}, r"x 2 arrays [0-9a-f]{16}, this one has 2 arrays "),
         ({"init": np.zeros((2, 3, 2, 2))}, "start float32"),
         ({"optimizer": optax.adam(0.2)}, r"optimizer or loss \(as a program\) "),
     ):
@@ -143,7 +143,7 @@ def kept(tmp_path_factory):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kernel_size": (1, 2), "y": X[:, 1:]}, r"holds a run with kernel_size \[2, 2\], this"),
+        ({"kernel_size": (1, 2), "y": X[:, 1:]}, r"holds a run with kernel_size \(2, 2\), this"),
         ({"x": X + 1}, r"holds a run with x float32 \(9, 10\) [0-9a-f]{16}, this one has float32 "),
         ({"y": Y + 1}, r"holds a run with y float32 \(8, 9\) [0-9a-f]{16}, this one has float32 "),
         ({"init": np.ones((2, 2))}, "holds a run with start float32"),

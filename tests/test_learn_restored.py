@@ -1,5 +1,6 @@
 """Checkpoints of a run on one number of devices go on on another; the same bits on the same."""
 
+import dataclasses
 import functools
 import json
 
@@ -13,7 +14,7 @@ from sharded_cases import P
 
 from jaxconv.learn import Checkpoints, fit_conv, fit_kernel
 from jaxconv.learn._checkpoints import kept_steps
-from jaxconv.learn._segments import describe, run_segments
+from jaxconv.learn._segments import program_digest, run_segments
 
 X = np.random.default_rng(0).normal(size=(16, 9)).astype("float32")
 Y = X[:-1, :-1] - X[1:, 1:]
@@ -41,7 +42,7 @@ def same(a, b):
 def layer(x, y, **how):
     """As `fit_kernel`, of the same planes with a channel."""
     fit = fit_conv(x[..., None], y[..., None], (2, 2), init=START[..., None, None], **how)
-    return fit.replace(kernel=fit.kernel[..., 0, 0])
+    return dataclasses.replace(fit, kernel=fit.kernel[..., 0, 0])
 
 
 @pytest.mark.parametrize(
@@ -98,7 +99,7 @@ def begin(count):
 
 def test_a_state_in_parts_is_written_and_read_in_parts(tmp_path):
     """8, 4, 1 and 8 devices in turn; every weight is the bits it was, where it has to be."""
-    program = describe(walk, *begin(1))
+    program = program_digest(walk, *begin(1))
     for steps, count in enumerate((8, 4, 1, 8), 1):
         kept = Checkpoints(directory=tmp_path, every=1, resume=True)
         state, losses = run_segments(

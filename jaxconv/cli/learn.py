@@ -23,7 +23,6 @@ from jaxconv.cli.results import check_writable, write_results
 from jaxconv.learn import (
     Fit,
     constraints,
-    digest,
     fit_kernel,
     predict,
     recover_kernel,
@@ -170,7 +169,7 @@ def _keeping(pair: Pair, request: Request) -> Keeping:
     if request.before is None:
         images = {"--photo": request.photo or "camera", "--target": pair.target}
     else:
-        images = {"BEFORE": digest(pair.before), "AFTER": digest(pair.after)}
+        images = {"BEFORE": pair.before, "AFTER": pair.after}
     keeping = Keeping(
         folder=request.checkpoint,
         every=request.checkpoint_every,

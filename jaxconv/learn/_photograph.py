@@ -22,7 +22,6 @@ after 40, each of one gradient where a line search takes several.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -34,9 +33,10 @@ from jax.core import Tracer
 from jaxconv._core.geometry.dtypes import as_array, refuse_masked
 from jaxconv._core.geometry.messages import shown
 from jaxconv.learn import _checks as checks
-from jaxconv.learn._checkpoints import Checkpoints, digest, named_first
-from jaxconv.learn._fit import check_planes, fit_kernel, kernel_shape
+from jaxconv.learn._checkpoints import Checkpoints
+from jaxconv.learn._fit_kernel import fit_kernel
 from jaxconv.learn._outcome import Fit
+from jaxconv.learn._pairs import read_pairs, size_tuple
 from jaxconv.learn._solve import solve_kernel
 from jaxconv.learn._whitening import whiten, window_covariance
 from jaxconv.learn.constraints import Projection, projected
@@ -71,7 +71,7 @@ def interior(
     Source: Dive into Deep Learning, section 7.3.1 (Padding).
     """
     refuse_masked("interior", "y", y)
-    shape = kernel_shape(kernel_size, function="interior")
+    shape = size_tuple("interior", kernel_size, rank=2)
     if shape[0] > x_size[0] or shape[1] > x_size[1]:
         raise ValueError(
             f"a {shape[0]}x{shape[1]} kernel is larger than the {x_size[0]}x{x_size[1]} image"
@@ -178,8 +178,8 @@ def recover_kernel(
             )
         if not jnp.isfinite(array).all():
             raise ValueError(f"recover_kernel: {name} has pixels that are NaN or infinite")
-    shape = kernel_shape(kernel_size, function=caller)
-    check_planes(caller, x, y, shape)
+    shape = size_tuple(caller, kernel_size, rank=2)
+    read_pairs(caller, x, y, shape, channels=False)
     for name, flag in (("whitened", whitened), ("bias", bias)):
         checks.check_flag(caller, name, flag)
     if optimizer is not None:
@@ -231,8 +231,8 @@ def recover_kernel(
             optimizer = optax.chain(whiten(window_covariance(x_unit, shape)), optimizer)
     if checkpoints is not None:
         # the images as given: how they are converted may round otherwise on another machine
-        own = {"x": digest(x), "y": digest(y), "whitened": whitened, "bias": bias}
-        checkpoints = replace(checkpoints, settings=named_first(checkpoints, own))
+        own = {"x": x, "y": y, "whitened": whitened, "bias": bias}
+        checkpoints = checkpoints.including(own)
     fit = fit_kernel(
         x_unit,
         y_unit,

@@ -107,21 +107,18 @@ def find_place(
     ys: Sequence[jax.Array],
     mesh: Any,
     x_spec: Any,
-    *,
-    channels: bool = True,
 ) -> Place:
-    """Return how images lie on a mesh: nowhere, if every device has all of them.
+    """Find the mesh and the sharding of images; no mesh, if every device has all of them.
 
     Args:
-        caller: the public function's name, for the messages.
-        xs: each (*batch, *space), or with channels (*batch, *space, in).
-        ys: one for each x and of its rank; its sharding counts where x has none.
-        mesh: what the caller was given, None for the arrays' own.
+        caller: the public function's name, for messages.
+        xs: each (*batch, *space, in).
+        ys: one for each x and of its rank; its sharding is used if x is not sharded.
+        mesh: the caller's argument, None for the arrays' own.
         x_spec: likewise.
-        channels: whether the last axis of each is channels.
 
     Raises:
-        TypeError: mesh or x_spec is none.
+        TypeError: mesh or x_spec has the wrong type.
         ValueError: they do not fit x, x's channels are sharded, x is traced on a mesh with
             explicit axes, or there are several images.
     """
@@ -138,12 +135,12 @@ def find_place(
     name = "x" if source is xs[0] else "y"
     mesh = placement.find_mesh(caller, mesh, x=source, y=ys[0])
     entries = placement.find_spec(caller, name, x_spec, source, mesh)
-    if channels and entries[-1]:
+    if entries[-1]:
         raise ValueError(
             f"{caller}: {name}'s channels are sharded over {entries[-1]}, but every device learns "
             "the whole kernel; use jax.sharding.reshard, or x_spec=, to make them whole"
         )
-    axes = entries[:-1] if channels else entries
+    axes = entries[:-1]
     if all(layout.parts(mesh, each) == 1 for each in axes):
         return Place()
     if AxisType.Explicit not in mesh.axis_types:

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +15,10 @@ from jaxconv.learn import _checks as checks
 from jaxconv.learn._normal import Answer, Geometry, solve
 from jaxconv.learn._pairs import Images, read_pairs
 from jaxconv.learn._places import cut, find_place
-from jaxconv.learn._state import pure_state
 
 
-@pure_state
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
 class Solution:
     """The kernel of least squared error, and how well the images determine it.
 

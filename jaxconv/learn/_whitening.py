@@ -8,6 +8,7 @@ Multiplied by the inverse covariance every direction shrinks by the same factor 
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -17,11 +18,11 @@ import optax
 
 from jaxconv._core.geometry.dtypes import as_array, constant, refuse_masked
 from jaxconv._core.geometry.spec import ConvSpec, normalise
-from jaxconv.learn._fit import kernel_shape
 from jaxconv.learn._gram import embedded, gram
+from jaxconv.learn._pairs import size_tuple
 
 
-def window_covariance(x: jax.Array, kernel_size: int | tuple[int, int]) -> np.ndarray:
+def window_covariance(x: jax.Array, kernel_size: int | Sequence[int]) -> np.ndarray:
     """Average the products of every two pixels in a window of the kernel's size.
 
     `C[(a, b), (c, d)] = mean over i, j of x[..., i + a, j + b] * x[..., i + c, j + d]`
@@ -45,12 +46,12 @@ def window_covariance(x: jax.Array, kernel_size: int | tuple[int, int]) -> np.nd
 
     Source: Wiener, Extrapolation, Interpolation, and Smoothing of Stationary Time Series, 1949.
     """
-    shape = kernel_shape(kernel_size, function="window_covariance")
+    shape = size_tuple("window_covariance", kernel_size)
     refuse_masked("window_covariance", "x", x)
     with jax.enable_x64(True):  # a float64 array keeps its digits
         planes = jnp.asarray(np.asarray(x), jnp.float64)[..., None]
         spec = normalise("window_covariance", planes.shape, (*shape, 1, 1))
-        windows = math.prod(planes.shape[:-3]) * math.prod(spec.output_size)
+        windows = math.prod(planes.shape[: -len(shape) - 1]) * math.prod(spec.output_size)
         return np.asarray(_gram(planes, spec=spec)) / windows
 
 
