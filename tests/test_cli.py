@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from jaxconv import cli, filters
 from jaxconv._files import images
 from jaxconv.cli.app import app
+from jaxconv.cli.results import write_results
 
 FILES = ["kernel.csv", "kernel.npy", "learning.png", "losses.csv"]
 
@@ -258,12 +259,48 @@ def test_a_failing_writer_leaves_nothing(monkeypatch, photo, tmp_path):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", full)
-    result = _learn("--photo", photo, "--steps", 2, "--out", tmp_path / "out")
+    out = tmp_path / "deep" / "out"
+    result = _learn("--photo", photo, "--steps", 2, "--out", out)
     assert (result.exit_code, result.stderr) == (
         2,
-        f"jaxconv learn: cannot write results to {tmp_path / 'out'}: No space left on device\n",
+        f"jaxconv learn: cannot write results to {out}: No space left on device\n",
     )
     assert _written(tmp_path) == ["photo.png"]
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_results_are_whole_where_that_can_hold(monkeypatch, tmp_path, new):
+    """Killed at any moment: a new folder has all files or is not there, an old one whole files."""
+    out, seen = tmp_path / "out", []
+    names = ("a", "b")
+
+    def look(before):
+        found = {name: (out / name).read_text() for name in names if (out / name).exists()}
+        seen.append((before, out.exists(), found))
+
+    if not new:
+        out.mkdir(mode=0o750)
+        for name in names:
+            (out / name).write_text("old")
+    for name in ("rename", "replace"):
+        move = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *a, move=move, name=name: (look(name), move(*a)))
+    write_results(
+        out, {name: lambda path: (look("write"), path.write_text("new")) for name in names}
+    )
+    if new:
+        assert seen == [(moment, False, {}) for moment in ("write", "write", "rename")]
+        (tmp_path / "made").mkdir()
+        assert out.stat().st_mode == (tmp_path / "made").stat().st_mode
+    else:
+        old = {"a": "old", "b": "old"}
+        assert seen == [
+            *[(moment, True, old) for moment in ("write", "write", "replace")],
+            ("replace", True, {"a": "new", "b": "old"}),
+        ]
+        assert out.stat().st_mode & 0o777 == 0o750
+    assert [(out / name).read_text() for name in names] == ["new", "new"]
+    assert _written(out) == [*names]
 
 
 @pytest.mark.parametrize(

@@ -75,12 +75,9 @@ def test_a_resumed_run_ends_as_one_left_alone(pair, tmp_path):
         ("--metrics a.txt", "--metrics must end in .csv or .jsonl, got 'a.txt'"),
         ("--metrics no/a.csv", "cannot write metrics to no/a.csv: No such file or directory"),
         ("--metrics /dev/full.csv", "cannot write metrics to /dev/full.csv: "),
-        ("--tensorboard t", "--tensorboard needs tensorboard"),
     ],
 )
-def test_refusals_are_one_line(pair, tmp_path, monkeypatch, options, message):
-    for name in ("tensorboard", "tensorboard.compat.proto"):
-        monkeypatch.setitem(sys.modules, name, None)
+def test_refusals_are_one_line(pair, tmp_path, options, message):
     if "/dev/" in options:
         options = "--metrics full.csv"
         (tmp_path / "full.csv").symlink_to("/dev/full")
@@ -119,13 +116,13 @@ def test_json_lines_and_events_hold_every_step_once(pair, tmp_path):
     assert rows[0]["loss"] == json.loads(result.stdout)["learned"][0]["first_loss"]
     reading = pytest.importorskip(
         "tensorboard.backend.event_processing.event_accumulator",
-        reason="tensorboard is optional, and so is the file that it reads",
+        reason="tensorboard reads the events here",
     )
     for _ in range(2):
         assert _learn(*pair, *options, "--tensorboard", "events").exit_code == 0
     events = reading.EventAccumulator("events")
     events.Reload()
-    assert [event.step for event in events.Scalars("loss/all colours")] == [1, 2, 3, 4]
+    assert [event.step for event in events.Scalars("loss/all_colours")] == [1, 2, 3, 4]
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10, old[1]))  # no file longer than 10 bytes
     try:

@@ -1,9 +1,11 @@
 """Learning: the numbers of the book's example, torch's, and what each option does."""
 
+import dataclasses
 import re
 import runpy
 from pathlib import Path
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 
 from jaxconv import corr2d, filters, learn
 from jaxconv._files import images
-from jaxconv.learn import fit_kernel, losses, recover_kernel
+from jaxconv.learn import fit_conv, fit_kernel, losses, recover_kernel
 
 START = jnp.array([[0.0166553, 0.6072187]])
 TRUTH = jnp.array([[1.0, -1.0]])
@@ -122,6 +124,45 @@ def test_one_kernel_serves_a_batch_of_planes():
     assert (error <= 2e-6 * corr2d(jnp.abs(x[1, 2]), jnp.abs(truth))).all()
     fit = fit_kernel(x, y, 2, optimizer=optax.sgd(0.2), loss=losses.mean_squared_error, steps=60)
     np.testing.assert_allclose(fit.kernel, truth, atol=1e-4)
+
+
+def one_channel(x, y, size, *, init, **how):
+    """`fit_conv` of arrays without channels."""
+    wide = [[a[..., None] for a in arrays] for arrays in (x, y)]
+    fit = fit_conv(*wide, size, init=init[..., None, None], **how)
+    bias = None if fit.bias is None else fit.bias[0]
+    return dataclasses.replace(fit, kernel=fit.kernel[..., 0, 0], bias=bias)
+
+
+@pytest.mark.parametrize(
+    ("rank", "shapes"), [(1, [(20,), (3, 30)]), (2, [(2, 7, 6), (9, 8)]), (3, [(5, 6, 7)])]
+)
+def test_fit_kernel_is_fit_conv_on_one_channel(rank, shapes):
+    """Signals, planes and volumes, in images of several sizes."""
+    size, draws = (2, 3, 2)[:rank], np.random.default_rng(0)
+    x = [draws.normal(size=shape).astype("float32") for shape in shapes]
+    outputs = [(*a.shape[:-rank], *np.subtract(a.shape[-rank:], size) + 1) for a in x]
+    y = [draws.normal(size=shape).astype("float32") for shape in outputs]
+    how = {"init": jnp.full(size, 0.1), "bias": True, "steps": 3, "exact": True}
+    how |= {"optimizer": optax.adam(0.1), "loss": losses.mean_huber_error}
+    found, want = (call(x, y, size, **how) for call in (fit_kernel, one_channel))
+    distances = found.distance.kernel, want.distance.kernel
+    found, want = (dataclasses.replace(fit, distance=None) for fit in (found, want))
+    chex.assert_trees_all_close(found, want, rtol=1e-5)
+    np.testing.assert_allclose(*distances, rtol=1e-5)
+
+
+@pytest.mark.parametrize("call", [fit_kernel, one_channel])
+def test_images_of_two_dtypes_learn_in_the_wider_one(edge, call):
+    """Whatever the program's rule of promotion is."""
+    x, y = edge
+    half = x.astype("bfloat16")
+    how = {"init": START, "optimizer": optax.sgd(1e-2), "loss": losses.sum_squared_error}
+    want = call([x], [y], (1, 2), **how)
+    with jax.numpy_dtype_promotion("strict"):
+        found = call([half], [y], (1, 2), **how)
+    assert found.kernel.dtype == jnp.float32
+    chex.assert_trees_all_close(found, want, rtol=1e-6)
 
 
 def test_progress_is_reported_and_changes_nothing(edge):

@@ -1,20 +1,27 @@
 """Long runs: killed and resumed to the same bits, refused where they are another's, disks full."""
 
+import functools
+import itertools
+import logging
 import os
 import random
 import re
 import resource
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import chex
 import jax
 import numpy as np
 import optax
+import orbax.checkpoint as orbax_package
 import pytest
 
 from jaxconv.learn import Checkpoints, fit_conv, fit_kernel, recover_kernel
 from jaxconv.learn import _checkpoints as checkpoints
+from jaxconv.learn import _store as store
 from jaxconv.learn._segments import run_segments
 
 X = np.random.default_rng(0).normal(size=(9, 10)).astype(np.float32)
@@ -201,6 +208,78 @@ def test_a_folder_that_cannot_be_written_is_told_before_any_step():
         fit_kernel(X, Y, 2, checkpoints=Checkpoints(directory="/proc/kept"))
 
 
-def test_progress_in_pieces_and_checkpoints_do_not_mix(tmp_path):
-    with pytest.raises(ValueError, match=r"^fit_kernel: on_progress is for runs in one piece; "):
-        fit_kernel(X, Y, 2, on_progress=print, checkpoints=Checkpoints(directory=tmp_path / "none"))
+LISTENERS = ("on_progress", "on_losses", "checkpoints")
+PLANES = {"x": X, "y": Y, "kernel_size": 2, "optimizer": ADAM}
+
+
+@pytest.mark.parametrize("call", [{**PLANES}, LAYER], ids=["fit_kernel", "fit_conv"])
+@pytest.mark.parametrize(
+    "given",
+    [given for n in range(4) for given in itertools.combinations(LISTENERS, n)],
+    ids="+".join,
+)
+def test_reports_and_checkpoints_combine_freely(tmp_path, call, given):
+    """Each does the same as by itself, in a run in one piece and in one that is resumed."""
+    fit = functools.partial(fit_conv if call is LAYER else fit_kernel, **call)
+    plain = fit(steps=45)
+    for session, steps in enumerate((45,) if "checkpoints" not in given else (31, 45)):
+        progress, losses = [], []
+        options = {
+            "on_progress": lambda *report, seen=progress: seen.append(report),
+            "on_losses": lambda before, part, seen=losses: seen.append((before, part)),
+            "checkpoints": Checkpoints(directory=tmp_path, every=7, keep=9, resume=True),
+        }
+        found = fit(steps=steps, **{name: options[name] for name in given})
+        np.testing.assert_allclose(found.losses, plain.losses[:steps], rtol=1e-4, atol=1e-6)
+        if "on_progress" in given:
+            every = -(-steps // 20)
+            assert [done for done, _ in progress] == [*range(every, steps, every), steps]
+            assert [loss for _, loss in progress] == [found.losses[n - 1] for n, _ in progress]
+        if "on_losses" in given:
+            starts = np.cumsum([0, *(len(part) for _, part in losses)])
+            assert [before for before, _ in losses] == starts[:-1].tolist()
+            np.testing.assert_array_equal(np.concatenate([p for _, p in losses]), found.losses)
+            assert len(losses[0][1]) == (31 if session else 1)
+        if "checkpoints" in given:
+            kept = [7, 14, 21, 28, 31, *([35, 42, 45] if session else [])]
+            assert checkpoints.kept_steps(tmp_path) == kept
+    if given:  # the bits of a loop do not depend on who looks
+        chex.assert_trees_all_equal(found, fit(steps=45, on_losses=lambda *_: None))
+
+
+def test_two_runs_in_threads_leave_the_log_as_it_was(caplog):
+    """Their times overlap; in the end and in between every other record of absl's logger passes."""
+    logger = logging.getLogger("absl")
+    before = logger.level, list(logger.filters)
+    orbax = str(Path(orbax_package.__file__).parent / "manager.py")
+    steps = threading.Barrier(2, timeout=60)
+
+    def record(path):
+        logger.handle(logger.makeRecord("absl", logging.ERROR, path, 1, path, (), None))
+
+    def first():
+        with store.orbax_silenced():
+            steps.wait()  # both are in
+            record(orbax)
+            record("other.py")
+            steps.wait()
+        steps.wait()  # one is out
+        steps.wait()
+
+    def second():
+        with store.orbax_silenced():
+            steps.wait()
+            steps.wait()
+            steps.wait()
+            record(orbax)
+        steps.wait()
+
+    threads = [threading.Thread(target=run) for run in (first, second)]
+    for thread in threads:
+        thread.start()
+    steps_done = [thread.join(60) for thread in threads]
+    assert steps_done == [None, None]
+    assert [record.getMessage() for record in caplog.records] == ["other.py"]
+    assert (logger.level, logger.filters) == before
+    record(orbax)
+    assert [record.getMessage() for record in caplog.records] == ["other.py", orbax]

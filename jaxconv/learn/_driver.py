@@ -74,14 +74,15 @@ def learn(
     checks.check_loss(caller, loss)
     if key is not None:
         checks.check_key(caller, key)
-    key = jax.random.key(constant(0, "uint32")) if key is None else key
-    start_key, crop_key = jax.random.split(key)
-    shape, dtype = pairs.kernel_shape, pairs.xs[0].dtype
-    shape = shape if channels else shape[:-2]
-    if init is None:
-        start = random_start(start_key, shape, dtype)
-    else:
-        start = checks.start_kernel(caller, init, shape, dtype)
+    shape = pairs.kernel_shape if channels else pairs.kernel_shape[:-2]
+    dtype = pairs.xs[0].dtype
+    if init is not None:
+        init = checks.start_kernel(caller, init, shape, dtype)
+    crop_key = None
+    if init is None or crop is not None:
+        key = jax.random.key(constant(0, "uint32")) if key is None else key
+        start_key, crop_key = jax.random.split(key)
+        init = random_start(start_key, shape, dtype) if init is None else init
     place = find_place(caller, pairs.xs, pairs.ys, mesh, x_spec)
     if place.mesh is not None and crop is not None:
         raise ValueError(
@@ -105,7 +106,7 @@ def learn(
     listeners = [] if on_losses is None else [on_losses]
     if on_progress is not None:
         listeners.append(_progress(on_progress, options.steps))
-    fit = _run(pairs, start, crop_key if options.crop else None, options, listeners, checkpoints)
+    fit = _run(pairs, init, None if crop is None else crop_key, options, listeners, checkpoints)
     if not exact:
         return fit
     found = distance_to_optimum(fit, x, y, channels=channels, **geometry, mesh=mesh, x_spec=x_spec)
