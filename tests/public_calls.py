@@ -69,6 +69,9 @@ APART = {
         *("input_size", "output_size", "receptive_field"),
         *("parallel.halo_bytes", "parallel.permuted_bytes", "reach.check_index"),
     },
+    "takes any step of a training loop, or reads a folder": {
+        *("learn.kept_steps", "learn.program_digest", "learn.run_segments"),
+    },
     "returns a choice, a report or a policy": {
         *("explain", "tune", "compat.scipy.signal.choose_conv_method"),
     },

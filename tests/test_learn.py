@@ -358,7 +358,7 @@ def test_the_covariance_is_the_mean_of_window_products():
 
 
 def test_a_constant_image_is_refused():
-    message = "recover_kernel: x has one value everywhere: it shows nothing of a kernel"
+    message = "recover_kernel: x has one value everywhere, which determines no kernel"
     with pytest.raises(ValueError, match=f"^{message}$"):
         recover_kernel(jnp.full((9, 9), 0.7), jnp.zeros((7, 7)), 3)
 

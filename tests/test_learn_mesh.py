@@ -172,7 +172,7 @@ def refusals():
     yield (
         lambda: fit_conv(on(MESH, P(None, None, None, "a"), x), y),
         "fit_conv: x's channels are sharded over ('a',), but every device learns the whole kernel; "
-        "use jax.sharding.reshard, or x_spec=, to make them whole",
+        "use jax.sharding.reshard, or x_spec=, to replicate them",
     )
     yield (
         lambda: fit_conv([rows, rows], [y, y]),

@@ -258,7 +258,7 @@ TRACED = [
     ),
     (
         lambda n: recover_kernel(n * X, Y, (1, 2)),
-        "recover_kernel: looks at the images' values, which are unknown under jit, vmap and grad; "
+        "recover_kernel: needs the images' values, which are unknown under jit, vmap and grad; "
         "there use fit_kernel, with whiten for its optimizer",
     ),
 ]
@@ -337,8 +337,8 @@ CONSTRAINTS = [
     ),
     (
         TypeError,
-        "projected: 3 is no function of a kernel; give one of jaxconv.learn.constraints, as in "
-        "projected(non_negative)",
+        "projected: 3 must be a function of a kernel, such as one of jaxconv.learn.constraints, as "
+        "in projected(non_negative)",
         projected,
         3,
     ),
