@@ -29,11 +29,6 @@ Y = X[:-1, :-1] - X[1:, 1:]
 ADAM = optax.adam(0.1)
 
 
-def _same(a, b):
-    for one, other in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
 def test_killed_at_random_moments_a_run_ends_where_one_left_alone_does():
     seed = random.randrange(2**32)
     here = Path(__file__).parent
@@ -70,7 +65,7 @@ def test_where_a_run_is_cut_changes_no_bit(tmp_path):
         fit = recover_kernel(
             X, 5 * Y, 2, steps=steps, checkpoints=kept, on_losses=lambda *part: seen.append(part)
         )
-    _same(fit, whole)
+    chex.assert_trees_all_equal(fit, whole)
     assert checkpoints.kept_steps(tmp_path) == [4, 8, 11]  # the last three
     assert [before for before, _ in seen if before == 0] == [0, 0, 0]
     third = max(n for n, (before, _) in enumerate(seen) if before == 0)
@@ -78,7 +73,7 @@ def test_where_a_run_is_cut_changes_no_bit(tmp_path):
     again = recover_kernel(
         X, 5 * Y, 2, steps=11, checkpoints=Checkpoints(directory=tmp_path, resume=True)
     )
-    _same(again, whole)  # of a run that is done, without a step
+    chex.assert_trees_all_equal(again, whole)  # of a run that is done, without a step
 
 
 LAYER = {
@@ -99,7 +94,7 @@ def test_crops_of_several_images_go_on_where_they_were(tmp_path):
     kept = Checkpoints(directory=tmp_path, every=3, resume=True)
     for steps in (4, 7):
         fit = fit_conv(**LAYER, bias=True, steps=steps, checkpoints=kept)
-    _same(fit, whole)
+    chex.assert_trees_all_equal(fit, whole)
     # a scan of the same steps draws the same crops
     plain = fit_conv(**LAYER, bias=True, steps=7)
     for a, b in zip(jax.tree.leaves(fit), jax.tree.leaves(plain), strict=True):
@@ -197,7 +192,7 @@ def test_a_full_disk_is_told_and_costs_no_earlier_checkpoint(tmp_path, caplog):
     assert str(error.value).endswith(": File too large; those up to step 2 are kept")
     assert caplog.text == ""
     assert [path.name for path in tmp_path.iterdir()] == ["2"]
-    _same(
+    chex.assert_trees_all_equal(
         fit_kernel(X, Y, 2, **call, checkpoints=kept),
         fit_kernel(X, Y, 2, **call, on_losses=lambda n, losses: None),
     )
