@@ -81,8 +81,8 @@ def learn(
     crop_key = None
     if init is None or crop is not None:
         key = jax.random.key(constant(0, "uint32")) if key is None else key
-        start_key, crop_key = jax.random.split(key)
-        init = random_start(start_key, shape, dtype) if init is None else init
+        init = random_start(key, shape, dtype) if init is None else init
+        crop_key = None if crop is None else jax.random.split(key)[1]
     place = find_place(caller, pairs.xs, pairs.ys, mesh, x_spec)
     if place.mesh is not None and crop is not None:
         raise ValueError(
@@ -106,7 +106,7 @@ def learn(
     listeners = [] if on_losses is None else [on_losses]
     if on_progress is not None:
         listeners.append(_progress(on_progress, options.steps))
-    fit = _run(pairs, init, None if crop is None else crop_key, options, listeners, checkpoints)
+    fit = _run(pairs, init, crop_key, options, listeners, checkpoints)
     if not exact:
         return fit
     found = distance_to_optimum(fit, x, y, channels=channels, **geometry, mesh=mesh, x_spec=x_spec)

@@ -145,5 +145,5 @@ def fit_conv(
 
 
 def _normal(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
-    fan_in = math.prod(shape[:-1])
+    fan_in, key = math.prod(shape[:-1]), jax.random.split(key)[0]  # the other one draws crops
     return jax.random.normal(key, shape, dtype) / jnp.sqrt(fan_in).astype(dtype)
