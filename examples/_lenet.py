@@ -18,7 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import jaxconv
 from jaxconv import parallel
-from jaxconv.learn import describe
+from jaxconv.learn import program_digest
 
 P = PartitionSpec
 IMAGES = P("data", "rows")  # (batch, height, width, channels)
@@ -104,7 +104,7 @@ def training(mesh: Mesh | None, x: np.ndarray, y: np.ndarray, epochs: int) -> di
     """Return the arguments of `jaxconv.learn.run_segments` for a training run on the mesh."""
     order = batches(len(x), epochs).reshape(-1, BATCH).astype(np.int32)
     state, data = initial(), (x, y, order)
-    program = describe(step_on(None), state, *data)
+    program = program_digest(step_on(None), state, *data)
     if mesh is not None:
         state = jax.tree.map(put, state, shardings(state, mesh))
         data = tuple(put(array, NamedSharding(mesh, P())) for array in data)

@@ -57,6 +57,9 @@ APART = {
         *("analysis.parameter_counts", "analysis.receptive_field"),
         *("parallel.halo_bytes", "parallel.permuted_bytes"),
     },
+    "takes any step of a training loop, or reads a folder": {
+        *("learn.kept_steps", "learn.program_digest", "learn.run_segments"),
+    },
     "returns a choice, a report or a policy": {
         *("explain", "tune", "compat.scipy.signal.choose_conv_method"),
     },

@@ -118,7 +118,7 @@ def test_no_file_imports_itself_by_way_of_others():
             "_core.geometry (floor 0) imports _functional (floor 3)",
         ),
         ("from jaxconv._core.geometry.shapes import _six", "_six is private to _core.geometry.sha"),
-        ("from jaxconv.learn import _fit", "learn._fit is private to learn"),
+        ("from jaxconv.learn import _driver", "learn._driver is private to learn"),
     ],
 )
 def test_a_wrong_import_is_seen(tmp_path, line, message, monkeypatch):

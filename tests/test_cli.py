@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from jaxconv import cli, filters
 from jaxconv._files import images
 from jaxconv.cli.app import app
+from jaxconv.cli.results import write_results
 
 FILES = ["kernel.csv", "kernel.npy", "learning.png", "losses.csv"]
 
@@ -145,8 +146,8 @@ def test_remarks_go_to_standard_error(tmp_path):
     images.write(tmp_path / "stripes.png", stripes)
     result = _learn("--photo", tmp_path / "stripes.png", "--out", tmp_path / "out", "--json")
     assert result.stderr == (
-        "jaxconv learn: stripes tells only 3 of the kernel's 9 weights apart: other kernels fit as "
-        "well as the one learned\n"
+        "jaxconv learn: stripes determines only 3 of 9 independent weights: other kernels fit as "
+        "well as the learned one\n"
     )
     json.loads(result.stdout)
 
@@ -185,28 +186,27 @@ def _grey(path):
 REFUSALS = {
     "missing.png grey.png": "missing.png: no such file",
     "grey.png broken.png": "broken.png: cannot be read as an image",
-    "grey.png": "needs two images, BEFORE and AFTER, or none for the demonstration",
-    "grey.png grey.png": "both images are 12x14, which does not tell the kernel's size; say it, "
-    "as in --kernel 3x3",
+    "grey.png": "give two images, BEFORE and AFTER, or none for the demonstration",
+    "grey.png grey.png": "both images are 12x14, which does not determine the kernel's size; "
+    "give it, as in --kernel 3x3",
     "grey.png cut.png --kernel 3": "the sizes do not fit: with a 3x3 kernel a 12x14 image becomes "
     "10x12, or 12x14 if it was padded; got 10x11",
     "grey.png large.png": "large.png is 13x15, larger than",
-    "grey.png grey.png --kernel 2x3": "a 2x3 kernel has no centre, so two images of one size do "
-    "not say how they lie on each other: use odd sizes, or cut the second to 11x12",
+    "grey.png grey.png --kernel 2x3": "a 2x3 kernel has no centre, so the position of two images "
+    "of one size is ambiguous: use odd sizes, or cut the second to 11x12",
     "grey.png grey.png --kernel 13": "a 13x13 kernel is larger than the 12x14 image",
-    "grey.png colour.png --kernel 3": "save both alike",
+    "grey.png colour.png --kernel 3": "save both in one mode",
     "nan.tif grey.png --kernel 3": "nan.tif: 1 of 168 values are NaN or infinite, the first at row "
     "3, column 4",
-    "flat.tif grey.png --kernel 3": "flat.tif has one value everywhere: it shows nothing of a "
-    "kernel",
-    "red.png red.png --kernel 3": "the green plane of red.png has one value everywhere: it shows "
-    "nothing of a kernel",
+    "flat.tif grey.png --kernel 3": "flat.tif has one value everywhere, which determines no kernel",
+    "red.png red.png --kernel 3": "the green plane of red.png has one value everywhere, which "
+    "determines no kernel",
     "grey.png grey.png --kernel 0x3": "--kernel must be HxW or one number, 1 or more, such as 5x5; "
     "got '0x3'",
     "grey.png grey.png --kernel threebythree": "--kernel must be HxW or one number, 1 or more, "
     "such as 5x5; got 'threebythree'",
-    "grey.png grey.png --kernel 3 --target box": "--target belongs to the demonstration, not to "
-    "two images",
+    "grey.png grey.png --kernel 3 --target box": "--target is for the demonstration; leave it "
+    "out with two images",
     "--photo grey.png --kernel 4": "--kernel 4x4 cannot hold sobel_x (3x3) at its centre; try 3x3 "
     "or 5x5",
     "--photo grey.png --kernel 13": "a 13x13 kernel is larger than the 12x14 image",
@@ -217,8 +217,8 @@ REFUSALS = {
     "--seed -1": "--seed must be from 0 to 2**32 - 1, got -1",
     "--learning-rate 0": "--learning-rate must be above 0, got 0.0",
     "--learning-rate nan": "--learning-rate must be above 0, got nan",
-    "--optimizer lbfgs --learning-rate 1": "lbfgs finds its own step; --learning-rate needs "
-    "--optimizer sgd or adam",
+    "--optimizer lbfgs --learning-rate 1": "lbfgs has no learning rate; --learning-rate "
+    "needs --optimizer sgd or adam",
     "--photo grey.png --learning-rate 5": "learning diverged at step 2 of 40: try --learning-rate "
     "0.5, or leave it out",
     "--out file/out": "cannot write results to file/out: file is not a folder",
@@ -258,12 +258,48 @@ def test_a_failing_writer_leaves_nothing(monkeypatch, photo, tmp_path):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", full)
-    result = _learn("--photo", photo, "--steps", 2, "--out", tmp_path / "out")
+    out = tmp_path / "deep" / "out"
+    result = _learn("--photo", photo, "--steps", 2, "--out", out)
     assert (result.exit_code, result.stderr) == (
         2,
-        f"jaxconv learn: cannot write results to {tmp_path / 'out'}: No space left on device\n",
+        f"jaxconv learn: cannot write results to {out}: No space left on device\n",
     )
     assert _written(tmp_path) == ["photo.png"]
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_results_are_whole_where_that_can_hold(monkeypatch, tmp_path, new):
+    """Killed at any moment: a new folder has all files or is not there, an old one whole files."""
+    out, seen = tmp_path / "out", []
+    names = ("a", "b")
+
+    def look(before):
+        found = {name: (out / name).read_text() for name in names if (out / name).exists()}
+        seen.append((before, out.exists(), found))
+
+    if not new:
+        out.mkdir(mode=0o750)
+        for name in names:
+            (out / name).write_text("old")
+    for name in ("rename", "replace"):
+        move = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *a, move=move, name=name: (look(name), move(*a)))
+    write_results(
+        out, {name: lambda path: (look("write"), path.write_text("new")) for name in names}
+    )
+    if new:
+        assert seen == [(moment, False, {}) for moment in ("write", "write", "rename")]
+        (tmp_path / "made").mkdir()
+        assert out.stat().st_mode == (tmp_path / "made").stat().st_mode
+    else:
+        old = {"a": "old", "b": "old"}
+        assert seen == [
+            *[(moment, True, old) for moment in ("write", "write", "replace")],
+            ("replace", True, {"a": "new", "b": "old"}),
+        ]
+        assert out.stat().st_mode & 0o777 == 0o750
+    assert [(out / name).read_text() for name in names] == ["new", "new"]
+    assert _written(out) == [*names]
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """Learning: the numbers of the book's example, torch's, and what each option does."""
 
+import dataclasses
 import re
 import runpy
 from pathlib import Path
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 
 from jaxconv import corr2d, filters, learn
 from jaxconv._files import images
-from jaxconv.learn import fit_kernel, losses, recover_kernel
+from jaxconv.learn import fit_conv, fit_kernel, losses, recover_kernel
 
 START = jnp.array([[0.0166553, 0.6072187]])
 TRUTH = jnp.array([[1.0, -1.0]])
@@ -124,6 +126,45 @@ def test_one_kernel_serves_a_batch_of_planes():
     np.testing.assert_allclose(fit.kernel, truth, atol=1e-4)
 
 
+def one_channel(x, y, size, *, init, **how):
+    """`fit_conv` of arrays without channels."""
+    wide = [[a[..., None] for a in arrays] for arrays in (x, y)]
+    fit = fit_conv(*wide, size, init=init[..., None, None], **how)
+    bias = None if fit.bias is None else fit.bias[0]
+    return dataclasses.replace(fit, kernel=fit.kernel[..., 0, 0], bias=bias)
+
+
+@pytest.mark.parametrize(
+    ("rank", "shapes"), [(1, [(20,), (3, 30)]), (2, [(2, 7, 6), (9, 8)]), (3, [(5, 6, 7)])]
+)
+def test_fit_kernel_is_fit_conv_on_one_channel(rank, shapes):
+    """Signals, planes and volumes, in images of several sizes."""
+    size, draws = (2, 3, 2)[:rank], np.random.default_rng(0)
+    x = [draws.normal(size=shape).astype("float32") for shape in shapes]
+    outputs = [(*a.shape[:-rank], *np.subtract(a.shape[-rank:], size) + 1) for a in x]
+    y = [draws.normal(size=shape).astype("float32") for shape in outputs]
+    how = {"init": jnp.full(size, 0.1), "bias": True, "steps": 3, "exact": True}
+    how |= {"optimizer": optax.adam(0.1), "loss": losses.mean_huber_error}
+    found, want = (call(x, y, size, **how) for call in (fit_kernel, one_channel))
+    distances = found.distance.kernel, want.distance.kernel
+    found, want = (dataclasses.replace(fit, distance=None) for fit in (found, want))
+    chex.assert_trees_all_close(found, want, rtol=1e-5)
+    np.testing.assert_allclose(*distances, rtol=1e-5)
+
+
+@pytest.mark.parametrize("call", [fit_kernel, one_channel])
+def test_images_of_two_dtypes_learn_in_the_wider_one(edge, call):
+    """Whatever the program's rule of promotion is."""
+    x, y = edge
+    half = x.astype("bfloat16")
+    how = {"init": START, "optimizer": optax.sgd(1e-2), "loss": losses.sum_squared_error}
+    want = call([x], [y], (1, 2), **how)
+    with jax.numpy_dtype_promotion("strict"):
+        found = call([half], [y], (1, 2), **how)
+    assert found.kernel.dtype == jnp.float32
+    chex.assert_trees_all_close(found, want, rtol=1e-6)
+
+
 def test_progress_is_reported_and_changes_nothing(edge):
     seen = []
     fit = fit_kernel(
@@ -199,19 +240,20 @@ MISTAKES = [
     ),
     (
         ((6, 8), (6, 8), (1, 2), {}),
-        "fit_kernel: y.shape=(6, 8), but x.shape=(6, 8) and kernel_size (1, 2) give (6, 7)",
+        "fit_kernel: y.shape=(6, 8), but x.shape=(6, 8) and kernel_size=(1, 2) give (6, 7)",
     ),
     (
         ((6, 8), (6, 7), 7, {}),
-        "fit_kernel: kernel_size (7, 7) is larger than the planes of x.shape=(6, 8)",
+        "fit_kernel: kernel_size=(7, 7) is larger than x's size (6, 8)",
     ),
     (
         ((6, 8), (6, 7), (0, 2), {}),
-        "fit_kernel: kernel_size must be one or two integers of 1 or more, got (0, 2)",
+        "fit_kernel: kernel_size must be an integer of 1 or more, or one a dimension, got (0, 2)",
     ),
     (
         ((8,), (7,), (1, 2), {}),
-        "fit_kernel: x must be planes (*batch, H, W), got x.shape=(8,)",
+        "fit_kernel: x must be (*batch, *space) with 2 spatial dimensions, as kernel_size=(1, 2) "
+        "has, got x.shape=(8,)",
     ),
     (
         ((6, 8), (6, 7), (1, 2), {"init": np.zeros((2, 2))}),
@@ -219,7 +261,7 @@ MISTAKES = [
     ),
     (
         ((6, 8), (6, 7), (1, 2), {"init": np.zeros((1, 2)), "key": 1}),
-        "fit_kernel: init and key both say where to start; give one of them",
+        "fit_kernel: init and key both give a start; leave one of them out",
     ),
 ]
 
@@ -316,7 +358,7 @@ def test_the_covariance_is_the_mean_of_window_products():
 
 
 def test_a_constant_image_is_refused():
-    message = "recover_kernel: x has one value everywhere: it shows nothing of a kernel"
+    message = "recover_kernel: x has one value everywhere, which determines no kernel"
     with pytest.raises(ValueError, match=f"^{message}$"):
         recover_kernel(jnp.full((9, 9), 0.7), jnp.zeros((7, 7)), 3)
 

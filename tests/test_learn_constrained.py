@@ -182,16 +182,16 @@ REFUSALS = {
     "--constraint simplex:2": "no constraint is called 'simplex:2'; known: non_negative, "
     "sum_to_one, simplex, symmetric, separable (or separable:2, of rank 2)",
     "--constraint symmetric --constraint symmetric": "--constraint symmetric is given twice",
-    "--constraint separable:5": "--constraint separable:5 says nothing of a 5x5 kernel: ranks "
-    "below 5 do",
+    "--constraint separable:5": "--constraint separable:5 is no constraint for a 5x5 kernel; "
+    "give a rank below 5",
     "--constraint separable:0": "--constraint separable:0 must have a rank of 1 or more",
-    "--constraint separable --constraint simplex": "--constraint separable cannot be kept together "
-    "with sum_to_one or simplex: no projection obeys both",
-    "--constraint separable:2 --constraint non_negative": "--constraint separable:2 cannot be kept "
-    "together with non_negative, only separable:1 can",
-    "--constraint simplex --optimizer adam": "--constraint comes with a descent of its own; leave "
+    "--constraint separable --constraint simplex": "--constraint separable cannot be combined with "
+    "sum_to_one or simplex: no projection satisfies both",
+    "--constraint separable:2 --constraint non_negative": "--constraint separable:2 cannot be "
+    "combined with non_negative, only separable:1 can",
+    "--constraint simplex --optimizer adam": "--constraint has an optimizer of its own; leave "
     "--optimizer out",
-    "--constraint simplex --learning-rate 1": "--constraint comes with a descent of its own; leave "
+    "--constraint simplex --learning-rate 1": "--constraint has an optimizer of its own; leave "
     "--learning-rate out",
 }
 

@@ -1,30 +1,32 @@
 """Long runs: killed and resumed to the same bits, refused where they are another's, disks full."""
 
+import functools
+import itertools
+import logging
 import os
 import random
 import re
 import resource
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import chex
 import jax
 import numpy as np
 import optax
+import orbax.checkpoint as orbax_package
 import pytest
 
 from jaxconv.learn import Checkpoints, fit_conv, fit_kernel, recover_kernel
 from jaxconv.learn import _checkpoints as checkpoints
+from jaxconv.learn import _store as store
 from jaxconv.learn._segments import run_segments
 
 X = np.random.default_rng(0).normal(size=(9, 10)).astype(np.float32)
 Y = X[:-1, :-1] - X[1:, 1:]
 ADAM = optax.adam(0.1)
-
-
-def _same(a, b):
-    for one, other in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-        np.testing.assert_array_equal(one, other)
 
 
 def test_killed_at_random_moments_a_run_ends_where_one_left_alone_does():
@@ -63,7 +65,7 @@ def test_where_a_run_is_cut_changes_no_bit(tmp_path):
         fit = recover_kernel(
             X, 5 * Y, 2, steps=steps, checkpoints=kept, on_losses=lambda *part: seen.append(part)
         )
-    _same(fit, whole)
+    chex.assert_trees_all_equal(fit, whole)
     assert checkpoints.kept_steps(tmp_path) == [4, 8, 11]  # the last three
     assert [before for before, _ in seen if before == 0] == [0, 0, 0]
     third = max(n for n, (before, _) in enumerate(seen) if before == 0)
@@ -71,7 +73,7 @@ def test_where_a_run_is_cut_changes_no_bit(tmp_path):
     again = recover_kernel(
         X, 5 * Y, 2, steps=11, checkpoints=Checkpoints(directory=tmp_path, resume=True)
     )
-    _same(again, whole)  # of a run that is done, without a step
+    chex.assert_trees_all_equal(again, whole)  # of a run that is done, without a step
 
 
 LAYER = {
@@ -92,7 +94,7 @@ def test_crops_of_several_images_go_on_where_they_were(tmp_path):
     kept = Checkpoints(directory=tmp_path, every=3, resume=True)
     for steps in (4, 7):
         fit = fit_conv(**LAYER, bias=True, steps=steps, checkpoints=kept)
-    _same(fit, whole)
+    chex.assert_trees_all_equal(fit, whole)
     # a scan of the same steps draws the same crops
     plain = fit_conv(**LAYER, bias=True, steps=7)
     for a, b in zip(jax.tree.leaves(fit), jax.tree.leaves(plain), strict=True):
@@ -106,7 +108,7 @@ def test_crops_of_several_images_go_on_where_they_were(tmp_path):
         ({"crop": None}, r"crop \(3, 4\), this one has none: "),
         ({"key": jax.random.key(1)}, "key uint32 .*, this one has uint32 "),
         ({"bias": False}, "bias True, this one has False: "),
-        ({"x": LAYER["y"]}, r"x 2 images [0-9a-f]{16}, this one has 2 images "),
+        ({"x": LAYER["y"]}, r"x 2 arrays [0-9a-f]{16}, this one has 2 arrays "),
         ({"init": np.zeros((2, 3, 2, 2))}, "start float32"),
         ({"optimizer": optax.adam(0.2)}, r"optimizer or loss \(as a program\) "),
     ):
@@ -143,7 +145,7 @@ def kept(tmp_path_factory):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kernel_size": (1, 2), "y": X[:, 1:]}, r"holds a run with kernel_size \[2, 2\], this"),
+        ({"kernel_size": (1, 2), "y": X[:, 1:]}, r"holds a run with kernel_size \(2, 2\), this"),
         ({"x": X + 1}, r"holds a run with x float32 \(9, 10\) [0-9a-f]{16}, this one has float32 "),
         ({"y": Y + 1}, r"holds a run with y float32 \(8, 9\) [0-9a-f]{16}, this one has float32 "),
         ({"init": np.ones((2, 2))}, "holds a run with start float32"),
@@ -190,7 +192,7 @@ def test_a_full_disk_is_told_and_costs_no_earlier_checkpoint(tmp_path, caplog):
     assert str(error.value).endswith(": File too large; those up to step 2 are kept")
     assert caplog.text == ""
     assert [path.name for path in tmp_path.iterdir()] == ["2"]
-    _same(
+    chex.assert_trees_all_equal(
         fit_kernel(X, Y, 2, **call, checkpoints=kept),
         fit_kernel(X, Y, 2, **call, on_losses=lambda n, losses: None),
     )
@@ -201,6 +203,78 @@ def test_a_folder_that_cannot_be_written_is_told_before_any_step():
         fit_kernel(X, Y, 2, checkpoints=Checkpoints(directory="/proc/kept"))
 
 
-def test_progress_in_pieces_and_checkpoints_do_not_mix(tmp_path):
-    with pytest.raises(ValueError, match=r"^fit_kernel: on_progress is for runs in one piece; "):
-        fit_kernel(X, Y, 2, on_progress=print, checkpoints=Checkpoints(directory=tmp_path / "none"))
+LISTENERS = ("on_progress", "on_losses", "checkpoints")
+PLANES = {"x": X, "y": Y, "kernel_size": 2, "optimizer": ADAM}
+
+
+@pytest.mark.parametrize("call", [{**PLANES}, LAYER], ids=["fit_kernel", "fit_conv"])
+@pytest.mark.parametrize(
+    "given",
+    [given for n in range(4) for given in itertools.combinations(LISTENERS, n)],
+    ids="+".join,
+)
+def test_reports_and_checkpoints_combine_freely(tmp_path, call, given):
+    """Each does the same as by itself, in a run in one piece and in one that is resumed."""
+    fit = functools.partial(fit_conv if call is LAYER else fit_kernel, **call)
+    plain = fit(steps=45)
+    for session, steps in enumerate((45,) if "checkpoints" not in given else (31, 45)):
+        progress, losses = [], []
+        options = {
+            "on_progress": lambda *report, seen=progress: seen.append(report),
+            "on_losses": lambda before, part, seen=losses: seen.append((before, part)),
+            "checkpoints": Checkpoints(directory=tmp_path, every=7, keep=9, resume=True),
+        }
+        found = fit(steps=steps, **{name: options[name] for name in given})
+        np.testing.assert_allclose(found.losses, plain.losses[:steps], rtol=1e-4, atol=1e-6)
+        if "on_progress" in given:
+            every = -(-steps // 20)
+            assert [done for done, _ in progress] == [*range(every, steps, every), steps]
+            assert [loss for _, loss in progress] == [found.losses[n - 1] for n, _ in progress]
+        if "on_losses" in given:
+            starts = np.cumsum([0, *(len(part) for _, part in losses)])
+            assert [before for before, _ in losses] == starts[:-1].tolist()
+            np.testing.assert_array_equal(np.concatenate([p for _, p in losses]), found.losses)
+            assert len(losses[0][1]) == (31 if session else 1)
+        if "checkpoints" in given:
+            kept = [7, 14, 21, 28, 31, *([35, 42, 45] if session else [])]
+            assert checkpoints.kept_steps(tmp_path) == kept
+    if given:  # the bits of a loop do not depend on who looks
+        chex.assert_trees_all_equal(found, fit(steps=45, on_losses=lambda *_: None))
+
+
+def test_two_runs_in_threads_leave_the_log_as_it_was(caplog):
+    """Their times overlap; in the end and in between every other record of absl's logger passes."""
+    logger = logging.getLogger("absl")
+    before = logger.level, list(logger.filters)
+    orbax = str(Path(orbax_package.__file__).parent / "manager.py")
+    steps = threading.Barrier(2, timeout=60)
+
+    def record(path):
+        logger.handle(logger.makeRecord("absl", logging.ERROR, path, 1, path, (), None))
+
+    def first():
+        with store.orbax_silenced():
+            steps.wait()  # both are in
+            record(orbax)
+            record("other.py")
+            steps.wait()
+        steps.wait()  # one is out
+        steps.wait()
+
+    def second():
+        with store.orbax_silenced():
+            steps.wait()
+            steps.wait()
+            steps.wait()
+            record(orbax)
+        steps.wait()
+
+    threads = [threading.Thread(target=run) for run in (first, second)]
+    for thread in threads:
+        thread.start()
+    steps_done = [thread.join(60) for thread in threads]
+    assert steps_done == [None, None]
+    assert [record.getMessage() for record in caplog.records] == ["other.py"]
+    assert (logger.level, logger.filters) == before
+    record(orbax)
+    assert [record.getMessage() for record in caplog.records] == ["other.py", orbax]

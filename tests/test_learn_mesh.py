@@ -13,8 +13,7 @@ from jax.sharding import AbstractMesh, AxisType, NamedSharding
 from sharded_cases import P, collectives, mesh_of
 
 from jaxconv import conv, learn, parallel
-from jaxconv.learn import _fit as fit
-from jaxconv.learn import _layer as layer
+from jaxconv.learn import _driver as driver
 from jaxconv.learn import _solve as solve
 
 MESH = mesh_of()
@@ -44,8 +43,7 @@ def compiled(monkeypatch):
         texts.append(program.as_text())
         return program(*args)  # all that is given by name is static
 
-    for module in (fit, layer):
-        monkeypatch.setattr(module, "compiled_once", lambda f, *args: call(jax.jit(f), *args))
+    monkeypatch.setattr(driver, "compiled_once", lambda f, *args: call(jax.jit(f), *args))
     monkeypatch.setattr(solve, "_compiled", functools.partial(call, solve._compiled))
     return texts
 
@@ -174,7 +172,7 @@ def refusals():
     yield (
         lambda: fit_conv(on(MESH, P(None, None, None, "a"), x), y),
         "fit_conv: x's channels are sharded over ('a',), but every device learns the whole kernel; "
-        "use jax.sharding.reshard, or x_spec=, to make them whole",
+        "use jax.sharding.reshard, or x_spec=, to replicate them",
     )
     yield (
         lambda: fit_conv([rows, rows], [y, y]),
@@ -183,8 +181,8 @@ def refusals():
     )
     yield (
         lambda: fit_conv(rows, y, crop=4),
-        "fit_conv: crop=4 is for images on one device; these are sharded, so leave it out: a "
-        "device looks at its own part",
+        "fit_conv: crop=4 is for images on one device, but these are sharded; leave it out: a "
+        "device uses its own part of the images",
     )
     yield (
         lambda: jax.jit(lambda x: fit_conv(x, y, mesh=explicit, x_spec=P("a")))(x),

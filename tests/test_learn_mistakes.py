@@ -83,7 +83,7 @@ ROWS = [
         ("fit_kernel", "recover_kernel"),
         {"y": X},
         ValueError,
-        "y.shape=(6, 8), but x.shape=(6, 8) and kernel_size (1, 2) give (6, 7)",
+        "y.shape=(6, 8), but x.shape=(6, 8) and kernel_size=(1, 2) give (6, 7)",
     ),
     (
         ("solve_kernel",),
@@ -132,7 +132,7 @@ ROWS = [
         DESCENTS,
         {"optimizer": 0.03},
         TypeError,
-        "optimizer=0.03 is no optax transformation; give one, such as optax.sgd(0.03)",
+        "optimizer=0.03 must be an optax gradient transformation, such as optax.sgd(0.03)",
     ),
     (
         DESCENTS,
@@ -168,7 +168,7 @@ ROWS = [
         ("fit_conv",),
         {"loss": lambda p, t: (p - t) ** 2},
         ValueError,
-        "loss must return one number, got shape (1, 6, 7, 1); take its sum or mean",
+        "loss must return one number, got shape (6, 7, 1); take its sum or mean",
     ),
     (
         FITS,
@@ -258,7 +258,7 @@ TRACED = [
     ),
     (
         lambda n: recover_kernel(n * X, Y, (1, 2)),
-        "recover_kernel: looks at the images' values, which are unknown under jit, vmap and grad; "
+        "recover_kernel: needs the images' values, which are unknown under jit, vmap and grad; "
         "there use fit_kernel, with whiten for its optimizer",
     ),
 ]
@@ -288,7 +288,7 @@ def test_values_unknown_under_jit_are_not_looked_at():
 def test_a_fit_of_several_runs_has_no_one_step_of_divergence():
     fits = jax.vmap(lambda r: fit_kernel(X, Y, (1, 2), optimizer=optax.sgd(r)))(jnp.ones(2))
     message = (
-        "Fit.diverged_at: is of one run, this holds (2,); take one, as in "
+        "Fit.diverged_at: must be one run, but this fit holds (2,); take one, as in "
         "jax.tree.map(lambda leaf: leaf[0], fit)"
     )
     _refused(ValueError, message, lambda: fits.diverged_at)
@@ -337,8 +337,8 @@ CONSTRAINTS = [
     ),
     (
         TypeError,
-        "projected: 3 is no function of a kernel; give one of jaxconv.learn.constraints, as in "
-        "projected(non_negative)",
+        "projected: 3 must be a function of a kernel, such as one of jaxconv.learn.constraints, as "
+        "in projected(non_negative)",
         projected,
         3,
     ),

@@ -201,8 +201,8 @@ def test_a_window_that_is_too_small_is_told_and_one_that_is_not_is_not():
     report = examine_window(x[1:-1, 1:-1], y, 3, bias=True)
     assert report.gain > 0.5
     assert report.message == (
-        f"a kernel of (5, 5) takes away {report.gain:.0%} of the error that one of (3, 3) leaves: "
-        f"increase kernel_size"
+        f"a kernel of (5, 5) removes {report.gain:.0%} of the error of one of (3, 3): "
+        "increase kernel_size"
     )
     fine = examine_window(x, y, 5, bias=True)
     assert (fine.message, fine.shift, fine.gain) == (None, None, 0.0)
@@ -223,7 +223,7 @@ def test_a_shift_whose_size_cannot_be_seen_gets_no_number(far):
     shift, message = find_shift(np.array([[0, 0, 0], [0, 0, 0], [0, 1, 0.1]]), x, y)
     assert shift is None
     assert message == (
-        "the kernel's weight sits at the border of its window (last row): the images may be "
+        "the kernel's weight is at the border of its window (last row): the images may be "
         "shifted against each other, if only by part of an element; align them, or increase "
         "kernel_size to (5, 3)"
     )
@@ -234,7 +234,7 @@ def test_half_a_pixel_is_told_of_an_identity():
     phase = np.exp(-1j * np.pi * np.fft.fftfreq(80))[:, None]
     y = np.fft.ifft2(np.fft.fft2(x) * phase).real.astype(np.float32)
     inner = jnp.asarray(x[20:-20, 20:-20])
-    for moved, told in ((x, None), (y, "takes away")):
+    for moved, told in ((x, None), (y, "removes")):
         message = examine_window(inner, jnp.asarray(moved[21:-21, 21:-21]), 3, bias=True).message
         assert message is None if told is None else told in message
 
@@ -302,7 +302,7 @@ def test_exact_in_json_and_a_shift_on_standard_error(tmp_path):
         "--json",
     )
     assert result.exit_code == 0
-    assert "the kernel's weight sits at the border of its window (first row" in result.stderr
+    assert "the kernel's weight is at the border of its window (first row" in result.stderr
     assert "shifted against each other by about (4, 0)" in result.stderr
     found = json.loads(result.stdout)
     (exact,), (learned,) = found["exact"], found["learned"]

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-EXTRA = {"imageio", "matplotlib", "PIL", "rich", "skimage", "tifffile", "typer"}
+EXTRA = {"imageio", "matplotlib", "PIL", "rich", "skimage", "tensorboardX", "tifffile", "typer"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""`jaxconv learn --constraint`: which rules a kernel is to obey, and in which order."""
+"""`jaxconv learn --constraint`: the projections of the kernel, and their order."""
 
 import re
 from collections.abc import Sequence
@@ -12,15 +12,15 @@ NAMES = ("non_negative", "sum_to_one", "simplex", "symmetric", "separable")
 
 
 def projections(given: Sequence[str], kernel_size: tuple[int, int]) -> tuple[Projection, ...]:
-    """Turn names into projections, in an order in which each keeps what those before it made.
+    """Turn names into projections, in an order in which each preserves the ones before it.
 
     Args:
-        given: names as `jaxconv.learn.constraints` has them; separable with `:RANK` or without.
+        given: names in `jaxconv.learn.constraints`; separable with or without `:RANK`.
         kernel_size: (h, w).
 
     Raises:
-        Problem: a name is unknown, given twice or says nothing of this kernel, or no projection
-            obeys all of them.
+        Problem: a name is unknown, given twice or no constraint for this kernel, or no projection
+            satisfies all of them.
     """
     known = f"known: {', '.join(NAMES)} (or separable:2, of rank 2)"
     names, rank = set(), 1
@@ -37,8 +37,8 @@ def projections(given: Sequence[str], kernel_size: tuple[int, int]) -> tuple[Pro
     if "separable" in names and not 1 <= rank < max(2, min(kernel_size)):
         h, w = kernel_size
         raise Problem(
-            f"--constraint separable:{rank} says nothing of a {h}x{w} kernel: ranks below "
-            f"{min(h, w)} do"
+            f"--constraint separable:{rank} is no constraint for a {h}x{w} kernel; give a rank "
+            f"below {min(h, w)}"
             if rank
             else "--constraint separable:0 must have a rank of 1 or more"
         )
@@ -46,12 +46,12 @@ def projections(given: Sequence[str], kernel_size: tuple[int, int]) -> tuple[Pro
         names = names - {"non_negative", "sum_to_one"} | {"simplex"}
     if "separable" in names and names & {"simplex", "sum_to_one"}:
         raise Problem(
-            "--constraint separable cannot be kept together with sum_to_one or simplex: no "
-            "projection obeys both"
+            "--constraint separable cannot be combined with sum_to_one or simplex: no projection "
+            "satisfies both"
         )
     if "separable" in names and rank > 1 and "non_negative" in names:
         raise Problem(
-            f"--constraint separable:{rank} cannot be kept together with non_negative, only "
+            f"--constraint separable:{rank} cannot be combined with non_negative, only "
             "separable:1 can"
         )
     found: dict[str, Projection] = {

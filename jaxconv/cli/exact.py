@@ -1,4 +1,4 @@
-"""`jaxconv learn --exact`: the least-squares answer beside what descent found."""
+"""`jaxconv learn --exact`: the least-squares kernel beside the one found by descent."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,7 +24,7 @@ def planes(pair: Pair, kernels: int) -> list[tuple[Any, Any]]:
 
 
 def distances(pair: Pair, fits: Sequence[Fit]) -> list[Distance]:
-    """Solve for each kernel exactly."""
+    """Find the distance of each kernel to the exact one."""
     with told_as_problem():
         return [
             distance_to_optimum(fit, jnp.asarray(x), jnp.asarray(y))
@@ -33,7 +33,7 @@ def distances(pair: Pair, fits: Sequence[Fit]) -> list[Distance]:
 
 
 def window_remarks(pair: Pair, fits: Sequence[Fit], *, thorough: bool) -> list[str]:
-    """Say where a kernel does not lie inside its window; thorough ones try a larger window."""
+    """Report kernels that are not inside their windows; if thorough, try a larger window too."""
     remarks = []
     for fit, colour, (x, y) in zip(
         fits, colours(pair, len(fits)), planes(pair, len(fits)), strict=True
@@ -48,7 +48,7 @@ def window_remarks(pair: Pair, fits: Sequence[Fit], *, thorough: bool) -> list[s
 
 
 def print_distances(console: Console, pair: Pair, found: Sequence[Distance]) -> None:
-    """Print each exact kernel, and how far descent stopped from it."""
+    """Print each exact kernel, and the distance of the learned one."""
     names = colours(pair, len(found)) if found else []
     for distance, colour in zip(found, names, strict=True):
         exact = jax.tree.map(np.asarray, distance.solution)
@@ -70,12 +70,12 @@ def print_distances(console: Console, pair: Pair, found: Sequence[Distance]) -> 
 
 
 def pair_positions(pair: Pair, kernels: int) -> int:
-    """How many pixels each kernel was learned from."""
+    """Number of pixels that each kernel was learned from."""
     return pair.after.size // kernels
 
 
 def as_json(pair: Pair, found: Sequence[Distance]) -> list[dict[str, Any]]:
-    """The exact answers in plain numbers; errors are means over the pixels."""
+    """The exact kernels as plain numbers; errors are means over the pixels."""
     pixels = pair_positions(pair, len(found))
     return [
         {

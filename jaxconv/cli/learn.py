@@ -1,4 +1,4 @@
-"""`jaxconv learn`: from two images, or from a photograph and a kernel it hides, to a kernel."""
+"""`jaxconv learn`: learn a kernel from two images, or a hidden one from a photograph."""
 
 import json
 import sys
@@ -14,16 +14,15 @@ import optax
 from rich.console import Console
 
 from jaxconv.cli import constrained, exact, report
-from jaxconv.cli.keeping import Keeping
+from jaxconv.cli.checkpoints import CheckpointOptions
 from jaxconv.cli.metrics import Metrics, metrics
 from jaxconv.cli.pairs import Pair, colours, demonstration, from_files
 from jaxconv.cli.problem import Problem, told_as_problem
-from jaxconv.cli.progress import Watch, watching
+from jaxconv.cli.progress import Reporter, reporting
 from jaxconv.cli.results import check_writable, write_results
 from jaxconv.learn import (
     Fit,
     constraints,
-    digest,
     fit_kernel,
     predict,
     recover_kernel,
@@ -31,7 +30,7 @@ from jaxconv.learn import (
     window_covariance,
 )
 
-# name -> (steps, learning rate) that bring a 3x3 kernel home on a photograph
+# name -> (steps, learning rate) that suffice for a 3x3 kernel on a photograph
 OPTIMIZERS: dict[str, tuple[int, float | None]] = {
     "sgd": (40, 0.25),  # on whitened gradients
     "lbfgs": (60, None),
@@ -41,7 +40,7 @@ OPTIMIZERS: dict[str, tuple[int, float | None]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """The command's options as they were given."""
+    """The command's options."""
 
     before: Path | None = None
     after: Path | None = None
@@ -66,12 +65,12 @@ class Request:
 
 
 def run(request: Request) -> None:
-    """Check everything, learn, write the folder, print."""
+    """Check the options, learn, write the folder, print."""
     request = _with_defaults(request)
     check_writable(request.out)
     pair = _pair(request)
     rules = constrained.projections(request.constraints, pair.kernel_size)
-    keeping = _keeping(pair, request)
+    checkpoints = _checkpoints(pair, request)
     console = Console(quiet=request.json, highlight=False)
     edge = None
     if request.before is None:
@@ -80,7 +79,7 @@ def run(request: Request) -> None:
     report.print_task(console, pair)
     began = time.perf_counter()
     with metrics(request.metrics, request.tensorboard) as files:
-        fits = _fit(pair, request, keeping, files, rules)
+        fits = _fit(pair, request, checkpoints, files, rules)
     seconds = time.perf_counter() - began
     _refuse_divergence(fits, pair, request)
     prediction = _prediction(pair, fits)
@@ -92,8 +91,8 @@ def run(request: Request) -> None:
     report.print_fits(console, pair, fits, seconds, files)
     exact.print_distances(console, pair, found)
     if request.json:
-        told = report.as_json(pair, fits, seconds, files, edge)
-        print(json.dumps({**told, "exact": exact.as_json(pair, found)} if found else told))
+        result = report.as_json(pair, fits, seconds, files, edge)
+        print(json.dumps({**result, "exact": exact.as_json(pair, found)} if found else result))
 
 
 def edge_detection() -> Fit:
@@ -115,7 +114,7 @@ def _with_defaults(request: Request) -> Request:
     if request.learning_rate is not None:
         if rate is None:
             raise Problem(
-                f"{request.optimizer} finds its own step; --learning-rate needs --optimizer sgd "
+                f"{request.optimizer} has no learning rate; --learning-rate needs --optimizer sgd "
                 f"or adam"
             )
         if not 0 < request.learning_rate < float("inf"):
@@ -124,7 +123,7 @@ def _with_defaults(request: Request) -> Request:
     if request.constraints:
         if request.optimizer != "sgd" or request.learning_rate is not None:
             name = "--learning-rate" if request.learning_rate is not None else "--optimizer"
-            raise Problem(f"--constraint comes with a descent of its own; leave {name} out")
+            raise Problem(f"--constraint has an optimizer of its own; leave {name} out")
         steps, rate = constrained.STEPS, None
     if request.seed is not None and not 0 <= request.seed < 2**32:
         raise Problem(f"--seed must be from 0 to 2**32 - 1, got {request.seed}")
@@ -133,12 +132,12 @@ def _with_defaults(request: Request) -> Request:
 
 def _pair(request: Request) -> Pair:
     if (request.before is None) != (request.after is None):
-        raise Problem("needs two images, BEFORE and AFTER, or none for the demonstration")
+        raise Problem("give two images, BEFORE and AFTER, or none for the demonstration")
     with told_as_problem():
         if request.before is not None and request.after is not None:
             for name, value in (("--target", request.target), ("--photo", request.photo)):
                 if value is not None:
-                    raise Problem(f"{name} belongs to the demonstration, not to two images")
+                    raise Problem(f"{name} is for the demonstration; leave it out with two images")
             return from_files(request.before, request.after, request.kernel)
         return demonstration(request.photo or "camera", request.target or "sobel_x", request.kernel)
 
@@ -150,28 +149,28 @@ def _unseen(pair: Pair) -> list[str]:
     if seen == weights:
         return []
     return [
-        f"{pair.name} tells only {seen} of the kernel's {weights} weights apart: other kernels fit "
-        f"as well as the one learned"
+        f"{pair.name} determines only {seen} of {weights} independent weights: other kernels fit "
+        f"as well as the learned one"
     ]
 
 
 def _optimizer(request: Request) -> optax.GradientTransformation | None:
     if request.constraints:
-        return None  # recover_kernel has one for them
+        return None  # recover_kernel has its own
     if request.optimizer == "lbfgs":
         return optax.lbfgs(memory_size=30)
-    assert request.learning_rate is not None  # _with_defaults saw to it
+    assert request.learning_rate is not None  # checked by _with_defaults
     if request.optimizer == "adam":
         return optax.adam(request.learning_rate)
     return optax.sgd(request.learning_rate)
 
 
-def _keeping(pair: Pair, request: Request) -> Keeping:
+def _checkpoints(pair: Pair, request: Request) -> CheckpointOptions:
     if request.before is None:
         images = {"--photo": request.photo or "camera", "--target": pair.target}
     else:
-        images = {"BEFORE": digest(pair.before), "AFTER": digest(pair.after)}
-    keeping = Keeping(
+        images = {"BEFORE": pair.before, "AFTER": pair.after}
+    checkpoints = CheckpointOptions(
         folder=request.checkpoint,
         every=request.checkpoint_every,
         resume=request.resume,
@@ -186,8 +185,8 @@ def _keeping(pair: Pair, request: Request) -> Keeping:
             "--seed": request.seed,
         },
     )
-    keeping.check(_planes(pair, request))
-    return keeping
+    checkpoints.check(_planes(pair, request))
+    return checkpoints
 
 
 def _planes(pair: Pair, request: Request) -> list[str]:
@@ -197,11 +196,11 @@ def _planes(pair: Pair, request: Request) -> list[str]:
 def _fit(
     pair: Pair,
     request: Request,
-    keeping: Keeping,
+    checkpoints: CheckpointOptions,
     files: Metrics,
     rules: tuple[constraints.Projection, ...],
 ) -> list[Fit]:
-    # (H, W, 3) -> (3, H, W): planes lead; one kernel for all takes them as a batch
+    # (H, W, 3) -> (3, H, W), one plane a kernel; one kernel for all takes them as a batch
     x, y = (np.moveaxis(a, -1, 0) if a.ndim == 3 else a[None] for a in (pair.before, pair.after))
     parts = [(x, y)] if request.one_kernel else list(zip(x, y, strict=True))
     assert request.steps is not None
@@ -209,11 +208,11 @@ def _fit(
         if not np.ptp(x_part):
             where = "" if len(parts) == 1 else f"the {plane} plane of "
             raise Problem(
-                f"{where}{request.before or pair.name} has one value everywhere: it shows nothing "
-                f"of a kernel"
+                f"{where}{request.before or pair.name} has one value everywhere, which determines "
+                f"no kernel"
             )
     fits = []
-    with watching(request.steps * len(parts)) as watch, told_as_problem():
+    with reporting(request.steps * len(parts)) as reporter, told_as_problem():
         for plane, (x_part, y_part) in zip(_planes(pair, request), parts, strict=True):
             fits.append(
                 recover_kernel(
@@ -226,18 +225,18 @@ def _fit(
                     steps=request.steps,
                     key=None if request.seed is None else jax.random.key(request.seed),
                     bias=request.bias,
-                    on_losses=_on_losses(plane, watch, files, keeping.restored(plane)),
-                    checkpoints=keeping.of(plane),
+                    on_losses=_on_losses(plane, reporter, files, checkpoints.restored(plane)),
+                    checkpoints=checkpoints.of(plane),
                 )
             )
     return [jax.tree.map(np.asarray, fit) for fit in fits]
 
 
 def _on_losses(
-    plane: str, watch: Watch, files: Metrics, restored: int
+    plane: str, reporter: Reporter, files: Metrics, restored: int
 ) -> Callable[[int, np.ndarray], None]:
     def on_losses(before: int, losses: np.ndarray) -> None:
-        watch.add(len(losses), losses[-1], restored=before < restored)
+        reporter.add(len(losses), losses[-1], restored=before < restored)
         files.add(plane, before, losses)
 
     return on_losses

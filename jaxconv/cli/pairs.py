@@ -13,18 +13,18 @@ from jaxconv.learn import interior, predict
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """What is given to the learner, and for the demonstration what is hidden from it.
+    """Two images, and for the demonstration the hidden kernel between them.
 
     Attributes:
         before: (H, W) or (H, W, 3), intensities.
         after: (H - h + 1, W - w + 1) or the same with 3 colours, intensities.
         kernel_size: (h, w).
-        name: what was filtered, for titles.
-        truth: (h, w), the hidden kernel, None where nobody knows it.
+        name: of the image before, for titles.
+        truth: (h, w), the hidden kernel; None for the user's images.
         target: the hidden kernel's name.
-        scale: intensity of one 8-bit level of after, None where it is not known.
+        scale: intensity of one 8-bit level of after; None for the user's images.
         offset: intensity of level 0.
-        remarks: for standard error.
+        remarks: lines for standard error.
     """
 
     before: np.ndarray
@@ -39,12 +39,12 @@ class Pair:
 
     @property
     def floor(self) -> float | None:
-        """The mean squared error that 8-bit rounding leaves, `scale ** 2 / 12`."""
+        """The mean squared error of rounding to 8 bits, `scale ** 2 / 12`."""
         return None if self.scale is None else self.scale**2 / 12
 
 
 def colours(pair: Pair, kernels: int) -> list[str]:
-    """Name the kernels by the planes that they filter."""
+    """Name the planes that each kernel filters."""
     if kernels == 3:
         return ["red", "green", "blue"]
     return ["grey"] if pair.before.ndim == 2 else ["all colours"]
@@ -62,7 +62,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def demonstration(photo: str, target: str, kernel: str | None) -> Pair:
-    """Filter a photograph with a named kernel and round it as a saved image is."""
+    """Filter a photograph with a named kernel and round the result to 8 bits."""
     if target not in filters.NAMES:
         raise ValueError(f"no target is called {target!r}; known: {', '.join(filters.NAMES)}")
     truth = np.asarray(filters.by_name(target), np.float32)
@@ -91,21 +91,21 @@ def demonstration(photo: str, target: str, kernel: str | None) -> Pair:
 
 
 def from_files(before: Path, after: Path, kernel: str | None) -> Pair:
-    """Read the user's two images and lay them on each other."""
+    """Read the user's two images and align them."""
     size = None if kernel is None else parse_size(kernel)
     x, x_remarks = images.read(before)
     y, y_remarks = images.read(after)
     if x.ndim != y.ndim:
         kinds = {2: "grey", 3: "colour"}
         raise ValueError(
-            f"{before} is {kinds[x.ndim]} and {after} is {kinds[y.ndim]}; save both alike"
+            f"{before} is {kinds[x.ndim]} and {after} is {kinds[y.ndim]}; save both in one mode"
         )
     if size is None:
         size = (x.shape[0] - y.shape[0] + 1, x.shape[1] - y.shape[1] + 1)
         if size == (1, 1):
             raise ValueError(
-                f"both images are {x.shape[0]}x{x.shape[1]}, which does not tell the kernel's "
-                f"size; say it, as in --kernel 3x3"
+                f"both images are {x.shape[0]}x{x.shape[1]}, which does not determine the kernel's "
+                f"size; give it, as in --kernel 3x3"
             )
         if min(size) < 1:
             raise ValueError(
@@ -127,11 +127,11 @@ def _photo(photo: str) -> tuple[np.ndarray, list[str]]:
         return images.sample(photo), []
     if Path(photo).suffix or Path(photo).exists():
         return images.read(photo)
-    return images.sample(photo), []  # which says what names there are
+    return images.sample(photo), []  # raises, with the known names
 
 
 def _centred(truth: np.ndarray, size: tuple[int, int], target: str) -> np.ndarray:
-    # A larger window has to find zeros around the kernel; only a centred one has one answer
+    # zeros around the kernel are to be learned; only centred, the kernel has one position
     spare = [n - m for n, m in zip(size, truth.shape, strict=True)]
     if min(spare) < 0 or any(n % 2 for n in spare):
         h, w = truth.shape

@@ -1,4 +1,4 @@
-"""How far a run is, how fast it goes and how long it will take."""
+"""The progress of a run: steps done, speed and time left."""
 
 import time
 from collections.abc import Iterator
@@ -10,25 +10,25 @@ from rich.progress import BarColumn, Progress, TextColumn
 INTERVAL = 30.0  # seconds between plain lines
 
 
-class Watch:
-    """Tells the steps as they are done: a bar on a terminal, else now and then a line."""
+class Reporter:
+    """Shows progress as a bar on a terminal, else as a line from time to time."""
 
     def __init__(self, total: int, bar: Progress | None, console: Console) -> None:
-        """Watch over so many steps, those that earlier sessions did included."""
+        """Count to this total, which includes the steps of earlier sessions."""
         self._total, self._done, self._here = total, 0, 0
         self._bar, self._console = bar, console
-        self._task = None if bar is None else bar.add_task("learning", total=total, told="")
-        self._began = self._told = time.monotonic()
+        self._task = None if bar is None else bar.add_task("learning", total=total, line="")
+        self._began = self._printed = time.monotonic()
 
     def add(self, steps: int, loss: float, *, restored: bool = False) -> None:
-        """Count steps done now, or restored from a checkpoint, the last of which saw this loss."""
+        """Count steps, done now or restored from a checkpoint; loss is that of the last one."""
         self._done += steps
         self._here += 0 if restored else steps
         now = time.monotonic()
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=self._done, told=self._line(loss, now))
-        elif now - self._told >= INTERVAL:
-            self._told = now
+            self._bar.update(self._task, completed=self._done, line=self._line(loss, now))
+        elif now - self._printed >= INTERVAL:
+            self._printed = now
             self._console.print(f"jaxconv learn: {self._line(loss, now)}", soft_wrap=True)
 
     def _line(self, loss: float, now: float) -> str:
@@ -42,7 +42,7 @@ class Watch:
 
 
 def duration(seconds: float) -> str:
-    """Say a time in its two largest units."""
+    """Format a time in its two largest units."""
     whole = round(seconds)
     for unit, below, size in (("d", "h", 86400), ("h", "min", 3600), ("min", "s", 60)):
         if whole >= size:
@@ -52,12 +52,12 @@ def duration(seconds: float) -> str:
 
 
 @contextmanager
-def watching(total: int) -> Iterator[Watch]:
-    """Watch over so many steps, on standard error."""
+def reporting(total: int) -> Iterator[Reporter]:
+    """Show progress on standard error until the end of the context."""
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal:
-        yield Watch(total, None, console)
+        yield Reporter(total, None, console)
         return
-    columns = (TextColumn("learning"), BarColumn(), TextColumn("{task.fields[told]}"))
+    columns = (TextColumn("learning"), BarColumn(), TextColumn("{task.fields[line]}"))
     with Progress(*columns, console=console, transient=True) as bar:
-        yield Watch(total, bar, console)
+        yield Reporter(total, bar, console)

@@ -1,4 +1,4 @@
-"""What `jaxconv learn` says: tables for people, JSON for machines, files for both."""
+"""The output of `jaxconv learn`: tables, JSON and files."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,11 +13,11 @@ from jaxconv import plots
 from jaxconv.cli.pairs import Pair, colours
 from jaxconv.learn import Fit
 
-LARGEST_SHOWN = 15  # rows or columns of a kernel whose numbers are worth a table
+LARGEST_SHOWN = 15  # rows or columns of a kernel that is printed as a table
 
 
 def print_edge(console: Console, fit: Fit) -> None:
-    """Print the loss table of the edge detection example and what it learned."""
+    """Print the losses and the kernel of the edge detection example."""
     console.print("[bold]1. The edge of a 6x8 image[/bold]: learn (1, -1), 10 steps of SGD")
     table = Table("step", "summed squared error", box=box.SIMPLE_HEAD)
     for step in range(2, 11, 2):
@@ -28,7 +28,7 @@ def print_edge(console: Console, fit: Fit) -> None:
 
 
 def print_task(console: Console, pair: Pair) -> None:
-    """Print what is about to be learned from what."""
+    """Print the images and the size of the kernel to learn."""
     size = "x".join(map(str, pair.before.shape[:2]))
     kernel = "x".join(map(str, pair.kernel_size))
     if pair.truth is None:
@@ -36,18 +36,18 @@ def print_task(console: Console, pair: Pair) -> None:
         return
     console.print(
         f"[bold]2. A photograph[/bold]: {pair.name}, {size}, filtered with {pair.target}, "
-        f"which the learner does not see"
+        f"a kernel that is hidden from the learner"
     )
     console.print(
-        f"saved in 8 bits: intensity = {pair.scale:.6f} * level {pair.offset:+.4f}, so rounding "
-        f"leaves a mean squared error of {pair.floor:.2e}\n"
+        f"saved in 8 bits: intensity = {pair.scale:.6f} * level {pair.offset:+.4f}; rounding makes "
+        f"a mean squared error of {pair.floor:.2e}\n"
     )
 
 
 def print_fits(
     console: Console, pair: Pair, fits: Sequence[Fit], seconds: float, files: Sequence[str]
 ) -> None:
-    """Print each kernel, beside the true one where it is known, and how well it fits."""
+    """Print each kernel, beside the true one if it is known, and its losses."""
     for fit, colour in zip(fits, colours(pair, len(fits)), strict=True):
         name = "learned" if len(fits) == 1 else f"learned, {colour}"
         if too_large(pair):
@@ -71,7 +71,7 @@ def print_fits(
 
 
 def too_large(pair: Pair) -> bool:
-    """Whether a table of the kernel would be too long to read."""
+    """Whether the kernel is too large for a table."""
     return max(pair.kernel_size) > LARGEST_SHOWN
 
 
@@ -80,12 +80,12 @@ def _numbers(values: np.ndarray) -> str:
 
 
 def largest_error(fit: Fit, truth: np.ndarray) -> float:
-    """The largest absolute difference of an entry from the true kernel's."""
+    """The largest absolute difference of a weight from the true kernel's."""
     return float(np.abs(np.asarray(fit.kernel) - truth).max())
 
 
 def still_falling(fit: Fit) -> bool:
-    """Whether the last tenth of the steps took off more than a hundredth of the loss."""
+    """Whether the last tenth of the steps lowered the loss by more than a hundredth."""
     losses = np.asarray(fit.losses)
     if len(losses) < 10:
         return False
@@ -95,7 +95,7 @@ def still_falling(fit: Fit) -> bool:
 def as_json(
     pair: Pair, fits: Sequence[Fit], seconds: float, files: Sequence[str], edge: Fit | None
 ) -> dict[str, Any]:
-    """Gather the run in one object of plain numbers."""
+    """Return the result of the run as plain numbers."""
     kernels = []
     for fit, colour in zip(fits, colours(pair, len(fits)), strict=True):
         kernels.append(
@@ -133,7 +133,7 @@ def as_json(
 def writers(
     pair: Pair, fits: Sequence[Fit], prediction: np.ndarray
 ) -> dict[str, Callable[[Path], object]]:
-    """Say how to write each file of the results."""
+    """Return a function that writes each file of the results."""
     kernels = [np.asarray(fit.kernel) for fit in fits]
     losses = [np.asarray(fit.losses) for fit in fits]
     names = colours(pair, len(fits))
@@ -166,7 +166,7 @@ def _title(pair: Pair, fits: Sequence[Fit]) -> str:
 
 
 def _kernel_csv(fits: Sequence[Fit], names: Sequence[str]) -> str:
-    # numpy.loadtxt(path, delimiter=",") skips the lines with "#": kernels below each other
+    # kernels one below the other; numpy.loadtxt(path, delimiter=",") skips the lines with "#"
     lines = []
     for fit, name in zip(fits, names, strict=True):
         lines.append(f"# {name}" + ("" if fit.bias is None else f", bias {float(fit.bias):.9g}"))

@@ -8,13 +8,13 @@ from jaxconv.learn._alignment import (
     examine_window,
     find_shift,
 )
-from jaxconv.learn._checkpoints import Checkpoints, digest, kept_steps
-from jaxconv.learn._fit import fit_kernel
-from jaxconv.learn._layer import fit_conv
+from jaxconv.learn._checkpoints import Checkpoints, kept_steps
+from jaxconv.learn._fit_conv import fit_conv
+from jaxconv.learn._fit_kernel import fit_kernel
 from jaxconv.learn._optimum import distance_to_optimum
 from jaxconv.learn._outcome import Distance, Fit
 from jaxconv.learn._photograph import interior, recover_kernel
-from jaxconv.learn._segments import describe, run_segments
+from jaxconv.learn._segments import program_digest, run_segments
 from jaxconv.learn._solve import Solution, solve_kernel
 from jaxconv.learn._state import LearnState, init, predict, step
 from jaxconv.learn._whitening import seen_directions, whiten, window_covariance
@@ -28,8 +28,6 @@ __all__ = [
     "WindowReport",
     "border_side",
     "constraints",
-    "describe",
-    "digest",
     "distance_to_optimum",
     "estimate_shift",
     "examine_window",
@@ -41,6 +39,7 @@ __all__ = [
     "kept_steps",
     "losses",
     "predict",
+    "program_digest",
     "recover_kernel",
     "run_segments",
     "seen_directions",

@@ -1,4 +1,4 @@
-"""Whether the kernel's window holds the kernel: images shifted against each other, or too small."""
+"""Whether a kernel's window is large enough, or the images are shifted against each other."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,24 +11,24 @@ from jaxconv._core.geometry.dtypes import refuse_masked
 from jaxconv.learn._pairs import read_pairs, size_tuple
 from jaxconv.learn._solve import solve_kernel
 
-ONE_SIDED = 0.6  # of the squared weights; an odd derivative such as Sobel's has half on either side
+ONE_SIDED = 0.6  # of the squared weights; a derivative such as Sobel's has half on each side
 MUCH_BETTER = 0.1  # of the residual
 BEYOND_CHANCE = 10.0  # F statistic; noise alone stays near 1
 CLEAR_PEAK = 8.0  # of phase correlation, in its standard deviations; unrelated images reach 5
-ROUNDING = 1e-10  # of the target's energy: what float32 leaves of an exact fit
+ROUNDING = 1e-10  # of the target's energy: the residual of an exact fit in float32
 
 
 @dataclass(frozen=True, kw_only=True)
 class WindowReport:
-    """How well a window of a kernel's size serves.
+    """Whether a window of a kernel's size is large enough.
 
     Attributes:
-        side: one integer a dimension: -1 or 1 where the kernel's weight sits at the first or the
+        side: one integer a dimension: -1 or 1 if most of the kernel's weight is in the first or the
             last entries of that axis, else 0.
-        shift: how far y's content lies from x's, in elements a dimension; None where side is all 0
-            and the shift lies inside the window, or cannot be seen.
-        gain: the part of the residual that a window one element larger on every side takes away.
-        message: one sentence for people, None where all is well.
+        shift: the shift of y's content from x's, in elements a dimension; None if side is all 0
+            and the shift is inside the window, or is not visible.
+        gain: the share of the residual that a window one element larger on every side removes.
+        message: one sentence for people, None if nothing is wrong.
     """
 
     side: tuple[int, ...]
@@ -38,12 +38,12 @@ class WindowReport:
 
 
 def border_side(kernel: jax.Array | np.ndarray) -> tuple[int, ...]:
-    """Tell at which border of its window a kernel's weight sits.
+    """Find the borders of its window that hold most of a kernel's weight.
 
     `1 along an axis if sum(k[last] ** 2) > 0.6 sum(k ** 2)`, -1 with the first, else 0
 
     Args:
-        kernel: (*kernel). Axes of fewer than three entries have no inside: 0.
+        kernel: (*kernel). Axes of fewer than three entries have no inside; they give 0.
 
     Returns:
         One integer an axis.
@@ -53,10 +53,8 @@ def border_side(kernel: jax.Array | np.ndarray) -> tuple[int, ...]:
         >>> from jaxconv.learn import border_side
         >>> border_side(np.array([[0.0, 0.1, 0.9], [0.0, 0.0, 0.1], [0.0, 0.0, 0.0]]))
         (-1, 1)
-        >>> border_side(np.array([[-1.0, 0.0, 1.0]] * 3))  # both sides: no shift
+        >>> border_side(np.array([[-1.0, 0.0, 1.0]] * 3))  # half on each side
         (0, 0)
-
-    Source: least squares with a window that misses the kernel: the entries nearest to it take over.
     """
     refuse_masked("border_side", "kernel", kernel)
     squares = np.square(np.asarray(kernel, np.float64))
@@ -70,18 +68,18 @@ def border_side(kernel: jax.Array | np.ndarray) -> tuple[int, ...]:
 
 
 def estimate_shift(x: Any, y: Any) -> tuple[int, ...]:
-    """Estimate how far the content of y lies from that of x, to an element.
+    """Estimate the shift of y's content from x's, in whole elements.
 
     `argmax of the inverse Fourier transform of Y conj(X) / abs(Y conj(X))`: phase correlation
 
     Args:
         x: (*batch, *space).
-        y: (*batch, *space'), whose middle is meant to lie on the middle of x, as that of a centred
-            kernel's output does; smaller by as much along every spatial axis, at most half.
+        y: (*batch, *space'), which without a shift has the same middle as x, as a centred kernel's
+            output has; up to half smaller, along all spatial axes or none.
 
     Returns:
-        One integer a spatial dimension, positive where y's content lies further along; shifts of
-        half the size and more come out as others.
+        One integer a spatial dimension, positive if y's content is further along. Shifts of half
+        the size or more give wrong values.
 
     Raises:
         ValueError: x and y differ in rank, or y is the larger one.
@@ -99,10 +97,10 @@ def estimate_shift(x: Any, y: Any) -> tuple[int, ...]:
 
 
 def find_shift(kernel: Any, x: Any, y: Any) -> tuple[tuple[int, ...] | None, str | None]:
-    """Look for a shift that a kernel's window does not hold.
+    """Look for a shift that is larger than a kernel's window.
 
-    It shows in the kernel, whose weight sits at one border, or, where the image is too rough for
-    that, in a clear peak of phase correlation beyond the window.
+    Its signs are a kernel with most of its weight at one border, or, if the image is too rough for
+    that, a clear peak of phase correlation outside the window.
 
     Args:
         kernel: (*kernel), learned from x and y or solved for.
@@ -110,12 +108,12 @@ def find_shift(kernel: Any, x: Any, y: Any) -> tuple[tuple[int, ...] | None, str
         y: (*batch, *space'), space' = space - kernel + 1.
 
     Returns:
-        The shift of `estimate_shift` and a sentence for people; None and None where all is well;
-        None and a sentence where the kernel shows a shift whose size the images do not tell: less
-        than an element, or so large that an unclear peak is not to be believed.
+        The shift of `estimate_shift` and a sentence for people; None and None if nothing is wrong;
+        None and a sentence if the kernel indicates a shift whose size is unknown: less than an
+        element, or so large that the peak is not clear.
 
     Raises:
-        ValueError: as `estimate_shift` does.
+        ValueError: as `estimate_shift`.
 
     Example:
         >>> import numpy as np
@@ -139,7 +137,7 @@ def find_shift(kernel: Any, x: Any, y: Any) -> tuple[tuple[int, ...] | None, str
     sides = " and ".join(
         f"{'first' if s < 0 else 'last'} {name}" for s, name in zip(side, axes, strict=True) if s
     )
-    where = f"sits at the border of its window ({sides})" if sides else "lies outside its window"
+    where = f"is at the border of its window ({sides})" if sides else "is outside its window"
     far = any(4 * abs(d) > n for d, n in zip(shift, np.shape(y)[-len(shift) :], strict=True))
     if not any(shift) or (far and not clear):
         wanted = tuple(n + 2 * abs(s) for n, s in zip(np.shape(kernel), side, strict=True))
@@ -147,7 +145,7 @@ def find_shift(kernel: Any, x: Any, y: Any) -> tuple[tuple[int, ...] | None, str
             f"the kernel's weight {where}: the images may be shifted against each other, if only "
             f"by part of an element; align them, or increase kernel_size to {wanted}"
         )
-    # the kernel's middle moves by the shift: a centred window needs twice as much
+    # the kernel's middle moves by the shift: a centred window must grow by it on both sides
     wanted = tuple(n + 2 * abs(d) for n, d in zip(np.shape(kernel), shift, strict=True))
     return shift, (
         f"the kernel's weight {where}: the images are shifted against each other by about "
@@ -156,7 +154,7 @@ def find_shift(kernel: Any, x: Any, y: Any) -> tuple[tuple[int, ...] | None, str
 
 
 def _peak(caller: str, x: Any, y: Any) -> tuple[tuple[int, ...], bool]:
-    """The place of the largest phase correlation, and whether it stands out."""
+    """The shift of the largest phase correlation, and whether that peak is clear."""
     refuse_masked(caller, "x", x)
     refuse_masked(caller, "y", y)
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
@@ -178,7 +176,7 @@ def _peak(caller: str, x: Any, y: Any) -> tuple[tuple[int, ...], bool]:
     cross = spectra[1] * np.conj(spectra[0])
     others = tuple(a for a in range(x.ndim) if a not in axes)
     cross = cross.sum(others, keepdims=True) if others else cross
-    # frequencies that hold next to nothing have no phase to speak of
+    # the phase of frequencies with almost no energy is noise
     size = np.abs(cross)
     peak = np.fft.ifftn(cross / (size + 1e-6 * size.max() + np.finfo(float).tiny), axes=axes).real
     place = np.unravel_index(np.argmax(peak), peak.shape)
@@ -190,29 +188,30 @@ def _peak(caller: str, x: Any, y: Any) -> tuple[tuple[int, ...], bool]:
 def examine_window(
     x: jax.Array, y: jax.Array, kernel_size: int | tuple[int, ...], *, bias: bool = False
 ) -> WindowReport:
-    """Find out whether a kernel of this size can hold what turns x into y.
+    """Check whether a kernel of this size is large enough to turn x into y.
 
-    Two signs: the images are shifted against each other (`find_shift` of the exact kernel); or a
-    window one element larger on every side fits the same targets much better, by a tenth of the
-    residual and beyond chance by its F statistic.
+    Two signs that it is not: the images are shifted against each other (`find_shift` of the exact
+    kernel); or a window one element larger on every side fits the same targets much better, by a
+    tenth of the residual and beyond chance by its F statistic.
 
-    A shift by half a pixel shows where the window has no room for its ripples. Of five photographs
-    through eight kernels of 3x3 to 7x7, moved by half a pixel in one or both directions, it was
-    told in 100 of 120 pairs without noise and in 56 of 120 with one percent of it (all of identity,
-    Sobel and box without noise, none of 5x5 and 7x7 blurs with it); of 80 that were not moved, in
-    none. A shift that the window holds is part of the kernel, and is not told.
+    A shift by half a pixel is found if the window is too small for the ripples of its kernel. Of
+    five photographs filtered by eight kernels of 3x3 to 7x7 and moved by half a pixel in one or
+    both directions, it was found in 100 of 120 pairs without noise and in 56 of 120 with one
+    percent of noise (all of identity, Sobel and box without noise, none of 5x5 and 7x7 blurs with
+    it), and in none of the 80 pairs that were not moved. A shift inside the window is part of the
+    kernel, and is not reported.
 
     Args:
         x: (*batch, *space), floating point.
         y: (*batch, *space'), space' = space - kernel_size + 1.
         kernel_size: as in `solve_kernel`.
-        bias: whether y may be shifted by a constant.
+        bias: whether to add a constant to y.
 
     Returns:
-        A `WindowReport`. Values are looked at: not under jit or vmap.
+        A `WindowReport`. Needs values: not under jit or vmap.
 
     Raises:
-        TypeError, ValueError: as `solve_kernel` does.
+        TypeError, ValueError: as `solve_kernel`.
 
     Example:
         >>> import jax
@@ -222,7 +221,7 @@ def examine_window(
         >>> examine_window(x, late[:, :46], (5, 5)).shift
         (0, 2)
 
-    Source: the F test of nested linear models, Fisher, 1922; Kuglin and Hines, 1975 (the shift).
+    Source: Fisher, 1922 (the F test); Kuglin and Hines, 1975 (the shift).
     """
     size = size_tuple("examine_window", kernel_size)
     pairs = read_pairs("examine_window", x, y, size, channels=False)
@@ -235,14 +234,14 @@ def examine_window(
     if gain > MUCH_BETTER:
         larger = tuple(n + 2 for n in size)
         message = (
-            f"a kernel of {larger} takes away {gain:.0%} of the error that one of {size} leaves: "
-            f"increase kernel_size"
+            f"a kernel of {larger} removes {gain:.0%} of the error of one of {size}: "
+            "increase kernel_size"
         )
     return WindowReport(side=side, shift=None, gain=gain, message=message)
 
 
 def _gain(x: jax.Array, y: jax.Array, size: tuple[int, ...], bias: bool) -> float:
-    """The part of the residual that one element more on every side takes away; 0 for chance."""
+    """The share of the residual that one element more on every side removes; 0 if by chance."""
     if min(y.shape[-len(size) :]) < 3:
         return 0.0
     inner = (..., *(slice(1, -1) for _ in size))

@@ -1,4 +1,4 @@
-"""What the learning functions are told beside images, checked before anything is traced."""
+"""Checks of the learning functions' arguments beside images, before anything is traced."""
 
 from numbers import Integral, Real
 from typing import Any
@@ -19,7 +19,7 @@ def floating(caller: str, name: str, value: Any) -> jax.Array:
     """Return an argument as an array of floating-point numbers.
 
     Raises:
-        TypeError: it holds others, or is none.
+        TypeError: it is not an array, or has another dtype.
     """
     array = as_array(caller, name, value)
     if jnp.issubdtype(array.dtype, jnp.floating):
@@ -37,10 +37,10 @@ def floating(caller: str, name: str, value: Any) -> jax.Array:
 
 
 def check_finite(caller: str, **arrays: Any) -> None:
-    """Refuse NaN and infinity where values are known: not under jit and the like.
+    """Refuse NaN and infinity, if values are known: not under jit and the like.
 
     Raises:
-        ValueError: there are some.
+        ValueError: an array holds NaN or infinity.
     """
     for name, several in arrays.items():
         for array in several:
@@ -49,24 +49,21 @@ def check_finite(caller: str, **arrays: Any) -> None:
 
 
 def check_number(caller: str, name: str, value: Any, *, traced: bool) -> None:
-    """Refuse what is no finite number of 0 or more.
+    """Check that an argument is one finite number of 0 or more.
 
     Args:
-        caller: the public function's name, for the messages.
-        name: the argument's.
+        caller: the public function's name, for messages.
+        name: the argument's name.
         value: the argument.
-        traced: whether it may be unknown yet, under jit and the like.
+        traced: whether it may be traced.
 
     Raises:
-        TypeError: it is no real number.
+        TypeError: it is not a real number.
         ValueError: it is an array of several, negative, NaN or infinite.
     """
     known: Any = not isinstance(value, Tracer)
     if not (known or traced):
-        raise TypeError(
-            f"{caller}: {name} must be a fixed number, but is traced here; under jax.jit name it "
-            "in static_argnames"
-        )
+        _refuse_tracer(caller, name, "a fixed number", value)
     if known and not (isinstance(value, Real) or _is_real(getattr(value, "dtype", object))):
         raise TypeError(f"{caller}: {name}={shown(value)} must be a number")
     shape = getattr(value, "shape", ())
@@ -78,41 +75,33 @@ def check_number(caller: str, name: str, value: Any, *, traced: bool) -> None:
 
 
 def check_count(caller: str, name: str, value: Any) -> None:
-    """Refuse what is no integer of 1 or more.
+    """Check that an argument is an integer of 1 or more.
 
     Raises:
         TypeError: it is traced.
         ValueError: it is not such an integer.
     """
-    if isinstance(value, Tracer):
-        raise TypeError(
-            f"{caller}: {name} must be a fixed integer, but is traced here; under jax.jit name it "
-            "in static_argnames"
-        )
+    _refuse_tracer(caller, name, "a fixed integer", value)
     if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{caller}: {name} must be an integer of 1 or more, got {shown(value)}")
 
 
 def check_flag(caller: str, name: str, value: Any) -> None:
-    """Refuse what is neither True nor False.
+    """Check that an argument is True or False.
 
     Raises:
-        TypeError: it is not.
+        TypeError: it is not, or it is traced.
     """
-    if isinstance(value, Tracer):
-        raise TypeError(
-            f"{caller}: {name} must be True or False, but is traced here; under jax.jit name it in "
-            "static_argnames"
-        )
+    _refuse_tracer(caller, name, "True or False", value)
     if not isinstance(value, (bool, np.bool)):
         raise TypeError(f"{caller}: {name}={shown(value)} must be True or False")
 
 
 def check_optimizer(caller: str, optimizer: Any) -> None:
-    """Refuse what is no gradient transformation of optax's.
+    """Check that an argument is an optax gradient transformation.
 
     Raises:
-        TypeError: it is none.
+        TypeError: it is not.
     """
     if callable(getattr(optimizer, "init", None)) and callable(getattr(optimizer, "update", None)):
         return
@@ -123,16 +112,16 @@ def check_optimizer(caller: str, optimizer: Any) -> None:
             f"{name}(0.03)"
         )
     raise TypeError(
-        f"{caller}: optimizer={shown(optimizer)} is no optax transformation; give one, such as "
+        f"{caller}: optimizer={shown(optimizer)} must be an optax gradient transformation, such as "
         "optax.sgd(0.03)"
     )
 
 
 def check_loss(caller: str, loss: Any) -> None:
-    """Refuse what is no function.
+    """Check that an argument is a function.
 
     Raises:
-        TypeError: it is none.
+        TypeError: it is not.
     """
     if not callable(loss):
         raise TypeError(
@@ -142,7 +131,7 @@ def check_loss(caller: str, loss: Any) -> None:
 
 
 def one_number(caller: str, loss: Any, prediction: jax.Array, target: jax.Array) -> jax.Array:
-    """Call a loss, and refuse what is not one real number; while it is traced, so at no cost.
+    """Call a loss and check, while it is traced, that it returns one real number.
 
     Raises:
         TypeError: it returns something else.
@@ -162,11 +151,11 @@ def one_number(caller: str, loss: Any, prediction: jax.Array, target: jax.Array)
 
 
 def check_key(caller: str, key: Any) -> None:
-    """Refuse what is no key of jax.random.
+    """Check that an argument is one key of jax.random.
 
     Raises:
-        TypeError: it is none.
-        ValueError: it is several.
+        TypeError: it is not a key.
+        ValueError: it is an array of several keys.
     """
     dtype = getattr(key, "dtype", None)
     new = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
@@ -181,10 +170,10 @@ def check_key(caller: str, key: Any) -> None:
 
 
 def start_kernel(caller: str, init: Any, shape: tuple[int, ...], dtype: Any) -> jax.Array:
-    """Return the kernel to start from, of this shape and dtype.
+    """Return the kernel to start from, in this dtype.
 
     Raises:
-        TypeError: it holds no real numbers.
+        TypeError: it does not hold real numbers.
         ValueError: it has another shape.
     """
     init = as_array(caller, "init", init)
@@ -196,15 +185,15 @@ def start_kernel(caller: str, init: Any, shape: tuple[int, ...], dtype: Any) -> 
 
 
 def check_host(caller: str, arrays: Any, options: dict[str, Any]) -> None:
-    """Refuse what works on the host where the arrays are traced, and what is none of it.
+    """Check the options that work on the host, which needs values.
 
     Args:
-        caller: the public function's name, for the messages.
-        arrays: of the run, None among them where there are none.
-        options: checkpoints and what is called with values; None where not given.
+        caller: the public function's name, for messages.
+        arrays: of the run; may contain None.
+        options: checkpoints and functions to call, by argument; None where not given.
 
     Raises:
-        TypeError: it is.
+        TypeError: an option has the wrong type, or one is given and an array is traced.
     """
     given = {name: value for name, value in options.items() if value is not None}
     for name, value in given.items():
@@ -219,6 +208,14 @@ def check_host(caller: str, arrays: Any, options: dict[str, Any]) -> None:
         raise TypeError(
             f"{caller}: leave {' and '.join(given)} out under jit, vmap and grad, where values are "
             "unknown"
+        )
+
+
+def _refuse_tracer(caller: str, name: str, wanted: str, value: Any) -> None:
+    if isinstance(value, Tracer):
+        raise TypeError(
+            f"{caller}: {name} must be {wanted}, but is traced here; under jax.jit name it in "
+            "static_argnames"
         )
 
 

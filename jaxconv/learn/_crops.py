@@ -1,4 +1,4 @@
-"""Random pieces of images too large to be looked at whole in every step."""
+"""Random crops of images that are too large to be used whole in every step."""
 
 import functools
 from collections.abc import Callable
@@ -12,14 +12,12 @@ from jax import lax
 from jaxconv._core.geometry.shapes import extent
 from jaxconv._core.geometry.spec import ConvSpec
 
-Batch = tuple[list[jax.Array], list[jax.Array]]
-
 
 def crop_size(crop: Any, specs: tuple[ConvSpec, ...]) -> tuple[int, ...] | None:
-    """Read the size of crops as one integer a spatial dimension, None where there are none.
+    """Read the size of crops as one integer a spatial dimension; None means no crops.
 
     Raises:
-        ValueError: it is no such size, or larger than an output.
+        ValueError: the size is not made of integers of 1 or more, or is larger than an output.
     """
     if crop is None:
         return None
@@ -36,7 +34,7 @@ def crop_size(crop: Any, specs: tuple[ConvSpec, ...]) -> tuple[int, ...] | None:
     return tuple(size)
 
 
-def pieces(
+def random_crops(
     key: jax.Array,
     images: list[jax.Array],
     targets: list[jax.Array],
@@ -44,19 +42,19 @@ def pieces(
     specs: tuple[ConvSpec, ...],
     size: tuple[int, ...],
     count: int,
-) -> Batch:
-    """Draw crops of one image's target, and what they reach in the image, margins included.
+) -> tuple[jax.Array, jax.Array]:
+    """Draw crops of one image's target, and the parts of the image that their windows read.
 
     Args:
-        key: says which image, taken by the size of its target, and where.
+        key: decides which image (with a probability proportional to its target's size) and where.
         images: (n, *padded space, in) each.
-        targets: (n, *space', out) each.
+        targets: (*batch, *space', out) each, n images in the batch.
         specs: the convolution of each image.
-        size: positions of a crop a spatial dimension.
-        count: how many crops.
+        size: the crop's size in the target.
+        count: number of crops.
 
     Returns:
-        One array of each: (count, *what size reaches, in) and (count, *size, out).
+        (count, *read size, in) and (count, *size, out).
     """
     which, where = jax.random.split(key)
     sizes = jnp.asarray([y.size for y in targets], jnp.float32)
@@ -65,8 +63,7 @@ def pieces(
         functools.partial(_crops, image=image, target=target, spec=spec, size=size, count=count)
         for image, target, spec in zip(images, targets, specs, strict=True)
     ]
-    x, y = lax.switch(number, branches, where)
-    return [x], [y]
+    return lax.switch(number, branches, where)
 
 
 def _crops(
@@ -78,6 +75,8 @@ def _crops(
     size: tuple[int, ...],
     count: int,
 ) -> tuple[jax.Array, jax.Array]:
+    # (*batch, *space', out) -> (n, *space', out)
+    target = target.reshape(-1, *target.shape[-spec.rank - 1 :])
     reach = [
         (c - 1) * s + extent(k, d)
         for c, s, k, d in zip(size, spec.stride, spec.kernel_size, spec.dilation, strict=True)
@@ -89,10 +88,10 @@ def _crops(
     steps = jnp.asarray([1, *spec.stride], jnp.int32)
     cut: Callable[..., Any] = lax.dynamic_slice
 
-    def piece(at: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def crop(at: jax.Array) -> tuple[jax.Array, jax.Array]:
         zero = jnp.zeros((), at.dtype)
         x = cut(image, (*(at * steps), zero), (1, *reach, image.shape[-1]))
         y = cut(target, (*at, zero), (1, *size, target.shape[-1]))
         return x[0], y[0]
 
-    return jax.vmap(piece)(first)
+    return jax.vmap(crop)(first)

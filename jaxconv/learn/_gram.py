@@ -1,14 +1,14 @@
 """The Gram matrix of an image's windows, from correlations of the image with itself.
 
-The windows of x, one a row, make the matrix A of least squares; its Gram matrix is
+The rows of the least squares matrix A are the windows of x. Its Gram matrix is
 
     (A^T A)[(k, i), (l, j)] = sum over n, t of x[n, t s + k d, i] x[n, t s + l d, j]
 
-Two entries with the same l - k are sums of the same products, over places that the kernel's
-position k picks. So for every shift l - k (up to its sign) the image is multiplied by its shifted
-self once, and those products are summed under one mask a kernel position. A itself, as many times
-larger than the image as the kernel has weights, is never there. All sums are in float64, whatever
-`jax_enable_x64` says: the Gram matrix squares the condition number, which float32 does not bear.
+Two entries with the same l - k are sums of the same products, over different positions. So for
+every shift l - k (up to its sign) the image is multiplied once by its shifted self, and these
+products are summed under one mask a kernel position. A itself, which is as many times larger than
+the image as the kernel has weights, is never computed. All sums are in float64, whatever
+`jax_enable_x64` is: the Gram matrix squares the condition number, too much for float32.
 """
 
 import dataclasses
@@ -30,10 +30,10 @@ R = TypeVar("R")
 
 
 def in_double_precision(function: Callable[..., R]) -> Callable[..., R]:
-    """Return the function with 64-bit types at hand, for its own arrays only.
+    """Return the function with 64-bit types enabled, for its own arrays only.
 
-    It takes and returns arrays, in trees. `vmap` comes to a traced program from outside, after the
-    64-bit types are gone again, and would round some of its sums to 32 bits: hence the rule.
+    It takes and returns trees of arrays. The batching rule is needed because `vmap` is applied to
+    a traced program after 64-bit types are disabled again, and would round some sums to 32 bits.
     """
 
     @jax.custom_batching.custom_vmap
@@ -51,7 +51,7 @@ def in_double_precision(function: Callable[..., R]) -> Callable[..., R]:
 
 
 def embedded(x: jax.Array, spec: ConvSpec, padding_mode: str) -> tuple[jax.Array, ConvSpec]:
-    """Return x with its margins, cut to what the windows reach, and the spec that is left.
+    """Return x with its margins, cut to the elements that windows read, and the remaining spec.
 
     Args:
         x: (*batch, *space, in).
@@ -59,7 +59,7 @@ def embedded(x: jax.Array, spec: ConvSpec, padding_mode: str) -> tuple[jax.Array
         padding_mode: as in `jaxconv.conv`.
 
     Returns:
-        (n, *reached, in) and the spec of the same convolution on it, without padding.
+        (n, *read, in) and the spec of the same convolution on it, without padding.
     """
     axes = tuple(range(-spec.rank - 1, -1))
     x = pad(x, spec.padding, axes=axes, mode=padding_mode)
@@ -78,12 +78,12 @@ def embedded(x: jax.Array, spec: ConvSpec, padding_mode: str) -> tuple[jax.Array
 
 
 def window_sums(x: jax.Array, spec: ConvSpec, masks: list[Any] | None = None) -> jax.Array:
-    """Sum every entry of the windows over all of them.
+    """Sum every entry of the windows over all windows.
 
     Args:
         x: (n, *space, in), from `embedded`.
         spec: from `embedded`.
-        masks: from `window_masks`; those of all windows if None.
+        masks: from `window_masks`; of all windows if None.
 
     Returns:
         (groups, prod(kernel_size) * in // groups), kernel-major, of x's dtype.
@@ -113,7 +113,7 @@ def gram(x: jax.Array, spec: ConvSpec, masks: list[Any] | None = None) -> jax.Ar
     masks = masks or window_masks(spec, x.dtype)
     shifts, where, turned = _shifts(spec)
     margin = [(k - 1) * d for k, d in zip(spec.kernel_size, spec.dilation, strict=True)]
-    # values beyond the end meet no mask: any will do
+    # padding is never summed: the masks are 0 there
     wide = lax.pad(
         x, jnp.zeros((), x.dtype), [(0, 0, 0), *((m, m, 0) for m in margin), (0, 0, 0), (0, 0, 0)]
     )
@@ -131,7 +131,7 @@ def gram(x: jax.Array, spec: ConvSpec, masks: list[Any] | None = None) -> jax.Ar
     # (shift, i, *kernel, g, j) -> (shift, k, g, i, j)
     found = found.reshape(len(shifts), channels, size, groups, channels)
     found = jnp.moveaxis(found, 1, 3)
-    # entry (k, l) where l - k is one of the shifts; else it is entry (l, k) with i and j exchanged
+    # entry (k, l) if l - k is one of the shifts; else entry (l, k) with i and j exchanged
     first = np.where(turned, np.arange(size)[None, :], np.arange(size)[:, None])
     entries = found[where, first]  # (k, l, g, i, j)
     entries = jnp.where(turned[..., None, None, None], jnp.swapaxes(entries, -1, -2), entries)
@@ -141,13 +141,13 @@ def gram(x: jax.Array, spec: ConvSpec, masks: list[Any] | None = None) -> jax.Ar
 
 
 def window_mask(spec: ConvSpec, dimension: int, dtype: Any, count: int | None = None) -> np.ndarray:
-    """Say where the windows have their k-th element: (kernel, space), 1 there and 0 elsewhere.
+    """Mark the positions that are the k-th element of a window: (kernel, space), 1 or 0.
 
     Args:
         spec: from `embedded`.
-        dimension: which spatial one.
+        dimension: number of the spatial dimension.
         dtype: of the result.
-        count: of the first so many windows; of all if None.
+        count: use only this many windows, the first ones; all if None.
     """
     step, gap = spec.stride[dimension], spec.dilation[dimension]
     first = np.arange(spec.output_size[dimension] if count is None else count) * step
@@ -166,10 +166,10 @@ def _pick(values: jax.Array, masks: list[Any]) -> jax.Array:
     """(*space, ...) -> (*kernel, ...): sums under the product of the dimensions' masks."""
     for axis in reversed(range(len(masks))):
         mask = masks[axis]
-        # a device's own mask is not known here
+        # on a mesh a device's own mask is not known while tracing
         inside = np.flatnonzero(mask.all(0)) if isinstance(mask, np.ndarray) else []
         if len(inside) > 1 and len(inside) == 1 + np.ptp(inside):
-            # a stretch that every position of the kernel sums: once for all of them
+            # elements that every position of the kernel sums are summed once for all of them
             before, middle, after = jnp.split(values, [inside[0], inside[-1] + 1], axis)
             values = jnp.concatenate([before, middle.sum(axis, keepdims=True), after], axis)
             mask = np.delete(mask, inside[1:], 1)
@@ -182,8 +182,8 @@ def _shifts(spec: ConvSpec) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The shifts between kernel positions, one of each pair of opposites.
 
     Returns:
-        (shifts, rank) in elements of x; (k, l) the number of the shift from k to l or from l to
-        k; (k, l) whether it is the latter.
+        (shifts, rank) in elements of x; (k, l) the number of the shift from k to l or from l to k;
+        (k, l) whether it is the one from l to k.
     """
     ranges = [range(1 - k, k) for k in spec.kernel_size]
     half = [shift for shift in itertools.product(*ranges) if shift >= (0,) * spec.rank]

@@ -24,7 +24,7 @@ R = TypeVar("R")
 
 
 class Geometry(NamedTuple):
-    """What is fixed before any value is known; hashable."""
+    """What is fixed before a solve is compiled; hashable."""
 
     specs: tuple[ConvSpec, ...]
     kernel_shape: tuple[int, ...]
@@ -36,7 +36,7 @@ class Geometry(NamedTuple):
 
     @property
     def groups(self) -> int:
-        """Parts the channels fall into."""
+        """Number of groups of channels."""
         return self.specs[0].groups
 
     def grouped(self, kernel: jax.Array) -> jax.Array:
@@ -49,7 +49,7 @@ class Geometry(NamedTuple):
         return jnp.moveaxis(weights, 0, 1).reshape(self.kernel_shape)
 
     def convolve(self, x: jax.Array, kernel: jax.Array, number: int) -> jax.Array:
-        """Convolve one pair's x."""
+        """Convolve the x of one pair."""
         spec = self.specs[number]
         geometry: dict[str, Any] = {
             "stride": spec.stride,
@@ -63,40 +63,40 @@ class Geometry(NamedTuple):
         return parallel.conv(x, kernel, **geometry, **self.place.arguments)
 
     def parts(self, xs: Any, shapes: Any, dtype: Any) -> list[Part]:
-        """Make the windows of all x, on each device those of its part."""
+        """Return the windows of every x, on each device those of its own part."""
         return [
             part_of(x, shape[: -spec.rank - 1], spec, self.padding_mode, self.place, dtype)
             for x, shape, spec in zip(xs, shapes, self.specs, strict=True)
         ]
 
     def total(self, parts: Iterable[jax.Array]) -> jax.Array:
-        """Sum over all pairs, and over the devices that they lie on."""
+        """Sum over all pairs, and over the devices of the mesh."""
         total = functools.reduce(operator.add, parts)
         axes = tuple(axis for axes in self.place.axes for axis in axes)
         return lax.psum(total, axes) if axes else total
 
     def moments(self, parts: list[Part]) -> tuple[jax.Array, jax.Array]:
-        """Sum the windows (g, p), and the products of their entries (g, p, p)."""
+        """Return the sums of the windows (g, p) and of the products of their entries (g, p, p)."""
         sums = self.total(window_sums(part.x, part.spec, part.masks) for part in parts)
         return sums, self.total(gram(part.x, part.spec, part.masks) for part in parts)
 
     def on_devices(self, function: Callable[..., R], *images: Any) -> R:
-        """Call a function of trees of images on each device's part of them."""
+        """Call a function of trees of images, on each device with its part of them."""
         place = self.place
         if place.mesh is None:
             return function(*images)
-        lying = jax.tree.map(place.put_y, images)
+        placed = jax.tree.map(place.put_y, images)
         spec = place.arguments["x_spec"]
         return jax.shard_map(
             function, mesh=place.mesh, in_specs=(spec,) * len(images), out_specs=PartitionSpec()
-        )(*lying)
+        )(*placed)
 
 
 class Answer(NamedTuple):
-    """`Solution` in the layout with channels, and what its derivative needs."""
+    """`Solution` in the layout with channels, and the arrays that its derivative needs."""
 
     kernel: jax.Array
-    bias: jax.Array  # zeros where none is asked for
+    bias: jax.Array  # zeros without a bias
     residual: jax.Array
     rank: jax.Array
     condition: jax.Array
@@ -113,9 +113,9 @@ def solve(geometry: Geometry, xs: Any, ys: Any, ridge: Any) -> Answer:
 
     Args:
         geometry: of all pairs.
-        xs: a tuple of arrays (*batch, *space, in), of one floating dtype.
-        ys: a tuple of arrays (*batch, *space', out), of the same.
-        ridge: scalar, of the same.
+        xs: a tuple of arrays (*batch, *space, in), all of one floating dtype.
+        ys: a tuple of arrays (*batch, *space', out), of the same dtype.
+        ridge: scalar, of the same dtype.
 
     Returns:
         The answer in that dtype.
@@ -142,8 +142,8 @@ def _solve_in_double(geometry: Geometry, shapes: Any, ridge: Any, xs: Any, ys: A
     if geometry.bias:
         y_mean = total(_sum(y) for y in ys) / geometry.positions
         if geometry.padding_mode != "zeros" or max(pads) <= 0:
-            # a margin of zeros must stay zero; elsewhere a constant goes over into the bias: any
-            # will do, this one keeps the numbers small
+            # a margin of zeros must stay zero. Without one a constant can be subtracted from x,
+            # because the bias makes up for it; the mean keeps the numbers small
             sizes = (jnp.full(1, part.x.size // part.x.shape[-1], x_mean.dtype) for part in parts)
             x_mean = total(_sum(part.x) for part in parts) / total(sizes)
         parts = [part.less(x_mean) for part in parts]
@@ -174,13 +174,13 @@ def _solve_in_double(geometry: Geometry, shapes: Any, ridge: Any, xs: Any, ys: A
     energies = jnp.maximum(energies, 0.0)
     largest = energies[:, -1:]
     identified = energies > geometry.tolerance * largest
-    told = jnp.where(identified, 1.0, 0.0)
-    # the inner where keeps a division by zero out of what is not used
-    inverse_energies = told / jnp.where(identified, energies + ridge, 1.0)
+    known = jnp.where(identified, 1.0, 0.0)
+    # the inner where avoids a division by zero, which would spoil derivatives
+    inverse_energies = known / jnp.where(identified, energies + ridge, 1.0)
     inverse = jnp.einsum("gpd,gd,gqd->gpq", vectors, inverse_energies, vectors)
 
     def step_for(left: list[jax.Array], weights: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """The step of weights and bias to the solution, exact but for rounding."""
+        """The step of weights and bias to the solution, exact up to rounding."""
         offset = total(map(_sum, left))
         slope = transposed(left) - ridge * weights
         if geometry.bias:
@@ -197,11 +197,11 @@ def _solve_in_double(geometry: Geometry, shapes: Any, ridge: Any, xs: Any, ys: A
     weights, shift = weights + refinement[0], shift + refinement[1]
     residual = total(_sum(jnp.square(each)) for each in errors(weights, shift))
     taken = jnp.einsum("gio,gi->go", _by_channel(weights, geometry), _split(x_mean, geometry))
-    # what an estimate of the noise has left after the weights and the bias
+    # degrees of freedom of the weights and the bias
     used = jnp.sum(energies * inverse_energies, -1, keepdims=True) + int(geometry.bias)
     noise = residual.reshape(geometry.groups, -1) / jnp.maximum(count - used, 0.0)
     spread = jnp.einsum("gpd,gd->gp", jnp.square(vectors), energies * jnp.square(inverse_energies))
-    open_part = jnp.einsum("gpd,gd->gp", jnp.square(vectors), 1.0 - told)
+    open_part = jnp.einsum("gpd,gd->gp", jnp.square(vectors), 1.0 - known)
     spread = jnp.where((open_part > 1e-12) & (ridge == 0), jnp.inf, spread)
     variance = jnp.where(
         jnp.isinf(spread)[:, :, None], jnp.inf, spread[:, :, None] * noise[:, None]
@@ -229,7 +229,7 @@ def _solve_jvp(geometry: Geometry, primals: Any, tangents: Any) -> tuple[Answer,
     kernel, inverse, count = answer.kernel, answer.inverse, geometry.positions
 
     def conditions(xs: Any, ys: Any, ridge: Any) -> tuple[Any, Any]:
-        """What is zero at the solution: the slopes in kernel and bias."""
+        """The slopes in kernel and bias, which are zero at the solution."""
 
         def half_loss(kernel: jax.Array, bias: jax.Array) -> jax.Array:
             parts = [
@@ -293,7 +293,7 @@ def _no_change(array: jax.Array) -> Any:
 
 
 def _sum(array: jax.Array) -> jax.Array:
-    """Over all but the channels."""
+    """Sum over all axes but the channels."""
     return jnp.sum(array.reshape(-1, array.shape[-1]), 0)
 
 

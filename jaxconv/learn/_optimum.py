@@ -1,4 +1,4 @@
-"""How far a learned kernel is from the exact answer."""
+"""The distance of a learned kernel from the exact answer."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -28,19 +28,20 @@ def distance_to_optimum(
     mesh: Mesh | AbstractMesh | None = None,
     x_spec: PartitionSpec | None = None,
 ) -> Distance:
-    """Compare what `fit_kernel`, `recover_kernel` or `fit_conv` learned with the exact answer.
+    """Compare the result of `fit_kernel`, `recover_kernel` or `fit_conv` with the exact answer.
 
     `excess = sum over directions of energy * (coefficient of fit.kernel - solution.kernel) ** 2`
 
-    which is the difference of the two sums of squared errors, computed without subtracting them.
-    `fit_kernel` reports it itself with `exact=True`. Under jit and vmap.
+    which is the difference of the two sums of squared errors, computed without subtracting them:
+    the second-order expansion of a quadratic about its minimum is exact. `fit_kernel` and
+    `fit_conv` report it with `exact=True`. Works under jit and vmap.
 
     Args:
         fit: learned under a squared error.
-        x: what it was learned from.
-        y: likewise.
+        x: the inputs it was learned from.
+        y: the outputs.
         channels: False for `fit_kernel` and `recover_kernel`, True for `fit_conv`.
-        stride: as the fit had it; so are the others.
+        stride: as in the fit; so are the following ones.
         padding: as in `jaxconv.conv`.
         dilation: as in `jaxconv.conv`.
         groups: as in `jaxconv.conv`.
@@ -49,10 +50,10 @@ def distance_to_optimum(
         x_spec: as in `fit_kernel`.
 
     Returns:
-        A `Distance`; with a bias, excess counts it too.
+        A `Distance`; excess includes the error of the bias.
 
     Raises:
-        TypeError, ValueError: as `solve_kernel` does.
+        TypeError, ValueError: as `solve_kernel`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -63,8 +64,6 @@ def distance_to_optimum(
         >>> distance = learn.distance_to_optimum(fit, x, y)
         >>> print(distance.kernel.round(4), distance.excess.round(3), fit.final_loss.round(3))
         0.0484 0.07 0.07
-
-    Source: the second-order expansion of a quadratic about its minimum, which is exact.
     """
     geometry: dict[str, Any] = {
         "stride": stride,
@@ -93,20 +92,20 @@ def distance_to_optimum(
     own = jnp.eye(groups, dtype=split.dtype)[:, None, :, None]
     wide = (split * own[(None,) * len(size)]).reshape(-1, out)
     directions = solution.directions.reshape(len(solution.directions), -1)
-    told = jnp.where(solution.identified[:, None], directions @ wide, 0.0)
-    excess = jnp.sum(solution.energies[:, None] * jnp.square(told))
+    known = jnp.where(solution.identified[:, None], directions @ wide, 0.0)
+    excess = jnp.sum(solution.energies[:, None] * jnp.square(known))
     if fit.bias is not None:
         pairs = zip(x, y, strict=True) if isinstance(x, tuple | list) else [(x, y)]
         dtype = solution.kernel.dtype
         kernel, bias = fit.kernel.astype(dtype), fit.bias.astype(dtype)
         excess = excess + _offset(kernel, bias, list(pairs), channels, geometry)
-    return Distance(kernel=jnp.max(jnp.abs(directions.T @ told)), excess=excess, solution=solution)
+    return Distance(kernel=jnp.max(jnp.abs(directions.T @ known)), excess=excess, solution=solution)
 
 
 def _offset(
     kernel: jax.Array, bias: jax.Array, pairs: list[Any], channels: bool, geometry: dict[str, Any]
 ) -> jax.Array:
-    """What the best bias for this very kernel would take off."""
+    """How much the best bias for this kernel would lower the sum of squared errors."""
     total, count = jnp.zeros((), kernel.dtype), 0
     for x, y in pairs:
         x, y = jnp.asarray(x, kernel.dtype), jnp.asarray(y, kernel.dtype)

@@ -1,21 +1,24 @@
-"""What a run of learning found, and how far that is from the exact answer."""
+"""The results of learning: what was learned, and its distance to the exact answer."""
+
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxconv.learn._solve import Solution
-from jaxconv.learn._state import pure_state
 
 
-@pure_state
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
 class Distance:
-    """Where descent stopped, seen from the optimum.
+    """How far a learned kernel is from the kernel of least squared error.
 
     Attributes:
-        kernel: scalar, the largest absolute difference of a weight, free directions left out.
-        excess: scalar, the sum of squared errors above the least there is; never below 0.
-        solution: the optimum.
+        kernel: scalar, the largest absolute difference of a weight, without the free directions
+            (see `Solution`).
+        excess: scalar, the sum of squared errors minus the least possible one, 0 or more.
+        solution: the kernel of least squared error.
     """
 
     kernel: jax.Array
@@ -23,17 +26,18 @@ class Distance:
     solution: Solution
 
 
-@pure_state
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
 class Fit:
-    """What a run of learning found.
+    """A learned kernel and the losses on the way to it.
 
     Attributes:
-        kernel: (h, w), after the last step.
-        bias: scalar after the last step, or None where none was learned.
-        losses: (steps,); `losses[i]` is the loss that step i + 1 saw, before its update.
-        final_loss: scalar, the loss of the kernel returned, after the last update.
+        kernel: (*kernel) or (*kernel, in // groups, out), after the last step.
+        bias: scalar or (out,) after the last step, or None where none was learned.
+        losses: (steps,); `losses[i]` is the loss in step i + 1, before its update.
+        final_loss: scalar, the loss of the returned kernel, after the last update.
         zero_loss: scalar, the loss of predicting 0 everywhere: the scale of the losses.
-        distance: to the kernel of least squared error, None where it was not asked for.
+        distance: to the kernel of least squared error, or None without `exact=True`.
     """
 
     kernel: jax.Array
@@ -45,26 +49,26 @@ class Fit:
 
     @property
     def diverged_at(self) -> int | None:
-        """The step (counted from 1) at which learning diverged, None if it did not.
+        """The step (counted from 1) at which learning diverged, or None.
 
-        It diverged if the run ends with a loss that is not finite or above the one it started
-        from; the step is the first of those at the end that saw such a loss. Losses below the
-        rounding of zero_loss do not count as growth, nor does a hundred times the rounding of the
-        first loss: a run may start at its end. Values are looked at: not under jit or vmap.
+        A run diverged if it ends with a loss that is not finite or above the first one. The step
+        is the first of the unbroken series of such losses at the end. Losses below the rounding
+        error of zero_loss, or above the first loss by at most a hundred times its rounding error,
+        do not count: a run may start at the minimum. Needs values: not under jit or vmap.
 
         Raises:
-            ValueError: the fit is of several runs, from vmap.
+            ValueError: the fit holds several runs, from vmap.
         """
         if np.ndim(self.final_loss):
             raise ValueError(
-                f"Fit.diverged_at: is of one run, this holds {self.losses.shape[:-1]}; take one, "
-                "as in jax.tree.map(lambda leaf: leaf[0], fit)"
+                f"Fit.diverged_at: must be one run, but this fit holds {self.losses.shape[:-1]}; "
+                "take one, as in jax.tree.map(lambda leaf: leaf[0], fit)"
             )
         losses = np.append(np.asarray(self.losses), np.asarray(self.final_loss))
         unit = float(jnp.finfo(losses.dtype).eps)
         bound = max((1 + 100 * unit) * losses[0], unit * np.asarray(self.zero_loss))
-        # not "above": a comparison with NaN has to come out as astray
-        astray = ~((losses <= bound) & np.isfinite(losses))
-        if not astray[-1]:
+        # not `losses > bound`: a comparison with NaN must count as diverged
+        diverged = ~((losses <= bound) & np.isfinite(losses))
+        if not diverged[-1]:
             return None
-        return int(np.flatnonzero(~astray).max(initial=-1)) + 2
+        return int(np.flatnonzero(~diverged).max(initial=-1)) + 2

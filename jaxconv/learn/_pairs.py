@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jaxconv._core.geometry.messages import shown
 from jaxconv._core.geometry.spec import ConvSpec, normalise
@@ -16,11 +17,11 @@ Images = jax.Array | Sequence[jax.Array]
 
 
 class Pairs(NamedTuple):
-    """What is learned from.
+    """Inputs and outputs to learn a kernel from.
 
     Attributes:
         xs: each (*batch, *space, in), all of one dtype.
-        ys: each (*batch, *space', out), of the same.
+        ys: each (*batch, *space', out), of the same dtype.
         specs: the geometry of each pair.
         kernel_shape: (*kernel, in // groups, out).
     """
@@ -32,24 +33,31 @@ class Pairs(NamedTuple):
 
     @property
     def positions(self) -> int:
-        """How many windows there are in all."""
+        """Number of windows in all images together."""
         return sum(y.size // y.shape[-1] for y in self.ys)
 
 
-def size_tuple(caller: str, kernel_size: Any) -> tuple[int, ...]:
-    """Return one kernel size a dimension; a bare integer is the side of a square.
+def size_tuple(caller: str, kernel_size: Any, *, rank: int | None = None) -> tuple[int, ...]:
+    """Return one kernel size a dimension; one integer alone is the side of a square.
+
+    Args:
+        caller: the public function's name, for messages.
+        kernel_size: the argument.
+        rank: number of dimensions it must have, None for any.
 
     Raises:
-        ValueError: it is not made of integers of 1 or more.
+        ValueError: it is not made of integers of 1 or more, or has another rank.
     """
     sizes = (kernel_size,) * 2 if isinstance(kernel_size, Integral) else kernel_size
     if (
         not isinstance(sizes, tuple | list)
         or not sizes
+        or len(sizes) != (rank or len(sizes))
         or not all(isinstance(n, Integral) and int(n) >= 1 for n in sizes)
     ):
+        several = "one a dimension" if rank is None else f"{rank} of them"
         raise ValueError(
-            f"{caller}: kernel_size must be an integer of 1 or more, or one a dimension, got "
+            f"{caller}: kernel_size must be an integer of 1 or more, or {several}, got "
             f"{shown(kernel_size)}"
         )
     return tuple(int(n) for n in sizes)
@@ -62,16 +70,26 @@ def read_pairs(
     kernel_size: Any,
     *,
     channels: bool,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
+    least: Any = jnp.float32,
     groups: Any = 1,
     padding_mode: Any = "zeros",
+    **geometry: Any,
 ) -> Pairs:
     """Check x and y, arrays or sequences of them, against each other.
 
+    Args:
+        caller: the public function's name, for messages.
+        x: (*batch, *space) or with channels (*batch, *space, in).
+        y: likewise.
+        kernel_size: as in `size_tuple`.
+        channels: whether x and y have axes of channels.
+        least: the narrowest dtype to compute in, None for any.
+        groups: as in `jaxconv.conv`.
+        padding_mode: as in `jaxconv.conv`.
+        geometry: stride, padding and dilation.
+
     Raises:
-        TypeError: not floating point.
+        TypeError: x or y is not floating point.
         ValueError: shapes or numbers do not make a convolution from x to y.
     """
     kernel = size_tuple(caller, kernel_size)
@@ -81,33 +99,26 @@ def read_pairs(
         raise ValueError(f"{caller}: x has {len(xs)} images and y {len(ys)}; give one y for each x")
     xs = tuple(checks.floating(caller, "x", array) for array in xs)
     ys = tuple(checks.floating(caller, "y", array) for array in ys)
+    layout = "(*batch, *space, channels)" if channels else "(*batch, *space)"
+    for name, arrays in (("x", xs), ("y", ys)):
+        for array in arrays:
+            if array.ndim < len(kernel) + channels:
+                raise ValueError(
+                    f"{caller}: {name} must be {layout} with {len(kernel)} spatial dimensions, as "
+                    f"kernel_size={kernel} has, got {name}.shape={array.shape}"
+                )
+            if channels and array.shape[-1] != arrays[0].shape[-1]:
+                raise ValueError(
+                    f"{caller}: the images of {name} differ in their number of channels: "
+                    f"{arrays[0].shape[-1]} and {array.shape[-1]}"
+                )
     if not channels:
         if groups != 1:
             raise ValueError(
                 f"{caller}: groups={groups!r} is for arrays with channels; give channels=True"
             )
-        for name, arrays in (("x", xs), ("y", ys)):
-            for array in arrays:
-                if array.ndim < len(kernel):
-                    raise ValueError(
-                        f"{caller}: {name} must be (*batch, *space) with {len(kernel)} spatial "
-                        f"dimensions, as kernel_size={kernel} has, got {name}.shape={array.shape}"
-                    )
-        xs, ys = tuple(a[..., None] for a in xs), tuple(a[..., None] for a in ys)
-    least = len(kernel) + 1
-    for name, arrays in (("x", xs), ("y", ys)):
-        for array in arrays:
-            if array.ndim < least:
-                raise ValueError(
-                    f"{caller}: {name} must be (*batch, *space, channels) with {len(kernel)} "
-                    f"spatial dimensions, as kernel_size={kernel} has, got "
-                    f"{name}.shape={array.shape}"
-                )
-            if array.shape[-1] != arrays[0].shape[-1]:
-                raise ValueError(
-                    f"{caller}: the images of {name} differ in their number of channels: "
-                    f"{arrays[0].shape[-1]} and {array.shape[-1]}"
-                )
+        # `a[..., None]`, which takes several times as long to call
+        xs, ys = (tuple(lax.expand_dims(a, (a.ndim,)) for a in arrays) for arrays in (xs, ys))
     inputs, outputs = xs[0].shape[-1], ys[0].shape[-1]
     if not isinstance(groups, Integral) or groups < 1 or inputs % groups or outputs % groups:
         raise ValueError(
@@ -115,31 +126,26 @@ def read_pairs(
             f"of x and the {outputs} of y"
         )
     kernel_shape = (*kernel, inputs // int(groups), outputs)
+    own = slice(None) if channels else slice(-1)  # of a shape, as the caller gave it
     specs = []
     for a, b in zip(xs, ys, strict=True):
-        spec = normalise(
-            caller,
-            a.shape,
-            kernel_shape,
-            stride=stride,
-            padding=padding,
-            dilation=dilation,
-            groups=groups,
-        )
+        size = a.shape[-len(kernel) - 1 : -1]
+        if not geometry and any(k > n for k, n in zip(kernel, size, strict=True)):
+            # the caller has no padding, which `normalise` would recommend
+            raise ValueError(f"{caller}: kernel_size={kernel} is larger than x's size {size}")
+        spec = normalise(caller, a.shape, kernel_shape, groups=groups, **geometry)
         check_padding_mode(caller, a.shape, spec, padding_mode)
         expected = (*a.shape[: -spec.rank - 1], *spec.output_size, outputs)
         if b.shape != expected:
-            shown = slice(None) if channels else slice(-1)
             raise ValueError(
-                f"{caller}: y.shape={b.shape[shown]}, but x.shape={a.shape[shown]} and "
-                f"kernel_size={kernel} give {expected[shown]}"
+                f"{caller}: y.shape={b.shape[own]}, but x.shape={a.shape[own]} and "
+                f"kernel_size={kernel} give {expected[own]}"
             )
         specs.append(spec)
     if not any(b.size for b in ys):
-        shown = xs[0].shape if channels else xs[0].shape[:-1]
-        raise ValueError(f"{caller}: x and y hold no images: x.shape={shown}")
-    with jax.numpy_dtype_promotion("standard"):  # our own rule, whatever the program's is
-        dtype = jnp.result_type(jnp.float32, *xs, *ys)
+        raise ValueError(f"{caller}: x and y hold no images: x.shape={xs[0].shape[own]}")
+    with jax.numpy_dtype_promotion("standard"):  # for mixed images, whatever the program's rule is
+        dtype = jnp.result_type(*xs, *ys, *([] if least is None else [least]))
     return Pairs(
         tuple(a.astype(dtype) for a in xs),
         tuple(b.astype(dtype) for b in ys),

@@ -1,7 +1,7 @@
-"""What one device has of an image and its output, as the sums of least squares need it.
+"""One device's part of an image and its output, for the sums of least squares.
 
-A device holds the windows that its own part of the output reads. Where the mesh does not divide the
-output its last parts run over the end: `real` and `masks` leave out what is not there.
+A device holds the windows that its own part of the output reads. If the mesh does not divide the
+output, the last parts reach beyond its end: `real` and `masks` exclude the padding there.
 """
 
 from typing import Any, NamedTuple
@@ -20,10 +20,10 @@ class Part(NamedTuple):
     """The windows of a device.
 
     Attributes:
-        x: (n, *reached, in), without padding.
-        spec: the geometry of the convolution of x.
-        masks: for each dimension (kernel, reached): 1 where the windows have their k-th element.
-        real: (n, *space', 1), 1 where there is an output; None where that is everywhere.
+        x: (n, *read, in), with margins.
+        spec: the geometry of the convolution of x, without padding.
+        masks: for each dimension (kernel, read): 1 at the k-th element of a window.
+        real: (n, *space', 1), 1 at outputs and 0 at padding; None without padding.
     """
 
     x: jax.Array
@@ -32,11 +32,11 @@ class Part(NamedTuple):
     real: jax.Array | None
 
     def only(self, array: jax.Array) -> jax.Array:
-        """Set what is no output to zero."""
+        """Set padding to zero."""
         return array if self.real is None else array * self.real
 
     def less(self, mean: jax.Array) -> "Part":
-        """Subtract a mean from x, except from images that are not there."""
+        """Subtract a mean from x, except from images that are padding."""
         x = self.x - mean
         if self.real is not None:
             axes = tuple(range(1, x.ndim))
@@ -52,14 +52,14 @@ def part_of(
     place: Place,
     dtype: Any,
 ) -> Part:
-    """Make the windows of this device; inside `shard_map` if there is a mesh.
+    """Return the windows of this device; call it inside `shard_map` if there is a mesh.
 
     Args:
         x: the device's part of (*batch, *space, in).
-        batch: of the whole.
-        spec: likewise.
+        batch: the batch dimensions of the whole array.
+        spec: the geometry of the whole array.
         padding_mode: as in `jaxconv.conv`.
-        place: how the whole lies on its mesh.
+        place: the mesh and the sharding of the whole array.
         dtype: of the result.
     """
     if place.mesh is None:
@@ -74,7 +74,7 @@ def part_of(
         here = lax.axis_index(axes) if axes else jnp.int32(0)
         inside = here * block + jnp.arange(block, dtype=jnp.int32) < size
         real = real[..., None] & jnp.expand_dims(inside, tuple(range(real.ndim)))
-        # how many are there on each device along these axes, and which of them this one is
+        # the number of outputs on each device along these axes, and the index of this device
         along.append(([min(max(size - n * block, 0), block) for n in range(number)], here))
     masks = []
     for dimension, (counts, here) in enumerate(along[len(batch) :]):

@@ -1,13 +1,13 @@
-"""Recover kernels from photographs, whose raw pixels make plain gradient descent diverge.
+"""Recover kernels from photographs, on whose raw pixels plain gradient descent diverges.
 
 Neighbouring pixels of a photograph are nearly equal, so that the squared error is a long narrow
-valley: steep where all weights grow together, flat where they trade off against each other. The
-remedies: subtract the means and divide by the deviations, then whiten the gradients.
+valley: steep if all weights grow together, flat if one grows and another shrinks. The remedies:
+subtract the means, divide by the standard deviations, and whiten the gradients.
 
 Measured from zeros on `camera` (512 x 512), filtered with Sobel's 3x3 kernel and rounded to 8 bits,
-as the largest error of an entry; exact least squares leaves 0.0012, the effect of the rounding:
+as the largest error of a weight; that of exact least squares is 0.0012, from the rounding:
 
-| optimiser, on converted images | steps | error |
+| optimiser, on standardised images | steps | error |
 |---|---|---|
 | SGD 0.1 | 300 | 0.36 |
 | SGD 0.05, Nesterov momentum 0.95 | 200 | 0.0055 |
@@ -16,13 +16,12 @@ as the largest error of an entry; exact least squares leaves 0.0012, the effect 
 | SGD 0.25 on whitened gradients | 20 | 0.0012 |
 
 SGD at 3e-2 with the summed error on the raw pixels diverges at its second step. L-BFGS is as good
-as whitening from zeros, but depends on the start: of a 9x9 Gaussian on the red plane of `astronaut`
-it leaves 0.0003 after 60 steps from zeros and 0.05 from a random kernel. Whitened SGD leaves 0.0003
-after 40, each of one gradient where a line search takes several.
+as whitening if it starts at zeros, but depends on the start: for a 9x9 Gaussian on the red plane of
+`astronaut` its error is 0.0003 after 60 steps from zeros and 0.05 from a random kernel. That of
+whitened SGD is 0.0003 after 40 steps, each of one gradient; a line search takes several.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -34,9 +33,10 @@ from jax.core import Tracer
 from jaxconv._core.geometry.dtypes import as_array, refuse_masked
 from jaxconv._core.geometry.messages import shown
 from jaxconv.learn import _checks as checks
-from jaxconv.learn._checkpoints import Checkpoints, digest, named_first
-from jaxconv.learn._fit import check_planes, fit_kernel, kernel_shape
+from jaxconv.learn._checkpoints import Checkpoints
+from jaxconv.learn._fit_kernel import fit_kernel
 from jaxconv.learn._outcome import Fit
+from jaxconv.learn._pairs import read_pairs, size_tuple
 from jaxconv.learn._solve import solve_kernel
 from jaxconv.learn._whitening import whiten, window_covariance
 from jaxconv.learn.constraints import Projection, projected
@@ -46,12 +46,12 @@ from jaxconv.learn.losses import mean_squared_error
 def interior(
     y: jax.Array, x_size: tuple[int, int], kernel_size: int | tuple[int, int]
 ) -> jax.Array:
-    """Cut y down to the positions at which a centred kernel lies wholly inside x.
+    """Cut y to the positions at which a centred kernel is wholly inside x.
 
     `y[..., (h - 1) // 2 : H - (h - 1) // 2, (w - 1) // 2 : W - (w - 1) // 2]`
 
     Args:
-        y: planes (*batch, H, W) of x's size, or (*batch, H - h + 1, W - w + 1), kept as they are.
+        y: planes (*batch, H, W) of x's size, or (*batch, H - h + 1, W - w + 1), returned unchanged.
         x_size: (H, W), the size of x's planes.
         kernel_size: (h, w), or h for a square.
 
@@ -59,8 +59,8 @@ def interior(
         Planes (*batch, H - h + 1, W - w + 1).
 
     Raises:
-        ValueError: the kernel is larger than x; y has another size; or y has x's size and the
-            kernel is even, so that it has no centre.
+        ValueError: the kernel is larger than x; y has another size; or y has x's size and a size
+            of the kernel is even, so that it has no centre.
 
     Example:
         >>> import jax.numpy as jnp
@@ -71,7 +71,7 @@ def interior(
     Source: Dive into Deep Learning, section 7.3.1 (Padding).
     """
     refuse_masked("interior", "y", y)
-    shape = kernel_shape(kernel_size, function="interior")
+    shape = size_tuple("interior", kernel_size, rank=2)
     if shape[0] > x_size[0] or shape[1] > x_size[1]:
         raise ValueError(
             f"a {shape[0]}x{shape[1]} kernel is larger than the {x_size[0]}x{x_size[1]} image"
@@ -88,8 +88,8 @@ def interior(
         )
     if shape[0] % 2 == 0 or shape[1] % 2 == 0:
         raise ValueError(
-            f"a {shape[0]}x{shape[1]} kernel has no centre, so two images of one size do not say "
-            f"how they lie on each other: use odd sizes, or cut the second to {valid[0]}x{valid[1]}"
+            f"a {shape[0]}x{shape[1]} kernel has no centre, so the position of two images of one "
+            f"size is ambiguous: use odd sizes, or cut the second to {valid[0]}x{valid[1]}"
         )
     top, left = shape[0] // 2, shape[1] // 2
     return y[..., top : top + valid[0], left : left + valid[1]]
@@ -114,28 +114,30 @@ def recover_kernel(
 
     `kernel, bias = argmin of mean((bias + correlate(x, kernel) - y) ** 2)`
 
-    The descent works on `(x - mean(x)) / std(x)` and `(y - mean(y)) / std(y)` (without a bias it
-    only divides, by root mean squares), and what it finds is converted back exactly.
+    The images are standardised to `(x - mean(x)) / std(x)` and `(y - mean(y)) / std(y)` (without a
+    bias they are only divided, by root mean squares), and the learned kernel is converted back
+    exactly.
 
-    Within constraints it starts at the exact answer, takes no whitened gradients, which would lead
-    the projections astray, and divides both images by std(x), so that kernels keep their units.
+    With constraints, learning starts at the exact answer, does not whiten the gradients (projected
+    steps along them need not end at the best kernel), and divides both images by std(x), so that
+    kernels keep their units.
 
     Args:
         x: planes (*batch, H, W), floating point, any units.
         y: planes (*batch, H - h + 1, W - w + 1), floating point, any units.
         kernel_size: (h, w), or h for a square.
-        optimizer: any optax gradient transformation, which sees the converted images. If None,
-            plain SGD at 0.25, which on whitened gradients halves the error of all weights a step;
-            within constraints, SGD at 1 over the largest curvature with Nesterov's momentum 0.9.
-        whitened: whether the optimiser gets its gradients from `whiten`; turn it off for those
-            that search along a line (`optax.lbfgs`), which scale their steps themselves.
-        constraints: projections of `jaxconv.learn.constraints`, which the kernel obeys after every
+        optimizer: any optax gradient transformation, for the standardised images. If None, plain
+            SGD at 0.25, which on whitened gradients halves the error of all weights a step; with
+            constraints, SGD at 1 over the largest curvature with Nesterov's momentum 0.9.
+        whitened: whether the optimiser gets whitened gradients, from `whiten`; turn it off for
+            optimisers that search along a line (`optax.lbfgs`), which scale their steps themselves.
+        constraints: projections of `jaxconv.learn.constraints`, applied to the kernel after every
             step, one after another as in `projected`.
         steps: how many steps to take, 1 or more.
-        key: for a random start, uniform in [0, 1) in the converted units; if None zeros, within
-            constraints the kernel of `solve_kernel`, projected. What the image does not show of
-            the kernel stays where it started.
-        bias: whether y may be shifted by a constant, as by a saved image's offset.
+        key: for a random start, uniform in [0, 1) in the standardised units; if None zeros, with
+            constraints the kernel of `solve_kernel`, projected. Directions that the image does not
+            determine keep their start values.
+        bias: whether to learn a constant that is added to y, such as a saved image's offset.
         on_progress: as in `fit_kernel`; losses in squared units of y.
         on_losses: likewise.
         checkpoints: as in `fit_kernel`.
@@ -144,9 +146,9 @@ def recover_kernel(
         A `Fit` in the units of x and y; losses are mean squared errors in squared units of y.
 
     Raises:
-        TypeError: as `fit_kernel` does; or under jit, vmap or grad: it looks at values.
-        ValueError: likewise; or x has one value everywhere, x or y has no pixels, or some that are
-            NaN or infinite, or so large or small that squares are.
+        TypeError: as `fit_kernel`; or under jit, vmap or grad: it needs values.
+        ValueError: as `fit_kernel`; or x has one value everywhere, x or y has no pixels, or pixels
+            that are NaN or infinite, or whose squares overflow or vanish.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -167,8 +169,8 @@ def recover_kernel(
     x, y = as_array(caller, "x", x), as_array(caller, "y", y)
     if any(isinstance(array, Tracer) for array in (x, y)):
         raise TypeError(
-            "recover_kernel: looks at the images' values, which are unknown under jit, vmap and "
-            "grad; there use fit_kernel, with whiten for its optimizer"
+            "recover_kernel: needs the images' values, which are unknown under jit, vmap and grad; "
+            "there use fit_kernel, with whiten for its optimizer"
         )
     for name, array in (("x", x), ("y", y)):
         if array.ndim < 2 or array.size == 0:
@@ -178,8 +180,8 @@ def recover_kernel(
             )
         if not jnp.isfinite(array).all():
             raise ValueError(f"recover_kernel: {name} has pixels that are NaN or infinite")
-    shape = kernel_shape(kernel_size, function=caller)
-    check_planes(caller, x, y, shape)
+    shape = size_tuple(caller, kernel_size, rank=2)
+    read_pairs(caller, x, y, shape, channels=False)
     for name, flag in (("whitened", whitened), ("bias", bias)):
         checks.check_flag(caller, name, flag)
     if optimizer is not None:
@@ -193,8 +195,8 @@ def recover_kernel(
     x_mean, y_mean = (jnp.mean(x), jnp.mean(y)) if bias else (jnp.zeros(()), jnp.zeros(()))
     x_scale = jnp.sqrt(jnp.mean(jnp.square(x - x_mean)))
     y_scale = jnp.sqrt(jnp.mean(jnp.square(y - y_mean)))
-    if jnp.ptp(x) <= 1e-6 * jnp.max(jnp.abs(x)):  # float32 tells no finer differences
-        raise ValueError("recover_kernel: x has one value everywhere: it shows nothing of a kernel")
+    if jnp.ptp(x) <= 1e-6 * jnp.max(jnp.abs(x)):  # near the resolution of float32
+        raise ValueError("recover_kernel: x has one value everywhere, which determines no kernel")
     for name, scale in (("x", x_scale), ("y", y_scale)):
         if not (jnp.isfinite(scale) and (scale > 0 or name == "y")):
             raise ValueError(
@@ -209,14 +211,14 @@ def recover_kernel(
 
     def report_losses(before: int, losses: np.ndarray) -> None:
         assert on_losses is not None
-        on_losses(before, losses * np.asarray(y_scale) ** 2)  # to the bit what Fit.losses holds
+        on_losses(before, losses * np.asarray(y_scale) ** 2)  # the same bits as Fit.losses
 
     x_unit, y_unit = (x - x_mean) / x_scale, (y - y_mean) / y_scale
     start = jnp.zeros(shape) if key is None else None
     if project is not None:
         if optimizer is None:
             steepest = 2 * np.linalg.eigvalsh(window_covariance(x_unit, shape))[-1]
-            # an array, not a number: one program for all images of a size
+            # an array, not a number: one compiled program for all images of a size
             rate = jnp.asarray(1 / steepest, jnp.result_type(x_unit, y_unit))
             optimizer = optax.sgd(rate, momentum=0.9, nesterov=True)
         optimizer = optax.chain(optimizer, project)
@@ -230,9 +232,9 @@ def recover_kernel(
         if whitened:
             optimizer = optax.chain(whiten(window_covariance(x_unit, shape)), optimizer)
     if checkpoints is not None:
-        # the images as given: how they are converted may round otherwise on another machine
-        own = {"x": digest(x), "y": digest(y), "whitened": whitened, "bias": bias}
-        checkpoints = replace(checkpoints, settings=named_first(checkpoints, own))
+        # the images as given: standardising them may round differently on another machine
+        own = {"x": x, "y": y, "whitened": whitened, "bias": bias}
+        checkpoints = checkpoints.including(own)
     fit = fit_kernel(
         x_unit,
         y_unit,

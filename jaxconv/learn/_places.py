@@ -1,8 +1,4 @@
-"""How the images of a run lie on a mesh: what `jaxconv.parallel` needs to know, once and for all.
-
-The learning functions take sharded images as they take others. Which devices have which part is
-read from x before anything is traced, and is static from then on.
-"""
+"""The mesh and the sharding of a run's images, read once before anything is traced."""
 
 import contextlib
 import dataclasses
@@ -24,11 +20,11 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """A mesh, whose axes are auto, and its axes along (*batch, *space) of x; channels are whole.
+    """A mesh with auto axes, and its axes along (*batch, *space) of x; channels are not sharded.
 
-    Without a mesh the images are one device's, and stay as they are. On explicit axes a loss would
-    have to say how each of its results lies, so what is learned there is learned on the same mesh
-    with auto axes (`learning`) and put back (`put_back`).
+    Without a mesh the images are on one device. On a mesh with explicit axes a loss would have to
+    state the sharding of each of its results; so a kernel is learned on the same mesh with auto
+    axes (`learning`), and the result is put on the explicit one (`put_back`).
     """
 
     mesh: Mesh | AbstractMesh | None = None
@@ -37,11 +33,11 @@ class Place:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What `jaxconv.parallel.conv` is told."""
+        """The arguments of `jaxconv.parallel.conv`."""
         return {"mesh": self.mesh, "x_spec": self.mesh and layout.spec_of(self.axes)}
 
     def plan(self, spec: ConvSpec, padding_mode: str) -> Plan:
-        """Settle the convolution of such an x with a kernel that every device has."""
+        """Plan the convolution of x with a kernel that every device has."""
         assert self.mesh is not None
         whole: tuple[layout.Axes, ...] = ((),) * (spec.rank + 2)
         place = layout.lay_out(
@@ -50,31 +46,33 @@ class Place:
         return Plan("output", spec, place, padding_mode)
 
     def put_x(self, x: jax.Array) -> jax.Array:
-        """Put x on the mesh; whole along a size that the mesh does not divide."""
+        """Put x on the mesh; not sharded along a size that the mesh does not divide."""
         entries: Any = (a if n % self.parts(a) == 0 else () for n, a in self._along(x))
         return self._put(x, layout.spec_of(tuple(entries)))
 
     def put_y(self, y: jax.Array) -> jax.Array:
-        """Put y where x's windows make it, with zeros up to sizes that the mesh divides."""
+        """Put y on the devices that compute it from x, padded to sizes that the mesh divides."""
         above = [-n % self.parts(axes) for n, axes in self._along(y)]
         if any(above):
-            y = y if self.explicit is None else self.put_x(y)  # JAX pads no sharded dimension there
+            y = (
+                y if self.explicit is None else self.put_x(y)
+            )  # JAX cannot pad a dimension sharded over explicit axes
             y = jnp.pad(y, [(0, n) for n in above])
         return self._put(y, layout.spec_of(self.axes))
 
     def put_whole(self, tree: Any) -> Any:
-        """Give every device all of it."""
+        """Put all of every array on every device."""
         return jax.tree.map(lambda leaf: self._put(leaf, PartitionSpec()), tree)
 
     def learning(self) -> contextlib.AbstractContextManager[Any]:
-        """Where `jax.set_mesh` is in force with explicit axes, leave it for a while."""
+        """Replace a mesh with explicit axes, set by `jax.set_mesh`, for the duration."""
         context = jax.sharding.get_abstract_mesh()
         if isinstance(self.mesh, Mesh) and AxisType.Explicit in context.axis_types:
             return jax.set_mesh(self.mesh)
         return contextlib.nullcontext()
 
     def put_back(self, tree: T) -> T:
-        """Put what was learned on the mesh that x came on."""
+        """Put results on the mesh that x came on."""
         if self.explicit is None:
             return tree
         return jax.device_put(tree, NamedSharding(self.explicit, PartitionSpec()))
@@ -84,7 +82,7 @@ class Place:
         return list(zip(array.shape, axes, strict=True))
 
     def parts(self, axes: layout.Axes) -> int:
-        """Parts of a dimension that lies along these axes."""
+        """Number of parts of a dimension that is sharded over these axes."""
         return layout.parts(self.mesh, axes) if self.mesh else 1
 
     def _put(self, array: jax.Array, spec: PartitionSpec) -> jax.Array:
@@ -97,7 +95,7 @@ class Place:
 
 
 def cut(y: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Without what `Place.put_y` added, to the sizes of its first dimensions."""
+    """Remove the padding of `Place.put_y`: cut the first dimensions to these sizes."""
     return y[tuple(map(slice, shape))]
 
 
@@ -107,25 +105,22 @@ def find_place(
     ys: Sequence[jax.Array],
     mesh: Any,
     x_spec: Any,
-    *,
-    channels: bool = True,
 ) -> Place:
-    """Return how images lie on a mesh: nowhere, if every device has all of them.
+    """Find the mesh and the sharding of images; no mesh, if every device has all of them.
 
     Args:
-        caller: the public function's name, for the messages.
-        xs: each (*batch, *space), or with channels (*batch, *space, in).
-        ys: one for each x and of its rank; its sharding counts where x has none.
-        mesh: what the caller was given, None for the arrays' own.
+        caller: the public function's name, for messages.
+        xs: each (*batch, *space, in).
+        ys: one for each x and of its rank; its sharding is used if x is not sharded.
+        mesh: the caller's argument, None for the arrays' own.
         x_spec: likewise.
-        channels: whether the last axis of each is channels.
 
     Raises:
-        TypeError: mesh or x_spec is none.
+        TypeError: mesh or x_spec has the wrong type.
         ValueError: they do not fit x, x's channels are sharded, x is traced on a mesh with
             explicit axes, or there are several images.
     """
-    source = next(filter(_in_parts, (*xs, *ys)), None)
+    source = next(filter(_is_sharded, (*xs, *ys)), None)
     if source is None and mesh is None and x_spec is None:
         return Place()
     if len(xs) > 1:
@@ -138,12 +133,12 @@ def find_place(
     name = "x" if source is xs[0] else "y"
     mesh = placement.find_mesh(caller, mesh, x=source, y=ys[0])
     entries = placement.find_spec(caller, name, x_spec, source, mesh)
-    if channels and entries[-1]:
+    if entries[-1]:
         raise ValueError(
             f"{caller}: {name}'s channels are sharded over {entries[-1]}, but every device learns "
-            "the whole kernel; use jax.sharding.reshard, or x_spec=, to make them whole"
+            "the whole kernel; use jax.sharding.reshard, or x_spec=, to replicate them"
         )
-    axes = entries[:-1] if channels else entries
+    axes = entries[:-1]
     if all(layout.parts(mesh, each) == 1 for each in axes):
         return Place()
     if AxisType.Explicit not in mesh.axis_types:
@@ -157,7 +152,7 @@ def find_place(
     return Place(Mesh(mesh.devices, mesh.axis_names, axis_types=kinds), axes, mesh)
 
 
-def _in_parts(array: jax.Array) -> bool:
-    """Whether an array with values lies in parts on several devices of a mesh."""
+def _is_sharded(array: jax.Array) -> bool:
+    """Whether an array with values is sharded over several devices of a mesh."""
     found = None if isinstance(array, Tracer) else placement.sharding(array)
     return found is not None and not found.is_fully_replicated

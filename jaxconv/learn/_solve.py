@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -14,29 +15,29 @@ from jaxconv.learn import _checks as checks
 from jaxconv.learn._normal import Answer, Geometry, solve
 from jaxconv.learn._pairs import Images, read_pairs
 from jaxconv.learn._places import cut, find_place
-from jaxconv.learn._state import pure_state
 
 
-@pure_state
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
 class Solution:
     """The kernel of least squared error, and how well the images determine it.
 
-    With `channels=False` the axes `in // groups`, `in` and `out` are left out, in all fields.
+    With `channels=False` no field has the axes `in // groups`, `in` and `out`.
 
     Attributes:
-        kernel: (*kernel, in // groups, out); of all that fit equally well the one of least norm.
-        bias: (out,), or None where none was asked for.
-        residual: (out,), the sum of squared differences that is left.
-        rank: scalar integer, how many of the directions of a kernel the images tell.
+        kernel: (*kernel, in // groups, out); of all that fit equally well, the one of least norm.
+        bias: (out,), or None without a bias.
+        residual: (out,), the remaining sum of squared differences.
+        rank: scalar integer, the number of directions that the images determine.
         condition: scalar, the condition number of the least squares, largest of the groups;
-            infinite where the rank is not full.
-        std_error: (*kernel, in // groups, out), the standard error of each weight if the
-            differences left are independent noise; infinite for weights that the images leave open.
+            infinite if the rank is not full.
+        std_error: (*kernel, in // groups, out), the standard error of each weight if the remaining
+            differences are independent noise; infinite for weights that are not determined.
         directions: (d, *kernel, in), orthonormal; d is the number of one output's weights, over
             all groups.
-        energies: (d,), how strongly x answers each direction: sum of squares of its output, with
-            a bias after its mean is taken off.
-        identified: (d,), whether the images tell the weight of the direction.
+        energies: (d,), the sum of squares of x convolved with each direction; with a bias, after
+            its mean is subtracted.
+        identified: (d,), whether the images determine the weight of the direction.
     """
 
     kernel: jax.Array
@@ -51,9 +52,9 @@ class Solution:
 
     @property
     def free(self) -> np.ndarray:
-        """(d - rank, *kernel, in): kernels that can be added in any amount without a difference.
+        """(d - rank, *kernel, in): kernels that can be added in any amount without effect.
 
-        Values are looked at: not under jit or vmap.
+        Needs values: not under jit or vmap.
         """
         return np.asarray(self.directions)[~np.asarray(self.identified)]
 
@@ -81,36 +82,37 @@ def solve_kernel(
 
     The normal equations are formed by correlations, in memory for the images and the square of
     one output's weights, and solved by eigendecomposition, with one step of refinement. All of it
-    is done in float64, whatever `jax_enable_x64` says: what the solve itself adds to the relative
-    error of the kernel is near 1e-16 times the condition number. More comes from the images: a
-    relative error of e in y, such as 6e-8 of float32 or 1e-3 of 8 bits, becomes one of at most
-    e times the condition number; std_error says how much. Condition numbers above 1e6 count as a
-    lower rank; see tolerance.
+    is done in float64, whatever `jax_enable_x64` is: the solve itself adds about 1e-16 times the
+    condition number to the relative error of the kernel. The images add more: a relative error of
+    e in y, such as 6e-8 of float32 or 1e-3 of 8 bits, becomes one of at most e times the condition
+    number; std_error estimates it. Condition numbers above 1e6 count as a lower rank; see
+    tolerance.
 
-    Under `jit`, and `vmap` over images, targets and ridge. Kernel, bias and residual can be
-    differentiated, in x's dtype, in x, y and ridge, with the free directions kept out; the other
-    fields count as constants.
+    Works under `jit`, and under `vmap` over images, targets and ridge. Kernel, bias and residual
+    can be differentiated, in x's dtype, in x, y and ridge, without the free directions; the other
+    fields are constants.
 
     An image, or a batch, that is sharded over a mesh stays where it is: every device forms the
     sums over its own windows, after one exchange of halos, and they are added up; the small system
-    is solved everywhere. The sums are rounded, in float64, in another order than on one device.
+    is solved on every device. The order of the sums, and so their rounding in float64, differs from
+    that on one device.
 
     Args:
         x: (*batch, *space), floating point, or with channels (*batch, *space, in); or a list of
             such images, whose sizes may differ. One image may be sharded, except in its channels.
-        y: what came out, of conv's output size: (*batch, *space') or (*batch, *space', out); one
+        y: the outputs, of conv's output size: (*batch, *space') or (*batch, *space', out); one
             for each x, sharded as it is.
-        kernel_size: one integer a spatial dimension; a bare one is the side of a square.
+        kernel_size: one integer a spatial dimension; one integer alone is the side of a square.
         ridge: penalty on the squared weights, 0 or more, in squared units of x times positions;
             the bias is not penalised.
-        bias: whether y may be shifted by a constant, one an output channel.
+        bias: whether to add a constant to y, one an output channel.
         channels: whether the last axes of x and y are channels, as `jaxconv.conv` has them.
         stride: as in `jaxconv.conv`.
         padding: as in `jaxconv.conv`.
         dilation: as in `jaxconv.conv`.
         groups: as in `jaxconv.conv`; needs channels.
         padding_mode: as in `jaxconv.conv`.
-        tolerance: directions whose energy is at most this part of the largest are free.
+        tolerance: directions whose energy is at most this share of the largest are free.
         mesh: as in `fit_kernel`.
         x_spec: as in `fit_kernel`.
 
@@ -118,10 +120,10 @@ def solve_kernel(
         A `Solution` in the images' dtype, at least float32.
 
     Raises:
-        TypeError: x or y is not floating point, or an argument is none of its kind.
-        ValueError: shapes and numbers do not make a convolution from x to y, there is nothing in
-            them, or NaN or infinity (under jit and the like the kernel is NaN then), ridge or
-            tolerance is negative or not finite, mesh and x_spec do not fit x, or a list is of
+        TypeError: x or y is not floating point, or an argument has the wrong type.
+        ValueError: shapes and numbers do not make a convolution from x to y, the images are empty
+            or hold NaN or infinity (under jit and the like the kernel is NaN then), ridge or
+            tolerance is negative or not finite, mesh and x_spec do not fit x, or a list holds
             sharded images.
 
     Example:
@@ -133,7 +135,7 @@ def solve_kernel(
         >>> print(found.kernel.round(6), found.rank, found.condition.round(3))
         [[ 1. -1.]] 2 2.236
         >>> stripes = solve_kernel(x, corr2d(x, jnp.array([[1.0], [-1.0]])), (2, 1))
-        >>> print(stripes.rank, abs(stripes.free).round(3).ravel())  # rows are alike
+        >>> print(stripes.rank, abs(stripes.free).round(3).ravel())  # all rows are equal
         1 [0.707 0.707]
 
     Source: Bjorck, Stability analysis of the method of seminormal equations for linear least

@@ -1,9 +1,9 @@
-"""What learning carries from step to step, and the step itself: pure functions over a dataclass."""
+"""The state of learning and one step of it: pure functions over a dataclass."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar, dataclass_transform
+from dataclasses import dataclass
+from typing import Any
 
-import chex
 import jax
 import optax
 from jax.sharding import AbstractMesh, Mesh, PartitionSpec
@@ -16,23 +16,15 @@ from jaxconv.learn.losses import sum_squared_error
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
 
 
-T = TypeVar("T")
-
-
-@dataclass_transform(kw_only_default=True, frozen_default=True)
-def pure_state(cls: type[T]) -> type[T]:
-    """A frozen chex dataclass (a pytree), said so that type checkers know its fields."""
-    return chex.dataclass(cls, frozen=True)  # pyright: ignore[reportReturnType]
-
-
-@pure_state
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
 class LearnState:
-    """What one step hands to the next.
+    """The values that change from step to step; a pytree.
 
     Attributes:
-        kernel: (h, w), the kernel as learned so far.
+        kernel: (h, w), after the steps so far.
         bias: scalar, or None where none is learned.
-        optimizer_state: whatever the optimiser keeps of `(kernel, bias)`.
+        optimizer_state: the optimiser's own state for `(kernel, bias)`.
     """
 
     kernel: jax.Array
@@ -56,14 +48,14 @@ def predict(
         x: planes (*batch, H, W).
         kernel: (h, w).
         bias: scalar, or None for none.
-        mesh: for planes that are sharded, as in `jaxconv.parallel.conv`.
+        mesh: for sharded planes, as in `jaxconv.parallel.conv`.
         x_spec: likewise; give one of the two, or both.
 
     Returns:
         Planes (*batch, H - h + 1, W - w + 1).
 
     Raises:
-        TypeError, ValueError: as `jaxconv.correlate` does, or `jaxconv.parallel.conv`.
+        TypeError, ValueError: as `jaxconv.correlate` or `jaxconv.parallel.conv`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -88,7 +80,7 @@ def init(
     *,
     optimizer: optax.GradientTransformation,
 ) -> LearnState:
-    """Begin learning at a kernel.
+    """Return the state before the first step.
 
     Args:
         kernel: (h, w), where learning starts.
@@ -104,8 +96,6 @@ def init(
         >>> state = learn.init(jnp.zeros((1, 2)), optimizer=optax.sgd(3e-2))
         >>> state.kernel.shape, state.bias
         ((1, 2), None)
-
-    Source: the `init`/`update` pair of optax.
     """
     kernel = as_array("init", "kernel", kernel)
     bias = None if bias is None else as_array("init", "bias", bias).astype(kernel.dtype)
@@ -131,14 +121,14 @@ def step(
         state: from `init` or from the step before.
         x: planes (*batch, H, W).
         y: planes (*batch, H - h + 1, W - w + 1).
-        optimizer: the one that `init` was given. Those that search along a line
-            (`optax.lbfgs`) are handed the value, the gradient and the function.
+        optimizer: the one that `init` was given. Optimisers that search along a line
+            (`optax.lbfgs`) get the value, the gradient and the function.
         loss: `(prediction, target) -> scalar`.
         mesh: as in `predict`.
         x_spec: as in `predict`.
 
     Returns:
-        The next state, and the loss seen before the update.
+        The next state, and the loss before the update.
 
     Example:
         >>> import jax.numpy as jnp, optax
@@ -166,7 +156,7 @@ def descend(
     *,
     optimizer: optax.GradientTransformation,
 ) -> tuple[LearnState, jax.Array]:
-    """Take one step down any function of `(kernel, bias)`; return its value before, too."""
+    """Take one step down any function of `(kernel, bias)`; also return its value before."""
     parameters: Any = (state.kernel, state.bias)  # any pytree, as optax sees it
     before, gradient = jax.value_and_grad(value)(parameters)
     updates, optimizer_state = optax.with_extra_args_support(optimizer).update(

@@ -1,13 +1,15 @@
-"""Whitening: gradients rescaled by how an image's windows vary, so that all weights learn alike.
+"""Whitening: gradients rescaled so that all directions of a kernel are learned at one speed.
 
 The squared error's curvature in the kernel is the covariance of the image's windows. On the
-photograph `camera` the steepest direction of a 3x3 kernel is 1,500 times as curved as the flattest
-one, and plain gradient descent, which must not overstep the steepest, stands still in the others.
-Multiplied by the inverse covariance every direction shrinks by the same factor a step.
+photograph `camera` the curvature of a 3x3 kernel's steepest direction is 1,500 times that of the
+flattest one. The steepest limits the rate of plain gradient descent, which so hardly moves in the
+others. Multiplied by the inverse covariance, the error in every direction shrinks by the same
+factor a step.
 """
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -17,24 +19,24 @@ import optax
 
 from jaxconv._core.geometry.dtypes import as_array, constant, refuse_masked
 from jaxconv._core.geometry.spec import ConvSpec, normalise
-from jaxconv.learn._fit import kernel_shape
 from jaxconv.learn._gram import embedded, gram
+from jaxconv.learn._pairs import size_tuple
 
 
-def window_covariance(x: jax.Array, kernel_size: int | tuple[int, int]) -> np.ndarray:
+def window_covariance(x: jax.Array, kernel_size: int | Sequence[int]) -> np.ndarray:
     """Average the products of every two pixels in a window of the kernel's size.
 
     `C[(a, b), (c, d)] = mean over i, j of x[..., i + a, j + b] * x[..., i + c, j + d]`
 
     Args:
-        x: planes (*batch, H, W), as a rule with their mean subtracted.
+        x: planes (*batch, H, W), usually with their mean subtracted.
         kernel_size: (h, w), or h for a square.
 
     Returns:
         (h * w, h * w) float64, symmetric; half the Hessian of the mean squared error.
 
     Raises:
-        ValueError: kernel_size is no size.
+        ValueError: kernel_size is not made of integers of 1 or more.
 
     Example:
         >>> import numpy as np
@@ -45,12 +47,12 @@ def window_covariance(x: jax.Array, kernel_size: int | tuple[int, int]) -> np.nd
 
     Source: Wiener, Extrapolation, Interpolation, and Smoothing of Stationary Time Series, 1949.
     """
-    shape = kernel_shape(kernel_size, function="window_covariance")
+    shape = size_tuple("window_covariance", kernel_size)
     refuse_masked("window_covariance", "x", x)
     with jax.enable_x64(True):  # a float64 array keeps its digits
         planes = jnp.asarray(np.asarray(x), jnp.float64)[..., None]
         spec = normalise("window_covariance", planes.shape, (*shape, 1, 1))
-        windows = math.prod(planes.shape[:-3]) * math.prod(spec.output_size)
+        windows = math.prod(planes.shape[: -len(shape) - 1]) * math.prod(spec.output_size)
         return np.asarray(_gram(planes, spec=spec)) / windows
 
 
@@ -60,7 +62,7 @@ def _gram(planes: jax.Array, *, spec: ConvSpec) -> jax.Array:
 
 
 def seen_directions(covariance: np.ndarray) -> int:
-    """Count the independent directions of a kernel that an image with this covariance can tell.
+    """Count the directions of a kernel that an image with this covariance determines.
 
     `#{eigenvalues of C above 1e-6 of the largest}`
 
@@ -68,27 +70,25 @@ def seen_directions(covariance: np.ndarray) -> int:
         covariance: (h * w, h * w), from `window_covariance`.
 
     Returns:
-        From 0 to h * w. Below h * w several kernels fit equally well.
+        From 0 to h * w. If it is below h * w, several kernels fit equally well.
 
     Example:
         >>> import numpy as np
         >>> from jaxconv import learn
         >>> learn.seen_directions(np.array([[1.0, -1.0], [-1.0, 1.0]]))
         1
-
-    Source: the rank of the normal equations.
     """
     values = np.linalg.eigvalsh(covariance)
     return int(np.sum(_seen(values)))
 
 
 def _seen(values: np.ndarray) -> np.ndarray:
-    # float32 gradients carry about 7 digits: flatter directions would be led by rounding
+    # float32 gradients have about 7 digits: in flatter directions rounding would dominate
     return values > 1e-6 * max(values[-1], 0.0)
 
 
 class WhitenState(NamedTuple):
-    """What `whiten` keeps: a checkpoint has to hold the very numbers that a run began with."""
+    """The inverse covariance, in the state so that a checkpoint holds the numbers of the run."""
 
     inverse: jax.Array
 
@@ -96,7 +96,8 @@ class WhitenState(NamedTuple):
 def whiten(covariance: np.ndarray) -> optax.GradientTransformation:
     """Multiply the kernel's gradient by the inverse covariance of the image's windows.
 
-    `g <- C^-1 g`; directions that the image does not show get 0. The bias's gradient stays.
+    `g <- C^-1 g`; directions that the image does not determine get 0. The bias's gradient is
+    unchanged.
 
     Args:
         covariance: (h * w, h * w), from `window_covariance`.
@@ -113,8 +114,6 @@ def whiten(covariance: np.ndarray) -> optax.GradientTransformation:
         >>> updates, _ = transform.update(gradient, transform.init(gradient))
         >>> print(updates[0])
         [[1. 2.]]
-
-    Source: Newton's method, the Hessian taken from the input alone.
     """
     values, vectors = np.linalg.eigh(covariance)
     seen = _seen(values)

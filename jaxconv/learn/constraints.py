@@ -1,11 +1,11 @@
 """Kernels that must be non-negative, sum to one, be symmetric or separable: projected descent.
 
-A projection maps a kernel (*kernel) to the nearest one that obeys; `projected` makes an optax
-transformation of it, which ends a chain. After every step the kernel obeys, to rounding.
+A projection maps a kernel (*kernel) to the nearest one that satisfies a constraint. `projected`
+makes an optax transformation of projections, for the end of a chain. After every step the kernel
+satisfies the constraint, up to rounding.
 
-There are no parametrisations beside them (softmax, factors, a free half): each of these sets has
-its nearest kernel in closed form, its border included, where softmax only comes close to zeros and
-factors have saddles, and the kernel stays what the optimiser, a checkpoint and the solve see.
+Projections need no other parameters than the kernel. A parametrisation would: a softmax cannot
+reach zero weights, and a product of factors has saddle points.
 """
 
 from collections.abc import Callable
@@ -29,20 +29,21 @@ def projected(*projections: Projection, channels: bool = False) -> optax.Gradien
 
     `kernel <- projection(kernel + update)`, one projection after another; the bias is left alone.
 
-    Several obey all at once where each keeps what those before it made: `symmetric` before
-    `simplex` does; `non_negative` after `sum_to_one` does not: use `simplex`.
+    The kernel satisfies several constraints at once if each projection preserves those before it:
+    `simplex` preserves `symmetric`, but `non_negative` does not preserve `sum_to_one` (use
+    `simplex`).
 
     Args:
         projections: each maps (*kernel) to the same shape.
-        channels: whether the kernel is (*kernel, in // groups, out), each of them projected by
-            itself.
+        channels: whether the kernel is (*kernel, in // groups, out), of which each (*kernel) is
+            projected separately.
 
     Returns:
         A transformation for `optax.chain(optax.adam(...), projected(...))`. Line searches
-        (`optax.lbfgs`) see nothing of it: leave those unconstrained.
+        (`optax.lbfgs`) ignore the projections: do not use them here.
 
     Raises:
-        TypeError: one is no function.
+        TypeError: a projection is not a function.
         ValueError: none is given; when used, params are missing, or a shape does not fit.
 
     Example:
@@ -62,7 +63,7 @@ def projected(*projections: Projection, channels: bool = False) -> optax.Gradien
     for projection in projections:
         if not callable(projection):
             raise TypeError(
-                f"projected: {shown(projection)} is no function of a kernel; give one of "
+                f"projected: {shown(projection)} must be a function of a kernel, such as one of "
                 "jaxconv.learn.constraints, as in projected(non_negative)"
             )
 
@@ -98,18 +99,18 @@ def projected(*projections: Projection, channels: bool = False) -> optax.Gradien
 
 
 def non_negative(kernel: jax.Array) -> jax.Array:
-    """Cut negative weights to 0."""
+    """Set negative weights to 0."""
     return optax.projections.projection_non_negative(as_array("non_negative", "kernel", kernel))
 
 
 def sum_to_one(kernel: jax.Array) -> jax.Array:
-    """Take the same amount off every weight, so that they sum to 1."""
+    """Subtract the same amount from every weight, so that they sum to 1."""
     kernel = as_array("sum_to_one", "kernel", kernel)
     return kernel - (jnp.sum(kernel) - 1) / kernel.size
 
 
 def simplex(kernel: jax.Array) -> jax.Array:
-    """Make the weights non-negative and sum to 1, as those of a blur: the nearest such kernel."""
+    """Return the nearest kernel whose weights are non-negative and sum to 1, as those of a blur."""
     return optax.projections.projection_simplex(as_array("simplex", "kernel", kernel))
 
 
@@ -122,10 +123,10 @@ def symmetric(kernel: jax.Array) -> jax.Array:
 
 
 def separable(rank: int = 1) -> Projection:
-    """Return the projection of (h, w) onto sums of so many products of a column and a row.
+    """Return the projection of (h, w) onto sums of `rank` products of a column and a row.
 
     Args:
-        rank: terms of the sum, 1 or more.
+        rank: number of terms of the sum, 1 or more.
 
     Raises:
         ValueError: rank is below 1; when used, the kernel is not (h, w).

@@ -1,7 +1,7 @@
-"""How far a prediction is from its target: functions `(prediction, target) -> scalar`.
+"""The usual losses: functions `(prediction, target) -> scalar`.
 
-Any function of this signature is a loss for `fit_kernel` and `fit_conv`; these are the usual ones.
-The last two are robust: a few wild pixels move what is learned little.
+`fit_kernel` and `fit_conv` take any function of this signature. The last two losses are robust to
+outliers.
 """
 
 import jax
@@ -23,7 +23,7 @@ def sum_squared_error(prediction: jax.Array, target: jax.Array) -> jax.Array:
         target: the same shape.
 
     Returns:
-        A scalar, in squared units of the target; it grows with the number of positions.
+        A scalar, in squared units of the target; proportional to the number of positions.
 
     Example:
         >>> import jax.numpy as jnp
@@ -37,7 +37,7 @@ def sum_squared_error(prediction: jax.Array, target: jax.Array) -> jax.Array:
 
 
 def mean_squared_error(prediction: jax.Array, target: jax.Array) -> jax.Array:
-    """Average the squared differences, so that one learning rate serves images of any size.
+    """Average the squared differences, so that one learning rate suits images of any size.
 
     `mean over t of (prediction[t] - target[t]) ** 2`
 
@@ -60,7 +60,7 @@ def mean_squared_error(prediction: jax.Array, target: jax.Array) -> jax.Array:
 
 
 def mean_absolute_error(prediction: jax.Array, target: jax.Array) -> jax.Array:
-    """Average the absolute differences: each pixel pulls with the same force, however far off.
+    """Average the absolute differences: the gradient of a pixel does not grow with its error.
 
     `mean over t of abs(prediction[t] - target[t])`
 
@@ -69,8 +69,8 @@ def mean_absolute_error(prediction: jax.Array, target: jax.Array) -> jax.Array:
         target: the same shape.
 
     Returns:
-        A scalar, in units of the target. Its slope does not shrink near the minimum: let the
-        learning rate do so.
+        A scalar, in units of the target. Its slope does not shrink near the minimum: use a
+        learning rate that does.
 
     Example:
         >>> import jax.numpy as jnp
@@ -92,8 +92,8 @@ def mean_huber_error(prediction: jax.Array, target: jax.Array, *, delta: float =
     Args:
         prediction: any shape, in the target's units.
         target: the same shape.
-        delta: where an error begins to count as wild, in units of the target. For another delta
-            give `functools.partial(mean_huber_error, delta=...)`.
+        delta: the error from which the loss is linear, in units of the target. To learn with
+            another delta use `functools.partial(mean_huber_error, delta=...)`.
 
     Returns:
         A scalar, in squared units of the target.

@@ -1,4 +1,4 @@
-"""Where `jaxconv learn --checkpoint` keeps its runs, one folder a plane, and what it refuses."""
+"""The checkpoints of `jaxconv learn --checkpoint`, in one folder a plane."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,13 +9,14 @@ from jaxconv.learn import Checkpoints, kept_steps
 
 
 @dataclass(frozen=True, kw_only=True)
-class Keeping:
-    """The options about checkpoints, as they were given.
+class CheckpointOptions:
+    """The options about checkpoints.
 
     Attributes:
-        folder: None for keeping nothing.
-        every: steps, None for the library's default.
-        resume: whether to go on with what is there.
+        folder: None for no checkpoints.
+        every: steps between checkpoints, None for the library's default.
+        resume: whether to go on from the checkpoints in the folder.
+        settings: values that must be the same when the run is resumed, by option.
     """
 
     folder: Path | None = None
@@ -24,10 +25,10 @@ class Keeping:
     settings: dict[str, Any] = field(default_factory=dict)
 
     def check(self, planes: list[str]) -> None:
-        """Refuse what cannot be meant, before any work is done.
+        """Check the options, before any work is done.
 
         Raises:
-            Problem: an option without its other, or a folder with another run's checkpoints.
+            Problem: an option needs another one, or the folder holds another run.
         """
         if self.folder is None:
             for name, given in (("--resume", self.resume), ("--checkpoint-every", self.every)):
@@ -51,7 +52,7 @@ class Keeping:
             )
 
     def restored(self, plane: str) -> int:
-        """How many steps of a plane's run are there already."""
+        """Number of steps of a plane's run that are kept already."""
         if self.folder is None:
             return 0
         return max(kept_steps(self.folder / _folder(plane)), default=0)
