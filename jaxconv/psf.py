@@ -144,27 +144,16 @@ def airy(
         >>> airy(2.0, size=(1, 5)).round(4)
         array([[0. , 0.2118, 0.5764, 0.2118, 0. ]], dtype=float32)
 
-    Source: J. W. Goodman, Introduction to Fourier Optics, section 4.4.2 (Circular aperture); J1 by
-    Bessel's integral, NIST Digital Library of Mathematical Functions, 10.9.2.
+    Source: J. W. Goodman, Introduction to Fourier Optics, section 4.4.2 (Circular aperture).
     """
+    from scipy.special import j1  # here, for it takes a third of a second to import
+
     _check_positive("airy", radius=radius)
     # dark rings lie at 1, 1.831, 2.655 and 3.477 times the first one's radius
     half = math.ceil(round(3.477 * radius, 9)) - 1
     y, x = _grid("airy", size, (half, half))
     v = np.maximum(_FIRST_ZERO / radius * np.hypot(y, x), 1e-4)  # 2 J1(v) / v is 1 to 1e-9 there
-    distances, places = np.unique(v, return_inverse=True)
-    values = (2 * _bessel_j1(distances) / distances) ** 2
-    return _normalised("airy", values[places].reshape(y.shape), dtype)
-
-
-def _bessel_j1(v: np.ndarray) -> np.ndarray:
-    """(1 / pi) integral over t from 0 to pi of cos(t - v sin(t)), a smooth periodic function.
-
-    The midpoint rule converges faster than any power once it resolves v oscillations.
-    """
-    points = int(v.max()) + 40
-    t = (np.arange(points) + 0.5) * math.pi / points
-    return np.mean(np.cos(t - v[..., None] * np.sin(t)), axis=-1)
+    return _normalised("airy", (2 * j1(v) / v) ** 2, dtype)
 
 
 def _pieces(length: float, rows: np.ndarray, columns: np.ndarray, angle: float) -> np.ndarray:
