@@ -1,10 +1,15 @@
-"""Pictures of the chapter's arguments: what an output sees, where a shift fails, what it costs."""
+"""Figures of receptive fields, differences between arrays, and numbers of weights."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
+
+from jaxconv.plots._figure import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _SIZES = "cividis"
 _STAGES = {"dense": "#d55e00", "shared": "#0072b2", "local": "#009e73"}  # Okabe and Ito
@@ -16,21 +21,22 @@ def receptive_fields(
     *,
     labels: Sequence[str],
     title: str,
-) -> Figure:
-    r"""Show what an output can see, above how strongly it does.
+) -> "Figure":
+    r"""Show the inputs that an output depends on, and below them how strongly.
 
     Args:
-        theoretical: one (H, W) of booleans a panel, as `ReceptiveField.mask` or `reach` give them.
-        effective: one (H, W) of magnitudes a panel, as `influence(...).magnitude` gives them; drawn
-            as a share of the largest.
-        labels: one a panel.
-        title: above all.
+        theoretical: a (H, W) boolean mask for each panel, such as `ReceptiveField.mask`.
+        effective: a (H, W) array of magnitudes for each panel, such as `influence(...).magnitude`;
+            drawn as a share of the largest.
+        labels: one for each panel.
+        title: of the figure.
 
     Returns:
         A Figure of two rows.
 
     Raises:
-        ValueError: not as many of each, or some that are no planes of one shape.
+        ValueError: the numbers of arrays and labels differ, an array is not 2-D, or a mask and its
+            magnitudes differ in shape.
 
     Example:
         >>> from jaxconv import plots
@@ -54,10 +60,10 @@ def receptive_fields(
         if mask.ndim != 2 or mask.shape != magnitude.shape:
             raise ValueError(
                 f"receptive_fields: fields of shapes {mask.shape} and {magnitude.shape} must be "
-                "planes of one shape; join channels by any(-1) and sum(-1)"
+                "2-D and of one shape; join channels by any(-1) and sum(-1)"
             )
     columns = len(labels)
-    figure = Figure(figsize=(3.2 * columns + 1, 7.2), dpi=120, layout="constrained")
+    figure = new_figure("receptive_fields", 3.2 * columns + 1, 7.2)
     figure.suptitle(title, fontsize=13)
     panels = figure.subplots(2, columns, squeeze=False)
     for (upper, lower), mask, magnitude, label in zip(
@@ -83,20 +89,20 @@ def receptive_fields(
 
 def errors(
     maps: Sequence[ArrayLike], *, labels: Sequence[str], title: str, unit: str = "intensity"
-) -> Figure:
+) -> "Figure":
     r"""Show where arrays differ, such as `equivariance_map` of several layers.
 
     Args:
-        maps: one (H, W) of differences that are not negative a panel.
-        labels: one a panel.
-        title: above all.
+        maps: a (H, W) array of absolute differences for each panel.
+        labels: one for each panel.
+        title: of the figure.
         unit: of the differences.
 
     Returns:
-        A Figure of one row; all panels have one scale from zero.
+        A Figure of one row; all panels have one colour scale, which starts at zero.
 
     Raises:
-        ValueError: not as many labels as maps, or a map that is no plane.
+        ValueError: the numbers of labels and maps differ, or a map is not 2-D.
 
     Example:
         >>> from jaxconv import plots
@@ -114,8 +120,8 @@ def errors(
         )
     for plane in planes:
         if plane.ndim != 2:
-            raise ValueError(f"errors: a map of shape {plane.shape} must be a plane")
-    figure = Figure(figsize=(3.6 * len(planes) + 1, 4.2), dpi=120, layout="constrained")
+            raise ValueError(f"errors: a map of shape {plane.shape} must be 2-D")
+    figure = new_figure("errors", 3.6 * len(planes) + 1, 4.2)
     figure.suptitle(title, fontsize=13)
     panels = figure.subplots(1, len(planes), squeeze=False)[0]
     largest = max(float(plane.max()) for plane in planes) or 1.0
@@ -132,23 +138,23 @@ def errors(
 
 def parameter_counts(
     counts: Sequence[tuple[int, int, int]], *, labels: Sequence[str], title: str
-) -> Figure:
-    """Show the weights of a dense, a shared and a local layer, on a log axis.
+) -> "Figure":
+    """Show the number of weights of a dense, a shared and a local layer, on a log axis.
 
     Args:
-        counts: one `jaxconv.analysis.ParameterCounts` an image.
-        labels: one an image.
-        title: above all.
+        counts: a `jaxconv.analysis.ParameterCounts` for each image size.
+        labels: one for each image size.
+        title: of the figure.
 
     Returns:
-        A Figure with three bars an image, the numbers above them.
+        A Figure with three bars for each image size, and each bar's number above it.
 
     Raises:
-        ValueError: not as many labels as counts.
+        ValueError: the numbers of labels and counts differ.
 
     Example:
         >>> from jaxconv import plots
-        >>> from jaxconv.analysis._counts import parameter_counts
+        >>> from jaxconv.analysis import parameter_counts
         >>> counts = [parameter_counts((8, 8), 1)]
         >>> figure = plots.parameter_counts(counts, labels=["digit"], title="weights")
         >>> [text.get_text() for text in figure.axes[0].texts]
@@ -162,7 +168,7 @@ def parameter_counts(
             f"parameter_counts: {len(labels)} labels for {len(counts)} counts; give as many, at "
             "least one"
         )
-    figure = Figure(figsize=(max(2.9 * len(counts), 4) + 1, 4.8), dpi=120, layout="constrained")
+    figure = new_figure("parameter_counts", max(2.9 * len(counts), 4) + 1, 4.8)
     axes = figure.subplots()
     for place, (stage, colour) in enumerate(_STAGES.items()):
         heights = [count[place] for count in counts]
