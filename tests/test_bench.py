@@ -249,9 +249,9 @@ def test_wrong_values_of_ours_are_told_and_fail_the_command(tmp_path, monkeypatc
     [
         (
             ["--suite", "all"],
-            "no suite is called 'all'; known: filters, networks, learn, models, and regret alone",
+            "--suite 'all' is unknown; known: filters, networks, learn, models, and regret alone",
         ),
-        (["--only", "("], "--only '(' is no regular expression: "),
+        (["--only", "("], "--only '(' is not a regular expression: "),
         (
             ["--against", "numpy"],
             "no peer is called 'numpy'; known: lax, torch, torch.compile, scipy, opencv",
