@@ -1,8 +1,8 @@
 """Fit the constants of the FFT method's cost formula: `python -m jaxconv.bench.fft_constants`.
 
-Random planes, depthwise layers, lines and small dense layers in all three contractions are run
-with the cheapest plan of the present formula, the plan without blocks and one plan drawn among the
-rest. Relative errors are minimised over two thirds of the shapes; the others are predicted.
+Random planes, depthwise layers, lines and small dense layers are run in all three contractions with
+the cheapest plan of the present formula, the plan without blocks and one other random plan. The
+constants minimise the relative errors over two thirds of the shapes and are tested on the rest.
 """
 
 import itertools
@@ -33,7 +33,7 @@ def main() -> None:
         for cut, features, seconds in _measured(rng, contraction, spec, a, b):
             rows.append(features)
             times.append(seconds * 1e9)
-            # by shape, so that no plan of a predicted shape was fitted to; // 12 keeps the mix
+            # by shape, so that all plans of a shape are in the same part; // 12 keeps the mix
             tests.append(index // 12 % 3 == 2)
             chosen.append(cut == 0)
     relative = np.array(rows) / np.array(times)[:, None]
@@ -74,7 +74,7 @@ def _problems(rng: np.random.Generator) -> Iterator[tuple[Any, ConvSpec, Any, An
 def _measured(
     rng: np.random.Generator, contraction: Any, spec: ConvSpec, a: Any, b: Any
 ) -> list[tuple[int, tuple[float, ...], float]]:
-    """(number of the plan, its features, its seconds)."""
+    """(number of the plan, its features, its seconds) of each plan tried."""
     asked: list[tuple[tuple[Line, ...], Planes]] = []
     choices: list[Plan] = []
     original = fft.plan
@@ -109,7 +109,7 @@ def _measured(
 
 
 def _fit(rows: np.ndarray) -> np.ndarray:
-    """Least squares of the relative errors; what would be negative is left out."""
+    """Least squares of the relative errors; terms that would be negative are left out."""
     kept = np.ones(rows.shape[1], bool)
     while True:
         constants = np.zeros(rows.shape[1])

@@ -1,4 +1,4 @@
-"""From a case to its record: plain numbers and strings, as they go into the JSON."""
+"""Measure each case of a suite; return its record: numbers and strings, ready for JSON."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,7 +9,14 @@ import jax
 import jax.numpy as jnp
 
 from jaxconv._transforms.explain import explain
-from jaxconv.bench import cases, contestants, exact, learning, planes, torch_blocks
+from jaxconv.bench import (
+    cases,
+    contestants,
+    float64_answers,
+    learning,
+    plane_programs,
+    torch_blocks,
+)
 from jaxconv.bench import models as blocks
 from jaxconv.bench.measure import Measured, contest
 from jaxconv.bench.peers import OURS
@@ -19,14 +26,14 @@ SUITES = ("filters", "networks", "learn", "models")
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a run of the suites was asked for.
+    """The options of a run.
 
     Attributes:
-        only: a regular expression that "suite: case, mode" must contain a match of.
-        quick: the few cases that are marked so, compiled once.
-        method: handed to every call of ours.
-        peers: who is measured beside us.
-        budget: seconds of timing a case.
+        only: a regular expression to find in "suite: case, mode".
+        quick: whether to run only the cases marked quick, and compile each once.
+        method: of every call of ours.
+        peers: names of the peers to measure.
+        budget: seconds of timing for each case.
     """
 
     only: str = ""
@@ -37,7 +44,7 @@ class Options:
 
     @property
     def compiles(self) -> int:
-        """How often each program is compiled; the fastest counts."""
+        """Number of times each program is compiled; the fastest counts."""
         return 1 if self.quick else 2
 
 
@@ -45,7 +52,7 @@ Record = dict[str, Any]
 
 
 def run(suite: str, options: Options) -> Iterator[Record]:
-    """Yield one record a case and mode, as they are measured."""
+    """Yield a record for each case and mode, as soon as it is measured."""
     suites = {"filters": filters, "networks": networks, "learn": learn, "models": models}
     yield from suites[suite](options)
 
@@ -55,10 +62,13 @@ def filters(options: Options) -> Iterator[Record]:
     for case in cases.PLANES:
         if not _wanted(case, "filters", "forward", options):
             continue
-        x, k = planes.arrays(case)
-        programs = planes.programs(case, method=options.method, peers=options.peers)
+        x, k = plane_programs.arrays(case)
+        programs = plane_programs.programs(case, method=options.method, peers=options.peers)
         measured = contest(
-            programs, exact.plane(case, x, k), budget=options.budget, compiles=options.compiles
+            programs,
+            float64_answers.plane(case, x, k),
+            budget=options.budget,
+            compiles=options.compiles,
         )
         shapes = {"x": x.shape, "w": k.shape, "y": x.shape}
         methods = _methods(programs[0].function, programs[0].arguments)
@@ -71,7 +81,7 @@ def networks(options: Options) -> Iterator[Record]:
         modes = [mode for mode in cases.MODES if _wanted(case, "networks", mode, options)]
         if not modes:
             continue
-        expected = exact.layer(case, *contestants.arrays(case))
+        expected = float64_answers.layer(case, *contestants.arrays(case))
         for mode in modes:
             programs = contestants.programs(case, mode, method=options.method, peers=options.peers)
             measured = contest(programs, expected, budget=options.budget, compiles=options.compiles)
@@ -94,7 +104,7 @@ def learn(options: Options) -> Iterator[Record]:
         )
         shapes = {"x": x.shape, "w": start.shape, "y": y.shape}
         methods = _methods(programs[0].function, programs[0].arguments)
-        # its temporaries are a scan's: no convolution's
+        # its temporary buffers are those of a scan, not of a convolution
         yield record("learn", case.name, "learning", shapes, measured, methods) | {"memory": None}
 
 
@@ -113,7 +123,7 @@ def models(options: Options) -> Iterator[Record]:
         )
         shapes = {"x": case.x, "w": (), "y": case.x}
         methods = _methods(programs[0].function, programs[0].arguments)
-        # its temporaries are the block's activations: no convolution's
+        # its temporary buffers are the block's activations
         yield record("models", case.name, "training step", shapes, measured, methods) | {
             "memory": None
         }
@@ -127,10 +137,10 @@ def record(
     measured: Mapping[str, Measured],
     methods: Mapping[str, str],
 ) -> Record:
-    """Gather one case: what was measured, each peer's best, and our time beside it.
+    """Return one case's record: all measurements, each peer's best time, and ratios.
 
-    `ratios` holds ours / the peer's best; `memory` our temporary buffers as a share of the larger
-    of input and output (float32); both only where there are numbers.
+    `ratios` are our time over each peer's best; `memory` is our temporary buffers over the larger
+    of input and output (float32).
     """
     ours = measured[OURS]
     best: dict[str, float] = {}
@@ -156,7 +166,7 @@ def record(
         },
         "compile": {
             "ours": ours.compile_seconds,
-            # a user compiles the layout that is his: beside the faster of the two
+            # the faster of the two layouts: a user compiles only one
             "lax": min(compiled, default=None),
         },
         "memory": None if ours.temporary_bytes is None else ours.temporary_bytes / larger,
@@ -171,7 +181,7 @@ def _size(shape: Sequence[int]) -> int:
 
 
 def _methods(function: Any, arguments: Sequence[Any]) -> dict[str, str]:
-    """What the chooser takes for each contraction in a function."""
+    """The chosen methods of each contraction in a function."""
     platform = jax.default_backend()
     taken: dict[str, set[str]] = {}
     for found in explain(function, *arguments, platform=platform):
@@ -186,7 +196,7 @@ def _wanted(case: Any, suite: str, mode: str, options: Options) -> bool:
 
 
 def warm_up() -> None:
-    """Compile something once, so that no case pays for what the process does only once."""
+    """Compile once before the first case, which would otherwise include the process's start-up."""
     x, w = jnp.ones((1, 4, 4, 1)), jnp.ones((2, 2, 1, 1))
     function = contestants.with_gradients(
         contestants.function(cases.Layer(name="", x=x.shape, w=w.shape), "auto"), "both"

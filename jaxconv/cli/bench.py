@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from jaxconv._core.dispatch.choose import check_method
-from jaxconv.bench import peers, regret, report, suites
+from jaxconv.bench import peers, regret, suites, tables
 from jaxconv.cli.options import Bench
 from jaxconv.cli.problem import Problem, told_as_problem
 
@@ -23,8 +23,8 @@ def run(given: Bench) -> bool:
     console = _console()
     for line in missing.values():
         console.print(line)
-    facts = report.machine(peers.set_threads(options.peers))
-    report.print_machine(console, facts)
+    facts = tables.machine(peers.set_threads(options.peers))
+    tables.print_machine(console, facts)
     suites.warm_up()
     records: list[Mapping[str, Any]] = []
     for suite in chosen:
@@ -32,16 +32,16 @@ def run(given: Bench) -> bool:
         for record in suites.run(suite, options):
             measured.append(record)
             # a long run shows its progress, and an interrupted one leaves what it has measured
-            print(f"{suite}: {report.line(record)}", file=sys.stderr)
+            print(f"{suite}: {tables.line(record)}", file=sys.stderr)
             _write(given, facts | {"left_out": missing}, [*records, *measured])
         if measured:
             console.print(f"[bold]{suite}[/bold]: our time, and as a share of each peer's best")
-            console.print(report.table(measured))
+            console.print(tables.table(measured))
         records += measured
     if not records:
         raise Problem(f"no case of {', '.join(chosen)} matches --only {given.only!r}")
-    found = report.summary(records, plugin=report.has_plugin())
-    report.print_summary(console, found)
+    found = tables.summary(records, plugin=tables.has_plugin())
+    tables.print_summary(console, found)
     if given.json is not None:
         console.print(f"wrote {given.json}", soft_wrap=True)
     if given.plot is not None:
@@ -58,8 +58,8 @@ def _regret(given: Bench) -> bool:
         raise Problem("--count must be 1 or more, and --seed 0 or more")
     _check_folders(given)
     console, file = _console(), given.json
-    facts = report.machine({"xla": peers.cores()})
-    report.print_machine(console, facts)
+    facts = tables.machine({"xla": peers.cores()})
+    tables.print_machine(console, facts)
     suites.warm_up()
     before = regret.load(file, given.seed) if file else []
     rows = regret.rows(
@@ -86,8 +86,8 @@ def _regret(given: Bench) -> bool:
 
 def _write(given: Bench, facts: Mapping[str, Any], records: Sequence[Mapping]) -> None:
     if given.json is not None:
-        found = report.summary(records, plugin=report.has_plugin())
-        given.json.write_text(report.as_json(facts, records, found))
+        found = tables.summary(records, plugin=tables.has_plugin())
+        given.json.write_text(tables.as_json(facts, records, found))
 
 
 def _console() -> Console:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxconv.plots._figure import new_figure
+from jaxconv.plots._matplotlib import new_figure
 from jaxconv.plots._runs import SIGNED, draw_image, draw_kernel, draw_losses
 
 if TYPE_CHECKING:
