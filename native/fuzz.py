@@ -4,8 +4,8 @@
     python native/fuzz.py --count 1000 --seed 0 --long
 
 Run it from the repository's root with jaxconv and the plugin installed. Every spec is computed in
-all three contractions; a failure prints the line that makes its spec again. `--long` draws long
-kernels over one channel a group, for the plugin's own kernels, and compares with
+all three contractions; a failure prints the code of its spec. `--long` draws long kernels over one
+channel for each group, for the plugin's own kernels, and compares with
 `jaxconv.bench.float64_answers`, as the explicit loops would take minutes.
 """
 
@@ -23,7 +23,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-# after the path that they are found on
+# imported after the path is set
 import cases  # noqa: E402
 import jaxconv_onednn  # noqa: E402
 
@@ -32,7 +32,7 @@ from jaxconv._core.methods import onednn  # noqa: E402
 from jaxconv.bench import float64_answers  # noqa: E402
 
 CHANNELS = (1, 1, 2, 3, 4, 5, 8, 15, 16, 17, 32)
-# the reference loops over these in Python: pairs of an output position and a kernel position
+# pairs of an output position and a kernel position, over which the reference loops in Python
 MOST_PAIRS = 800
 MOST_TERMS = 1_000_000
 
@@ -73,7 +73,7 @@ def random_case(rng: np.random.Generator) -> tuple[ConvSpec, int, int, int]:
             return spec, batch, inputs, outputs
 
 
-# what `float64_answers` walks over in Python, and multiplies
+# entries of a kernel, over which `float64_answers` loops in Python, and its multiplications
 MOST_ENTRIES = 2500
 MOST_PRODUCTS = 2e7
 

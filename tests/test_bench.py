@@ -298,7 +298,7 @@ def test_learning_is_checked_by_its_losses():
 
 
 def test_a_block_takes_the_same_step_everywhere(monkeypatch):
-    monkeypatch.setattr(measure, "DROPPED_ABOVE", float("inf"))  # no layout is left out for its time
+    monkeypatch.setattr(measure, "DROPPED_ABOVE", float("inf"))  # no layout is dropped
     case = models.Model(
         name="tiny", x=(2, 4, 4, 4), block=models.MobileNet(), in_torch=torch_blocks.mobilenet
     )
