@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from scipy.optimize import nnls
 
 from jaxconv._core.geometry.spec import ConvSpec, normalise
 from jaxconv._core.methods import fft, fft_plan
@@ -38,7 +39,7 @@ def main() -> None:
             chosen.append(cut == 0)
     relative = np.array(rows) / np.array(times)[:, None]
     held, chosen = np.array(tests), np.array(chosen)
-    constants = _fit(relative[~held])
+    constants, _ = nnls(relative[~held], np.ones((~held).sum()))  # of the relative errors
     print("constants", tuple(float(f"{c:.3g}") for c in constants))
     for name, some in (("fitted", ~held), ("predicted", held & chosen)):
         spread = np.quantile(relative[some] @ constants, (0, 0.1, 0.5, 0.9, 1))
@@ -106,17 +107,6 @@ def _measured(
     found += [(number, timed(number)) for number in range(1, len(choices))]
     planes = asked[0][1]
     return [(n, fft_plan.features(choices[n], planes, real=True), s) for n, s in found]
-
-
-def _fit(rows: np.ndarray) -> np.ndarray:
-    """Least squares of the relative errors; terms that would be negative are left out."""
-    kept = np.ones(rows.shape[1], bool)
-    while True:
-        constants = np.zeros(rows.shape[1])
-        constants[kept] = np.linalg.lstsq(rows[:, kept], np.ones(len(rows)))[0]
-        if constants.min() >= 0:
-            return constants
-        kept[constants.argmin()] = False
 
 
 if __name__ == "__main__":

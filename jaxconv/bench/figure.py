@@ -1,12 +1,13 @@
 """The figure of a run: our time as a share of each peer's, case by case."""
 
 from collections.abc import Mapping, Sequence
+from statistics import geometric_mean
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from jaxconv.bench.peers import PEERS
-from jaxconv.bench.tables import geometric_mean, title
+from jaxconv.bench.tables import title
 
 _SUITES = {"filters": "#0072b2", "networks": "#d55e00", "learn": "#009e73", "models": "#cc79a7"}
 

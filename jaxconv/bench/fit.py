@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.optimize import nnls
 
 from jaxconv._core.dispatch.choose import decide, worth_expecting
 from jaxconv._core.geometry.problem import Problem, simpler
@@ -110,8 +111,6 @@ def _solve(
     solves a least-squares problem in positive constants, reweighted so that it minimises absolute
     values, and is shortened until the error decreases.
     """
-    from scipy.optimize import nnls
-
     if not (matrix.sum(axis=1) > 0).all():
         return np.zeros(matrix.shape[1]), math.inf
     terms_here = matrix.shape[1]

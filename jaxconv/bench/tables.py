@@ -3,11 +3,11 @@
 import datetime
 import importlib.metadata
 import json
-import math
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import geometric_mean
 from typing import Any
 
 import jax
@@ -84,12 +84,6 @@ LIMITS = (
 )
 COMPILE_FACTOR, COMPILE_SECONDS = 1.5, 0.05
 MEMORY = 2.0
-
-
-def geometric_mean(ratios: Iterable[float]) -> float:
-    """Return exp of the mean logarithm; nan if there are no ratios."""
-    logarithms = [math.log(ratio) for ratio in ratios]
-    return math.exp(sum(logarithms) / len(logarithms)) if logarithms else math.nan
 
 
 def machine(threads: Mapping[str, int]) -> dict[str, Any]:

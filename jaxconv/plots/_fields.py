@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxconv.plots._matplotlib import new_figure
+from jaxconv.plots._matplotlib import draw_panel, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,22 +63,18 @@ def receptive_fields(
                 "2-D and of one shape; join channels by any(-1) and sum(-1)"
             )
     columns = len(labels)
-    figure = new_figure("receptive_fields", 3.2 * columns + 1, 7.2)
-    figure.suptitle(title, fontsize=13)
+    figure = new_figure("receptive_fields", 3.2 * columns + 1, 7.2, title=title)
     panels = figure.subplots(2, columns, squeeze=False)
     for (upper, lower), mask, magnitude, label in zip(
         panels.T, masks, magnitudes, labels, strict=True
     ):
-        upper.imshow(mask, cmap="gray", vmin=0, vmax=1)
-        upper.set_title(f"{label}\ncan see {mask.sum()} of {mask.size}", fontsize=10)
+        name = f"{label}\ncan see {mask.sum()} of {mask.size}"
+        draw_panel(upper, mask, name, cmap="gray", vmin=0, vmax=1)
         share = magnitude / (magnitude.max() or 1.0)
-        lower.imshow(share, cmap=_SIZES, vmin=0, vmax=1)
         strong = int((share > 0.5).sum())
         of_field = 100 * strong / max(int(mask.sum()), 1)
-        lower.set_title(f"{strong} ({of_field:.0f} % of it) above half the peak", fontsize=10)
-        for axes in (upper, lower):
-            axes.set_xticks([])
-            axes.set_yticks([])
+        name = f"{strong} ({of_field:.0f} % of it) above half the peak"
+        draw_panel(lower, share, name, cmap=_SIZES, vmin=0, vmax=1)
     panels[0, 0].set_ylabel("theoretical: white is seen")
     panels[1, 0].set_ylabel("effective: gradient magnitude")
     figure.colorbar(
@@ -121,17 +117,13 @@ def errors(
     for plane in planes:
         if plane.ndim != 2:
             raise ValueError(f"errors: a map of shape {plane.shape} must be 2-D")
-    figure = new_figure("errors", 3.6 * len(planes) + 1, 4.2)
-    figure.suptitle(title, fontsize=13)
+    figure = new_figure("errors", 3.6 * len(planes) + 1, 4.2, title=title)
     panels = figure.subplots(1, len(planes), squeeze=False)[0]
     largest = max(float(plane.max()) for plane in planes) or 1.0
     for axes, plane, label in zip(panels, planes, labels, strict=True):
-        axes.imshow(plane, cmap=_SIZES, vmin=0, vmax=largest)
         share = 100 * float((plane > 0).mean())
         note = f"not zero at {share:.0f} % of places" if share else "zero everywhere"
-        axes.set_title(f"{label}\n{note}", fontsize=10)
-        axes.set_xticks([])
-        axes.set_yticks([])
+        draw_panel(axes, plane, f"{label}\n{note}", cmap=_SIZES, vmin=0, vmax=largest)
     figure.colorbar(panels[-1].images[0], ax=list(panels), label=f"difference ({unit})", shrink=0.8)
     return figure
 

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxconv.plots._matplotlib import new_figure
+from jaxconv.plots._matplotlib import draw_panel, new_figure
 from jaxconv.plots._runs import SIGNED, draw_image, draw_kernel, draw_losses
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _MOST_PANELS = 64  # in one figure; more would be too small to see
@@ -49,13 +48,13 @@ def before_after(before: ArrayLike, kernel: ArrayLike, after: ArrayLike, *, titl
     _check("before_after", "after", after, 2)
     if before.ndim != 2 and before.shape[2:] != (3,):
         raise ValueError(f"before_after: before.shape={before.shape} must be (H, W) or (H, W, 3)")
-    figure = new_figure("before_after", 12, 3.9)
-    figure.suptitle(title, fontsize=13)
+    figure = new_figure("before_after", 12, 3.9, title=title)
     left, middle, right = figure.subplots(1, 3, width_ratios=[1, 0.6, 1])
     draw_image(left, before, "before", limits=(float(before.min()), float(before.max())))
     draw_kernel(middle, kernel, "kernel", bound=_bound(kernel), inches=2.2)
     if after.min() < 0:
-        image = _draw_signed(right, after, "after", bound=_bound(after))
+        bound = _bound(after)
+        image = draw_panel(right, after, "after", cmap=SIGNED, vmin=-bound, vmax=bound)
         figure.colorbar(image, cax=right.inset_axes((1.03, 0, 0.05, 1)), label="intensity")
     else:
         draw_image(right, after, "after", limits=(float(after.min()), float(after.max())))
@@ -91,8 +90,8 @@ def kernels(w: ArrayLike, *, title: str, labels: Sequence[str] | None = None) ->
     _check_count("kernels", "w", w, rows * columns, "w[..., :8]")
     labels = _labels("kernels", labels, columns, "out")
     side = min(2.2, 14 / columns)
-    figure = new_figure("kernels", max(side * columns + 1, 6), max(side * rows * 1.15, 2) + 0.7)
-    figure.suptitle(title, fontsize=13)
+    width, height = max(side * columns + 1, 6), max(side * rows * 1.15, 2) + 0.7
+    figure = new_figure("kernels", width, height, title=title)
     panels = figure.subplots(rows, columns, squeeze=False)
     bound = _bound(w)
     for (i, o), axes in np.ndenumerate(panels):
@@ -138,20 +137,17 @@ def feature_maps(
     rows = math.ceil(count / columns)
     side = 12 / max(columns, 3)
     height = side * min(max(y.shape[0] / y.shape[1], 0.3), 2)
-    figure = new_figure("feature_maps", side * columns + 1, (height + 0.3) * rows + 0.6)
-    figure.suptitle(title, fontsize=13)
+    figure = new_figure(
+        "feature_maps", side * columns + 1, (height + 0.3) * rows + 0.6, title=title
+    )
     panels = figure.subplots(rows, columns, squeeze=False)
     for axes in panels.flat[count:]:
         axes.set_axis_off()
-    low, high = float(y.min()), float(y.max())
+    low, high, colours = float(y.min()), float(y.max()), "gray"
+    if low < 0:
+        low, high, colours = -_bound(y), _bound(y), SIGNED
     for channel, (axes, label) in enumerate(zip(panels.flat, labels, strict=False)):
-        if low < 0:
-            _draw_signed(axes, y[..., channel], label, bound=_bound(y))
-        else:
-            axes.imshow(y[..., channel], cmap="gray", vmin=low, vmax=high)
-            axes.set_title(label, fontsize=10)
-            axes.set_xticks([])
-            axes.set_yticks([])
+        draw_panel(axes, y[..., channel], label, cmap=colours, vmin=low, vmax=high)
     figure.colorbar(panels[0, 0].images[0], ax=panels, label=unit, shrink=0.8)
     return figure
 
@@ -195,14 +191,6 @@ def losses(
     axes.set_title(title, fontsize=13)
     axes.set_ylabel(unit)
     return figure
-
-
-def _draw_signed(axes: "Axes", values: np.ndarray, title: str, *, bound: float):
-    image = axes.imshow(values, cmap=SIGNED, vmin=-bound, vmax=bound)
-    axes.set_title(title, fontsize=10)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    return image
 
 
 def _labels(caller: str, labels: Sequence[str] | None, count: int, name: str) -> Sequence[str]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxconv.plots._matplotlib import new_figure
+from jaxconv.plots._matplotlib import draw_panel, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,12 +25,8 @@ def draw_image(
     low, high = limits
     if pixels.ndim == 3:
         pixels = np.clip((pixels - low) / ((high - low) or 1.0), 0, 1)
-        axes.imshow(pixels)
-    else:
-        axes.imshow(pixels, cmap="gray", vmin=low, vmax=high)
-    axes.set_title(f"{title}\nblack {low:.3g}, white {high:.3g}", fontsize=10)
-    axes.set_xticks([])
-    axes.set_yticks([])
+    title = f"{title}\nblack {low:.3g}, white {high:.3g}"
+    draw_panel(axes, pixels, title, cmap="gray", vmin=low, vmax=high)  # ignored for colours
 
 
 def draw_residual(axes: "Axes", residual: np.ndarray, title: str) -> None:
@@ -39,22 +35,16 @@ def draw_residual(axes: "Axes", residual: np.ndarray, title: str) -> None:
         largest = np.argmax(np.abs(residual), axis=-1, keepdims=True)
         residual = np.take_along_axis(residual, largest, axis=-1)[..., 0]
     bound = float(np.percentile(np.abs(residual), 99.9)) or 1e-12
-    image = axes.imshow(residual, cmap=SIGNED, vmin=-bound, vmax=bound)
+    image = draw_panel(axes, residual, title, cmap=SIGNED, vmin=-bound, vmax=bound)
     # an inset is as high as the image, whatever the image's shape
     axes.figure.colorbar(image, cax=axes.inset_axes((1.03, 0, 0.05, 1)), label="intensity")
-    axes.set_title(title, fontsize=10)
-    axes.set_xticks([])
-    axes.set_yticks([])
 
 
 def draw_kernel(
     axes: "Axes", kernel: np.ndarray, title: str, *, bound: float, inches: float = 3.5
 ) -> None:
     """Draw a kernel (h, w) in a square with sides of `inches`, with its numbers if they fit."""
-    axes.imshow(kernel, cmap=SIGNED, vmin=-bound, vmax=bound)
-    axes.set_title(title, fontsize=10)
-    axes.set_xticks([])
-    axes.set_yticks([])
+    draw_panel(axes, kernel, title, cmap=SIGNED, vmin=-bound, vmax=bound)
     cell = inches / max(kernel.shape)
     if cell < SMALLEST_CELL:
         return
