@@ -16,7 +16,7 @@ def ratios(records: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> Fi
     """Draw a panel for each peer with a dot for each case, sorted, on a logarithmic axis.
 
     Args:
-        records: from `jaxconv.bench.suites.run`.
+        records: from `jaxconv.bench.suites`.
         facts: from `jaxconv.bench.tables.machine`, for the title.
 
     Returns:

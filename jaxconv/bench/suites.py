@@ -1,5 +1,6 @@
 """Measure each case of a suite; return its record: numbers and strings, ready for JSON."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,9 +20,7 @@ from jaxconv.bench import (
 )
 from jaxconv.bench import models as blocks
 from jaxconv.bench.measure import Measured, contest
-from jaxconv.bench.peers import OURS
-
-SUITES = ("filters", "networks", "learn", "models")
+from jaxconv.bench.peers import OURS, Program
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,12 +50,6 @@ class Options:
 Record = dict[str, Any]
 
 
-def run(suite: str, options: Options) -> Iterator[Record]:
-    """Yield a record for each case and mode, as soon as it is measured."""
-    suites = {"filters": filters, "networks": networks, "learn": learn, "models": models}
-    yield from suites[suite](options)
-
-
 def filters(options: Options) -> Iterator[Record]:
     """One plane, one kernel."""
     for case in cases.PLANES:
@@ -64,15 +57,9 @@ def filters(options: Options) -> Iterator[Record]:
             continue
         x, k = plane_programs.arrays(case)
         programs = plane_programs.programs(case, method=options.method, peers=options.peers)
-        measured = contest(
-            programs,
-            float64_answers.plane(case, x, k),
-            budget=options.budget,
-            compiles=options.compiles,
-        )
         shapes = {"x": x.shape, "w": k.shape, "y": x.shape}
-        methods = _methods(programs[0].function, programs[0].arguments)
-        yield record("filters", case.name, "forward", shapes, measured, methods)
+        expected = float64_answers.plane(case, x, k)
+        yield _measured("filters", case, "forward", shapes, programs, expected, options)
 
 
 def networks(options: Options) -> Iterator[Record]:
@@ -81,15 +68,13 @@ def networks(options: Options) -> Iterator[Record]:
         modes = [mode for mode in cases.MODES if _wanted(case, "networks", mode, options)]
         if not modes:
             continue
+        shapes = {"x": case.x, "w": case.w, "y": case.y}
+        arguments = {"arguments": case.arguments | {"transposed": case.transposed}}
         expected = float64_answers.layer(case, *contestants.arrays(case))
         for mode in modes:
             programs = contestants.programs(case, mode, method=options.method, peers=options.peers)
-            measured = contest(programs, expected, budget=options.budget, compiles=options.compiles)
-            shapes = {"x": case.x, "w": case.w, "y": case.y}
-            methods = _methods(programs[0].function, programs[0].arguments)
-            yield record("networks", case.name, mode, shapes, measured, methods) | {
-                "arguments": case.arguments | {"transposed": case.transposed}
-            }
+            found = _measured("networks", case, mode, shapes, programs, expected, options)
+            yield found | arguments
 
 
 def learn(options: Options) -> Iterator[Record]:
@@ -99,34 +84,46 @@ def learn(options: Options) -> Iterator[Record]:
             continue
         x, y, start = learning.arrays(case)
         programs = learning.programs(case, peers=options.peers, quick=options.quick)
-        measured = contest(
-            programs, learning.exact(case), budget=options.budget, compiles=options.compiles
-        )
         shapes = {"x": x.shape, "w": start.shape, "y": y.shape}
-        methods = _methods(programs[0].function, programs[0].arguments)
+        expected = learning.exact(case)
+        found = _measured("learn", case, "learning", shapes, programs, expected, options)
         # its temporary buffers are those of a scan, not of a convolution
-        yield record("learn", case.name, "learning", shapes, measured, methods) | {"memory": None}
+        yield found | {"memory": None}
 
 
 def models(options: Options) -> Iterator[Record]:
     """A training step of a block, with `accelerate` and without."""
     for case in torch_blocks.MODELS:
-        if not _wanted(case, "models", "training step", options):
+        mode = "training step"
+        if not _wanted(case, "models", mode, options):
             continue
         programs = blocks.programs(case, method=options.method, peers=options.peers)
-        measured = contest(
-            programs,
-            blocks.exact(case),
-            budget=options.budget,
-            compiles=options.compiles,
-            tolerance=blocks.TOLERANCE,
-        )
         shapes = {"x": case.x, "w": (), "y": case.x}
-        methods = _methods(programs[0].function, programs[0].arguments)
+        expected, tolerance = blocks.exact(case), blocks.TOLERANCE
+        found = _measured("models", case, mode, shapes, programs, expected, options, tolerance)
         # its temporary buffers are the block's activations
-        yield record("models", case.name, "training step", shapes, measured, methods) | {
-            "memory": None
-        }
+        yield found | {"memory": None}
+
+
+SUITES = {"filters": filters, "networks": networks, "learn": learn, "models": models}
+"""Each suite yields a record for each case and mode, as soon as it is measured."""
+
+
+def _measured(
+    suite: str,
+    case: Any,
+    mode: str,
+    shapes: Mapping[str, Sequence[int]],
+    programs: Sequence[Program],
+    expected: Mapping[str, Any],
+    options: Options,
+    tolerance: float = float64_answers.TOLERANCE,
+) -> Record:
+    """Check and time the programs of one case."""
+    limits = {"budget": options.budget, "compiles": options.compiles, "tolerance": tolerance}
+    measured = contest(programs, expected, **limits)
+    methods = _methods(programs[0].function, programs[0].arguments)
+    return record(suite, case.name, mode, shapes, measured, methods)
 
 
 def record(
@@ -150,7 +147,7 @@ def record(
             best[found.peer] = min(found.seconds, best.get(found.peer, found.seconds))
         if found.peer == "lax" and found.compile_seconds is not None:
             compiled.append(found.compile_seconds)
-    larger = 4 * max(_size(shapes["x"]), _size(shapes["y"]))
+    larger = 4 * max(math.prod(shapes["x"]), math.prod(shapes["y"]))
     return {
         "suite": suite,
         "case": case,
@@ -171,13 +168,6 @@ def record(
         },
         "memory": None if ours.temporary_bytes is None else ours.temporary_bytes / larger,
     }
-
-
-def _size(shape: Sequence[int]) -> int:
-    size = 1
-    for n in shape:
-        size *= n
-    return size
 
 
 def _methods(function: Any, arguments: Sequence[Any]) -> dict[str, str]:

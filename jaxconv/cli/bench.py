@@ -29,7 +29,7 @@ def run(given: Bench) -> bool:
     records: list[Mapping[str, Any]] = []
     for suite in chosen:
         measured = []
-        for record in suites.run(suite, options):
+        for record in suites.SUITES[suite](options):
             measured.append(record)
             # a long run shows its progress, and an interrupted one leaves what it has measured
             print(f"{suite}: {tables.line(record)}", file=sys.stderr)
