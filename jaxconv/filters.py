@@ -4,8 +4,8 @@ Conventions, the same for every function here:
 
 * A kernel is to be **correlated** (`jaxconv.correlate`, `scipy.ndimage.correlate`), not convolved:
   `y[p] = sum over k of x[p + k - centre] * kernel[k]`, unflipped, with `centre = (size - 1) / 2`.
-* Shapes are those of planes and volumes, one axis a spatial dimension, no channels. Rank 2 is
-  (rows, columns): axis 0 is y and points down, axis 1 is x and points right.
+* Shapes have one axis for each spatial dimension and no channels. Rank 2 is (rows, columns): axis 0
+  is y and points down, axis 1 is x and points right.
 * Lengths (`sigma`, `wavelength`) are in samples, angles in radians.
 * Derivative kernels respond positively where intensity grows with the index along `axis`.
 * Normalisation is the literature's, so that the entries are the ones printed in books:
@@ -19,8 +19,7 @@ Conventions, the same for every function here:
 | `gaussian`, `box` | 1 | an average | [0, 1] |
 | `gabor` | not 0 in general | peak 1 at the centre for phase 0 | [-s, s], s = sum of magnitudes |
 
-Kernels are float32 unless `dtype` says otherwise. They are computed in float64 and rounded once.
-Nothing is clipped.
+Kernels are computed in float64 and rounded once, to float32 or to `dtype`. Nothing is clipped.
 """
 
 import math
@@ -98,7 +97,7 @@ def scharr(axis: int, *, rank: int = 2, dtype: DTypeLike = np.float32) -> np.nda
     """Scharr's derivative: a central difference along one axis, [3, 10, 3] along the others.
 
     `kernel[k] = d[k_axis] * product over the other axes of s[k_a]`, d = (-1, 0, 1), s = (3, 10, 3).
-    The weights are chosen so that the direction of the gradient errs least under rotation.
+    The weights minimise the error of the gradient's direction under rotation.
 
     Args:
         axis: the axis to differentiate along; negative counts from the last.
@@ -130,8 +129,8 @@ def laplacian(
 
     Args:
         rank: number of dimensions, 1 or more.
-        connectivity: how many neighbours: 2 * rank (the default: those along the axes; 4 in a
-            plane) or 3**rank - 1 (the diagonal ones too; 8 in a plane).
+        connectivity: number of neighbours: 2 * rank (the default: those along the axes; 4 in a
+            plane) or 3**rank - 1 (with the diagonal ones; 8 in a plane).
         dtype: a signed integer, floating or complex dtype.
 
     Returns:
@@ -175,11 +174,12 @@ def gaussian(
     `exp(-(k - (size_a - 1) / 2)**2 / (2 * sigma_a**2))` and each `g_a` summing to 1.
 
     Args:
-        sigma: standard deviation in samples, above 0: one, or one a dimension.
-        size: samples: one number, or one a dimension; even sizes are centred between two samples.
+        sigma: standard deviation in samples, above 0: one number, or one for each dimension.
+        size: in samples: one number, or one for each dimension; an even size has its centre
+            between two samples.
             By default `2 * floor(truncate * sigma + 1/2) + 1`, scipy.ndimage's rule.
-        rank: number of dimensions; by default the length of `sigma` or `size`, 2 if both have none.
-        truncate: where the default size cuts the tails, in standard deviations.
+        rank: number of dimensions; by default the length of `sigma` or `size`, or 2.
+        truncate: half-width of the default size, in standard deviations.
         dtype: a floating or complex dtype.
 
     Returns:
@@ -210,7 +210,7 @@ def gaussian(
         sizes = _sizes("gaussian", size, rank)
     profiles = []
     for s, n in zip(sigmas, sizes, strict=True):
-        # with the largest exponent subtracted, a small sigma cannot underflow to 0 / 0
+        # subtracting the largest exponent avoids 0 / 0 by underflow for a small sigma
         exponent = -0.5 * (_centred(n) / s) ** 2
         profile = np.exp(exponent - exponent.max())
         profiles.append(profile / profile.sum())
@@ -225,7 +225,7 @@ def box(
     `kernel[k] = 1 / product of size`.
 
     Args:
-        size: samples, 1 or more: one number, or one a dimension.
+        size: in samples, 1 or more: one number, or one for each dimension.
         rank: number of dimensions; by default that of `size` if it is a sequence, 2 otherwise.
         dtype: a floating or complex dtype.
 
@@ -260,7 +260,7 @@ def gabor(
     truncate: float = 3.0,
     dtype: DTypeLike = np.float32,
 ) -> np.ndarray:
-    """Gabor's function: a wave under a Gaussian, a detector of stripes across `orientation`.
+    """Gabor's function: a wave times a Gaussian, which detects stripes across `orientation`.
 
     `kernel[y, x] = exp(-(u**2 + aspect**2 * v**2) / (2 * sigma**2)) * cos(2 * pi * u / wavelength +
     phase)`, with `u = x * cos(t) + y * sin(t)`, `v = -x * sin(t) + y * cos(t)`, t = `orientation`
@@ -269,14 +269,14 @@ def gabor(
     Args:
         wavelength: period of the wave in samples, above 0.
         orientation: direction in which the wave travels, in radians from x (right) towards y
-            (down): 0 answers to vertical stripes, pi / 2 to horizontal ones.
-        phase: of the wave at the centre, in radians: 0 is even, -pi / 2 is odd and grows along u.
+            (down): 0 responds to vertical stripes, pi / 2 to horizontal ones.
+        phase: of the wave at the centre, in radians: 0 is even; -pi / 2 is odd, rising along u.
         sigma: standard deviation along u in samples, above 0; by default 0.562 * wavelength, a
             bandwidth of one octave. Along v it is sigma / aspect.
         aspect: above 0; below 1 the Gaussian is longer along the stripes.
-        size: (rows, columns), or one number for both; by default the smallest odd size that holds
-            `truncate` standard deviations along the u axis and along the v axis.
-        truncate: where the default size cuts the tails, in standard deviations.
+        size: (rows, columns), or one number for both; by default the smallest odd size that
+            contains `truncate` standard deviations along u and along v.
+        truncate: half-width of the default size, in standard deviations.
         dtype: a floating or complex dtype.
 
     Returns:
@@ -302,7 +302,7 @@ def gabor(
             raise ValueError(f"gabor: {name} must be finite, in radians, got {angle!r}")
     cos, sin = math.cos(orientation), math.sin(orientation)
     if size is None:
-        # the box around the tips of the half axes along u and v
+        # the box around the ends of the two half axes
         along_u, along_v = truncate * sigma, truncate * sigma / aspect
         half_y = max(abs(along_u * sin), abs(along_v * cos))
         half_x = max(abs(along_u * cos), abs(along_v * sin))
@@ -328,9 +328,9 @@ NAMES: tuple[str, ...] = tuple(_BY_NAME)
 
 
 def by_name(name: str) -> np.ndarray:
-    """The plane's kernel of this name, with its function's defaults.
+    """Return the 2-D kernel of this name, with the defaults of its function.
 
-    x is the last axis (along columns), y the first (along rows); the names are in `NAMES`.
+    A name with _x differentiates along the last axis, one with _y along the first.
 
     Args:
         name: one of `NAMES`.
@@ -339,7 +339,7 @@ def by_name(name: str) -> np.ndarray:
         (rows, columns) in float32.
 
     Raises:
-        ValueError: an unknown name; the message lists the known ones.
+        ValueError: the name is unknown; the message lists the known ones.
 
     Example:
         >>> by_name("box").shape
@@ -365,7 +365,7 @@ def _centred(size: int) -> np.ndarray:
 
 def _cast(caller: str, kernel: np.ndarray, dtype: DTypeLike) -> np.ndarray:
     dtype, fractions = np.dtype(dtype), caller in ("gaussian", "box", "gabor")
-    # by exclusion: bfloat16 is no subtype of np.floating
+    # integers are excluded, not floats included: bfloat16 is not a subtype of np.floating
     if dtype.kind in ("biu" if fractions else "bu"):
         rule = "fractions" if fractions else "negative numbers"
         raise ValueError(f"{caller}: dtype must hold {rule}, got {dtype.name}")

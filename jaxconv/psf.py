@@ -1,15 +1,15 @@
 """Point-spread functions of common blurs, as NumPy arrays: constants to correlate with.
 
-How a point of light is spread by motion, by a lens out of focus, by diffraction; the Gaussian is
+The image of a point of light under motion, a lens out of focus or diffraction; for the Gaussian see
 `jaxconv.filters.gaussian`. Conventions, as in `jaxconv.filters`:
 
-* A plane (rows, columns): y points down, x right; lengths in samples, angles in radians.
+* Shape (rows, columns): y points down, x right; lengths in samples, angles in radians.
 * Weights are not negative and sum to 1: a blur keeps the mean of an image.
-* All are unchanged by half a turn, so that correlation and convolution with them are one.
-* Sizes may be even: the centre then lies between samples. A size too small cuts the tails, and what
-  is left is scaled to sum 1.
+* All are symmetric under a half turn: correlation and convolution with them are the same.
+* Sizes may be even: the centre then lies between samples. A small size cuts the tails off; the
+  remaining weights are scaled to sum 1.
 
-Computed in float64 and rounded once, to float32 unless `dtype` says otherwise.
+Computed in float64 and rounded once, to float32 or to `dtype`.
 """
 
 import math
@@ -34,14 +34,14 @@ def motion(
     """The blur of steady motion: a point becomes a line of even brightness.
 
     `kernel[y, x] = (1 / length) integral over s from -length / 2 to length / 2 of
-    hat(x - s cos(angle)) hat(y - s sin(angle)) ds`, with `hat(t) = max(0, 1 - |t|)` (points between
-    samples are shared by their four neighbours) and x, y counted from the centre.
+    hat(x - s cos(angle)) hat(y - s sin(angle)) ds`, with `hat(t) = max(0, 1 - |t|)`, which shares a
+    point between samples among its four neighbours, and x, y counted from the centre.
 
     Args:
-        length: how far the image moved while it was taken, in samples, above 0.
+        length: of the motion during the exposure, in samples, above 0.
         angle: direction in radians from x (right) towards y (down).
-        size: (rows, columns), or one number for both; by default the smallest odd size that holds
-            the line.
+        size: (rows, columns), or one number for both; by default the smallest odd size that
+            contains the line.
         dtype: a floating or complex dtype.
 
     Returns:
@@ -63,8 +63,8 @@ def motion(
         raise ValueError(f"motion: angle must be finite, in radians, got {angle!r}")
     along_y, along_x = length / 2 * math.sin(angle), length / 2 * math.cos(angle)
     y, x = _grid("motion", size, (_reach(along_y), _reach(along_x)))
-    # between two crossings of a sample's row or column the integrand is a quadratic along the
-    # line, which two points of Gauss and Legendre integrate exactly
+    # between two crossings of rows or columns of samples the integrand is quadratic along the
+    # line, which Gauss-Legendre quadrature with two points integrates exactly
     s = _pieces(length, y[:, 0], x[0], angle)
     half = np.diff(s) / 2
     middle = s[:-1] + half
@@ -83,12 +83,12 @@ def defocus(
     """The blur of a lens out of focus: a point becomes a disc of even brightness.
 
     `kernel[y, x]` is proportional to the area of sample (y, x), a unit square, that lies within
-    `radius` of the centre; areas in 64 lines a sample, each cut exactly.
+    `radius` of the centre; each area is a sum over 64 lines, each of them of exact length.
 
     Args:
         radius: of the circle of confusion, in samples, above 0.
-        size: (rows, columns), or one number for both; by default the smallest odd size that holds
-            the disc.
+        size: (rows, columns), or one number for both; by default the smallest odd size that
+            contains the disc.
         dtype: a floating or complex dtype.
 
     Returns:
@@ -107,9 +107,11 @@ def defocus(
     Magazine 14 (2), 1997, pp. 24-41, on uniform out-of-focus blur (geometrical optics).
     """
     _check_positive("defocus", radius=radius)
-    half = max(0, math.ceil(round(radius - 0.5, 9)))  # a sample reaches half a sample out
+    half = max(
+        0, math.ceil(round(radius - 0.5, 9))
+    )  # a sample extends half a sample from its centre
     y, x = _grid("defocus", size, (half, half))
-    # the part of each row of samples that the disc reaches, in 64 lines
+    # 64 lines through the part of each row of samples that the disc covers
     low, high = np.maximum(y - 0.5, -radius), np.minimum(y + 0.5, radius)
     width = np.maximum(high - low, 0.0)
     kernel = np.zeros(y.shape)
@@ -122,7 +124,7 @@ def defocus(
 def airy(
     radius: float, *, size: int | Sequence[int] | None = None, dtype: DTypeLike = np.float32
 ) -> np.ndarray:
-    """The blur of diffraction at a round aperture: a disc in rings.
+    """The blur of diffraction at a round aperture: a disc surrounded by rings.
 
     `kernel[y, x]` is proportional to `(2 J1(v) / v) ** 2`, with `v = 3.8317 r / radius`, r the
     distance of (y, x) from the centre and J1 the Bessel function of order one.
@@ -130,12 +132,12 @@ def airy(
     Args:
         radius: of the first dark ring in samples, above 0: 1.22 times wavelength times focal length
             over aperture.
-        size: (rows, columns), or one number for both; by default the smallest odd size that holds
-            the first three bright rings: 95 % of the light.
+        size: (rows, columns), or one number for both; by default the smallest odd size that
+            contains the first three bright rings: 95 % of the light.
         dtype: a floating or complex dtype.
 
     Returns:
-        (rows, columns), sampled at the samples' centres and summing to 1.
+        (rows, columns): values at the centres of the samples, summing to 1.
 
     Raises:
         ValueError: `radius` not above 0 or not finite, `size` below 1, or an integer dtype.
@@ -144,35 +146,24 @@ def airy(
         >>> airy(2.0, size=(1, 5)).round(4)
         array([[0. , 0.2118, 0.5764, 0.2118, 0. ]], dtype=float32)
 
-    Source: J. W. Goodman, Introduction to Fourier Optics, section 4.4.2 (Circular aperture); J1 by
-    Bessel's integral, NIST Digital Library of Mathematical Functions, 10.9.2.
+    Source: J. W. Goodman, Introduction to Fourier Optics, section 4.4.2 (Circular aperture).
     """
+    from scipy.special import j1  # imported on use: it takes a third of a second
+
     _check_positive("airy", radius=radius)
     # dark rings lie at 1, 1.831, 2.655 and 3.477 times the first one's radius
     half = math.ceil(round(3.477 * radius, 9)) - 1
     y, x = _grid("airy", size, (half, half))
     v = np.maximum(_FIRST_ZERO / radius * np.hypot(y, x), 1e-4)  # 2 J1(v) / v is 1 to 1e-9 there
-    distances, places = np.unique(v, return_inverse=True)
-    values = (2 * _bessel_j1(distances) / distances) ** 2
-    return _normalised("airy", values[places].reshape(y.shape), dtype)
-
-
-def _bessel_j1(v: np.ndarray) -> np.ndarray:
-    """(1 / pi) integral over t from 0 to pi of cos(t - v sin(t)), a smooth periodic function.
-
-    The midpoint rule converges faster than any power once it resolves v oscillations.
-    """
-    points = int(v.max()) + 40
-    t = (np.arange(points) + 0.5) * math.pi / points
-    return np.mean(np.cos(t - v[..., None] * np.sin(t)), axis=-1)
+    return _normalised("airy", (2 * j1(v) / v) ** 2, dtype)
 
 
 def _pieces(length: float, rows: np.ndarray, columns: np.ndarray, angle: float) -> np.ndarray:
-    """Where a line through the centre meets rows and columns of samples, its ends included."""
+    """Positions along a line where it crosses rows and columns of samples, and its two ends."""
     cuts = [np.array([-length / 2, length / 2])]
     for positions, step in ((rows, math.sin(angle)), (columns, math.cos(angle))):
         if abs(step) > 1e-9:
-            # the hats of the outermost samples end one sample further out
+            # the hat functions of the outermost samples end one sample further out
             ends = np.concatenate([positions[:1] - 1, positions, positions[-1:] + 1])
             cuts.append(ends / step)
     inside = np.clip(np.concatenate(cuts), -length / 2, length / 2)
@@ -184,7 +175,7 @@ def _hat(t: np.ndarray) -> np.ndarray:
 
 
 def _reach(half: float) -> int:
-    """How many samples from the centre still get a part of a point so far out."""
+    """How many samples from the centre a point at distance `half` still contributes to."""
     # rounding noise (sin(pi) = 1e-16) must not add a sample
     return max(0, math.ceil(round(abs(half), 9) + 1) - 1)
 
@@ -213,7 +204,7 @@ def _check_positive(caller: str, **values: float) -> None:
 
 def _normalised(caller: str, kernel: np.ndarray, dtype: DTypeLike) -> np.ndarray:
     dtype = np.dtype(dtype)
-    # by exclusion: bfloat16 is no subtype of np.floating
+    # integers are excluded, not floats included: bfloat16 is not a subtype of np.floating
     if dtype.kind in "biu":
         raise ValueError(f"{caller}: dtype must hold fractions, got {dtype.name}")
     return (kernel / kernel.sum()).astype(dtype)

@@ -4,13 +4,12 @@
     python native/fuzz.py --count 1000 --seed 0 --long
 
 Run it from the repository's root with jaxconv and the plugin installed. Every spec is computed in
-all three contractions; a failure prints the line that makes its spec again. `--long` draws long
-kernels over one channel a group, for the plugin's own kernels, and compares with
-`jaxconv.bench.exact`, as the explicit loops would take minutes.
+all three contractions; a failure prints the code of its spec. `--long` draws long kernels over one
+channel for each group, for the plugin's own kernels, and compares with
+`jaxconv.bench.float64_answers`, as the explicit loops would take minutes.
 """
 
 import argparse
-import dataclasses
 import functools
 import sys
 import time
@@ -24,16 +23,16 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-# after the path that they are found on
+# imported after the path is set
 import cases  # noqa: E402
 import jaxconv_onednn  # noqa: E402
 
 from jaxconv._core.geometry.spec import ConvSpec  # noqa: E402
 from jaxconv._core.methods import onednn  # noqa: E402
-from jaxconv.bench import exact  # noqa: E402
+from jaxconv.bench import float64_answers  # noqa: E402
 
 CHANNELS = (1, 1, 2, 3, 4, 5, 8, 15, 16, 17, 32)
-# the reference loops over these in Python: pairs of an output position and a kernel position
+# pairs of an output position and a kernel position, over which the reference loops in Python
 MOST_PAIRS = 800
 MOST_TERMS = 1_000_000
 
@@ -74,7 +73,7 @@ def random_case(rng: np.random.Generator) -> tuple[ConvSpec, int, int, int]:
             return spec, batch, inputs, outputs
 
 
-# what `exact` walks over in Python, and multiplies
+# entries of a kernel, over which `float64_answers` loops in Python, and its multiplications
 MOST_ENTRIES = 2500
 MOST_PRODUCTS = 2e7
 
@@ -105,27 +104,11 @@ def long_case(rng: np.random.Generator) -> tuple[ConvSpec, int, int, int]:
             return spec, batch, 1, 1
 
 
-EXACT = {"output": exact.make_y, "input": exact.make_x, "kernel": exact.make_w}
-
-
-def answer(contraction: str, a: np.ndarray, b: np.ndarray, spec: ConvSpec) -> np.ndarray:
-    """Float64 by `exact`, which takes no negative padding: x is cut before."""
-    cut = [(max(-lo, 0), max(-hi, 0)) for lo, hi in spec.padding]
-    inside = [slice(lo, n - hi) for n, (lo, hi) in zip(spec.input_size, cut, strict=True)]
-    spec = dataclasses.replace(
-        spec,
-        padding=tuple((max(lo, 0), max(hi, 0)) for lo, hi in spec.padding),
-        input_size=tuple(part.stop - part.start for part in inside),
-    )
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    if contraction == "input":
-        return np.pad(exact.make_x(a, b, spec), [(0, 0), *cut, (0, 0)])
-    return EXACT[contraction](a[:, *inside], b, spec)
-
-
 def assert_exact(actual, contraction: str, a: np.ndarray, b: np.ndarray, spec: ConvSpec) -> None:
-    """As `cases.assert_matches`, beside `answer`."""
-    want, scale = (answer(contraction, f(a), f(b), spec) for f in (np.asarray, np.abs))
+    """As `cases.assert_matches`, against `float64_answers`."""
+    want, scale = (
+        float64_answers.contract(contraction, f(a), f(b), spec) for f in (np.asarray, np.abs)
+    )
     error = np.abs(np.asarray(actual, np.float64) - want)
     worst = float(np.max(error - cases.TOLERANCE["float32"] * scale))
     assert worst <= 0, f"{contraction} is off by {error.max()} (scale {scale.max()})"

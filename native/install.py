@@ -1,9 +1,9 @@
-"""Build the plugin and install it into the Python that runs this; go on without where it cannot be.
+"""Build the plugin and install it into the running Python, if that is possible here.
 
     .venv/bin/python native/install.py
 
-Always ends with exit code 0 and one line that says what came of it. What was built is not built
-again until the sources, jax or Python change.
+Always ends with exit code 0 and one line with the outcome. The plugin is built again only if the
+sources, jax or Python have changed.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ STAMP = Path(sysconfig.get_path("purelib")) / "jaxconv_onednn" / ".built"
 
 
 def fingerprint() -> str:
-    """Return a hash of all that the plugin is built from."""
+    """Return a hash of the plugin's sources and of the versions it is built with."""
     digest = hashlib.sha256(f"{version('jax')} {sys.version}".encode())
     sources = [HERE / name for name in ("pyproject.toml", "CMakeLists.txt", "find_onednn.py")]
     for path in [*sources, *HERE.glob("src/*"), *HERE.glob("jaxconv_onednn/*.py")]:
@@ -28,7 +28,7 @@ def fingerprint() -> str:
     return digest.hexdigest()
 
 
-def obstacle() -> str | None:
+def reason_not_to_build() -> str | None:
     """Return why the plugin cannot be built here, or None."""
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         return f"it is for Linux on x86-64, not {platform.system()} on {platform.machine()}"
@@ -38,9 +38,9 @@ def obstacle() -> str | None:
 
 
 def main() -> str:
-    """Install the plugin if that is possible and needed; return what came of it."""
-    if why_not := obstacle():
-        return f"going on without oneDNN: {why_not}"
+    """Install the plugin if that is possible and needed; return the outcome in one line."""
+    if reason := reason_not_to_build():
+        return f"going on without oneDNN: {reason}"
     wanted = fingerprint()
     if STAMP.exists() and STAMP.read_text() == wanted:
         return "the oneDNN plugin is up to date"

@@ -332,3 +332,17 @@ def test_nnx_modules_as_arguments():
     assert_all_close(results(nnx.grad(accelerate(loss)), accelerate(nnx.jit(loss))), want)
     assert_all_close(results(accelerate(nnx.grad(loss)), accelerate(loss)), want)
     assert primitives_of(accelerate(network), x)["conv"] == 2
+
+
+def test_a_replacement_of_another_type_is_refused(monkeypatch):
+    monkeypatch.setattr(
+        "jaxconv._transforms.accelerate.perform", lambda _, a, b, out, **__: jnp.zeros(out.shape)
+    )
+    x, w = X.astype("bfloat16"), W.astype("bfloat16")
+    with pytest.raises(RuntimeError) as raised:
+        accelerate(lambda x, w: conv(x, w))(x, w)
+    assert str(raised.value) == (
+        "accelerate: the replacement of conv_general_dilated returns "
+        "[ShapedArray(float32[4,6,5,3])], not [ShapedArray(bfloat16[4,6,5,3])]: this is a bug in "
+        "jaxconv, please report it"
+    )

@@ -195,13 +195,13 @@ def test_what_cannot_be_kept_is_refused():
     refused(lambda m: accelerate(lambda x: m(x))(X), closed_over)
     refused(lambda m: jax.jit(accelerate(lambda x: m(x)))(X), closed_over)
     outside = (
-        "accelerate: f sets a flax.nnx Variable from outside of the transformation that this is "
-        "called in; pass its module through it, as nnx.jit(accelerate(f))(module, x) does"
+        "accelerate: f sets a flax.nnx Variable from outside the transformation f is called in; "
+        "pass the module through the transformation: nnx.jit(accelerate(f))(module, x)"
     )
     refused(lambda m: jax.jit(accelerate(m))(X), outside)
     refused(lambda m: jax.vmap(lambda x: accelerate(m)(x[None])[0])(X), outside)
     more = (
-        "accelerate: f changes a flax.nnx module among its arguments in more than its arrays (a "
+        "accelerate: f changes more than the arrays of a flax.nnx module among its arguments (a "
         "mode, a number, a submodule); do that before the call, e.g. module.eval()"
     )
     refused(lambda m: accelerate(lambda m: m.eval())(m), more)

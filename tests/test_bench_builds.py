@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from jaxconv.bench import builds, cases, contestants, exact
+from jaxconv.bench import builds, cases, contestants, float64_answers
 
 TINY = cases.Layer(
     name="tiny", x=(2, 6, 5, 4), w=(3, 3, 2, 6), stride=2, padding=1, groups=2, quick=True
@@ -44,6 +44,6 @@ def test_a_build_answers_with_results_and_times(monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", ["tiny\n", "burst\n"])
     builds.serve()
     magnitudes, seconds = map(json.loads, capsys.readouterr().out.splitlines())
-    wanted = exact.layer(TINY, *contestants.arrays(TINY))["y"]
+    wanted = float64_answers.layer(TINY, *contestants.arrays(TINY))["y"]
     np.testing.assert_allclose(magnitudes, [np.abs(wanted).sum()], rtol=1e-5)
     assert seconds > 0

@@ -319,13 +319,12 @@ def test_usage_mistakes_are_one_line_too(capsys, arguments, message):
     assert captured.err.count("\n") == 1
 
 
-def test_a_missing_extra_is_told(monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "jaxconv.cli.app", None)
+def test_a_missing_extra_is_named(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "rich", None)
     monkeypatch.setitem(sys.modules, "typer", None)
-    monkeypatch.delitem(sys.modules, "jaxconv.cli.app")
     assert cli.main(["learn"]) == 2
     assert capsys.readouterr().err == (
-        "jaxconv: the command line needs typer: pip install 'jaxconv[cli]'\n"
+        "jaxconv: the command line needs rich, typer: pip install 'jaxconv[cli]'\n"
     )
 
 

@@ -25,17 +25,17 @@ def test_json_names_versions_devices_and_methods():
     assert found["methods"]["lax"] == {
         "summary": "XLA's own convolution",
         "contractions": ["output", "input", "kernel"],
-        "at_hand": True,
+        "available": True,
         "note": None,
     }
 
 
-def test_why_a_method_is_not_at_hand(monkeypatch):
+def test_why_a_method_is_not_available(monkeypatch):
     monkeypatch.setattr(onednn, "_plugin", lambda: "the plugin jaxconv-onednn is not installed")
     assert json.loads(_info("--json"))["methods"]["onednn"] == {
         "summary": "oneDNN and own kernels in C++, where jaxconv-onednn is installed",
         "contractions": ["output", "input", "kernel"],
-        "at_hand": False,
+        "available": False,
         "note": "the plugin jaxconv-onednn is not installed",
     }
     assert "no: the plugin jaxconv-onednn" in " ".join(_info().split())

@@ -44,7 +44,7 @@ TABLE = """
 where            call     contraction  shapes                                             geometry                       method  reason
 network/scan[5]  lax      output       float32[2,4,7] * float32[4,4,4] -> float32[2,4,7]  padding=((1, 2),)              lax     XLA's own convolution
 network/remat2   jaxconv  output       float32[2,7,4] * float32[4,4,4] -> float32[2,3,4]  stride=(2,) padding=((1, 1),)  lax     XLA's own convolution
-                 lax      none         float32[2,4,3] * float32[4,4,4] -> float32[2,4,2]                                 lax     stays with lax: window_strides and lhs_dilation together are no contraction
+                 lax      none         float32[2,4,3] * float32[4,4,4] -> float32[2,4,2]                                 lax     stays with lax: window_strides and lhs_dilation together are not a contraction
 """  # noqa: E501
 
 

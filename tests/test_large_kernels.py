@@ -13,10 +13,9 @@ from jaxconv._core.dispatch.choose import EXPORTED, select
 from jaxconv._core.dispatch.primitive import contract
 from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.methods import METHODS, fused_sums, shifts
-from jaxconv.bench import exact
+from jaxconv.bench import float64_answers
 
 pytestmark = pytest.mark.as_shipped
-MAKE = {"output": exact.make_y, "input": exact.make_x, "kernel": exact.make_w}
 BOTH = [("taps", "output"), ("taps", "input"), *(("shifts", c) for c in cases.CONTRACTIONS)]
 LARGE = (
     Case("strips", (1, 70, 40, 1), (9, 9, 1, 1), {"padding": "same"}),
@@ -43,9 +42,8 @@ def program(method, contraction, spec, optimised=False):
 
 def assert_exact(result, contraction, a, b, spec):
     """Within 2e-6 of the sum of magnitudes, by NumPy in float64: the loops take too long here."""
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    scale = MAKE[contraction](np.abs(a), np.abs(b), spec)
-    error = np.abs(np.asarray(result) - MAKE[contraction](a, b, spec))
+    scale = float64_answers.contract(contraction, np.abs(a), np.abs(b), spec)
+    error = np.abs(np.asarray(result) - float64_answers.contract(contraction, a, b, spec))
     assert (error <= cases.TOLERANCE["float32"] * scale).all(), error.max()
 
 

@@ -1,6 +1,5 @@
 """The plugin's own kernels, for what oneDNN computes slowly or not at all."""
 
-import dataclasses
 from functools import partial
 
 import cases
@@ -11,7 +10,7 @@ from cases import OPERANDS
 
 from jaxconv._core.dispatch.primitive import contract
 from jaxconv._core.methods import onednn
-from jaxconv.bench import exact
+from jaxconv.bench import float64_answers
 
 plugin = pytest.importorskip(
     "jaxconv_onednn", reason="the plugin jaxconv-onednn is not installed: pip install ./native"
@@ -166,27 +165,13 @@ def compiled(contraction, case):
     return jax.jit(partial(contract, contraction, spec=case.spec, dtype="float32", method="onednn"))
 
 
-EXACT = {"output": exact.make_y, "input": exact.make_x, "kernel": exact.make_w}
-
-
-def answer(contraction, a, b, spec):
-    """By `exact`, where explicit loops would take seconds; x is cut for negative padding."""
-    cut = [(max(-lo, 0), max(-hi, 0)) for lo, hi in spec.padding]
-    size = tuple(n - lo - hi for n, (lo, hi) in zip(spec.input_size, cut, strict=True))
-    padding = tuple((max(lo, 0), max(hi, 0)) for lo, hi in spec.padding)
-    inside = tuple(slice(lo, lo + n) for n, (lo, _) in zip(size, cut, strict=True))
-    spec = dataclasses.replace(spec, padding=padding, input_size=size)
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    if contraction == "input":
-        return np.pad(exact.make_x(a, b, spec), [(0, 0), *cut, (0, 0)])
-    return EXACT[contraction](a[:, *inside], b, spec)
-
-
 def assert_exact(case, contraction):
     """On the scale of each result's own terms."""
     a, b = case.operands(contraction)
-    error = np.abs(compiled(contraction, case)(a, b) - answer(contraction, a, b, case.spec))
-    scale = answer(contraction, np.abs(a), np.abs(b), case.spec)
+    error = np.abs(
+        compiled(contraction, case)(a, b) - float64_answers.contract(contraction, a, b, case.spec)
+    )
+    scale = float64_answers.contract(contraction, np.abs(a), np.abs(b), case.spec)
     assert (error <= cases.TOLERANCE["float32"] * scale).all(), error.max()
 
 
@@ -221,7 +206,7 @@ def test_what_is_not_finite_reaches_what_sees_it_alone(case):
         at = (a.shape[0] - 1, *(n // 3 for n in a.shape[1:]))
         seen = np.zeros_like(a)
         seen[at] = 1
-        sees = answer(contraction, seen, np.ones_like(b), case.spec) > 0
+        sees = float64_answers.contract(contraction, seen, np.ones_like(b), case.spec) > 0
         a[at] = np.nan
         found = np.asarray(f(a, b))
         np.testing.assert_array_equal(np.isnan(found), sees)
@@ -251,10 +236,10 @@ def test_large_planes_on_several_threads(shape, channels, stride):
     """Large enough for large pages too."""
     arguments = {"padding": 1, "stride": stride, "groups": channels}
     case = cases.Case("", (1, *shape, channels), (*(3,) * len(shape), 1, channels), arguments)
-    for contraction, make in zip(OPERANDS, (exact.make_y, exact.make_x, exact.make_w), strict=True):
+    for contraction in OPERANDS:
         a, b = case.operands(contraction)
         compute = partial(contract, contraction, spec=case.spec, dtype="float32", method="onednn")
-        want = make(a.astype(np.float64), b.astype(np.float64), case.spec)
+        want = float64_answers.contract(contraction, a, b, case.spec)
         got = np.asarray(jax.jit(compute)(a, b))
         np.testing.assert_allclose(got, want, rtol=0, atol=2e-6 * np.abs(want).max())
 

@@ -1,5 +1,6 @@
 """The figure of a run: what is on it, and that no global state knows of it."""
 
+import subprocess
 import sys
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from jaxconv import plots
+from jaxconv.cli import EXTRA
 
 RNG = np.random.default_rng(0)
 
@@ -84,6 +86,21 @@ def test_the_residual_of_colours_is_the_largest_at_each_pixel():
     axes = figure.subplots()
     plots.draw_residual(axes, residual, "residual")
     np.testing.assert_array_equal(axes.images[0].get_array(), [[-0.5, 0.3]])
+
+
+def test_an_installation_without_the_extra():
+    """`from jaxconv import *` works without the `cli` extra; a figure's error names the extra."""
+    missing = set(EXTRA) - {"rich"}  # which Flax needs too
+    code = (
+        "import sys\n"
+        f"sys.modules |= dict.fromkeys({missing})\n"
+        "from jaxconv import *\n"
+        "try: plots.losses([[1.0]], ['SGD'], title='')\n"
+        "except ImportError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    message = "losses: matplotlib is not installed: pip install 'jaxconv[cli]'\n"
+    assert done.stdout == message
 
 
 @pytest.mark.parametrize("kernel", [np.zeros((3, 3)), np.ones((1, 1))])

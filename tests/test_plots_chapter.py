@@ -158,14 +158,14 @@ def test_bad_input():
         labels=["a"],
     )
     refused(
-        "receptive_fields: fields of shapes (2, 2) and (2, 1) must be planes of one shape; join "
+        "receptive_fields: fields of shapes (2, 2) and (2, 1) must be 2-D and of one shape; join "
         "channels by any(-1) and sum(-1)",
         plots.receptive_fields,
         [plane],
         [plane[:, :1]],
         labels=["a"],
     )
-    refused("errors: a map of shape (2,) must be a plane", plots.errors, [plane[0]], labels=["a"])
+    refused("errors: a map of shape (2,) must be 2-D", plots.errors, [plane[0]], labels=["a"])
     refused(
         "errors: 0 labels for 1 maps; give as many, at least one", plots.errors, [plane], labels=[]
     )

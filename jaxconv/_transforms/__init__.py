@@ -1,1 +1,1 @@
-"""Transforms of whole functions: `accelerate`, `explain` and `tune` every convolution in one."""
+"""`accelerate`, `explain` and `tune`: transforms of every convolution inside a function."""

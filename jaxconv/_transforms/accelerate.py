@@ -1,7 +1,7 @@
-"""Rewrite the convolutions of any JAX function onto this package's core, with no change of code.
+"""Replace the convolutions inside any JAX function by this package's, with no change of its code.
 
-The function is traced to a jaxpr; in it, and in every jaxpr inside it, each equation
-`conv_general_dilated` that is one of the three contractions gives way to the equations of that
+The function is traced to a jaxpr. In it, and in every jaxpr inside it, each equation
+`conv_general_dilated` that is one of the three contractions is replaced by the equations of that
 contraction. All other equations, and all types, names, donated buffers and effects, stay as traced.
 """
 
@@ -36,39 +36,39 @@ from jaxconv._transforms.tracing import trace
 def accelerate(
     f: Callable[..., Any], *, method: str = "auto", policy: Policy | None = None
 ) -> Callable[..., Any]:
-    """Return the same function with every `lax.conv_general_dilated` inside it on this core.
+    """Return the same function with every `lax.conv_general_dilated` in it computed by jaxconv.
 
         accelerate(f)(*args, **kwargs) = f(*args, **kwargs)
 
-    up to rounding, through jit, scan, while, cond, remat, custom_jvp and custom_vjp (whose rules
-    are kept, and rewritten where the function they belong to has a convolution), shard_map and any
+    up to rounding, also inside jit, scan, while, cond, remat, shard_map, custom_jvp and custom_vjp
+    (whose rules are kept, and rewritten if the function they belong to has a convolution), and any
     other primitive that holds a jaxpr. grad, vmap and jit may come before or after.
 
-    Sums stay sums: FFT is taken only if method says "fft" or "fastest". It may change more than
-    rounding: errors are on the scale of whole arrays, one NaN or infinity spreads over all of one,
-    exact zeros become small numbers, and causal layers see the future's rounding (`jaxconv.conv`).
+    FFT is used only with method "fft" or "fastest". It may change more than rounding: errors are on
+    the scale of the whole array, one NaN or infinity spreads over the whole array, exact zeros
+    become small numbers, and a causal layer's result depends on the rounding of later samples.
 
     Args:
-        f: any function that `jax.jit` could trace, Flax's, Equinox's and Keras's layers included.
-            It is traced at every call, as `jax.make_jaxpr` does: wrap the result in `jax.jit` where
-            it is called often. JAX's arrays among its arguments are traced, all else (numbers,
-            strings, NumPy's arrays) is handed to it as it comes; what it returns may be any pytree.
-            It must be pure, as for `jax.jit`, with two exceptions, which are kept: what it sets in
-            `flax.nnx` modules and Variables among its arguments (a running mean, the count of a
-            random stream; of a bound method, in its object), and what it sets in Keras's variables
-            wherever they are. Linen and Equinox return their new state anyway.
-        method: "auto", "fastest" (which may take FFT), or the name of a method to be used wherever
-            it can serve; this core's own convolutions inside f get it too, where they say "auto".
-        policy: what `jaxconv.tune` measured, handed on likewise.
+        f: any function that `jax.jit` can trace, layers of Flax, Equinox and Keras included. It is
+            traced at every call, as by `jax.make_jaxpr`: wrap the result in `jax.jit` if it is
+            called often. JAX arrays among its arguments are traced; all other arguments (numbers,
+            strings, NumPy arrays) are passed on unchanged; it may return any pytree. It must be
+            pure, as for `jax.jit`, except that it may set two kinds of state: `flax.nnx` modules
+            and Variables among its arguments (a running mean, the count of a random stream; of a
+            bound method, in its object), and Keras variables, wherever they are. Linen and Equinox
+            layers return their new state.
+        method: "auto", "fastest" (which may use FFT), or the name of a method to use wherever it
+            can; jaxconv's own convolutions inside f get it too, if their method is "auto".
+        policy: a result of `jaxconv.tune`, applied to the same convolutions.
 
     Returns:
-        A function with f's signature. Convolutions that are none of the contractions stay with lax;
-        `jaxconv.explain` lists them.
+        A function with f's signature. Convolutions that are not one of the three contractions stay
+        with lax; `jaxconv.explain` lists them.
 
     Raises:
-        TypeError: f cannot be called, or policy is none.
-        ValueError: there is no such method; f sets an NNX Variable that it closes over or that is
-            from outside of the transformation it is called in, or changes a module in more than its
+        TypeError: f is not callable, or policy is not a Policy.
+        ValueError: method is unknown; f sets an NNX Variable that it closes over or that comes from
+            outside the transformation in which f is called; f changes more of a module than its
             arrays.
 
     Example:
@@ -92,7 +92,7 @@ def accelerate(
     def accelerated(*args: Any, **kwargs: Any) -> Any:
         return rewriter.call(f, *args, **kwargs)
 
-    # a callable object's attributes are its own
+    # updated=(): the attributes of a callable object are not copied
     return functools.update_wrapper(accelerated, f, updated=())
 
 
@@ -101,39 +101,38 @@ _Memory = weakref.WeakKeyDictionary[_Jaxpr, _Jaxpr | None]
 
 
 class _Rewriter:
-    """Rewrites jaxprs: the same one always to the same one, so that compilations are kept."""
+    """Rewrites jaxprs, and remembers each result, so that JAX does not compile it again."""
 
     def __init__(self, method: str, policy: Policy | None):
         self._numerics = {"method": method, "policy": policy}
-        # this core's own convolutions change only where there is something to hand on
-        asked = method != "auto" or policy is not None
-        ours = (conv_p,) if asked else ()
+        # jaxconv's own convolutions change only if a method or a policy is to be set in them
+        ours = (conv_p,) if method != "auto" or policy is not None else ()
         self._convolutions = (primitives.conv_general_dilated_p, *ours)
-        # None where nothing changes: no entry may hold its own key alive
+        # None where nothing changes: a value that is its own key would keep the key alive
         self._rewritten: _Memory[Jaxpr] = weakref.WeakKeyDictionary()
-        self._closed_ones: _Memory[ClosedJaxpr] = weakref.WeakKeyDictionary()
+        self._rewritten_closed: _Memory[ClosedJaxpr] = weakref.WeakKeyDictionary()
 
     def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        """Trace a function, rewrite it, run it and return what it returns."""
+        """Trace a function, rewrite it, run it and return its result."""
         traced = trace("accelerate", function, args, kwargs)
         return traced.rebuild(jaxpr_as_fun(self._closed(traced.jaxpr))(*traced.arrays))
 
     def _closed(self, closed: ClosedJaxpr) -> ClosedJaxpr:
-        """The rewritten jaxpr with its constants, or the very same one, likewise."""
-        if closed not in self._closed_ones:
+        """The rewritten jaxpr with its constants, or the same object if nothing in it changes."""
+        if closed not in self._rewritten_closed:
             jaxpr = self._jaxpr(closed.jaxpr)
             same = jaxpr is closed.jaxpr
-            self._closed_ones[closed] = None if same else closed.replace(jaxpr=jaxpr)
-        return self._closed_ones[closed] or closed
+            self._rewritten_closed[closed] = None if same else closed.replace(jaxpr=jaxpr)
+        return self._rewritten_closed[closed] or closed
 
     def _jaxpr(self, jaxpr: Jaxpr) -> Jaxpr:
-        """The rewritten jaxpr, or the very same one where nothing in it changes."""
+        """The rewritten jaxpr, or the same object if nothing in it changes."""
         if jaxpr not in self._rewritten:
             self._rewritten[jaxpr] = self._rewrite(jaxpr)
         return self._rewritten[jaxpr] or jaxpr
 
     def _rewrite(self, jaxpr: Jaxpr) -> Jaxpr | None:
-        """Replace equations one by one; None if none changes."""
+        """Replace equations one by one; None if no equation changes."""
         equations: list[JaxprEqn] = []
         renamed: dict[Var, Any] = {}
 
@@ -154,7 +153,7 @@ class _Rewriter:
                 for var, value in zip(inner.constvars, replacement.consts, strict=True)
             )
             equations += [
-                # named scopes and contexts are those of the equation that is replaced
+                # the named scopes and the context stay those of the replaced equation
                 e.replace(
                     invars=[*map(atom, e.invars)],
                     source_info=equation.source_info,
@@ -168,20 +167,22 @@ class _Rewriter:
         return jaxpr.replace(eqns=equations, outvars=[*map(atom, jaxpr.outvars)])
 
     def _equation(self, equation: JaxprEqn) -> JaxprEqn | ClosedJaxpr:
-        """The same equation, one with rewritten jaxprs inside, or a jaxpr in its place."""
+        """The same equation, the same with rewritten jaxprs inside, or a jaxpr to replace it."""
         if equation.primitive is primitives.conv_general_dilated_p:
             return self._convolution(equation)
         if equation.primitive in self._convolutions:  # one of ours
-            said = equation.params["method"] != "auto" or equation.params["policy"] is not None
-            return equation if said else equation.replace(params=equation.params | self._numerics)
+            method, policy = equation.params["method"], equation.params["policy"]
+            if method != "auto" or policy is not None:  # the caller has chosen
+                return equation
+            return equation.replace(params=equation.params | self._numerics)
         if not any(self._has_convolution(inner) for inner in jaxprs_in_params(equation.params)):
             return equation
         if equation.primitive is primitives.custom_jvp_call_p:
-            return _traced(self._custom_jvp(equation), equation)
+            return _as_jaxpr(self._custom_jvp(equation), equation)
         if equation.primitive is primitives.custom_vjp_call_p:
-            return _traced(self._custom_vjp(equation), equation)
+            return _as_jaxpr(self._custom_vjp(equation), equation)
         if equation.primitive.name == "shard_map":
-            return _traced(self._shard_map(equation), equation)
+            return _as_jaxpr(self._shard_map(equation), equation)
         params = {name: self._parameter(value) for name, value in equation.params.items()}
         if all(params[name] is value for name, value in equation.params.items()):
             return equation
@@ -206,18 +207,18 @@ class _Rewriter:
         if isinstance(reading, str):
             return equation
         numerics = {**self._numerics, "precision": equation.params["precision"]}
-        return _traced(lambda a, b: perform(reading, a, b, out, **numerics), equation)
+        return _as_jaxpr(lambda a, b: perform(reading, a, b, out, **numerics), equation)
 
     def _custom_jvp(self, equation: JaxprEqn) -> Callable[..., Any]:
         original = _as_function(equation)
         primal = jaxpr_as_fun(self._closed(equation.params["call_jaxpr"]))
-        # the rule is what jax.jvp finds in the original
+        # the rule: jax.jvp of the original, which has the user's rule
         function = jax.custom_jvp(lambda *args: primal(*args))
 
         def rule(primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
-            moving = [not isinstance(tangent, SymbolicZero) for tangent in tangents]
-            at = _restricted(original, primals, moving)
-            return self.call(jax.jvp, at, _chosen(primals, moving), _chosen(tangents, moving))
+            varied = [not isinstance(tangent, SymbolicZero) for tangent in tangents]
+            at = _restricted(original, primals, varied)
+            return self.call(jax.jvp, at, _selected(primals, varied), _selected(tangents, varied))
 
         function.defjvp(rule, symbolic_zeros=equation.params["symbolic_zeros"])
         return function
@@ -228,13 +229,14 @@ class _Rewriter:
         function = jax.custom_vjp(lambda *args: primal(*args))
         closed_over = equation.params["num_consts"]
 
-        # the rules are what jax.vjp finds in the original: its pullback is a pytree of residuals
+        # the rules: jax.vjp of the original, whose pullback is a pytree of residuals
         def forward(*args: Any) -> Any:
-            # the rules know nothing of what is closed over, so jax.vjp refuses it where it moves
-            moving = [i >= closed_over or arg.perturbed for i, arg in enumerate(args)]
+            # the user's rules have no derivative for closed-over values: jax.vjp raises for those
+            # that are perturbed, and the others are held fixed
+            varied = [i >= closed_over or arg.perturbed for i, arg in enumerate(args)]
             values = [arg.value for arg in args]
-            at = _restricted(original, values, moving)
-            return self.call(jax.vjp, at, *_chosen(values, moving))
+            at = _restricted(original, values, varied)
+            return self.call(jax.vjp, at, *_selected(values, varied))
 
         def backward(pullback: Callable[..., Any], cotangents: Any) -> Any:
             cotangents = [_filled(cotangent) for cotangent in cotangents]
@@ -248,7 +250,7 @@ class _Rewriter:
         body = params["jaxpr"]
 
         def local(*args: Any) -> list[jax.Array]:
-            # rewritten in here, where the mesh's axes are bound
+            # rewritten inside shard_map, where the mesh's axes are bound
             return jaxpr_as_fun(self._closed(ClosedJaxpr(body, ())))(*args)
 
         return jax.shard_map(
@@ -268,15 +270,21 @@ class _Rewriter:
         )
 
 
-# shared by all functions, so that one made anew finds what was rewritten, and so compiled, before
+# shared by all functions, so that a second accelerate(f) finds what the first one rewrote and JAX
+# compiled
 _rewriter = functools.lru_cache(maxsize=16)(_Rewriter)
 
 
-def _traced(function: Callable[..., Any], equation: JaxprEqn) -> ClosedJaxpr:
-    """A jaxpr to stand in an equation's place."""
+def _as_jaxpr(function: Callable[..., Any], equation: JaxprEqn) -> ClosedJaxpr:
+    """A jaxpr to replace an equation: it takes and returns arrays of the same types."""
     closed = jax.make_jaxpr(function)(*(atom.aval for atom in equation.invars))
     made, wanted = closed.out_avals, [var.aval for var in equation.outvars]
-    assert str(made) == str(wanted), f"{made} in the place of {wanted}"
+    # as strings, which leave out a mesh whose axes are all Auto: it may be that of one side only
+    if str(made) != str(wanted):
+        raise RuntimeError(
+            f"accelerate: the replacement of {equation.primitive} returns {made}, not {wanted}: "
+            "this is a bug in jaxconv, please report it"
+        )
     return closed
 
 
@@ -284,10 +292,10 @@ def _as_function(equation: JaxprEqn) -> Callable[..., Any]:
     """A function that binds one `custom_jvp_call` or `custom_vjp_call`, its rules included."""
     invars: list[Any] = [Var(atom.aval) for atom in equation.invars]
     outvars: list[Any] = [Var(atom.aval) for atom in equation.outvars]
-    alone = equation.replace(invars=invars, outvars=outvars)
+    bound = equation.replace(invars=invars, outvars=outvars)
     # the primal's jaxpr has the same arguments and results
     jaxpr = equation.params["call_jaxpr"].jaxpr.replace(
-        constvars=[], invars=invars, outvars=outvars, eqns=[alone], effects=equation.effects
+        constvars=[], invars=invars, outvars=outvars, eqns=[bound], effects=equation.effects
     )
     return jaxpr_as_fun(ClosedJaxpr(jaxpr, ()))
 
@@ -300,14 +308,14 @@ def _filled(cotangent: Any) -> Any:
     return zeros(aval.shape, aval.dtype)
 
 
-def _chosen(values: Sequence[Any], keep: Sequence[bool]) -> list[Any]:
+def _selected(values: Sequence[Any], keep: Sequence[bool]) -> list[Any]:
     return [value for value, kept in zip(values, keep, strict=True) if kept]
 
 
 def _restricted(
     function: Callable[..., Any], values: Sequence[Any], free: Sequence[bool]
 ) -> Callable[..., Any]:
-    """The function of some of its arguments, the others held at values."""
+    """The function of its free arguments, the others held at values."""
 
     def of_some(*some: Any) -> Any:
         given = iter(some)

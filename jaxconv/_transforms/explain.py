@@ -1,4 +1,4 @@
-"""Every convolution inside a function, with the contraction and the method it gets, and why."""
+"""List every convolution inside a function with its contraction, its method and the reason."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -19,13 +19,13 @@ class Convolution(NamedTuple):
 
     Attributes:
         where: the names of the functions and loops around it, outermost first.
-        call: "jaxconv" if it runs on this core already, "lax" if `jaxconv.accelerate` would be
-            what brings it there.
+        call: "jaxconv" for a convolution of this package, "lax" for one that
+            `jaxconv.accelerate` would replace.
         contraction: "output", "input" or "kernel"; "none" if it stays with lax.
-        shapes: both operands and the result, laid out as the call has them.
+        shapes: of both operands and the result, in the layout of the call.
         spec: the geometry, or None if it stays with lax.
-        method: the method's name.
-        reason: why that one.
+        method: the name of the chosen method.
+        reason: why it was chosen.
     """
 
     where: str
@@ -59,27 +59,27 @@ class Explanation(tuple[Convolution, ...]):
 def explain(
     f: Callable[..., Any], /, *args: Any, platform: str | None = None, **kwargs: Any
 ) -> Explanation:
-    """List every convolution in a function with the contraction and the method it gets.
+    """List every convolution in a function with its contraction and its method.
 
         T(x, w, y): `output` makes y, `input` makes x, `kernel` makes w
 
-    A call of lax is listed with what it becomes under `jaxconv.accelerate`; one that is no
-    contraction with the reason why it stays. Nothing is computed.
+    A call of lax is listed as `jaxconv.accelerate` would replace it, or with the reason why it
+    would not. Nothing is computed.
 
     Args:
-        f: any function that `jax.jit` could trace; `jax.grad(f)` has its gradients' convolutions.
-        args: its arguments; a `jax.ShapeDtypeStruct` will do for an array.
+        f: any function that `jax.jit` can trace; `jax.grad(f)` lists the gradients' convolutions.
+        args: its arguments; each array may be a `jax.ShapeDtypeStruct`.
         platform: "cpu", "gpu", "tpu", as `jax.default_backend()` names them (CUDA and ROCm are
-            "gpu"); by default the one that JAX runs on here.
-        kwargs: its keyword arguments (bind one that is called platform by `functools.partial`).
+            "gpu"); by default that of this process.
+        kwargs: its keyword arguments (pass one named platform by `functools.partial`).
 
     Returns:
-        A tuple of `Convolution` that prints as a table, loops' bodies once.
+        A tuple of `Convolution` that prints as a table; the body of a loop is listed once.
 
     Raises:
-        TypeError: f cannot be called.
-        ValueError: f sets a `flax.nnx` Variable that it closes over. (What it sets in its arguments
-            stays as it is.)
+        TypeError: f is not callable.
+        ValueError: f sets a `flax.nnx` Variable that it closes over. (Variables among its arguments
+            are left as they are.)
 
     Example:
         >>> import jax.numpy as jnp
@@ -91,9 +91,6 @@ def explain(
         output float32[1,3,8,8] * float32[4,3,3,3] -> float32[1,4,4,4] lax
         kernel float32[1,3,8,8] * float32[1,4,4,4] -> float32[4,3,3,3] lax
         input float32[1,4,4,4] * float32[4,3,3,3] -> float32[1,3,8,8] lax
-
-    Source:
-        The rules are `reading.read` and `choose.select`.
     """
     if not callable(f):
         raise TypeError(f"explain: f={shown(f)} must be a function, not {type(f).__name__}")
@@ -101,13 +98,13 @@ def explain(
     return Explanation(_convolutions(jaxpr, platform or jax.default_backend(), ()))
 
 
-def _convolutions(jaxpr: Jaxpr, platform: str, around: tuple[str, ...]) -> Iterator[Convolution]:
+def _convolutions(jaxpr: Jaxpr, platform: str, outer: tuple[str, ...]) -> Iterator[Convolution]:
     for equation in jaxpr.eqns:
         if equation.primitive in (conv_p, primitives.conv_general_dilated_p):
-            yield _explained(equation, platform, "/".join(around))
+            yield _explained(equation, platform, "/".join(outer))
             continue
         for inner in jaxprs_in_params(equation.params):
-            yield from _convolutions(inner, platform, (*around, _name(equation)))
+            yield from _convolutions(inner, platform, (*outer, _name(equation)))
 
 
 def _explained(equation: JaxprEqn, platform: str, where: str) -> Convolution:
@@ -119,13 +116,13 @@ def _explained(equation: JaxprEqn, platform: str, where: str) -> Convolution:
     problem = problem_of(equation, platform)
     if isinstance(problem, str):
         return Convolution(where, call, "none", shapes, None, "lax", f"stays with lax: {problem}")
-    asked = (equation.params["method"], equation.params["policy"]) if ours else ()
-    choice = select(problem, *asked)
+    requested = (equation.params["method"], equation.params["policy"]) if ours else ()
+    choice = select(problem, *requested)
     return Convolution(where, call, problem.contraction, shapes, problem.spec, *choice)
 
 
 def _name(equation: JaxprEqn) -> str:
-    """What a reader calls the function or loop: its own name, or the primitive's."""
+    """The name of a function or loop, or else that of its primitive."""
     primitive, params = equation.primitive.name, equation.params
     if primitive == "scan":
         return f"scan[{params['length']}]"
@@ -137,7 +134,7 @@ def _shape(aval: Any) -> str:
 
 
 def _geometry(spec: ConvSpec | None) -> str:
-    """What differs from a convolution without anything."""
+    """The arguments that differ from the defaults of `conv`."""
     if spec is None:
         return ""
     parts = []

@@ -1,8 +1,8 @@
-"""What a function changes in place in its arguments, carried out of its trace: NNX's and Keras's.
+"""State that a function sets in place: variables of Flax NNX modules and of Keras layers.
 
-A module of `flax.nnx` and a Keras layer over JAX hold variables and set them (the running mean of a
-batch normalisation, the count of a random stream). In a trace these become arguments and results.
-Neither package is imported here: objects of theirs exist only where it has been.
+Both hold variables and set them (the running mean of a batch normalisation, the count of a random
+stream). In a trace the old values become arguments and the new values become results. Neither
+package is imported here: its objects exist only if it has been imported already.
 """
 
 import contextlib
@@ -18,13 +18,13 @@ def is_nnx(value: Any) -> bool:
 
 
 def is_trace_error(error: Exception) -> bool:
-    """Return whether Flax says that a Variable is of another trace than the one that sets it."""
+    """Return whether Flax reports that a Variable was set in another trace than its own."""
     errors = sys.modules.get("flax.errors")
     return errors is not None and isinstance(error, errors.TraceContextError)
 
 
-class Split:
-    """Objects of `flax.nnx` as a pytree of their arrays: one that appears twice is there once.
+class SplitObjects:
+    """Objects of `flax.nnx` and the pytree of their arrays, without duplicates.
 
     Attributes:
         state: the pytree; empty if there are no objects.
@@ -36,15 +36,15 @@ class Split:
         if self._objects:
             self._graph, self.state = _nnx().split(self._objects, graph=True)
 
-    def inside(self, state: Any) -> "Inside":
-        """Return copies of the objects that hold another state's arrays."""
-        return Inside(self._objects, self._graph, state)
+    def copies(self, state: Any) -> "TracedCopies":
+        """Return copies of the objects with the arrays of another state."""
+        return TracedCopies(self._objects, self._graph, state)
 
     def update(self, changes: Any) -> None:
-        """Set in the objects what `Inside.changes` found.
+        """Set the values of `TracedCopies.changes` in the objects.
 
         Raises:
-            flax.errors.TraceContextError: they are of another trace.
+            flax.errors.TraceContextError: an object belongs to another trace.
         """
         if changes is None:
             return
@@ -60,12 +60,12 @@ class Split:
             nnx.update(self._objects, nnx.from_flat_state(added))
 
 
-class Inside:
-    """The copies that a traced function is given.
+class TracedCopies:
+    """The copies of `flax.nnx` objects that a function is traced with.
 
     Attributes:
         objects: the copies, in the order of the originals.
-        originals: from the id of a copy, or of anything in it, to what it is a copy of.
+        originals: maps the id of each copy, and of each object in it, to the original.
     """
 
     def __init__(self, outside: Sequence[Any], graph: Any, state: Any):
@@ -85,10 +85,10 @@ class Inside:
         self.originals = {id(ours): theirs for (_, ours), (_, theirs) in pairs if is_nnx(ours)}
 
     def changes(self, caller: str) -> Any:
-        """Return the part of the state that is not what it was; None if all is.
+        """Return the part of the state that has changed, or None.
 
         Raises:
-            ValueError: more than Variables changed: an attribute that is no array.
+            ValueError: an attribute changed that is not a Variable.
         """
         if not self.objects:
             return None
@@ -100,15 +100,15 @@ class Inside:
             if path not in self._given or _raw(value) is not self._given[path]
         ]
         if graph != self._graph:
-            # new Variables, as of `sow`, can be added outside; all else cannot be
+            # new Variables, such as those of `sow`, can be added to the originals; nothing else can
             probe = nnx.merge(self._graph, self._state, copy=True)
             added = [(path, value) for path, value in changed if path not in self._given]
             if added:
                 nnx.update(probe, nnx.from_flat_state(added))
             if nnx.graphdef(probe, graph=True) != graph:
                 raise ValueError(
-                    f"{caller}: f changes a flax.nnx module among its arguments in more than its "
-                    "arrays (a mode, a number, a submodule); do that before the call, e.g. "
+                    f"{caller}: f changes more than the arrays of a flax.nnx module among its "
+                    "arguments (a mode, a number, a submodule); do that before the call, e.g. "
                     "module.eval()"
                 )
         return nnx.from_flat_state(changed) if changed else None
@@ -116,7 +116,7 @@ class Inside:
 
 @contextlib.contextmanager
 def keras_changes() -> Iterator[dict[int, tuple[Any, Any]]]:
-    """Keep Keras's variables as they are, and collect (variable, new value) by id instead."""
+    """Leave Keras variables unchanged, and collect (variable, new value) by id instead."""
     keras = sys.modules.get("keras")
     if keras is None or not hasattr(keras, "StatelessScope") or keras.config.backend() != "jax":
         yield {}
@@ -130,8 +130,8 @@ def keras_changes() -> Iterator[dict[int, tuple[Any, Any]]]:
 
         def get_current_value(self, variable: Any) -> Any:
             value = super().get_current_value(variable)
-            around = self.original_scope
-            return around.get_current_value(variable) if value is None and around else value
+            outer = self.original_scope
+            return outer.get_current_value(variable) if value is None and outer else value
 
     with Collecting(collect_losses=True):
         yield changes

@@ -1,18 +1,18 @@
 """Which contraction of the trilinear form a call of `lax.conv_general_dilated` is, if any.
 
-With N batch, C feature, lhs (N, C, *space), rhs (O, I, *kernel), whatever the order of the axes:
+Written for lhs (N, C, *space) and rhs (O, I, *kernel); the axes may be in any order:
 
 | lax's call | contraction | x | w | y |
 |---|---|---|---|---|
 | no `lhs_dilation`, no `batch_group_count` | `output` | lhs | rhs | result |
-| `lhs_dilation`, no `window_strides` | `input` | result | flipped rhs, O and I traded | lhs |
-| `batch_group_count`, no `lhs_dilation` | `kernel` | lhs, N and C traded | result | rhs |
+| `lhs_dilation`, no `window_strides` | `input` | result | flipped rhs, O and I swapped | lhs |
+| `batch_group_count`, no `lhs_dilation` | `kernel` | lhs, N and C swapped | result | rhs |
 | both of them, no `rhs_dilation` | `kernel` | rhs | flipped result | lhs |
 
-The first row that fits is taken, except that what lax's gradients write for a kernel without groups
-is read as if it had a `batch_group_count`: N behind C in lhs, and a rhs larger than the result.
-A factor of `window_strides`, `lhs_dilation` or `rhs_dilation` that has nothing to act on (a single
-result, a single element) counts as 1.
+The first row that fits is used, with one exception: lax's gradient of a kernel without groups (N
+after C in lhs, and a rhs larger than the result) is read as if it had a `batch_group_count`.
+A factor of `window_strides`, `lhs_dilation` or `rhs_dilation` without effect (a single result, a
+single element) counts as 1.
 """
 
 import functools
@@ -48,13 +48,13 @@ class Reading(NamedTuple):
     """One contraction, and the permutations between lax's axes and ours.
 
     Attributes:
-        contraction: the array of the form that the call makes.
+        contraction: "output", "input" or "kernel".
         spec: its geometry.
-        lhs_axes: permutation that takes lhs to the first operand's layout.
-        rhs_axes: permutation that takes rhs to the second operand's layout (before the flip and
-            the exchange of channels that `input` needs).
-        out_axes: permutation that takes our result to lax's layout.
-        mirrored: whether rhs is the first operand: x of the table's last row.
+        lhs_axes: permutation of lhs to the first operand's layout.
+        rhs_axes: permutation of rhs to the second operand's layout (before the flip and the
+            exchange of channels that `input` needs).
+        out_axes: permutation of our result to lax's layout.
+        operands_swapped: whether rhs is the first operand, as in the table's last row.
     """
 
     contraction: Contraction
@@ -62,17 +62,17 @@ class Reading(NamedTuple):
     lhs_axes: tuple[int, ...]
     rhs_axes: tuple[int, ...]
     out_axes: tuple[int, ...]
-    mirrored: bool = False
+    operands_swapped: bool = False
 
 
 def read(lhs: Any, rhs: Any, out: Any, params: Mapping[str, Any]) -> Reading | str:
-    """Return the contraction that an equation `conv_general_dilated` is, or why it is none.
+    """Return the contraction of an equation `conv_general_dilated`, or why it is not one.
 
     Args:
         lhs: the first operand's abstract value.
         rhs: the second operand's.
         out: the result's.
-        params: the equation's parameters, as lax has checked and completed them.
+        params: the equation's parameters, checked and completed by lax.
     """
     refusal = _refusal(lhs, rhs, out, params)
     if refusal:
@@ -106,12 +106,12 @@ def read(lhs: Any, rhs: Any, out: Any, params: Mapping[str, Any]) -> Reading | s
         spec = ConvSpec(stride, dilation, pads, groups, sizes, kernel)
         return Reading("output", spec, *_plain_axes(numbers))
     if swapped and max(dilation) == 1:
-        return _mirrored_kernel(sizes, kernel, results, stride, spread, pads, batch_groups, numbers)
+        return _swapped_kernel(sizes, kernel, results, stride, spread, pads, batch_groups, numbers)
     if batch_groups > 1:
-        return "batch_group_count with both lhs_dilation and rhs_dilation is no contraction"
+        return "batch_group_count with both lhs_dilation and rhs_dilation is not a contraction"
     if max(stride) > 1:
-        return "window_strides and lhs_dilation together are no contraction"
-    # x[s] gets w[k] from y[t] where t spread + k dilation - lo = s; lax pads the spread y instead
+        return "window_strides and lhs_dilation together are not a contraction"
+    # x[s] sums w[k] y[t] over t spread + k dilation - lo = s; lax pads the spread y instead
     cuts = [
         (extent(k, d) - 1 - lo, extent(k, d) - 1 - hi)
         for k, d, (lo, hi) in zip(kernel, dilation, pads, strict=True)
@@ -130,7 +130,7 @@ def perform(
     policy: Policy | None = None,
     precision: Any = None,
 ) -> jax.Array:
-    """Compute what was read.
+    """Compute the convolution of a `Reading`.
 
     Args:
         reading: from `read`.
@@ -144,8 +144,8 @@ def perform(
     a = lax.transpose(lhs, reading.lhs_axes)
     b = lax.transpose(rhs, reading.rhs_axes)
     if reading.contraction == "input":
-        b = _traded(b, reading.spec)
-    if reading.mirrored:
+        b = _flipped_and_swapped(b, reading.spec)
+    if reading.operands_swapped:
         a, b = b, a
     result = contract(
         reading.contraction,
@@ -157,12 +157,12 @@ def perform(
         policy=policy,
         precision=precision,
     )
-    if reading.mirrored:
-        result = _traded(result, reading.spec)
+    if reading.operands_swapped:
+        result = _flipped_and_swapped(result, reading.spec)
     result = lax.transpose(result, reading.out_axes)
-    if AxisType.Explicit in out.sharding.mesh.axis_types:  # where lax's own rule has it lie
+    if AxisType.Explicit in out.sharding.mesh.axis_types:  # as lax's own sharding rule says
         result = jax.sharding.reshard(result, out.sharding)
-    if out.weak_type:  # a loop's carry must come back as the type it went in with
+    if out.weak_type:  # the carry of a loop must keep its type
         to = functools.partial(
             primitives.convert_element_type_p.bind, new_dtype=out.dtype, weak_type=True
         )
@@ -171,7 +171,7 @@ def perform(
 
 
 def problem_of(equation: JaxprEqn, platform: str) -> Problem | str:
-    """Return the problem that a convolution's equation is, ours or lax's, or why it is none.
+    """Return the problem of a convolution's equation, or why it is not a contraction.
 
     Args:
         equation: of `conv_p` or of `conv_general_dilated`.
@@ -208,7 +208,7 @@ def _refusal(lhs: Any, rhs: Any, out: Any, params: Mapping[str, Any]) -> str | N
         return "symbolic sizes"
     if 0 in shapes:
         return "an empty array"
-    if min(params["window_strides"]) < 1:  # lax says so when it compiles, not before
+    if min(params["window_strides"]) < 1:  # lax itself refuses it when it compiles
         return "a stride that is not positive"
     for dtype in (lhs.dtype, rhs.dtype, out.dtype):
         if dtype not in _DTYPES:
@@ -217,7 +217,7 @@ def _refusal(lhs: Any, rhs: Any, out: Any, params: Mapping[str, Any]) -> str | N
 
 
 def _effective(size, kernel, results, stride, spread, dilation, pad):
-    """(stride, lhs dilation, rhs dilation, padding) without factors that act on nothing."""
+    """(stride, lhs dilation, rhs dilation, padding) without factors that have no effect."""
     stride, spread, dilation = int(stride), int(spread), int(dilation)
     lo, hi = map(int, pad)
     if size == 1:
@@ -225,7 +225,7 @@ def _effective(size, kernel, results, stride, spread, dilation, pad):
     if kernel == 1:
         dilation = 1
     if results == 1 and stride > 1:
-        # only the first position is left, so that the padding ends with it
+        # with one result, and no stride, the padding must end where the kernel does
         stride = 1
         hi = extent(kernel, dilation) - extent(size, spread) - lo
     return stride, spread, dilation, (lo, hi)
@@ -238,7 +238,7 @@ def _is_kernel_gradient(numbers: Any, kernel: Sequence[int], results: Sequence[i
 
 def _kernel(sizes, kernel, results, stride, dilation, pads, groups, numbers) -> Reading:
     """Lax's rhs is y: its dilation is our stride, and the window's stride our dilation."""
-    # (the number of) lax's positions is our kernel size; what it leaves over after is cut off
+    # lax's result size is our kernel size; the rest of the padding after x is cut off
     ends = [
         (lo, (m - 1) * d + extent(k, s) - n - lo)
         for n, m, k, s, d, (lo, _) in zip(
@@ -258,15 +258,15 @@ def _kernel(sizes, kernel, results, stride, dilation, pads, groups, numbers) -> 
     )
 
 
-def _mirrored_kernel(sizes, kernel, results, stride, spread, pads, groups, numbers) -> Reading:
-    """Lax's lhs is y, spread by our stride; its positions run backwards through our kernel."""
+def _swapped_kernel(sizes, kernel, results, stride, spread, pads, groups, numbers) -> Reading:
+    """Lax's lhs is y, dilated by our stride; its positions run backwards through our kernel."""
     ends = []
     for n, m, k, s, d, (lo, _) in zip(kernel, sizes, results, spread, stride, pads, strict=True):
         before = extent(k, d) - 1 - lo
         ends.append((before, (m - 1) * s + extent(k, d) - n - before))
     spec = ConvSpec(spread, stride, tuple(ends), groups, kernel, results)
     axes = _kernel(sizes, kernel, results, stride, spread, pads, groups, numbers)
-    return axes._replace(spec=spec, mirrored=True)
+    return axes._replace(spec=spec, operands_swapped=True)
 
 
 def _plain_axes(numbers: Any) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
@@ -285,8 +285,8 @@ def _inverse(places: Sequence[int]) -> tuple[int, ...]:
     return tuple(places.index(axis) for axis in range(len(places)))
 
 
-def _traded(w: jax.Array, spec: ConvSpec) -> jax.Array:
-    """(*kernel, a, g * b), flipped and with its channels traded: (*kernel, b, g * a)."""
+def _flipped_and_swapped(w: jax.Array, spec: ConvSpec) -> jax.Array:
+    """Flip the kernel axes and swap the channels: (*kernel, a, g * b) -> (*kernel, b, g * a)."""
     size, groups = spec.kernel_size, spec.groups
     first, second = w.shape[-2], w.shape[-1] // groups
     w = jnp.flip(w, tuple(range(spec.rank))).reshape(*size, first, groups, second)

@@ -1,4 +1,4 @@
-"""A function of any arguments as a jaxpr of its arrays, and the way back to what it returns."""
+"""Trace a function of any arguments to a jaxpr of their arrays, and rebuild its result."""
 
 import functools
 import types
@@ -15,10 +15,10 @@ class Traced(NamedTuple):
     """One call of a function.
 
     Attributes:
-        jaxpr: what it computes.
-        arrays: the arguments of the jaxpr, found among the call's.
-        rebuild: from the jaxpr's results to what the function returns; sets the variables of Flax's
-            NNX among its arguments, and of Keras, that the function sets.
+        jaxpr: the computation.
+        arrays: the arguments of the jaxpr: the arrays among the call's arguments.
+        rebuild: makes the function's result from the jaxpr's results, and sets the Flax NNX and
+            Keras variables that the function sets.
     """
 
     jaxpr: ClosedJaxpr
@@ -29,21 +29,21 @@ class Traced(NamedTuple):
 def trace(
     caller: str, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Traced:
-    """Trace a call: JAX's arrays become the jaxpr's arguments, all else is handed over as it is.
+    """Trace a call: JAX arrays become the jaxpr's arguments, all else is passed on unchanged.
 
     Args:
         caller: the public function's name, for the messages.
-        f: a function, a method or a partial one, or a module that can be called.
+        f: a function, a method, a `functools.partial` or a callable module.
         args: its arguments; a `jax.ShapeDtypeStruct` stands for an array.
         kwargs: its keyword arguments.
 
     Raises:
-        ValueError: f sets a Variable of Flax's NNX that it closes over, or changes a module in more
-            than its arrays.
+        ValueError: f sets an NNX Variable that it closes over, or changes more of a module than its
+            arrays.
     """
-    opened, structure = jax.tree.flatten(_opened(f, args, kwargs), is_leaf=mutation.is_nnx)
-    outside = mutation.Split([leaf for leaf in opened if mutation.is_nnx(leaf)])
-    rest = [_OBJECT if mutation.is_nnx(leaf) else leaf for leaf in opened]
+    unwrapped, structure = jax.tree.flatten(_unwrapped(f, args, kwargs), is_leaf=mutation.is_nnx)
+    outside = mutation.SplitObjects([leaf for leaf in unwrapped if mutation.is_nnx(leaf)])
+    rest = [_OBJECT if mutation.is_nnx(leaf) else leaf for leaf in unwrapped]
     leaves, split = jax.tree.flatten((rest, outside.state))
     is_array = [isinstance(leaf, (jax.Array, jax.ShapeDtypeStruct)) for leaf in leaves]
     results: list[Any] = []
@@ -56,13 +56,13 @@ def trace(
             next(given) if array else leaf for leaf, array in zip(leaves, is_array, strict=True)
         ]
         rest, state = jax.tree.unflatten(split, filled)
-        inside = outside.inside(state)
+        inside = outside.copies(state)
         copies = iter(inside.objects)
         filled = [next(copies) if leaf is _OBJECT else leaf for leaf in rest]
         function, all_args, all_kwargs = jax.tree.unflatten(structure, filled)
         returned = function(*all_args, **all_kwargs)
         changes = inside.changes(caller), [value for _, value in in_keras.values()]
-        # an object that came in goes out as itself
+        # a returned copy stands for the original
         known = inside.originals
         returned, returned_structure = jax.tree.flatten(returned, is_leaf=lambda v: id(v) in known)
         changes, changes_structure = jax.tree.flatten(changes)
@@ -103,10 +103,10 @@ def trace(
     return Traced(closed, arrays, rebuild)
 
 
-def _opened(
+def _unwrapped(
     f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
-    """The same call with what methods and partial functions hold among its arguments."""
+    """The same call, with the arguments that methods and partial functions hold made explicit."""
     while True:
         if isinstance(f, functools.partial):
             f, args, kwargs = f.func, (*f.args, *args), {**f.keywords, **kwargs}
@@ -128,8 +128,8 @@ def _closed_over(caller: str) -> str:
 
 def _from_outside(caller: str) -> str:
     return (
-        f"{caller}: f sets a flax.nnx Variable from outside of the transformation that this is "
-        f"called in; pass its module through it, as nnx.jit({caller}(f))(module, x) does"
+        f"{caller}: f sets a flax.nnx Variable from outside the transformation f is called in; "
+        f"pass the module through the transformation: nnx.jit({caller}(f))(module, x)"
     )
 
 

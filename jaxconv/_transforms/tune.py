@@ -1,4 +1,4 @@
-"""Measure which method is fastest for every convolution inside a function, here and now."""
+"""Measure which method is fastest for each convolution inside a function on this device."""
 
 import functools
 import time
@@ -19,6 +19,11 @@ from jaxconv._core.geometry.problem import Problem
 from jaxconv._transforms.reading import problem_of
 from jaxconv._transforms.tracing import trace
 
+# A method whose first call took longer than the fastest's by this factor is not timed.
+MOST_TIMES_SLOWER = 4
+# The method that the rules choose is kept if its median is within this factor of the fastest.
+TIE_RATIO = 1.03
+
 
 def tune(
     f: Callable[..., Any],
@@ -28,33 +33,33 @@ def tune(
     method: str = "auto",
     **kwargs: Any,
 ) -> Policy:
-    """Time the methods that can serve each convolution in a function, and return the fastest.
+    """Time every method that can compute each convolution in a function; return the fastest.
 
         policy[problem] = argmin over methods of the median time of one call
 
-    Every distinct problem, ours or lax's, is timed alone on random numbers, in turns, after one
-    call that compiles and one that shows what is far behind. The rules' choice stays where nothing
-    is more than 3 percent faster. FFT is timed under "fastest" only. A problem includes its batch,
-    so that with a policy, unlike without, a result may depend on the batch it comes in (by
-    rounding).
+    Each distinct problem, ours or lax's, is timed by itself on random numbers. The methods take
+    turns, after one call that compiles and one that excludes methods more than four times slower
+    than the fastest. The method that the rules choose is kept unless another is more than 3 percent
+    faster. FFT is timed with "fastest" only. A problem includes the batch size: with a policy,
+    unlike without, the rounding of a result may depend on the batch size.
 
     Args:
-        f: any function that `jax.jit` could trace; pass `jax.grad(f)` to tune the gradients too.
-        args: its arguments; a `jax.ShapeDtypeStruct` will do for an array.
+        f: any function that `jax.jit` can trace; pass `jax.grad(f)` to tune the gradients too.
+        args: its arguments; each array may be a `jax.ShapeDtypeStruct`.
         seconds: how long to time each problem.
-        method: "auto", or "fastest" to time FFT too, which may change what `jaxconv.conv` says.
-        kwargs: its keyword arguments (bind one that is called seconds or method by
-            `functools.partial`).
+        method: "auto", or "fastest" to time FFT too; see `jaxconv.conv` on what FFT may change.
+        kwargs: its keyword arguments (pass one named seconds or method by `functools.partial`).
 
     Returns:
-        A `jaxconv.Policy` for this device, to be given to `jaxconv.accelerate`,
-        `jaxconv.conv` and the Flax layers, or saved. A function that is vmapped, sharded or called
-        with other shapes has other problems: tune that one.
+        A `jaxconv.Policy` for this device: pass it to `jaxconv.accelerate`, `jaxconv.conv` or the
+        Flax layers, or save it. A function that is vmapped, sharded or called with other shapes has
+        other problems: tune that function.
 
     Raises:
-        TypeError: f cannot be called.
-        ValueError: seconds is not positive, or method is neither; f sets a `flax.nnx` Variable that
-            it closes over. (What it sets in its arguments stays as it is.)
+        TypeError: f is not callable.
+        ValueError: seconds is not positive, or method is neither "auto" nor "fastest"; f sets a
+            `flax.nnx` Variable that it closes over. (Variables among its arguments are left as they
+            are.)
 
     Example:
         >>> import jax.numpy as jnp
@@ -63,9 +68,6 @@ def tune(
         >>> policy = tune(conv, x, w, seconds=0.01)
         >>> len(policy), accelerate(conv, policy=policy)(x, w).shape
         (1, (1, 6, 6, 4))
-
-    Source:
-        Medians of interleaved calls, as in `jaxconv/bench/README.md`.
     """
     if not callable(f):
         raise TypeError(f"tune: f={shown(f)} must be a function, not {type(f).__name__}")
@@ -90,7 +92,7 @@ def _problems(jaxpr: Jaxpr, platform: str) -> Iterator[Problem]:
 
 
 def _fastest(problem: Problem, seconds: float, rule: str) -> str:
-    usual = select(problem, rule).method
+    chosen = select(problem, rule).method
     operands = _operands(problem)
     calls = {
         method: _call(problem, method)
@@ -101,15 +103,15 @@ def _fastest(problem: Problem, seconds: float, rule: str) -> str:
         jax.block_until_ready(call(*operands))
     once = {method: _time(call, operands) for method, call in calls.items()}
     best = min(once.values())
-    times = {method: [first] for method, first in once.items() if first <= 4 * best}
+    times = {m: [first] for m, first in once.items() if first <= MOST_TIMES_SLOWER * best}
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         for method, taken in times.items():
             taken.append(_time(calls[method], operands))
     medians = {method: median(taken) for method, taken in times.items()}
     fastest = min(medians, key=lambda method: medians[method])
-    close = usual in medians and medians[usual] <= 1.03 * medians[fastest]
-    return usual if close else fastest
+    close = chosen in medians and medians[chosen] <= TIE_RATIO * medians[fastest]
+    return chosen if close else fastest
 
 
 def _operands(problem: Problem) -> list[jax.Array]:

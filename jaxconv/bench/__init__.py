@@ -1,14 +1,14 @@
-"""Measurements of this package beside its peers: `jaxconv bench`, and what it is made of.
+"""Measurements of this package beside its peers: the suites of `jaxconv bench`.
 
 | | |
 |---|---|
-| `cases` | what is measured: layers of real networks, filters of one plane |
-| `exact` | float64 answers that nothing is timed without |
-| `contestants`, `planes`, `learning`, `models` | how each peer runs a case |
+| `cases` | layers of real networks, filters of one plane |
+| `float64_answers` | the values that every contestant is checked against before it is timed |
+| `contestants`, `plane_programs`, `learning`, `models` | how each peer runs a case |
 | `measure` | turns, medians, compile time, memory |
-| `suites` | from a case to its record |
-| `report`, `figure` | table, JSON, summary, picture |
-| `regret` | what the chooser's answer costs beside the best method |
+| `suites` | measures a case and returns its record |
+| `tables`, `figure` | tables, summary, JSON; a figure |
+| `regret` | time of the chosen method beside that of the fastest |
 
 How to read and reproduce the tables: `README.md` beside this file.
 """

@@ -1,11 +1,11 @@
-"""Times of this build's programs beside another's, on one machine, in turns.
+"""Compare the times of this build's programs with another's, on one machine, in turns.
 
     python -m jaxconv.bench.builds PYTHONPATH_OF_THE_OTHER [REGEX]
 
-The other build is named as `PYTHONPATH` names it: its checkout and, before that, the folder of its
-plugin. Each build has a process of its own; a case is compiled in both, its results are compared,
-and short bursts of calls alternate. The fastest call of all bursts counts. REGEX selects cases by
-"suite: case, mode".
+The argument is the other build's `PYTHONPATH`: the folder of its plugin, if any, and its checkout.
+Each build has a process of its own; a case is compiled in both, its results are compared, and short
+bursts of calls alternate. The fastest call of all bursts counts. REGEX selects cases by "suite:
+case, mode".
 """
 
 import functools
@@ -21,7 +21,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxconv.bench import cases, contestants, models, planes, torch_blocks
+from jaxconv.bench import cases, contestants, models, plane_programs, torch_blocks
 from jaxconv.bench.peers import Program
 
 BURSTS = 6
@@ -31,7 +31,7 @@ TOLERANCE = 1e-3
 
 
 def programs() -> Iterator[tuple[str, Any]]:
-    """Yield the names of all cases, and what makes each one's program."""
+    """Yield the name of each case, and a function that makes its program."""
     ways: dict[str, Any] = {"method": "auto", "peers": ()}
     for layer in cases.LAYERS:
         for mode in cases.MODES:
@@ -40,11 +40,14 @@ def programs() -> Iterator[tuple[str, Any]]:
     for model in torch_blocks.MODELS:
         yield f"models: {model.name}, step", functools.partial(models.programs, model, **ways)
     for plane in cases.PLANES:
-        yield f"filters: {plane.name}, forward", functools.partial(planes.programs, plane, **ways)
+        yield (
+            f"filters: {plane.name}, forward",
+            functools.partial(plane_programs.programs, plane, **ways),
+        )
 
 
 def serve() -> None:
-    """Answer a case's name with its results' magnitudes, then "burst" with seconds of a call."""
+    """Answer a case's name with its results' magnitudes, and "burst" with the seconds of a call."""
     made = dict(programs())
     call = None
     for line in sys.stdin:
@@ -77,7 +80,7 @@ class Build:
     """A process that runs the programs of one build."""
 
     def __init__(self, path: str):
-        # -P: this file's own folder is no place to import from
+        # -P: do not import from this file's own folder
         self.process = subprocess.Popen(
             [sys.executable, "-P", __file__, "serve"],
             env=os.environ | {"PYTHONPATH": path},
@@ -87,7 +90,7 @@ class Build:
         )
 
     def ask(self, request: str) -> Any:
-        """Send one line, and return what the answer says."""
+        """Send one line, and return the decoded answer."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         print(request, file=self.process.stdin, flush=True)

@@ -1,4 +1,4 @@
-"""What is measured: layers of real networks at their real sizes, and filters of one plane."""
+"""The cases: layers of real networks at their real sizes, and filters of one plane."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +12,9 @@ class Layer:
 
     Attributes:
         name: network and place in it.
-        x: (n, *space, channels), what the layer is given.
-        w: (*kernel, in // groups, out) as `conv`, or if transposed `conv_transpose`, takes it.
-        padding: the same zeros before and after, or "causal".
+        x: (n, *space, channels), the input's shape.
+        w: (*kernel, in // groups, out), as in `conv` or, if transposed, `conv_transpose`.
+        padding: zeros before and as many after, or "causal".
         output_padding: of a transposed layer.
         transposed: whether it is a `conv_transpose`.
         quick: whether `--quick` keeps it.
@@ -49,13 +49,13 @@ class Layer:
 
     @property
     def spec(self) -> ConvSpec:
-        """The geometry; of a transposed layer that of its adjoint."""
+        """The geometry; for a transposed layer, that of its adjoint."""
         check = normalise_transpose if self.transposed else normalise
         return check(self.name, self.x, self.w, **self.arguments)
 
     @property
     def y(self) -> tuple[int, ...]:
-        """(n, *space', channels), what the layer makes."""
+        """(n, *space', channels), the output's shape."""
         if self.transposed:
             return (self.x[0], *self.spec.input_size, self.w[-2] * self.groups)
         return (self.x[0], *self.spec.output_size, self.w[-1])
@@ -71,7 +71,7 @@ class Plane:
 
     @property
     def name(self) -> str:
-        """Kernel and plane."""
+        """Kernel size and plane size."""
         return f"{self.kernel[0]}x{self.kernel[1]} on {self.size}^2"
 
 

@@ -1,4 +1,4 @@
-"""How each peer runs a layer: the arrays in its own layout, the call its users would write."""
+"""Programs that run a layer, one for each peer: arrays in its layout, the call its users write."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -82,7 +82,7 @@ def _lax(case: Layer, mode: str, x: Any, w: Any, ct: Any, channels_first: bool) 
     spec = case.spec
     pads, lhs_dilation, strides = spec.padding, (1,) * case.rank, spec.stride
     if case.transposed:
-        # a convolution of the spread input with the flipped kernel, channels changed about
+        # a convolution of the dilated input with the flipped kernel, its channels swapped
         span = [(k - 1) * d for k, d in zip(spec.kernel_size, spec.dilation, strict=True)]
         pads = tuple(
             (s - lo, s - hi + case.output_padding)

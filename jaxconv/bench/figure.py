@@ -1,25 +1,26 @@
-"""The picture of a run: our time as a share of each peer's, case by case."""
+"""The figure of a run: our time as a share of each peer's, case by case."""
 
 from collections.abc import Mapping, Sequence
+from statistics import geometric_mean
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from jaxconv.bench.peers import PEERS
-from jaxconv.bench.report import geometric_mean, title
+from jaxconv.bench.tables import title
 
 _SUITES = {"filters": "#0072b2", "networks": "#d55e00", "learn": "#009e73", "models": "#cc79a7"}
 
 
 def ratios(records: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> Figure:
-    """Draw one panel a peer: a dot a case, sorted, on a logarithmic axis; left of 1 we are faster.
+    """Draw a panel for each peer with a dot for each case, sorted, on a logarithmic axis.
 
     Args:
-        records: as `jaxconv.bench.suites.run` yields them.
-        facts: as `jaxconv.bench.report.machine` gives them, for the title.
+        records: from `jaxconv.bench.suites`.
+        facts: from `jaxconv.bench.tables.machine`, for the title.
 
     Returns:
-        A Figure. Filled dots are forward alone, rings with gradients or learning.
+        A Figure. Left of 1 we are faster; dots are filled for forward alone, empty with gradients.
     """
     shown = [peer for peer in PEERS if any(peer in r["ratios"] for r in records)]
     longest = max((sum(p in r["ratios"] for r in records) for p in shown), default=0)

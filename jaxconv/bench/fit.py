@@ -4,16 +4,16 @@
     python -m jaxconv.bench.method_times layers.json
     python -m jaxconv.bench.fit train.json layers.json > jaxconv/_core/dispatch/constants.py
 
-Several files are put together. Each method's constants minimise the weighted sum of
-|log(predicted / measured)| over the measured problems, which forgives the few times that other work
-on the machine disturbed; layers and planes weigh more, times far from the fastest less. Constants
-are positive; a term that would not be missed is left out.
+The rows of all files are used together. Each method's constants minimise the weighted sum of
+|log(predicted / measured)| over the measured problems, which is robust to outliers; layers and
+planes have larger weights, times far from the fastest smaller ones. Constants are positive; terms
+that improve the fit too little are left out.
 
-The margins of `choose.decide` are those of least mean log(regret), weighted alike, where
-every problem's times are predicted by constants fitted to other problems (five folds): lax's
-without the plugin, then oneDNN's with it. Of margins that are as good lax's is the one that keeps
-most to lax, so that few layers take longer than they do without us, and oneDNN's the one that is
-left soonest, for what XLA can fuse, export and partition.
+The margins of `choose.decide` minimise the mean log(regret), with the same weights, where each
+problem's times are predicted by constants fitted to other problems (five folds): first lax's margin
+without the plugin, then oneDNN's with it. Of margins that are equally good, lax's is the one that
+chooses lax most often, so that few layers become slower than without us; oneDNN's is the one that
+chooses oneDNN least often, since XLA can fuse, export and partition its own operations.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.optimize import nnls
 
 from jaxconv._core.dispatch.choose import decide
 from jaxconv._core.geometry.problem import Problem
@@ -32,24 +33,24 @@ from jaxconv._core.geometry.spec import ConvSpec
 from jaxconv._core.methods import METHODS
 
 Row = Mapping[str, Any]
-# A term stays if without it the mean error of the logarithms grows by more than this.
-MISSED = 0.0007
-# A time counts with this power of fastest / time: where a method is hopeless, it need not be known
-# how hopeless.
-MATTERS = 0.2
-# A layer of a network, or a plane as images are, counts as so many random problems.
-KNOWN = 3.0
-# Steps of the solver; the least share of the measured time that it predicts; errors of the
-# logarithm up to which its loss is quadratic; errors that one step believes, too low and too high.
-ITERATIONS, FLOOR, SOFT, STEP = 25, 1e-6, 0.15, (-2.0, 0.7)
+# A term is eliminated if the mean error of the logarithms then grows by no more than this.
+ELIMINATION_TOLERANCE = 0.0007
+# The weight of a time is this power of (fastest / time): slow methods need not be predicted well.
+SLOW_WEIGHT_POWER = 0.2
+# The weight of a layer of a network, or of a plane of an image's size; random problems have 1.
+LAYER_WEIGHT = 3.0
+# Steps of the solver; the smallest share of the measured time that it predicts; the error of the
+# logarithm up to which its loss is quadratic (Huber's delta); the range that errors are clipped to
+# in one step.
+ITERATIONS, SMALLEST_RATIO, HUBER_DELTA, STEP_RANGE = 25, 1e-6, 0.15, (-2.0, 0.7)
 FOLDS = 5
-# Means of log(regret) that differ by less are the same.
-ALIKE = 0.003
+# Means of log(regret) that differ by less than this count as equal.
+TIE_TOLERANCE = 0.003
 MARGINS_TRIED = tuple(round(0.05 * step, 2) for step in range(20, 3, -1))
 
 
 def problem(row: Row) -> Problem:
-    """Return the problem of one row of the regret suite, as methods get it."""
+    """Return the reduced problem of one row of the regret suite."""
     spec = ConvSpec(
         tuple(row["stride"]),
         tuple(row["dilation"]),
@@ -63,29 +64,29 @@ def problem(row: Row) -> Problem:
 
 
 def fit(rows: Sequence[Row], method: str) -> dict[str, float]:
-    """Return a method's constants for rows of one contraction, in seconds a unit of each term."""
+    """Return a method's constants for rows of one contraction, in seconds per unit of each term."""
     timed = [(problem(row), t, row) for row in rows if (t := _time(row, method)) is not None]
     found = [METHODS[method].terms(p) for p, _, _ in timed]
     measured = np.array([t for _, t, _ in timed])
     fastest = np.array([min((row["once"] | row["times"]).values()) for _, _, row in timed])
-    matters = (fastest / measured) ** MATTERS
-    matters *= [_weight(row) for _, _, row in timed]
+    weights = (fastest / measured) ** SLOW_WEIGHT_POWER
+    weights *= [_weight(row) for _, _, row in timed]
     names = [name for name in found[0] if any(each.get(name, 0) > 0 for each in found)]
-    # shares of the measured time that a unit of each term would be
+    # one unit of each term as a share of the measured time
     matrix = np.array([[each.get(name, 0.0) for name in names] for each in found])
     matrix /= measured[:, np.newaxis]
-    best, error = _solve(matrix, matters)
+    best, error = _solve(matrix, weights)
     kept = best > 0
     names = [name for name, keep in zip(names, kept, strict=True) if keep]
     matrix, best = matrix[:, kept], best[kept]
     while len(names) > 1:
-        # backward elimination: drop the term that is missed least
+        # backward elimination: drop the term without which the error is smallest
         without = [
-            _solve(np.delete(matrix, index, axis=1), matters, np.delete(best, index))
+            _solve(np.delete(matrix, index, axis=1), weights, np.delete(best, index))
             for index in range(len(names))
         ]
         index = min(range(len(names)), key=lambda k: without[k][1])
-        if without[index][1] > error + MISSED:
+        if without[index][1] > error + ELIMINATION_TOLERANCE:
             break
         best, error = without[index][0], min(error, without[index][1])
         names.pop(index)
@@ -94,7 +95,7 @@ def fit(rows: Sequence[Row], method: str) -> dict[str, float]:
 
 
 def _weight(row: Row) -> float:
-    return KNOWN if "layer" in row else 1.0
+    return LAYER_WEIGHT if "layer" in row else 1.0
 
 
 def _time(row: Row, method: str) -> float | None:
@@ -102,39 +103,37 @@ def _time(row: Row, method: str) -> float | None:
 
 
 def _solve(
-    matrix: np.ndarray, matters: np.ndarray, start: np.ndarray | None = None
+    matrix: np.ndarray, weights: np.ndarray, start: np.ndarray | None = None
 ) -> tuple[np.ndarray, float]:
-    """Positive constants of least absolute error in the logarithm, and the mean of that error.
+    """Positive constants with the least mean absolute error of the logarithm, and that error.
 
-    `matrix @ constants` is predicted over measured. Gauss-Newton on its logarithm: each step is a
-    linear problem in positive constants, weighted so that squares stand for absolute values, and
-    goes as far as it makes the error smaller.
+    `matrix @ constants` is predicted over measured time. Gauss-Newton on its logarithm: each step
+    solves a least-squares problem in positive constants, reweighted so that it minimises absolute
+    values, and is shortened until the error decreases.
     """
-    from scipy.optimize import nnls
-
     if not (matrix.sum(axis=1) > 0).all():
         return np.zeros(matrix.shape[1]), math.inf
     terms_here = matrix.shape[1]
     scale = matrix.max(axis=0)
     matrix = matrix / scale
-    if start is None:  # every term has an equal part in the problem that is in the middle for it
+    if start is None:  # each term has an equal part in its median problem
         middle = [np.median(column[column > 0]) for column in matrix.T]
         found = 1 / (np.array(middle) * terms_here)
     else:
         found = start * scale
 
     def logs(of: np.ndarray) -> np.ndarray:
-        return np.log(np.maximum(matrix @ of, FLOOR))
+        return np.log(np.maximum(matrix @ of, SMALLEST_RATIO))
 
     def mean(errors: np.ndarray) -> float:
-        return float(np.average(np.abs(errors), weights=matters))
+        return float(np.average(np.abs(errors), weights=weights))
 
     error = mean(logs(found))
     for _ in range(ITERATIONS):
         off = logs(found)
-        weights = np.sqrt(matters / np.maximum(np.abs(off), SOFT))
-        slopes = matrix / np.exp(off)[:, np.newaxis] * weights[:, np.newaxis]
-        wanted = (1 - np.clip(off, *STEP)) * weights
+        scaled = np.sqrt(weights / np.maximum(np.abs(off), HUBER_DELTA))
+        slopes = matrix / np.exp(off)[:, np.newaxis] * scaled[:, np.newaxis]
+        wanted = (1 - np.clip(off, *STEP_RANGE)) * scaled
         aim, _ = nnls(slopes, wanted, maxiter=200 * terms_here)
         for part in (1.0, 0.5, 0.25, 0.1):
             tried = found + part * (aim - found)
@@ -148,7 +147,7 @@ def _solve(
 
 
 def constants(rows: Sequence[Row]) -> dict[tuple[str, str], dict[str, float]]:
-    """Return the constants of every method that the rows have times of."""
+    """Return the constants of every method timed in the rows."""
     found = {}
     for contraction in ("output", "input", "kernel"):
         of = [row for row in rows if row["contraction"] == contraction]
@@ -158,7 +157,7 @@ def constants(rows: Sequence[Row]) -> dict[tuple[str, str], dict[str, float]]:
 
 
 def predicted(rows: Sequence[Row]) -> list[dict[str, float]]:
-    """Return each row's expected times by method, from constants fitted to other rows."""
+    """Return each row's predicted times by method, from constants fitted to other rows."""
     found: list[dict[str, float]] = [{} for _ in rows]
     for fold in range(FOLDS):
         fitted = constants([row for k, row in enumerate(rows) if k % FOLDS != fold])
@@ -178,7 +177,7 @@ def regrets(
     margins: Mapping[str, float],
     without: Sequence[str] = (),
 ) -> list[float]:
-    """Return time of the method that is decided for over time of the fastest, row by row."""
+    """Return each row's regret: the time of the decided method over that of the fastest."""
     found = []
     for row, times in zip(rows, expected, strict=True):
         serving = {method: t for method, t in times.items() if method not in without}
@@ -191,14 +190,15 @@ def regrets(
 
 
 def margins(rows: Sequence[Row], expected: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Return the usual methods with margins of about the least mean log(regret)."""
+    """Return the default methods with the margins that minimise the mean log(regret)."""
     best: dict[str, float] = {}
     for usual, without in (("lax", ("onednn",)), ("onednn", ())):
         tried = [{usual: margin} | best for margin in MARGINS_TRIED]
         logs = [np.log(regrets(rows, expected, m, without)) for m in tried]
         means = [np.average(of, weights=[_weight(row) for row in rows]) for of in logs]
-        alike = [m for m, mean in zip(tried, means, strict=True) if mean <= min(means) + ALIKE]
-        best = alike[-1] if usual == "lax" else alike[0]
+        least = min(means) + TIE_TOLERANCE
+        tied = [m for m, mean in zip(tried, means, strict=True) if mean <= least]
+        best = tied[-1] if usual == "lax" else tied[0]
     return best
 
 
@@ -221,23 +221,23 @@ def written(rows: Sequence[Row], machine: Mapping[str, Any]) -> str:
         f"Written by `python -m jaxconv.bench.fit` from {len(rows)} problems in float32,",
         f"{layers} of them of layers and planes, the others random",
         f"({machine['cores']} cores, {' '.join(machine['cpu_flags'])}, {machine['date']},",
-        f"jax {versions['jax']}). Regret of problems that were left out of the fit in turn, median",
-        f"and 95th percentile: {' '.join(quantiles[:1])},",
+        f"jax {versions['jax']}). Regret in cross-validation, median and 95th percentile:",
+        f"{' '.join(quantiles[:1])},",
         f"{quantiles[1]}.",
         '"""',
         "",
         "from collections.abc import Mapping",
         "",
-        "# What is taken unless another is expected to need less than this part of its time.",
+        "# The default, unless another method is expected to take less than this part of its time.",
         f"MARGINS: Mapping[str, float] = {json.dumps(chosen)}",
         "",
-        "# Seconds a unit of each term, by method and contraction.",
+        "# Seconds per unit of each term, by method and contraction.",
         "# fmt: off",
         "CONSTANTS: Mapping[tuple[str, str], Mapping[str, float]] = {",
     ]
     for (method, contraction), values in constants(rows).items():
         lines.append(f'    ("{method}", "{contraction}"): {{')
-        # names have blanks, at which no line may break
+        # no line may break at a blank inside a name
         pairs = [f'"{name}":~{value!r},'.replace(" ", "~") for name, value in values.items()]
         filled = textwrap.wrap(" ".join(pairs), 92, break_on_hyphens=False)
         lines += [f"        {line}".replace("~", " ") for line in filled]
@@ -248,7 +248,7 @@ def written(rows: Sequence[Row], machine: Mapping[str, Any]) -> str:
 def main() -> None:
     """Print the constants' module."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("files", nargs="+", type=Path, help="what the regret suite wrote")
+    parser.add_argument("files", nargs="+", type=Path, help="JSON files of the regret suite")
     read = [json.loads(path.read_text()) for path in parser.parse_args().files]
     print(written([row for each in read for row in each["rows"]], read[0]["machine"]), end="")
 

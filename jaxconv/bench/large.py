@@ -1,9 +1,10 @@
-"""Direct sums of large kernels beside FFT: what it costs to keep NaN, signs and the past in place.
+"""Time direct sums of large kernels beside FFT: the price of errors that stay local.
 
     python -m jaxconv.bench.large [REGEX]
 
-Forward, gradient of x and gradient of w of planes, lines and depthwise layers by each method that
-sums directly, each held against spectra in float64 first; milliseconds, and shares of FFT's time.
+Forward, gradient in x and gradient in w of planes, lines and depthwise layers, by each method that
+sums directly; the values are checked against FFT in float64 first. Prints milliseconds, and shares
+of the time of our method "fft".
 """
 
 import re
@@ -23,13 +24,13 @@ from jaxconv._core.dispatch.choose import EXPORTED, refusal, select
 from jaxconv._core.dispatch.primitive import OPERANDS, contract
 from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.spec import Contraction, ConvSpec, normalise
-from jaxconv.bench import exact, peers, report
+from jaxconv.bench import float64_answers, peers, tables
 from jaxconv.bench.measure import estimate, race
 
 METHODS = ("fft", "taps", "shifts", "onednn", "lax")
 CONTRACTIONS: tuple[Contraction, ...] = ("output", "input", "kernel")
-# Multiply-adds beyond which a plain loop takes seconds.
-MOST_OF_LOOPS = 5e8
+# Methods that loop over single multiply-adds are left out above this number of them.
+MOST_LOOPED = 5e8
 BUDGET = 0.8
 
 Case = tuple[str, tuple[int, ...], tuple[int, ...]]
@@ -55,20 +56,20 @@ CASES: tuple[Case, ...] = (
 def main(pattern: str = "") -> None:
     """Measure all whose names match, and print a table."""
     console = Console(width=150, highlight=False)
-    report.print_machine(console, report.machine({"xla": peers.cores()}))
-    table = Table("case", "auto alone", *METHODS, box=box.SIMPLE_HEAD)
+    tables.print_machine(console, tables.machine({"xla": peers.cores()}))
+    table = Table("case", "without plugin", *METHODS, box=box.SIMPLE_HEAD)
     for name, problem, operands in cases():
         if not re.search(pattern, name):
             continue
         times = seconds(problem, operands)
-        row = [report.milliseconds(times.get("fft"))]
+        row = [tables.milliseconds(times.get("fft"))]
         for method in METHODS[1:]:
             share = f" ({times[method] / times['fft']:.2f})" if method in times else ""
-            row.append(report.milliseconds(times.get(method)) + share)
+            row.append(tables.milliseconds(times.get(method)) + share)
         # what is taken without the plugin
         table.add_row(name, select(problem, ffi_unavailable_reason=EXPORTED).method, *row)
         print(name, {m: f"{1e3 * t:.3g}" for m, t in times.items()}, file=sys.stderr, flush=True)
-    console.print("Milliseconds, and shares of FFT's; - where refused, or where loops take seconds")
+    console.print("Milliseconds, and shares of FFT's; - for methods that refuse or take seconds")
     console.print(table)
 
 
@@ -89,15 +90,15 @@ def cases() -> Iterator[tuple[str, Problem, list[np.ndarray]]]:
 
 
 def seconds(problem: Problem, operands: list[np.ndarray]) -> dict[str, float]:
-    """Median time of each method that serves, whose values are right."""
+    """Median time of each method that can compute a problem; raises if its values are wrong."""
     spec = problem.spec
     a, b = operands
-    wanted = spectra(problem.contraction, a, b, spec)
+    wanted = _by_fft(problem.contraction, a, b, spec)
     work = problem.batch * spec.groups * np.prod([*spec.output_size, *spec.kernel_size])
     calls: dict[str, Callable[[], Any]] = {}
     for method in METHODS:
         slow = method == "lax" or (method == "taps" and problem.contraction == "kernel")
-        if refusal(problem, method) or (slow and work > MOST_OF_LOOPS):
+        if refusal(problem, method) or (slow and work > MOST_LOOPED):
             continue
 
         def run(a: jax.Array, b: jax.Array, method: str = method) -> jax.Array:
@@ -106,8 +107,10 @@ def seconds(problem: Problem, operands: list[np.ndarray]) -> dict[str, float]:
         arrays = [jnp.asarray(a) for a in operands]
         compiled = jax.jit(run).lower(*arrays).compile()
         call = lambda compiled=compiled, arrays=arrays: jax.block_until_ready(compiled(*arrays))  # noqa: E731
-        (error,) = exact.errors({"result": np.asarray(call())}, {"result": wanted}).values()
-        if not error <= exact.TOLERANCE:
+        (error,) = float64_answers.errors(
+            {"result": np.asarray(call())}, {"result": wanted}
+        ).values()
+        if not error <= float64_answers.TOLERANCE:
             raise AssertionError(f"{method} is off by {error:.1e} of the largest value: {problem}")
         calls[method] = call
     once = {method: estimate(call) for method, call in calls.items()}
@@ -116,8 +119,8 @@ def seconds(problem: Problem, operands: list[np.ndarray]) -> dict[str, float]:
     return once | {method: statistics.median(taken) for method, taken in raced.items()}
 
 
-def spectra(contraction: str, a: np.ndarray, b: np.ndarray, spec: ConvSpec) -> np.ndarray:
-    """The answer in float64 for unstrided layers of one channel a group, by NumPy's FFT."""
+def _by_fft(contraction: str, a: np.ndarray, b: np.ndarray, spec: ConvSpec) -> np.ndarray:
+    """The result in float64 for unstrided layers of one channel a group, by NumPy's FFT."""
     axes = tuple(range(1, 1 + spec.rank))
     size = tuple(n + lo + hi for n, (lo, hi) in zip(spec.input_size, spec.padding, strict=True))
 

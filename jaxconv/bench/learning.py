@@ -1,4 +1,4 @@
-"""Learning as a contest: ten steps of the edge's loop, for one kernel and for a thousand.
+"""Ten steps of learning an edge detector, for one kernel and for a thousand, by us and by torch.
 
 Summed squared error, plain gradient descent, learning rate 3e-2: Dive into Deep Learning, 7.2.4.
 """
@@ -63,7 +63,7 @@ def programs(case: Lesson, *, peers: Sequence[str], quick: bool) -> list[Program
     found = [_ours(x, y, start)]
     if "torch" in peers:
         found.append(_torch(x, y, start, compiled=False))
-    if "torch.compile" in peers and not quick:  # it takes its time to compile
+    if "torch.compile" in peers and not quick:  # which takes long to compile
         found.append(_torch(x, y, start, compiled=True))
     return found
 
@@ -78,7 +78,7 @@ def _ours(x: np.ndarray, y: np.ndarray, start: np.ndarray) -> Program:
         state, losses = jax.lax.scan(body, init(kernel, optimizer=optimizer), None, length=STEPS)
         return losses, state.kernel
 
-    # one kernel is learned as the chapter does it, many by vmap
+    # one kernel is learned as in the chapter, many by vmap
     many = jax.vmap(one, in_axes=(None, 0, 0))
     single = len(start) == 1
     return Program(
@@ -110,7 +110,7 @@ def _torch(x: np.ndarray, y: np.ndarray, start: np.ndarray, *, compiled: bool) -
             function = torch.compile(loss)
 
     def run(x: torch.Tensor, y: torch.Tensor, w: torch.Tensor) -> Any:
-        # on so small an image torch's threads only wait for each other
+        # on so small an image torch is faster on one thread
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:

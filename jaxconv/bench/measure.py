@@ -1,8 +1,8 @@
-"""Turns, medians, compile time and memory.
+"""Check, compile and time contestants: blocks of calls in turns, medians, memory.
 
-Contestants run in one process, block by block in turn. A block begins with a pause and with calls
-that are not timed: the threads of the contestant before spin for a while before they sleep, and its
-data is in the caches.
+Contestants run in one process, one block of calls each in turn. A block begins with a pause and
+with calls that are not timed: the threads of the previous contestant still spin for a while, and
+its data fills the caches.
 """
 
 import math
@@ -15,29 +15,30 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxconv.bench import exact
+from jaxconv.bench import float64_answers
 from jaxconv.bench.peers import Program
 
 ROUNDS = 5
-LONGEST_BLOCK = 200
-# Seconds of sleep, then of calls that are not timed, before a block's timed ones.
+LONGEST_BLOCK = 200  # calls
+# Seconds of sleep, then of calls that are not timed, at the start of a block.
 PAUSE, SETTLE = 0.005, 0.01
-# A call this long has no use for them.
+# Calls longer than this, in seconds, do without pause and settling.
 LONG_CALL = 0.2
-# A call this long is timed once, as its values are checked; what a first call adds is little of it.
-ONCE = 2.0
-# The slower of a peer's layouts is out after its first call if that took so much longer.
-OUT_OF_THE_RACE = 2.0
+# Calls longer than this, in seconds, are timed once, while their values are checked: what a first
+# call adds is a small part of them.
+TIMED_ONCE = 2.0
+# The slower of a peer's layouts is dropped if its first call took longer by more than this factor.
+DROPPED_ABOVE = 2.0
 
 
 @dataclass(kw_only=True)
 class Measured:
-    """What is known of one contestant after one case.
+    """The measurements of one contestant in one case.
 
     Attributes:
-        seconds: median of the timed calls, None if it was not timed.
-        calls: how many were timed.
-        error: largest error beside float64, as a share of the largest exact magnitude.
+        seconds: median of the timed calls, None if there are none.
+        calls: number of timed calls.
+        error: largest error against float64, as a share of the largest exact magnitude.
         compile_seconds: tracing, lowering and compiling, the faster of the attempts.
         temporary_bytes: XLA's temporary buffers.
         left_out: why it was not timed.
@@ -58,20 +59,20 @@ def contest(
     *,
     budget: float,
     compiles: int = 2,
-    tolerance: float = exact.TOLERANCE,
+    tolerance: float = float64_answers.TOLERANCE,
 ) -> dict[str, Measured]:
     """Compile, check and time every program of one case.
 
     Args:
-        programs: one a contestant.
-        expected: float64 arrays by name; those that a program returns must agree.
-        budget: seconds to spend on timing, all contestants together, one call each at least.
+        programs: one for each contestant.
+        expected: float64 arrays by name, compared with the arrays that a program returns.
+        budget: seconds of timing for all contestants together; each is called at least once.
         compiles: how often to compile; the fastest counts.
         tolerance: largest error as a share of the largest expected magnitude.
 
     Returns:
-        What was measured, by label. A contestant whose values are wrong, or that raised, is not
-        timed and says so in `left_out`.
+        The measurements by label. A contestant with wrong values, or that raised, is not timed;
+        `left_out` has the reason.
     """
     measured = {program.label: Measured(peer=program.peer) for program in programs}
     calls: dict[str, Callable[[], Any]] = {}
@@ -82,12 +83,12 @@ def contest(
             began = time.perf_counter()
             results = call()
             first = time.perf_counter() - began
-            errors = exact.errors(program.values(results), expected)
+            errors = float64_answers.errors(program.values(results), expected)
         except Exception as error:  # another contestant's failure must not end the run
             record.left_out = f"failed: {type(error).__name__}: {_first_line(error)}"
             continue
         name, record.error = max(errors.items(), key=lambda item: np.nan_to_num(item[1], nan=9e99))
-        if record.error <= tolerance and first > ONCE:
+        if record.error <= tolerance and first > TIMED_ONCE:
             record.seconds, record.calls = first, 1
         elif record.error <= tolerance:
             calls[program.label] = call
@@ -125,21 +126,21 @@ def compile_apart(
         function: what `jax.jit` takes.
         arguments: its arguments.
         attempts: how often.
-        fresh: whether JAX is to forget before each all that it has traced and compiled.
+        fresh: whether to clear JAX's caches before each attempt.
     """
     compiled, times = None, []
     for _ in range(attempts):
         if fresh:
             jax.clear_caches()
         began = time.perf_counter()
-        # a new function object each time: what is traced before must not be found again
+        # a new function object each time, so that no earlier trace is found
         compiled = jax.jit(lambda *a: function(*a)).lower(*arguments).compile()
         times.append(time.perf_counter() - began)
     return compiled, min(times)
 
 
 def temporary_bytes(compiled: Any) -> int | None:
-    """XLA's temporary buffers, or None where the platform does not say."""
+    """Bytes of XLA's temporary buffers, or None where the platform does not report them."""
     analysis = compiled.memory_analysis()
     return None if analysis is None else int(analysis.temp_size_in_bytes)
 
@@ -152,13 +153,13 @@ def race(
     rounds: int = ROUNDS,
     settle: float = SETTLE,
 ) -> dict[str, list[float]]:
-    """Time calls turn by turn; a label without times lost to its own peer at the first call.
+    """Time calls in turns; return seconds by label, none for the slower layouts of a peer.
 
     Args:
         calls: by label; each waits for its results.
-        peers: whose each is: of one peer's several only the best counts.
+        peers: the peer of each label; layouts of one peer compete at the first call.
         budget: seconds for all together.
-        rounds: how many turns.
+        rounds: number of turns.
         settle: seconds of calls that are not timed at the start of a block.
     """
     once = {label: estimate(call) for label, call in calls.items()}
@@ -166,7 +167,7 @@ def race(
     for label, seconds in once.items():
         best[peers[label]] = min(seconds, best.get(peers[label], math.inf))
     times: dict[str, list[float]] = {label: [] for label in calls}
-    running = [label for label in calls if once[label] <= OUT_OF_THE_RACE * best[peers[label]]]
+    running = [label for label in calls if once[label] <= DROPPED_ABOVE * best[peers[label]]]
     share = budget / max(len(running), 1)
     for turn in range(rounds):
         for label in running:

@@ -1,10 +1,10 @@
-"""Times of the methods on layers of real networks and on planes, for `jaxconv.bench.fit`.
+"""Time the methods on layers of real networks and on planes, for `jaxconv.bench.fit`.
 
     python -m jaxconv.bench.method_times layers.json [REGEX]
 
-Random shapes are small, so that hundreds can be measured; what large layers and planes cost must be
-measured on large ones. Every method that may be chosen for a layer must be among those measured:
-what its constants say of large sizes would be a guess otherwise.
+Random shapes are small, so that hundreds can be measured; here the constants get large layers and
+planes to fit. Every method that may be chosen for a layer is measured: without that its constants
+would be extrapolated to large sizes.
 """
 
 import math
@@ -22,11 +22,11 @@ from jaxconv._core.geometry.spec import Contraction, ConvSpec, normalise
 from jaxconv._core.methods import METHODS
 from jaxconv.bench import peers, regret
 from jaxconv.bench.cases import LAYERS, PLANES, Layer
-from jaxconv.bench.report import machine
+from jaxconv.bench.tables import machine
 
-# Kernels whose windows share no element. Few random shapes have them, and no layer has as few
-# channels as where XLA's matrix products change.
-APART = tuple(
+# Kernels whose windows do not overlap, which few random shapes have, down to so few channels that
+# XLA computes their matrix products in another way.
+WITHOUT_OVERLAP = tuple(
     Layer(
         name=f"{kernel}x{kernel} /{kernel}, {i}->{o} in {groups} on {n}x{size}^2",
         x=(n, size, size, groups * i),
@@ -45,28 +45,28 @@ APART = tuple(
     )
     for i, o in pairs
 )
-# Products of a plane, whose exact values take minutes beyond.
-MOST = 2e10
-# Entries of a kernel whose gradients are measured on planes too.
-SMALL = 9
+# Multiply-adds above which the float64 values of a plane take minutes.
+MOST_PRODUCTS = 2e10
+# Largest number of entries of a kernel whose gradients are measured on planes too: the float64
+# values of larger ones take minutes.
+MOST_GRADIENT_ENTRIES = 9
 
 
 def cases() -> list[tuple[str, Problem, dict[str, np.ndarray]]]:
-    """Return layers and planes, named, with their operands, most of them in three contractions."""
+    """Return (name, problem, operands) of layers and planes, most of them in three contractions."""
     drawn: list[tuple[str, ConvSpec, list[Contraction], dict[str, np.ndarray]]] = []
-    for index, layer in enumerate((*LAYERS, *APART)):
+    for index, layer in enumerate((*LAYERS, *WITHOUT_OVERLAP)):
         x, y = (layer.y, layer.x) if layer.transposed else (layer.x, layer.y)
         arrays = _random(index, x=x, w=layer.w, y=y)
         wanted: list[Contraction] = ["output", "input", "kernel"]
-        wanted = wanted[:2] if layer in APART else wanted
+        wanted = wanted[:2] if layer in WITHOUT_OVERLAP else wanted
         drawn.append((layer.name, layer.spec, wanted, arrays))
     for index, plane in enumerate(PLANES):
-        if plane.size**2 * math.prod(plane.kernel) > MOST:
+        if plane.size**2 * math.prod(plane.kernel) > MOST_PRODUCTS:
             continue
         x, w = (1, plane.size, plane.size, 1), (*plane.kernel, 1, 1)
         spec = normalise("layers", x, w, padding="same")
-        # the exact gradients of larger kernels take minutes too
-        small = math.prod(plane.kernel) <= SMALL
+        small = math.prod(plane.kernel) <= MOST_GRADIENT_ENTRIES
         wanted = ["output", "input", "kernel"] if small else ["output"]
         drawn.append((plane.name, spec, wanted, _random(index, x=x, w=w, y=x)))
     found = []

@@ -1,8 +1,8 @@
-"""Blocks of whole models written with plain Flax: a training step with and without `accelerate`.
+"""Training steps of blocks written with plain Flax, with and without `accelerate`, and in torch.
 
 A step is the loss, its gradients and an update by gradient descent with momentum. The velocity
-starts at zero, so that after the first step it is the gradient, which is what is checked: beside
-the same block in float64 without `accelerate`. torch runs the same block from the same weights.
+starts at zero, so that after the first step it is the gradient, which is compared with that of the
+same block in float64 without `accelerate`. torch runs the same block from the same weights.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,8 @@ from jaxconv._transforms.accelerate import accelerate
 from jaxconv.bench.peers import OURS, Program
 
 RATE, MOMENTUM = 1e-3, 0.9
-# Largest error of a gradient in float32, as a share of its largest magnitude: five to ten layers
+# Largest error of a gradient in float32, as a share of its largest magnitude, after five to
+# ten layers
 TOLERANCE = 1e-3
 
 
@@ -184,8 +185,8 @@ def _torch(case: Model, variables: Any, x: Any, target: Any, form: str | None) -
         return tensor.contiguous(memory_format=getattr(torch, form))
 
     flat: dict[str, Any] = flax.traverse_util.flatten_dict(variables["params"], sep="/")
-    # torch's kernels are (out, in // groups, *kernel), its layers channels first but in 1-D, where
-    # the block itself turns what its dense layers give it
+    # torch's kernels are (out, in // groups, *kernel); its images are channels first, its sequences
+    # channels last, since they begin in a dense layer
     weights = {name: arranged(_as_torch(name, a)) for name, a in flat.items()}
     velocity = {name: torch.zeros_like(w) for name, w in weights.items()}
     images = [arranged(np.moveaxis(a, -1, 1) if a.ndim == 4 else a) for a in (x, target)]

@@ -1,4 +1,4 @@
-"""Who is measured beside this package, whether they are here, and the cores that all may use."""
+"""The peers measured beside this package: which are installed, and how many threads they use."""
 
 import importlib.util
 import os
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 OURS = "jaxconv"
-# peer -> the module that has to be importable, and what installs it
+# peer -> the module to import, and the package that installs it
 PEERS: Mapping[str, tuple[str, str]] = {
     "lax": ("jax", "jax"),
     "torch": ("torch", "torch"),
@@ -21,16 +21,16 @@ PEERS: Mapping[str, tuple[str, str]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """One case, ready to run in one way: arrays are in place, nothing is compiled yet.
+    """One case in one layout of one peer: arrays are placed, nothing is compiled yet.
 
     Attributes:
-        peer: whose it is.
-        label: which of the peer's ways.
-        function: what to call with `arguments`.
+        peer: a key of `PEERS`, or `OURS`.
+        label: the peer and its layout.
+        function: to be called with `arguments`.
         arguments: arrays in the peer's own layout, on the peer's device.
-        values: turns what the call returns into float arrays in our layout, by name.
-        compiled: whether `function` is for `jax.jit`; then the call is compiled ahead, the time
-            that takes and the memory it needs are recorded, and its results are waited for.
+        values: converts the call's result to float arrays in our layout, by name.
+        compiled: whether `function` is for `jax.jit`; then it is compiled ahead of time, its
+            compile time and memory are recorded, and its results are waited for.
     """
 
     peer: str
@@ -42,15 +42,15 @@ class Program:
 
 
 def present(wanted: Sequence[str] | None = None) -> tuple[list[str], dict[str, str]]:
-    """Return the peers that can be imported, and for each other one a line that says so.
+    """Return the peers that are installed, and by name a message for each one that is not.
 
     Raises:
-        ValueError: there is no peer of that name.
+        ValueError: a name is unknown.
     """
     names = list(PEERS if wanted is None else wanted)
     for name in names:
         if name not in PEERS:
-            raise ValueError(f"no peer is called {name!r}; known: {', '.join(PEERS)}")
+            raise ValueError(f"peer {name!r} is unknown; known: {', '.join(PEERS)}")
     missing = {
         name: f"{name} is left out: pip install {PEERS[name][1]}"
         for name in names
@@ -60,14 +60,14 @@ def present(wanted: Sequence[str] | None = None) -> tuple[list[str], dict[str, s
 
 
 def cores() -> int:
-    """The CPUs this process may use, which is what XLA's own threads count."""
+    """Return how many CPUs this process may use, which is also XLA's number of threads."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def set_threads(peers: Sequence[str]) -> dict[str, int]:
-    """Give every peer as many threads as XLA has; return what each says it has."""
+    """Give every peer as many threads as XLA has; return the number that each reports."""
     threads = {"xla": cores()}
     if "torch" in peers:
         import torch

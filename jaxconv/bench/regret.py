@@ -1,9 +1,9 @@
-"""What the chooser's answer costs beside the best method, on random shapes.
+"""Measure the regret of the chosen methods on random shapes.
 
-    regret = time of the method that "fastest" takes / time of the fastest method
+    regret = time of the method that "fastest" chooses / time of the fastest method
 
-A table of every shape's features and every method's time is what rules are fitted to; another seed
-is what they are judged by.
+The cost rules are fitted to the features and times of the shapes of one seed, and judged by the
+regret on those of another.
 """
 
 import json
@@ -23,24 +23,25 @@ from jaxconv._core.dispatch.primitive import OPERANDS, contract
 from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.spec import Contraction, normalise
 from jaxconv._core.methods import METHODS
-from jaxconv.bench import exact
+from jaxconv.bench import float64_answers
 from jaxconv.bench.measure import compile_apart, estimate, race
 
 Row = dict[str, Any]
 
-# Multiply-adds of one contraction: the least; the most; the most with few channels in a group,
-# where XLA's scalar loops take up to ten nanoseconds each.
-LEAST, MOST, MOST_NARROW, NARROW = 1e2, 2e8, 3e7, 8
+# Multiply-adds of one contraction: the least; the most; the most with fewer than FEW_CHANNELS in a
+# group, where XLA's scalar loops take up to ten nanoseconds each.
+LEAST_WORK, MOST_WORK, MOST_WORK_OF_FEW_CHANNELS, FEW_CHANNELS = 1e2, 2e8, 3e7, 8
 # Elements of the largest array.
-LARGEST = 2**22
+MOST_ELEMENTS = 2**22
 # rank -> the largest size and kernel along a dimension
-RANGES = {1: (65536, 64), 2: (1024, 64), 3: (96, 9)}
-HOPELESS = 20.0
-BUDGET = 0.1
+LARGEST_SIZES = {1: (65536, 64), 2: (1024, 64), 3: (96, 9)}
+# A method whose first calls took longer than the fastest's by this factor is not timed again.
+MOST_TIMES_SLOWER = 20.0
+BUDGET = 0.1  # seconds for each method of a problem
 
 
 def shape(seed: int, index: int) -> dict[str, Any]:
-    """Draw one shape: x, w and the arguments of `conv`. The same seed and index, the same shape."""
+    """Draw one shape: x, w and the arguments of `conv`, determined by seed and index."""
     draw = np.random.default_rng((seed, index))
     while True:
         found = _drawn(draw)
@@ -50,7 +51,7 @@ def shape(seed: int, index: int) -> dict[str, Any]:
 
 def _drawn(draw: np.random.Generator) -> dict[str, Any] | None:
     rank = int(draw.choice([1, 2, 3], p=[0.25, 0.6, 0.15]))
-    largest, widest = RANGES[rank]
+    largest, widest = LARGEST_SIZES[rank]
     kernel = _tuple(draw, rank, 1, widest)
     size = _tuple(draw, rank, 4, largest)
     groups, inputs, outputs = _channels(draw)
@@ -70,14 +71,15 @@ def _drawn(draw: np.random.Generator) -> dict[str, Any] | None:
     spec = normalise("regret", x, w, **arguments)
     y = (batch, *spec.output_size, groups * outputs)
     work = math.prod(y) * math.prod(kernel) * inputs
-    most = MOST if min(inputs, outputs) >= NARROW else MOST_NARROW
-    if not LEAST <= work <= most or max(map(math.prod, (x, w, y))) > LARGEST:
+    few = min(inputs, outputs) < FEW_CHANNELS
+    most = MOST_WORK_OF_FEW_CHANNELS if few else MOST_WORK
+    if not LEAST_WORK <= work <= most or max(map(math.prod, (x, w, y))) > MOST_ELEMENTS:
         return None
     return {"x": x, "w": w, "y": y, "arguments": arguments, "work": work}
 
 
 def _channels(draw: np.random.Generator) -> tuple[int, int, int]:
-    """Groups, and input and output channels of one."""
+    """Number of groups, and input and output channels of each."""
     kind = str(draw.choice(["dense", "grouped", "depthwise", "plane"], p=[0.4, 0.2, 0.3, 0.1]))
     match kind:
         case "plane":
@@ -95,14 +97,14 @@ def _log_uniform(draw: np.random.Generator, low: int, high: int) -> int:
 
 
 def _tuple(draw: np.random.Generator, rank: int, low: int, high: int) -> tuple[int, ...]:
-    """Mostly the same along all dimensions, as real kernels and images are."""
+    """Sizes, mostly the same along all dimensions, as in real kernels and images."""
     if draw.random() < 0.7:
         return (_log_uniform(draw, low, high),) * rank
     return tuple(_log_uniform(draw, low, high) for _ in range(rank))
 
 
 def problem(seed: int, index: int) -> tuple[Problem, dict[str, np.ndarray]]:
-    """Return one contraction of one shape, the next one at each index, and its float32 arrays."""
+    """Return one contraction of one shape (in turn, by index) and its float32 arrays."""
     drawn = shape(seed, index)
     draw = np.random.default_rng(index)
     arrays = {name: draw.standard_normal(drawn[name], np.float32) for name in "xwy"}
@@ -117,7 +119,7 @@ def problem(seed: int, index: int) -> tuple[Problem, dict[str, np.ndarray]]:
 def measure(
     problem: Problem, arrays: Mapping[str, np.ndarray], methods: Sequence[str] | None = None
 ) -> Row:
-    """Time every method that serves a problem, and say which one "fastest" takes."""
+    """Time every method that can compute a problem; return a row with the one "fastest" chooses."""
     methods = candidates("fastest") if methods is None else methods
     operands = [jnp.asarray(a) for a in arrays.values()]
     expected = {"result": _exact(problem, *arrays.values())}
@@ -134,15 +136,14 @@ def measure(
                 _call(problem, method), operands, fresh=False
             )
             call = _waiting(compiled, operands)
-            (error,) = exact.errors({"result": np.asarray(call())}, expected).values()
+            (error,) = float64_answers.errors({"result": np.asarray(call())}, expected).values()
         except Exception as failure:  # one method's failure must not end the run
             skipped[method] = f"failed: {type(failure).__name__}: {str(failure)[:200]}"
             continue
-        if not error <= exact.TOLERANCE:
+        if not error <= float64_answers.TOLERANCE:
             skipped[method] = f"wrong: off by {error:.1e} of the largest value"
             continue
         calls[method] = call
-    # one peer: what takes far longer than the best at its first call keeps that one time
     times, once = _times(calls)
     return _features(problem) | {
         "times": times,
@@ -151,14 +152,17 @@ def measure(
         "skipped": skipped,
         "chosen": select(problem, "fastest").method,
         # an exported program calls no library either
-        "chosen without": select(problem, "fastest", ffi_unavailable_reason=EXPORTED).method,
+        "chosen without plugin": select(problem, "fastest", ffi_unavailable_reason=EXPORTED).method,
     }
 
 
 def _times(calls: Mapping[str, Callable[[], Any]]) -> tuple[dict[str, float], dict[str, float]]:
+    """Medians of the methods that come near the fastest, and the first times of all others."""
     once = {method: estimate(call) for method, call in calls.items()}
     best = min(once.values(), default=0.0)
-    near = {method: call for method, call in calls.items() if once[method] <= HOPELESS * best}
+    near = {
+        method: call for method, call in calls.items() if once[method] <= MOST_TIMES_SLOWER * best
+    }
     peers = {method: method for method in near}
     raced = race(near, peers, budget=BUDGET * max(len(near), 1), rounds=3, settle=0.002)
     far = {method: seconds for method, seconds in once.items() if method not in near}
@@ -177,8 +181,7 @@ def _waiting(compiled: Any, operands: Sequence[jax.Array]) -> Callable[[], Any]:
 
 
 def _exact(problem: Problem, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    make = {"output": exact.make_y, "input": exact.make_x, "kernel": exact.make_w}
-    return make[problem.contraction](a.astype(np.float64), b.astype(np.float64), problem.spec)
+    return float64_answers.contract(problem.contraction, a, b, problem.spec)
 
 
 def _features(problem: Problem) -> Row:
@@ -204,7 +207,7 @@ def _features(problem: Problem) -> Row:
 def rows(
     seed: int, count: int, before: Sequence[Row] = (), *, save: Callable[[list[Row]], None]
 ) -> list[Row]:
-    """Measure shapes 0 to count - 1 of a seed; those that `before` has are not measured again."""
+    """Measure shapes 0 to count - 1 of a seed, except those in `before`."""
     found = list(before)
     there = {row["index"] for row in found}
     for index in range(count):
@@ -216,32 +219,32 @@ def rows(
 
 
 def load(path: Path, seed: int) -> list[Row]:
-    """Read what an earlier run of the same seed measured; nothing if there is no file."""
+    """Read the rows of an earlier run with the same seed; none if there is no file."""
     if not path.exists():
         return []
     return [row for row in json.loads(path.read_text())["rows"] if row["seed"] == seed]
 
 
 def save(path: Path, facts: Mapping[str, Any], found: Sequence[Row]) -> None:
-    """Write all rows, whole or not at all."""
+    """Write all rows, or leave the file unchanged."""
     temporary = path.with_name(path.name + ".part")
     temporary.write_text(json.dumps({"machine": facts, "rows": list(found)}) + "\n")
     os.replace(temporary, path)
 
 
 def regret(row: Row, *, plugin: bool = True) -> float | None:
-    """Time of the chosen method beside the best; None where fewer than two methods served.
+    """Return the chosen method's time over the fastest's; None if fewer than two were timed.
 
     Args:
-        row: what was measured.
-        plugin: whether the oneDNN plugin counts, or what is chosen without it from the others.
+        row: from `measure`.
+        plugin: whether to include the oneDNN plugin's method.
     """
     every = row["once"] | row["times"]
     chosen = row["chosen"]
     if not plugin:
         calling = _calling_libraries()
         every = {method: seconds for method, seconds in every.items() if method not in calling}
-        chosen = row["chosen without"]
+        chosen = row["chosen without plugin"]
     if len(every) < 2:
         return None
     return every[chosen] / min(every.values()) if chosen in every else math.inf
@@ -252,7 +255,7 @@ def _calling_libraries() -> set[str]:
 
 
 def summary(found: Sequence[Row]) -> dict[str, Any]:
-    """Median, 95th percentile and largest regret: all, by contraction, and without the plugin."""
+    """Return quantiles of the regret: of all rows, by contraction, and without the plugin."""
     groups: dict[str, list[Row]] = {"all": list(found)}
     for row in found:
         groups.setdefault(row["contraction"], []).append(row)
@@ -280,7 +283,7 @@ def worst(found: Sequence[Row], number: int = 10) -> list[Row]:
 
 
 def described(row: Row) -> str:
-    """One row in one line."""
+    """Return one row as one line of text."""
     every = row["once"] | row["times"]
     times = ", ".join(f"{m} {1e3 * t:.3g}" for m, t in sorted(every.items(), key=lambda i: i[1]))
     return (

@@ -1,5 +1,6 @@
-"""From a case to its record: plain numbers and strings, as they go into the JSON."""
+"""Measure each case of a suite; return its record: numbers and strings, ready for JSON."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -9,24 +10,29 @@ import jax
 import jax.numpy as jnp
 
 from jaxconv._transforms.explain import explain
-from jaxconv.bench import cases, contestants, exact, learning, planes, torch_blocks
+from jaxconv.bench import (
+    cases,
+    contestants,
+    float64_answers,
+    learning,
+    plane_programs,
+    torch_blocks,
+)
 from jaxconv.bench import models as blocks
 from jaxconv.bench.measure import Measured, contest
-from jaxconv.bench.peers import OURS
-
-SUITES = ("filters", "networks", "learn", "models")
+from jaxconv.bench.peers import OURS, Program
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a run of the suites was asked for.
+    """The options of a run.
 
     Attributes:
-        only: a regular expression that "suite: case, mode" must contain a match of.
-        quick: the few cases that are marked so, compiled once.
-        method: handed to every call of ours.
-        peers: who is measured beside us.
-        budget: seconds of timing a case.
+        only: a regular expression to find in "suite: case, mode".
+        quick: whether to run only the cases marked quick, and compile each once.
+        method: of every call of ours.
+        peers: names of the peers to measure.
+        budget: seconds of timing for each case.
     """
 
     only: str = ""
@@ -37,17 +43,11 @@ class Options:
 
     @property
     def compiles(self) -> int:
-        """How often each program is compiled; the fastest counts."""
+        """Number of times each program is compiled; the fastest counts."""
         return 1 if self.quick else 2
 
 
 Record = dict[str, Any]
-
-
-def run(suite: str, options: Options) -> Iterator[Record]:
-    """Yield one record a case and mode, as they are measured."""
-    suites = {"filters": filters, "networks": networks, "learn": learn, "models": models}
-    yield from suites[suite](options)
 
 
 def filters(options: Options) -> Iterator[Record]:
@@ -55,14 +55,11 @@ def filters(options: Options) -> Iterator[Record]:
     for case in cases.PLANES:
         if not _wanted(case, "filters", "forward", options):
             continue
-        x, k = planes.arrays(case)
-        programs = planes.programs(case, method=options.method, peers=options.peers)
-        measured = contest(
-            programs, exact.plane(case, x, k), budget=options.budget, compiles=options.compiles
-        )
+        x, k = plane_programs.arrays(case)
+        programs = plane_programs.programs(case, method=options.method, peers=options.peers)
         shapes = {"x": x.shape, "w": k.shape, "y": x.shape}
-        methods = _methods(programs[0].function, programs[0].arguments)
-        yield record("filters", case.name, "forward", shapes, measured, methods)
+        expected = float64_answers.plane(case, x, k)
+        yield _measured("filters", case, "forward", shapes, programs, expected, options)
 
 
 def networks(options: Options) -> Iterator[Record]:
@@ -71,15 +68,13 @@ def networks(options: Options) -> Iterator[Record]:
         modes = [mode for mode in cases.MODES if _wanted(case, "networks", mode, options)]
         if not modes:
             continue
-        expected = exact.layer(case, *contestants.arrays(case))
+        shapes = {"x": case.x, "w": case.w, "y": case.y}
+        arguments = {"arguments": case.arguments | {"transposed": case.transposed}}
+        expected = float64_answers.layer(case, *contestants.arrays(case))
         for mode in modes:
             programs = contestants.programs(case, mode, method=options.method, peers=options.peers)
-            measured = contest(programs, expected, budget=options.budget, compiles=options.compiles)
-            shapes = {"x": case.x, "w": case.w, "y": case.y}
-            methods = _methods(programs[0].function, programs[0].arguments)
-            yield record("networks", case.name, mode, shapes, measured, methods) | {
-                "arguments": case.arguments | {"transposed": case.transposed}
-            }
+            found = _measured("networks", case, mode, shapes, programs, expected, options)
+            yield found | arguments
 
 
 def learn(options: Options) -> Iterator[Record]:
@@ -89,34 +84,46 @@ def learn(options: Options) -> Iterator[Record]:
             continue
         x, y, start = learning.arrays(case)
         programs = learning.programs(case, peers=options.peers, quick=options.quick)
-        measured = contest(
-            programs, learning.exact(case), budget=options.budget, compiles=options.compiles
-        )
         shapes = {"x": x.shape, "w": start.shape, "y": y.shape}
-        methods = _methods(programs[0].function, programs[0].arguments)
-        # its temporaries are a scan's: no convolution's
-        yield record("learn", case.name, "learning", shapes, measured, methods) | {"memory": None}
+        expected = learning.exact(case)
+        found = _measured("learn", case, "learning", shapes, programs, expected, options)
+        # its temporary buffers are those of a scan, not of a convolution
+        yield found | {"memory": None}
 
 
 def models(options: Options) -> Iterator[Record]:
     """A training step of a block, with `accelerate` and without."""
     for case in torch_blocks.MODELS:
-        if not _wanted(case, "models", "training step", options):
+        mode = "training step"
+        if not _wanted(case, "models", mode, options):
             continue
         programs = blocks.programs(case, method=options.method, peers=options.peers)
-        measured = contest(
-            programs,
-            blocks.exact(case),
-            budget=options.budget,
-            compiles=options.compiles,
-            tolerance=blocks.TOLERANCE,
-        )
         shapes = {"x": case.x, "w": (), "y": case.x}
-        methods = _methods(programs[0].function, programs[0].arguments)
-        # its temporaries are the block's activations: no convolution's
-        yield record("models", case.name, "training step", shapes, measured, methods) | {
-            "memory": None
-        }
+        expected, tolerance = blocks.exact(case), blocks.TOLERANCE
+        found = _measured("models", case, mode, shapes, programs, expected, options, tolerance)
+        # its temporary buffers are the block's activations
+        yield found | {"memory": None}
+
+
+SUITES = {"filters": filters, "networks": networks, "learn": learn, "models": models}
+"""Each suite yields a record for each case and mode, as soon as it is measured."""
+
+
+def _measured(
+    suite: str,
+    case: Any,
+    mode: str,
+    shapes: Mapping[str, Sequence[int]],
+    programs: Sequence[Program],
+    expected: Mapping[str, Any],
+    options: Options,
+    tolerance: float = float64_answers.TOLERANCE,
+) -> Record:
+    """Check and time the programs of one case."""
+    limits = {"budget": options.budget, "compiles": options.compiles, "tolerance": tolerance}
+    measured = contest(programs, expected, **limits)
+    methods = _methods(programs[0].function, programs[0].arguments)
+    return record(suite, case.name, mode, shapes, measured, methods)
 
 
 def record(
@@ -127,10 +134,10 @@ def record(
     measured: Mapping[str, Measured],
     methods: Mapping[str, str],
 ) -> Record:
-    """Gather one case: what was measured, each peer's best, and our time beside it.
+    """Return one case's record: all measurements, each peer's best time, and ratios.
 
-    `ratios` holds ours / the peer's best; `memory` our temporary buffers as a share of the larger
-    of input and output (float32); both only where there are numbers.
+    `ratios` are our time over each peer's best; `memory` is our temporary buffers over the larger
+    of input and output (float32).
     """
     ours = measured[OURS]
     best: dict[str, float] = {}
@@ -140,7 +147,7 @@ def record(
             best[found.peer] = min(found.seconds, best.get(found.peer, found.seconds))
         if found.peer == "lax" and found.compile_seconds is not None:
             compiled.append(found.compile_seconds)
-    larger = 4 * max(_size(shapes["x"]), _size(shapes["y"]))
+    larger = 4 * max(math.prod(shapes["x"]), math.prod(shapes["y"]))
     return {
         "suite": suite,
         "case": case,
@@ -156,22 +163,15 @@ def record(
         },
         "compile": {
             "ours": ours.compile_seconds,
-            # a user compiles the layout that is his: beside the faster of the two
+            # the faster of the two layouts: a user compiles only one
             "lax": min(compiled, default=None),
         },
         "memory": None if ours.temporary_bytes is None else ours.temporary_bytes / larger,
     }
 
 
-def _size(shape: Sequence[int]) -> int:
-    size = 1
-    for n in shape:
-        size *= n
-    return size
-
-
 def _methods(function: Any, arguments: Sequence[Any]) -> dict[str, str]:
-    """What the chooser takes for each contraction in a function."""
+    """The chosen methods of each contraction in a function."""
     platform = jax.default_backend()
     taken: dict[str, set[str]] = {}
     for found in explain(function, *arguments, platform=platform):
@@ -186,7 +186,7 @@ def _wanted(case: Any, suite: str, mode: str, options: Options) -> bool:
 
 
 def warm_up() -> None:
-    """Compile something once, so that no case pays for what the process does only once."""
+    """Compile once before the first case, which would otherwise include the process's start-up."""
     x, w = jnp.ones((1, 4, 4, 1)), jnp.ones((2, 2, 1, 1))
     function = contestants.with_gradients(
         contestants.function(cases.Layer(name="", x=x.shape, w=w.shape), "auto"), "both"

@@ -1,6 +1,6 @@
-"""The blocks of `models` in torch, as functions of Flax's weights by their paths.
+"""The blocks of `models` in torch, as functions of Flax's weights, named by their paths.
 
-Written as torch's users write them; images channels first, sequences channels last.
+Images are channels first, sequences channels last.
 """
 
 from collections.abc import Mapping

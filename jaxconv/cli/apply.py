@@ -17,6 +17,7 @@ from jaxconv._files.formats import open_source
 from jaxconv._files.rasters import Source
 from jaxconv._files.stored import Stored, check_holds, save
 from jaxconv.cli.kernels import read_kernel
+from jaxconv.cli.options import Apply
 from jaxconv.cli.problem import Problem, told_as_problem
 from jaxconv.cli.results import write_results
 from jaxconv.cli.scales import SCALES, choose_scale
@@ -34,23 +35,13 @@ OPTIONS = {
 }
 
 
-def run(
-    image: Path,
-    output: Path | None,
-    *,
-    tile: int | None,
-    resume: bool,
-    kernel: str,
-    scale: str | None,
-    mode: str,
-    cut: bool,
-    method: str,
-) -> str:
+def run(given: Apply) -> str:
     """Filter an image file; return a line that describes the result."""
-    check_options(tile, resume, scale, mode)
+    check_options(given)
+    image, output, cut = given.image, given.output, given.cut
     with errors_as_problems():
-        weights = read_kernel(kernel)
-        source = open_source(image, whole=tile is None)
+        weights = read_kernel(given.kernel)
+        source = open_source(image, whole=given.tile is None)
         if output is None:
             output = image.with_name(f"{image.stem}-{weights.name}{image.suffix}")
         planes, bias = weights.for_image(source.shape)
@@ -64,18 +55,18 @@ def run(
             raise Problem(f"{output} is the image itself; name another file")
         apply = functools.partial(
             apply_tiled,
-            source if tile is None else image,
+            source if given.tile is None else image,
             planes,
-            tile=tile,
+            tile=given.tile,
             bias=bias,
             padding="valid" if cut else "same",
-            padding_mode="zeros" if cut else mode,
+            padding_mode="zeros" if cut else given.mode,
             groups=1 if planes.ndim == 2 else planes.shape[-1],
-            method=method,
+            method=given.method,
             precision="highest",
         )
         floating = source.dtype.startswith("float")
-        chosen = choose_scale(scale, weights, floating=floating, apply=apply)
+        chosen = choose_scale(given.scale, weights, floating=floating, apply=apply)
         with progress() as on_tile:
             done = apply(
                 target=target,
@@ -83,7 +74,7 @@ def run(
                 offset=chosen.offset,
                 divisor=chosen.divisor,
                 clip=chosen.name == "clip",
-                resume=resume,
+                resume=given.resume,
                 on_tile=on_tile,
             )
         if done.clipped and floating and chosen.name != "clip":
@@ -98,26 +89,29 @@ def run(
     h, w = weights.size
     parts = [
         f"{'x'.join(map(str, done.shape[:2]))} {colours(done.shape)} {done.dtype}",
-        f"{weights.name} ({h}x{w}), {'cut' if cut else mode}",
+        f"{weights.name} ({h}x{w}), {'cut' if cut else given.mode}",
         chosen.text(done.clipped),
         *remarks(source, output),
     ]
-    if tile is not None:
+    if given.tile is not None:
         parts.append(
             f"{done.tiles} tiles" + (f", {done.resumed} of them before" if done.resumed else "")
         )
     return f"wrote {output}: {'; '.join(parts)}"
 
 
-def check_options(tile: int | None, resume: bool, scale: str | None, mode: str) -> None:
+def check_options(given: Apply) -> None:
     """Refuse an unknown scale or padding mode, and wrong options about tiles."""
-    for option, value, known in (("--scale", scale, SCALES), ("--padding-mode", mode, MODES)):
+    for option, value, known in (
+        ("--scale", given.scale, SCALES),
+        ("--padding-mode", given.mode, MODES),
+    ):
         if value is not None and value not in known:
             raise Problem(f"{option} must be one of {', '.join(known)}; got {value!r}")
-    if tile is None and resume:
+    if given.tile is None and given.resume:
         raise Problem("--resume needs the --tile N of the interrupted run")
-    if tile is not None and tile < 1:
-        raise Problem(f"--tile must be 1 or more, got {tile}")
+    if given.tile is not None and given.tile < 1:
+        raise Problem(f"--tile must be 1 or more, got {given.tile}")
 
 
 @contextmanager

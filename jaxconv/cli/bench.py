@@ -1,87 +1,70 @@
-"""`jaxconv bench`: run suites, print their table and summary, write JSON and a picture."""
+"""`jaxconv bench`: run suites, print their table and summary, write JSON and a figure."""
 
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from jaxconv._core.dispatch.choose import check_method
-from jaxconv.bench import peers, regret, report, suites
+from jaxconv.bench import peers, regret, suites, tables
+from jaxconv.cli.options import Bench
 from jaxconv.cli.problem import Problem, told_as_problem
 
 QUICK_BUDGET, BUDGET = 0.4, 1.5
 
 
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """The command's options as they were given."""
-
-    suite: str | None = None
-    only: str = ""
-    quick: bool = False
-    method: str = "auto"
-    against: str | None = None
-    budget: float | None = None
-    json: Path | None = None
-    plot: Path | None = None
-    count: int = 300
-    seed: int = 0
-
-
-def run(request: Request) -> bool:
-    """Measure, print, write; return whether all of our values were right."""
-    if request.suite == "regret":
-        return _regret(request)
-    chosen, options, missing = _checked(request)
+def run(given: Bench) -> bool:
+    """Measure, print and write; return whether all of our values were right."""
+    if given.suite == "regret":
+        return _regret(given)
+    chosen, options, missing = _checked(given)
     console = _console()
     for line in missing.values():
         console.print(line)
-    facts = report.machine(peers.set_threads(options.peers))
-    report.print_machine(console, facts)
+    facts = tables.machine(peers.set_threads(options.peers))
+    tables.print_machine(console, facts)
     suites.warm_up()
     records: list[Mapping[str, Any]] = []
     for suite in chosen:
         measured = []
-        for record in suites.run(suite, options):
+        for record in suites.SUITES[suite](options):
             measured.append(record)
-            # a long run tells how far it is, and leaves what it has if it is interrupted
-            print(f"{suite}: {report.line(record)}", file=sys.stderr)
-            _write(request, facts | {"left_out": missing}, [*records, *measured])
+            # a long run shows its progress, and an interrupted one leaves what it has measured
+            print(f"{suite}: {tables.line(record)}", file=sys.stderr)
+            _write(given, facts | {"left_out": missing}, [*records, *measured])
         if measured:
             console.print(f"[bold]{suite}[/bold]: our time, and as a share of each peer's best")
-            console.print(report.table(measured))
+            console.print(tables.table(measured))
         records += measured
     if not records:
-        raise Problem(f"no case of {', '.join(chosen)} matches --only {request.only!r}")
-    found = report.summary(records, plugin=report.has_plugin())
-    report.print_summary(console, found)
-    if request.json is not None:
-        console.print(f"wrote {request.json}", soft_wrap=True)
-    if request.plot is not None:
+        raise Problem(f"no case of {', '.join(chosen)} matches --only {given.only!r}")
+    found = tables.summary(records, plugin=tables.has_plugin())
+    tables.print_summary(console, found)
+    if given.json is not None:
+        console.print(f"wrote {given.json}", soft_wrap=True)
+    if given.plot is not None:
         from jaxconv.bench.figure import ratios
 
-        ratios(records, facts).savefig(request.plot)
-        console.print(f"wrote {request.plot}", soft_wrap=True)
+        ratios(records, facts).savefig(given.plot)
+        console.print(f"wrote {given.plot}", soft_wrap=True)
     return not found["not_right"]
 
 
-def _regret(request: Request) -> bool:
-    """Measure what the chooser's answers cost, on random shapes; go on where a file ends."""
-    if request.count < 1 or request.seed < 0:
+def _regret(given: Bench) -> bool:
+    """Measure the regret of the chosen methods on random shapes, but those in the JSON file."""
+    if given.count < 1 or given.seed < 0:
         raise Problem("--count must be 1 or more, and --seed 0 or more")
-    _check_folders(request)
-    console, file = _console(), request.json
-    facts = report.machine({"xla": peers.cores()})
-    report.print_machine(console, facts)
+    _check_folders(given)
+    console, file = _console(), given.json
+    facts = tables.machine({"xla": peers.cores()})
+    tables.print_machine(console, facts)
     suites.warm_up()
-    before = regret.load(file, request.seed) if file else []
+    before = regret.load(file, given.seed) if file else []
     rows = regret.rows(
-        request.seed,
-        request.count,
+        given.seed,
+        given.count,
         before,
         save=lambda found: regret.save(file, facts, found) if file else None,
     )
@@ -101,47 +84,47 @@ def _regret(request: Request) -> bool:
     return not wrong
 
 
-def _write(request: Request, facts: Mapping[str, Any], records: Sequence[Mapping]) -> None:
-    if request.json is not None:
-        found = report.summary(records, plugin=report.has_plugin())
-        request.json.write_text(report.as_json(facts, records, found))
+def _write(given: Bench, facts: Mapping[str, Any], records: Sequence[Mapping]) -> None:
+    if given.json is not None:
+        found = tables.summary(records, plugin=tables.has_plugin())
+        given.json.write_text(tables.as_json(facts, records, found))
 
 
 def _console() -> Console:
-    # in a pipe there is no width to fold to
+    # a pipe has no width to wrap at
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=160)
 
 
-def _check_folders(request: Request) -> None:
-    for path in (request.json, request.plot):
+def _check_folders(given: Bench) -> None:
+    for path in (given.json, given.plot):
         if path is not None and not path.absolute().parent.is_dir():
             raise Problem(f"cannot write {path}: {path.absolute().parent} is not a folder")
 
 
-def _checked(request: Request) -> tuple[list[str], suites.Options, dict[str, str]]:
-    chosen: list[str] = [*suites.SUITES] if request.suite is None else request.suite.split(",")
+def _checked(given: Bench) -> tuple[list[str], suites.Options, dict[str, str]]:
+    chosen: list[str] = [*suites.SUITES] if given.suite is None else given.suite.split(",")
     for suite in chosen:
         if suite not in suites.SUITES:
             raise Problem(
-                f"no suite is called {suite!r}; known: {', '.join(suites.SUITES)}, and regret alone"
+                f"--suite {suite!r} is unknown; known: {', '.join(suites.SUITES)}, and regret alone"
             )
     try:
-        re.compile(request.only)
+        re.compile(given.only)
     except re.error as error:
-        raise Problem(f"--only {request.only!r} is no regular expression: {error}") from error
-    if request.budget is not None and request.budget <= 0:
-        raise Problem(f"--budget must be above 0, got {request.budget}")
-    _check_folders(request)
+        raise Problem(f"--only {given.only!r} is not a regular expression: {error}") from error
+    if given.budget is not None and given.budget <= 0:
+        raise Problem(f"--budget must be above 0, got {given.budget}")
+    _check_folders(given)
     with told_as_problem():
-        method = check_method("bench", request.method)
-        wanted = None if request.against is None else request.against.split(",")
+        method = check_method("bench", given.method)
+        wanted = None if given.against is None else given.against.split(",")
         there, missing = peers.present(wanted)
     options = suites.Options(
-        only=request.only,
-        quick=request.quick,
+        only=given.only,
+        quick=given.quick,
         method=method,
         peers=there,
-        budget=request.budget or (QUICK_BUDGET if request.quick else BUDGET),
+        budget=given.budget or (QUICK_BUDGET if given.quick else BUDGET),
     )
     return chosen, options, missing

@@ -1,4 +1,4 @@
-"""`jaxconv info`: versions, devices, and which methods are at hand on this machine."""
+"""`jaxconv info`: versions, devices, and which methods are available on this machine."""
 
 import json
 import platform
@@ -13,13 +13,14 @@ from rich.table import Table
 
 from jaxconv._core.geometry.spec import ConvSpec
 from jaxconv._core.methods import METHODS
+from jaxconv.cli.options import Info
 
 PACKAGES = ("jaxconv", "jaxconv-onednn", "jax", "jaxlib", "flax", "numpy")
 _PLAIN = ConvSpec((1, 1), (1, 1), ((0, 0), (0, 0)), 1, (8, 8), (3, 3))
 
 
 def gather() -> dict[str, Any]:
-    """Return what the command tells, ready for JSON."""
+    """Return the facts that the command prints, ready for JSON."""
     return {
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
@@ -28,10 +29,10 @@ def gather() -> dict[str, Any]:
     }
 
 
-def run(*, as_json: bool) -> None:
-    """Print it, as tables or as one JSON object."""
+def run(given: Info) -> None:
+    """Print the facts, as text or as one JSON object."""
     found = gather()
-    if as_json:
+    if given.json:
         print(json.dumps(found))
         return
     console = Console(highlight=False)
@@ -40,11 +41,11 @@ def run(*, as_json: bool) -> None:
         console.print(f"{name} {installed or 'not installed'}")
     for device in found["devices"]:
         console.print(f"device {device}")
-    table = Table("method", "contractions", "at hand", box=box.SIMPLE_HEAD)
+    table = Table("method", "contractions", "available", box=box.SIMPLE_HEAD)
     for name, method in found["methods"].items():
-        told = [method["summary"]] if method["at_hand"] else []
+        told = [method["summary"]] if method["available"] else []
         told += [method["note"]] if method["note"] else []
-        answer = ("yes: " if method["at_hand"] else "no: ") + "; ".join(told)
+        answer = ("yes: " if method["available"] else "no: ") + "; ".join(told)
         table.add_row(name, ", ".join(method["contractions"]), answer)
     console.print(table)
 
@@ -64,6 +65,6 @@ def _method(name: str) -> dict[str, Any]:
     return {
         "summary": method.summary,
         "contractions": list(method.contractions),
-        "at_hand": why_not is None,
+        "available": why_not is None,
         "note": why_not or method.details(),
     }

@@ -4,8 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +15,7 @@ from rich.console import Console
 from jaxconv.cli import constrained, exact, report
 from jaxconv.cli.checkpoints import CheckpointOptions
 from jaxconv.cli.metrics import Metrics, metrics
+from jaxconv.cli.options import Learn
 from jaxconv.cli.pairs import Pair, colours, demonstration, from_files
 from jaxconv.cli.problem import Problem, told_as_problem
 from jaxconv.cli.progress import Reporter, reporting
@@ -38,38 +38,12 @@ OPTIMIZERS: dict[str, tuple[int, float | None]] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """The command's options."""
-
-    before: Path | None = None
-    after: Path | None = None
-    kernel: str | None = None
-    target: str | None = None
-    photo: str | None = None
-    out: Path = Path("learned")
-    steps: int | None = None
-    optimizer: str = "sgd"
-    learning_rate: float | None = None
-    constraints: tuple[str, ...] = ()
-    one_kernel: bool = False
-    bias: bool = True
-    exact: bool = False
-    seed: int | None = None
-    checkpoint: Path | None = None
-    checkpoint_every: int | None = None
-    resume: bool = False
-    metrics: Path | None = None
-    tensorboard: Path | None = None
-    json: bool = False
-
-
-def run(request: Request) -> None:
+def run(request: Learn) -> None:
     """Check the options, learn, write the folder, print."""
     request = _with_defaults(request)
     check_writable(request.out)
     pair = _pair(request)
-    rules = constrained.projections(request.constraints, pair.kernel_size)
+    rules = constrained.projections(request.constraints or (), pair.kernel_size)
     checkpoints = _checkpoints(pair, request)
     console = Console(quiet=request.json, highlight=False)
     edge = None
@@ -103,7 +77,7 @@ def edge_detection() -> Fit:
     return fit_kernel(x, y, (1, 2), init=np.array([[0.0166553, 0.6072187]]))  # pyright: ignore
 
 
-def _with_defaults(request: Request) -> Request:
+def _with_defaults(request: Learn) -> Learn:
     if request.optimizer not in OPTIMIZERS:
         raise Problem(
             f"no optimizer is called {request.optimizer!r}; known: {', '.join(OPTIMIZERS)}"
@@ -130,7 +104,7 @@ def _with_defaults(request: Request) -> Request:
     return replace(request, steps=request.steps or steps, learning_rate=rate)
 
 
-def _pair(request: Request) -> Pair:
+def _pair(request: Learn) -> Pair:
     if (request.before is None) != (request.after is None):
         raise Problem("give two images, BEFORE and AFTER, or none for the demonstration")
     with told_as_problem():
@@ -154,7 +128,7 @@ def _unseen(pair: Pair) -> list[str]:
     ]
 
 
-def _optimizer(request: Request) -> optax.GradientTransformation | None:
+def _optimizer(request: Learn) -> optax.GradientTransformation | None:
     if request.constraints:
         return None  # recover_kernel has its own
     if request.optimizer == "lbfgs":
@@ -165,7 +139,7 @@ def _optimizer(request: Request) -> optax.GradientTransformation | None:
     return optax.sgd(request.learning_rate)
 
 
-def _checkpoints(pair: Pair, request: Request) -> CheckpointOptions:
+def _checkpoints(pair: Pair, request: Learn) -> CheckpointOptions:
     if request.before is None:
         images = {"--photo": request.photo or "camera", "--target": pair.target}
     else:
@@ -179,7 +153,7 @@ def _checkpoints(pair: Pair, request: Request) -> CheckpointOptions:
             "--kernel": "x".join(map(str, pair.kernel_size)),
             "--optimizer": request.optimizer,
             "--learning-rate": request.learning_rate,
-            "--constraint": " ".join(sorted(request.constraints)) or "none",
+            "--constraint": " ".join(sorted(request.constraints or ())) or "none",
             "--one-kernel": request.one_kernel,
             "--bias": request.bias,
             "--seed": request.seed,
@@ -189,13 +163,13 @@ def _checkpoints(pair: Pair, request: Request) -> CheckpointOptions:
     return checkpoints
 
 
-def _planes(pair: Pair, request: Request) -> list[str]:
+def _planes(pair: Pair, request: Learn) -> list[str]:
     return colours(pair, 3 if pair.before.ndim == 3 and not request.one_kernel else 1)
 
 
 def _fit(
     pair: Pair,
-    request: Request,
+    request: Learn,
     checkpoints: CheckpointOptions,
     files: Metrics,
     rules: tuple[constraints.Projection, ...],
@@ -242,7 +216,7 @@ def _on_losses(
     return on_losses
 
 
-def _refuse_divergence(fits: list[Fit], pair: Pair, request: Request) -> None:
+def _refuse_divergence(fits: list[Fit], pair: Pair, request: Learn) -> None:
     for fit, colour in zip(fits, colours(pair, len(fits)), strict=True):
         if (step := fit.diverged_at) is not None:
             where = "" if len(fits) == 1 else f" on the {colour} plane"

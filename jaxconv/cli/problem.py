@@ -1,16 +1,16 @@
-"""What a command raises when it was asked for something that cannot be done."""
+"""The error of a command that cannot do what it was asked for."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Problem(Exception):  # noqa: N818 - it is the user's problem, told in one line
-    """One line for standard error; the command ends with exit code 2."""
+class Problem(Exception):  # noqa: N818 - the command ends with it, not with a traceback
+    """Its message is one line for standard error; the command ends with exit code 2."""
 
 
 @contextmanager
 def told_as_problem() -> Iterator[None]:
-    """Turn the errors of the library's own argument and file checks into problems."""
+    """Raise the errors of the library's own checks of arguments and files as a Problem."""
     try:
         yield
     except OSError as error:

@@ -1,17 +1,17 @@
-"""Pictures of what the package computes, as matplotlib Figures that no global state knows.
+"""Figures of kernels, layers, fields and runs of learning, drawn with matplotlib (`cli` extra).
 
-One call a picture; `figure.savefig(path)` writes it. Colours are safe for colour-blind eyes: greys
-for images, purple to orange about zero for signed values, dark blue to yellow for sizes. Needs the
-`cli` extra.
+Each function returns one `matplotlib.figure.Figure`, made without pyplot; `figure.savefig(path)`
+writes it. Colours are safe for colour-blind eyes: greys for images, purple to orange about zero for
+signed values, dark blue to yellow for magnitudes.
 
 | | |
 |---|---|
-| `learning` | a run: before, after, prediction, residual, kernels, loss |
-| `before_after` | an image, a kernel, what comes out |
+| `learning` | a run of `jaxconv.learn`: before, after, prediction, residual, kernels, loss |
+| `before_after` | an image, a kernel, the filtered image |
 | `kernels`, `feature_maps` | the weights and the channels of a layer |
 | `losses` | loss curves |
-| `receptive_fields` | what an output can see, beside how strongly it does |
-| `errors` | where two arrays differ, such as `equivariance_map` |
+| `receptive_fields` | the inputs that an output depends on, and how strongly |
+| `errors` | where two arrays differ, such as `jaxconv.analysis.equivariance_map` |
 | `parameter_counts` | weights of a dense, a shared and a local layer |
 """
 

@@ -1,10 +1,15 @@
-"""Pictures of the chapter's arguments: what an output sees, where a shift fails, what it costs."""
+"""Figures of receptive fields, differences between arrays, and numbers of weights."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
+
+from jaxconv.plots._matplotlib import draw_panel, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _SIZES = "cividis"
 _STAGES = {"dense": "#d55e00", "shared": "#0072b2", "local": "#009e73"}  # Okabe and Ito
@@ -16,21 +21,22 @@ def receptive_fields(
     *,
     labels: Sequence[str],
     title: str,
-) -> Figure:
-    r"""Show what an output can see, above how strongly it does.
+) -> "Figure":
+    r"""Show the inputs that an output depends on, and below them how strongly.
 
     Args:
-        theoretical: one (H, W) of booleans a panel, as `ReceptiveField.mask` or `reach` give them.
-        effective: one (H, W) of magnitudes a panel, as `influence(...).magnitude` gives them; drawn
-            as a share of the largest.
-        labels: one a panel.
-        title: above all.
+        theoretical: a (H, W) boolean mask for each panel, such as `ReceptiveField.mask`.
+        effective: a (H, W) array of magnitudes for each panel, such as `influence(...).magnitude`;
+            drawn as a share of the largest.
+        labels: one for each panel.
+        title: of the figure.
 
     Returns:
         A Figure of two rows.
 
     Raises:
-        ValueError: not as many of each, or some that are no planes of one shape.
+        ValueError: the numbers of arrays and labels differ, an array is not 2-D, or a mask and its
+            magnitudes differ in shape.
 
     Example:
         >>> from jaxconv import plots
@@ -54,25 +60,21 @@ def receptive_fields(
         if mask.ndim != 2 or mask.shape != magnitude.shape:
             raise ValueError(
                 f"receptive_fields: fields of shapes {mask.shape} and {magnitude.shape} must be "
-                "planes of one shape; join channels by any(-1) and sum(-1)"
+                "2-D and of one shape; join channels by any(-1) and sum(-1)"
             )
     columns = len(labels)
-    figure = Figure(figsize=(3.2 * columns + 1, 7.2), dpi=120, layout="constrained")
-    figure.suptitle(title, fontsize=13)
+    figure = new_figure("receptive_fields", 3.2 * columns + 1, 7.2, title=title)
     panels = figure.subplots(2, columns, squeeze=False)
     for (upper, lower), mask, magnitude, label in zip(
         panels.T, masks, magnitudes, labels, strict=True
     ):
-        upper.imshow(mask, cmap="gray", vmin=0, vmax=1)
-        upper.set_title(f"{label}\ncan see {mask.sum()} of {mask.size}", fontsize=10)
+        name = f"{label}\ncan see {mask.sum()} of {mask.size}"
+        draw_panel(upper, mask, name, cmap="gray", vmin=0, vmax=1)
         share = magnitude / (magnitude.max() or 1.0)
-        lower.imshow(share, cmap=_SIZES, vmin=0, vmax=1)
         strong = int((share > 0.5).sum())
         of_field = 100 * strong / max(int(mask.sum()), 1)
-        lower.set_title(f"{strong} ({of_field:.0f} % of it) above half the peak", fontsize=10)
-        for axes in (upper, lower):
-            axes.set_xticks([])
-            axes.set_yticks([])
+        name = f"{strong} ({of_field:.0f} % of it) above half the peak"
+        draw_panel(lower, share, name, cmap=_SIZES, vmin=0, vmax=1)
     panels[0, 0].set_ylabel("theoretical: white is seen")
     panels[1, 0].set_ylabel("effective: gradient magnitude")
     figure.colorbar(
@@ -83,20 +85,20 @@ def receptive_fields(
 
 def errors(
     maps: Sequence[ArrayLike], *, labels: Sequence[str], title: str, unit: str = "intensity"
-) -> Figure:
+) -> "Figure":
     r"""Show where arrays differ, such as `equivariance_map` of several layers.
 
     Args:
-        maps: one (H, W) of differences that are not negative a panel.
-        labels: one a panel.
-        title: above all.
+        maps: a (H, W) array of absolute differences for each panel.
+        labels: one for each panel.
+        title: of the figure.
         unit: of the differences.
 
     Returns:
-        A Figure of one row; all panels have one scale from zero.
+        A Figure of one row; all panels have one colour scale, which starts at zero.
 
     Raises:
-        ValueError: not as many labels as maps, or a map that is no plane.
+        ValueError: the numbers of labels and maps differ, or a map is not 2-D.
 
     Example:
         >>> from jaxconv import plots
@@ -114,41 +116,37 @@ def errors(
         )
     for plane in planes:
         if plane.ndim != 2:
-            raise ValueError(f"errors: a map of shape {plane.shape} must be a plane")
-    figure = Figure(figsize=(3.6 * len(planes) + 1, 4.2), dpi=120, layout="constrained")
-    figure.suptitle(title, fontsize=13)
+            raise ValueError(f"errors: a map of shape {plane.shape} must be 2-D")
+    figure = new_figure("errors", 3.6 * len(planes) + 1, 4.2, title=title)
     panels = figure.subplots(1, len(planes), squeeze=False)[0]
     largest = max(float(plane.max()) for plane in planes) or 1.0
     for axes, plane, label in zip(panels, planes, labels, strict=True):
-        axes.imshow(plane, cmap=_SIZES, vmin=0, vmax=largest)
         share = 100 * float((plane > 0).mean())
         note = f"not zero at {share:.0f} % of places" if share else "zero everywhere"
-        axes.set_title(f"{label}\n{note}", fontsize=10)
-        axes.set_xticks([])
-        axes.set_yticks([])
+        draw_panel(axes, plane, f"{label}\n{note}", cmap=_SIZES, vmin=0, vmax=largest)
     figure.colorbar(panels[-1].images[0], ax=list(panels), label=f"difference ({unit})", shrink=0.8)
     return figure
 
 
 def parameter_counts(
     counts: Sequence[tuple[int, int, int]], *, labels: Sequence[str], title: str
-) -> Figure:
-    """Show the weights of a dense, a shared and a local layer, on a log axis.
+) -> "Figure":
+    """Show the number of weights of a dense, a shared and a local layer, on a log axis.
 
     Args:
-        counts: one `jaxconv.analysis.ParameterCounts` an image.
-        labels: one an image.
-        title: above all.
+        counts: a `jaxconv.analysis.ParameterCounts` for each image size.
+        labels: one for each image size.
+        title: of the figure.
 
     Returns:
-        A Figure with three bars an image, the numbers above them.
+        A Figure with three bars for each image size, and each bar's number above it.
 
     Raises:
-        ValueError: not as many labels as counts.
+        ValueError: the numbers of labels and counts differ.
 
     Example:
         >>> from jaxconv import plots
-        >>> from jaxconv.analysis._counts import parameter_counts
+        >>> from jaxconv.analysis import parameter_counts
         >>> counts = [parameter_counts((8, 8), 1)]
         >>> figure = plots.parameter_counts(counts, labels=["digit"], title="weights")
         >>> [text.get_text() for text in figure.axes[0].texts]
@@ -162,7 +160,7 @@ def parameter_counts(
             f"parameter_counts: {len(labels)} labels for {len(counts)} counts; give as many, at "
             "least one"
         )
-    figure = Figure(figsize=(max(2.9 * len(counts), 4) + 1, 4.8), dpi=120, layout="constrained")
+    figure = new_figure("parameter_counts", max(2.9 * len(counts), 4) + 1, 4.8)
     axes = figure.subplots()
     for place, (stage, colour) in enumerate(_STAGES.items()):
         heights = [count[place] for count in counts]

@@ -1,34 +1,37 @@
-"""Pictures of a layer: its kernels, its feature maps, what it does to an image, how it learned."""
+"""Figures of a layer: its kernels, its feature maps, an image before and after it, its losses."""
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from jaxconv.plots._matplotlib import draw_panel, new_figure
 from jaxconv.plots._runs import SIGNED, draw_image, draw_kernel, draw_losses
 
-_LARGEST = 64  # panels in one figure; more would be too small to see
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_MOST_PANELS = 64  # in one figure; more would be too small to see
 
 
-def before_after(before: ArrayLike, kernel: ArrayLike, after: ArrayLike, *, title: str) -> Figure:
-    """Show an image, a kernel, and what the kernel makes of the image.
+def before_after(before: ArrayLike, kernel: ArrayLike, after: ArrayLike, *, title: str) -> "Figure":
+    """Show an image, a kernel, and the image filtered with the kernel.
 
-    after = correlate(before, kernel)
+    `after = correlate(before, kernel)`
 
     Args:
         before: (H, W) or (H, W, 3), intensities.
         kernel: (h, w).
-        after: (H', W'), of either sign: drawn about zero if some are negative, else as an image.
-        title: above all.
+        after: (H', W'); if any value is negative, drawn in two colours about zero.
+        title: of the figure.
 
     Returns:
         A Figure with three panels.
 
     Raises:
-        ValueError: kernel or after is no plane, or before no image.
+        ValueError: kernel or after is not 2-D, or before's shape is not that of an image.
 
     Example:
         >>> from jaxconv import plots
@@ -45,32 +48,33 @@ def before_after(before: ArrayLike, kernel: ArrayLike, after: ArrayLike, *, titl
     _check("before_after", "after", after, 2)
     if before.ndim != 2 and before.shape[2:] != (3,):
         raise ValueError(f"before_after: before.shape={before.shape} must be (H, W) or (H, W, 3)")
-    figure = Figure(figsize=(12, 3.9), dpi=120, layout="constrained")
-    figure.suptitle(title, fontsize=13)
+    figure = new_figure("before_after", 12, 3.9, title=title)
     left, middle, right = figure.subplots(1, 3, width_ratios=[1, 0.6, 1])
     draw_image(left, before, "before", limits=(float(before.min()), float(before.max())))
     draw_kernel(middle, kernel, "kernel", bound=_bound(kernel), inches=2.2)
     if after.min() < 0:
-        image = _draw_signed(right, after, "after", bound=_bound(after))
+        bound = _bound(after)
+        image = draw_panel(right, after, "after", cmap=SIGNED, vmin=-bound, vmax=bound)
         figure.colorbar(image, cax=right.inset_axes((1.03, 0, 0.05, 1)), label="intensity")
     else:
         draw_image(right, after, "after", limits=(float(after.min()), float(after.max())))
     return figure
 
 
-def kernels(w: ArrayLike, *, title: str, labels: Sequence[str] | None = None) -> Figure:
-    """Show the kernels of a layer: a row an input channel, a column an output channel.
+def kernels(w: ArrayLike, *, title: str, labels: Sequence[str] | None = None) -> "Figure":
+    """Show the kernels of a layer: a row for each input channel, a column for each output.
 
     Args:
-        w: (h, w, in // groups, out), as `jaxconv.conv` has it; at most 64 kernels.
-        title: above all.
-        labels: one an output channel; their numbers if None.
+        w: (h, w, in // groups, out), as `jaxconv.conv` takes it; at most 64 kernels.
+        title: of the figure.
+        labels: one for each output channel; the channels' numbers if None.
 
     Returns:
-        A Figure; all kernels have one scale about zero, so that they can be compared.
+        A Figure; all kernels have one colour scale about zero, so that they can be compared.
 
     Raises:
-        ValueError: w has not four dimensions or more than 64 kernels, or labels do not fit.
+        ValueError: w is not 4-D or has more than 64 kernels, or the number of labels differs from
+            that of the output channels.
 
     Example:
         >>> from jaxconv import plots
@@ -86,12 +90,8 @@ def kernels(w: ArrayLike, *, title: str, labels: Sequence[str] | None = None) ->
     _check_count("kernels", "w", w, rows * columns, "w[..., :8]")
     labels = _labels("kernels", labels, columns, "out")
     side = min(2.2, 14 / columns)
-    figure = Figure(
-        figsize=(max(side * columns + 1, 6), max(side * rows * 1.15, 2) + 0.7),
-        dpi=120,
-        layout="constrained",
-    )
-    figure.suptitle(title, fontsize=13)
+    width, height = max(side * columns + 1, 6), max(side * rows * 1.15, 2) + 0.7
+    figure = new_figure("kernels", width, height, title=title)
     panels = figure.subplots(rows, columns, squeeze=False)
     bound = _bound(w)
     for (i, o), axes in np.ndenumerate(panels):
@@ -103,20 +103,21 @@ def kernels(w: ArrayLike, *, title: str, labels: Sequence[str] | None = None) ->
 
 def feature_maps(
     y: ArrayLike, *, title: str, labels: Sequence[str] | None = None, unit: str = "activation"
-) -> Figure:
-    """Show the channels of a layer's output, each as a plane.
+) -> "Figure":
+    """Show the channels of a layer's output, each as an image.
 
     Args:
-        y: (H, W, channels) of either sign; at most 64 channels.
-        title: above all.
-        labels: one a channel; their numbers if None.
-        unit: of the numbers.
+        y: (H, W, channels), at most 64 channels.
+        title: of the figure.
+        labels: one for each channel; the channels' numbers if None.
+        unit: of the values.
 
     Returns:
-        A Figure; all maps have one scale, about zero if some are negative.
+        A Figure; all maps have one colour scale, about zero if any value is negative.
 
     Raises:
-        ValueError: y has not three dimensions or more than 64 channels, or labels do not fit.
+        ValueError: y is not 3-D or has more than 64 channels, or the number of labels differs from
+            that of the channels.
 
     Example:
         >>> from jaxconv import plots
@@ -136,22 +137,17 @@ def feature_maps(
     rows = math.ceil(count / columns)
     side = 12 / max(columns, 3)
     height = side * min(max(y.shape[0] / y.shape[1], 0.3), 2)
-    figure = Figure(
-        figsize=(side * columns + 1, (height + 0.3) * rows + 0.6), dpi=120, layout="constrained"
+    figure = new_figure(
+        "feature_maps", side * columns + 1, (height + 0.3) * rows + 0.6, title=title
     )
-    figure.suptitle(title, fontsize=13)
     panels = figure.subplots(rows, columns, squeeze=False)
     for axes in panels.flat[count:]:
         axes.set_axis_off()
-    low, high = float(y.min()), float(y.max())
+    low, high, colours = float(y.min()), float(y.max()), "gray"
+    if low < 0:
+        low, high, colours = -_bound(y), _bound(y), SIGNED
     for channel, (axes, label) in enumerate(zip(panels.flat, labels, strict=False)):
-        if low < 0:
-            _draw_signed(axes, y[..., channel], label, bound=_bound(y))
-        else:
-            axes.imshow(y[..., channel], cmap="gray", vmin=low, vmax=high)
-            axes.set_title(label, fontsize=10)
-            axes.set_xticks([])
-            axes.set_yticks([])
+        draw_panel(axes, y[..., channel], label, cmap=colours, vmin=low, vmax=high)
     figure.colorbar(panels[0, 0].images[0], ax=panels, label=unit, shrink=0.8)
     return figure
 
@@ -162,20 +158,20 @@ def losses(
     *,
     title: str,
     unit: str = "summed squared error (intensity²)",
-) -> Figure:
+) -> "Figure":
     """Show loss curves on a log axis.
 
     Args:
-        curves: one (steps,) a run, positive; up to three.
-        labels: one a run.
-        title: above all.
-        unit: what the loss is, with its unit.
+        curves: (steps,) positive losses of each run; one to three runs.
+        labels: one for each run.
+        title: of the figure.
+        unit: label of the axis: the loss and its unit.
 
     Returns:
         A Figure with one panel.
 
     Raises:
-        ValueError: not as many labels as curves, or more than three.
+        ValueError: the numbers of labels and curves differ, or there are more than three.
 
     Example:
         >>> from jaxconv import plots
@@ -189,20 +185,12 @@ def losses(
         raise ValueError(
             f"losses: {len(labels)} labels for {len(curves)} curves; give as many, one to three"
         )
-    figure = Figure(figsize=(7, 4.2), dpi=120, layout="constrained")
+    figure = new_figure("losses", 7, 4.2)
     axes = figure.subplots()
     draw_losses(axes, [np.asarray(curve) for curve in curves], labels)
     axes.set_title(title, fontsize=13)
     axes.set_ylabel(unit)
     return figure
-
-
-def _draw_signed(axes: Axes, values: np.ndarray, title: str, *, bound: float):
-    image = axes.imshow(values, cmap=SIGNED, vmin=-bound, vmax=bound)
-    axes.set_title(title, fontsize=10)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    return image
 
 
 def _labels(caller: str, labels: Sequence[str] | None, count: int, name: str) -> Sequence[str]:
@@ -225,8 +213,8 @@ def _check(caller: str, name: str, array: np.ndarray, rank: int) -> None:
 
 
 def _check_count(caller: str, name: str, array: np.ndarray, count: int, fewer: str) -> None:
-    if count > _LARGEST:
+    if count > _MOST_PANELS:
         raise ValueError(
-            f"{caller}: {name}.shape={array.shape} has {count} panels, more than the {_LARGEST} "
-            f"that can be seen; show some, such as {fewer}"
+            f"{caller}: {name}.shape={array.shape} has {count} panels, more than the "
+            f"{_MOST_PANELS} that can be seen; show some, such as {fewer}"
         )

@@ -1,63 +1,54 @@
-"""Pictures of what the package computes, as matplotlib Figures that no global state knows.
-
-Colours are safe for colour-blind eyes: greys for images, purple to orange about zero for signed
-values. Needs the `cli` extra.
-"""
+"""The figure of a run of learning, and the panels that it shares with other figures."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, findfont, get_font
-from matplotlib.ticker import MaxNLocator
+
+from jaxconv.plots._matplotlib import draw_panel, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 SIGNED = "PuOr"
-# Okabe and Ito's vermilion, bluish green and blue, for one curve a colour; black for a level
+# Okabe and Ito's vermilion, bluish green and blue, for the curves of red, green and blue
 LINES = ("#0072b2",)
 COLOUR_LINES = ("#d55e00", "#009e73", "#0072b2")
-SMALLEST_CELL = 0.28  # inches; numbers in smaller ones cannot be read
+SMALLEST_CELL = 0.28  # inches; numbers in smaller cells cannot be read
 
 
-def draw_image(axes: Axes, pixels: np.ndarray, title: str, *, limits: tuple[float, float]) -> None:
-    """Draw a grey (H, W) or colour (H, W, 3) image, limits shown as black and white."""
+def draw_image(
+    axes: "Axes", pixels: np.ndarray, title: str, *, limits: tuple[float, float]
+) -> None:
+    """Draw a grey (H, W) or colour (H, W, 3) image; limits are drawn as black and as white."""
     low, high = limits
     if pixels.ndim == 3:
         pixels = np.clip((pixels - low) / ((high - low) or 1.0), 0, 1)
-        axes.imshow(pixels)
-    else:
-        axes.imshow(pixels, cmap="gray", vmin=low, vmax=high)
-    axes.set_title(f"{title}\nblack {low:.3g}, white {high:.3g}", fontsize=10)
-    axes.set_xticks([])
-    axes.set_yticks([])
+    title = f"{title}\nblack {low:.3g}, white {high:.3g}"
+    draw_panel(axes, pixels, title, cmap="gray", vmin=low, vmax=high)  # ignored for colours
 
 
-def draw_residual(axes: Axes, residual: np.ndarray, title: str) -> None:
-    """Draw signed differences (H, W), or of colours (H, W, 3) the largest one at each pixel."""
+def draw_residual(axes: "Axes", residual: np.ndarray, title: str) -> None:
+    """Draw signed differences (H, W), of (H, W, 3) the largest of the colours at each pixel."""
     if residual.ndim == 3:
         largest = np.argmax(np.abs(residual), axis=-1, keepdims=True)
         residual = np.take_along_axis(residual, largest, axis=-1)[..., 0]
     bound = float(np.percentile(np.abs(residual), 99.9)) or 1e-12
-    image = axes.imshow(residual, cmap=SIGNED, vmin=-bound, vmax=bound)
-    # an inset is as high as the picture, whatever its shape
+    image = draw_panel(axes, residual, title, cmap=SIGNED, vmin=-bound, vmax=bound)
+    # an inset is as high as the image, whatever the image's shape
     axes.figure.colorbar(image, cax=axes.inset_axes((1.03, 0, 0.05, 1)), label="intensity")
-    axes.set_title(title, fontsize=10)
-    axes.set_xticks([])
-    axes.set_yticks([])
 
 
 def draw_kernel(
-    axes: Axes, kernel: np.ndarray, title: str, *, bound: float, inches: float = 3.5
+    axes: "Axes", kernel: np.ndarray, title: str, *, bound: float, inches: float = 3.5
 ) -> None:
-    """Draw a kernel (h, w) in a square of so many inches, numbers in the cells if they fit."""
-    axes.imshow(kernel, cmap=SIGNED, vmin=-bound, vmax=bound)
-    axes.set_title(title, fontsize=10)
-    axes.set_xticks([])
-    axes.set_yticks([])
+    """Draw a kernel (h, w) in a square with sides of `inches`, with its numbers if they fit."""
+    draw_panel(axes, kernel, title, cmap=SIGNED, vmin=-bound, vmax=bound)
     cell = inches / max(kernel.shape)
     if cell < SMALLEST_CELL:
         return
-    # 72 points an inch; six characters and a gap, each 0.6 of its size wide, fill the cell
+    # 72 points an inch; six characters and a gap, each 0.6 of the font size wide, fill the cell
     size = min(16.0, 72 * cell / (7 * 0.6))
     for (row, column), value in np.ndenumerate(kernel):
         axes.text(
@@ -72,7 +63,9 @@ def draw_kernel(
 
 
 def in_font(text: str) -> str:
-    """Escape what the figures' font cannot draw, as in u65e5: file names hold anything."""
+    """Escape the characters of a file name that the figures' font lacks, as in u65e5."""
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
     glyphs = get_font(findfont(FontProperties())).get_charmap()
     return "".join(
         c if c.isprintable() and ord(c) in glyphs else c.encode("unicode_escape").decode()
@@ -88,15 +81,17 @@ def _number(value: float) -> str:
 
 
 def draw_losses(
-    axes: Axes, losses: Sequence[np.ndarray], labels: Sequence[str], *, floor: float | None = None
+    axes: "Axes", losses: Sequence[np.ndarray], labels: Sequence[str], *, floor: float | None = None
 ) -> None:
-    """Draw loss curves on a log axis, and the level that rounding leaves if it is known."""
+    """Draw loss curves on a log axis, and a line at the loss that rounding leaves, if known."""
+    from matplotlib.ticker import MaxNLocator
+
     several = len(losses) > 1
     for number, (curve, label) in enumerate(zip(losses, labels, strict=True)):
         axes.semilogy(
             np.arange(1, len(curve) + 1),
             curve,
-            ("-", "--", ":")[number % 3],  # told apart in print without colours too
+            ("-", "--", ":")[number % 3],  # distinct in print without colours too
             marker="." if len(curve) <= 60 else None,
             color=(COLOUR_LINES if several else LINES)[number % 3],
             label=label if several else "learning",
@@ -122,7 +117,7 @@ def learning(
     labels: Sequence[str],
     title: str,
     floor: float | None = None,
-) -> Figure:
+) -> "Figure":
     """Show one run of learning: before, after, prediction, residual, kernels, loss curves.
 
     `residual = prediction - after`
@@ -130,11 +125,11 @@ def learning(
     Args:
         before: (H, W) or (H, W, 3), intensities.
         after: (H - h + 1, W - w + 1) or the same with 3 colours, intensities.
-        prediction: as after.
-        kernels: one (h, w) or one a colour.
-        losses: one curve (steps,) a kernel, intensities squared.
-        labels: one a kernel, such as its colour.
-        title: above all.
+        prediction: of after's shape.
+        kernels: one (h, w), or one for each colour.
+        losses: (steps,) for each kernel, in squared intensities.
+        labels: one for each kernel, such as its colour.
+        title: of the figure.
         floor: the loss that rounding the images leaves, if known.
 
     Returns:
@@ -154,7 +149,7 @@ def learning(
 
     Source: colours of Okabe and Ito, Color Universal Design, 2008.
     """
-    figure = Figure(figsize=(13, 8.4), dpi=120, layout="constrained")
+    figure = new_figure("learning", 13, 8.4)
     figure.suptitle(in_font(title), fontsize=13, parse_math=False)
     # Rows of three pictures; several kernels share the middle of the second row
     grid = figure.add_gridspec(2, 1)

@@ -19,7 +19,7 @@ _AVX512_CORE, _AVX512_CORE_FP16 = 0x27, 0x1EF
 
 
 class CacheInfo(NamedTuple):
-    """How many plans are cached, how many may be, and how often one was there or had to be made."""
+    """Number of cached plans, the largest number allowed, and the hits and misses of the cache."""
 
     size: int
     capacity: int
@@ -28,10 +28,10 @@ class CacheInfo(NamedTuple):
 
 
 def _plugin() -> ctypes.CDLL:
-    """Load the plugin, and oneDNN with it: so that oneDNN finds the plugin's threads.
+    """Load the plugin, and oneDNN with it, so that oneDNN uses the plugin's threads.
 
-    libgomp's names may be known to all libraries already, as once torch is imported. Then the
-    plugin's own have to go first, which no sanitizer lets them do without need.
+    If libgomp is loaded globally, as by torch, the plugin's own functions of the same names must
+    come first (RTLD_DEEPBIND). Sanitizers forbid that mode, so it is used only if needed.
     """
     known = hasattr(ctypes.CDLL(None), "GOMP_barrier")
     mode = os.RTLD_DEEPBIND if known else ctypes.DEFAULT_MODE
@@ -43,7 +43,7 @@ def _plugin() -> ctypes.CDLL:
 
 
 def _installed() -> list[Any]:
-    """Where an editable install keeps the plugin: beside the packages, not in the sources."""
+    """The plugin's paths in an editable install: in site-packages, not beside the sources."""
     try:
         wheel = distribution("jaxconv-onednn").files or []
     except PackageNotFoundError:
@@ -60,10 +60,10 @@ if not _LIBRARY.jaxconv_onednn_has_own_threads():
 
 
 def register() -> None:
-    """Register the FFI handlers of the three contractions with JAX, `target(contraction)` each.
+    """Register the FFI handlers of the three contractions with JAX, as `target(contraction)`.
 
-    Starts JAX's CPU backend if nothing has yet: what is registered before waits for the backend,
-    which would get the handlers before the type of their state, and XLA refuses that.
+    Starts JAX's CPU backend if it is not running: registrations made earlier are queued, and the
+    queue passes the handlers on before the type of their state, which XLA refuses.
     """
     jax.local_devices(backend="cpu")
     address = {name: _function(name, ctypes.c_void_p)() for name in ("type_id", "type_info")}
@@ -98,7 +98,7 @@ def cache_info() -> CacheInfo:
 
 
 def cache_resize(capacity: int) -> None:
-    """Set how many plans may be cached, at least 1, and drop those asked for longest ago."""
+    """Set how many plans may be cached, at least 1; the least recently used are dropped."""
     _LIBRARY.jaxconv_onednn_cache_resize(ctypes.c_int64(capacity))
 
 
@@ -129,25 +129,28 @@ def implementation(
     dtype: str = "float32",
     result: str | None = None,
 ) -> str:
-    """Return oneDNN's name for how it would compute one contraction, or the plugin's own.
+    """Return the name of the implementation that would compute one contraction.
 
-    " in blocks" behind it says that the arrays are reordered into blocks of channels.
+    It is oneDNN's name, with " in blocks" after it if the arrays are reordered into blocks of
+    channels, or the name of one of the plugin's own kernels: "jaxconv_depthwise:avx512f", or
+    "jaxconv_plane:avx512f" and "jaxconv_line:avx512f", which read rows of one or few channels
+    element by element.
 
     Args:
         contraction: "output", "input" or "kernel".
         x: (n, *space, in).
         w: (*kernel, in // groups, out).
         y: (n, *space', out).
-        stride: one a spatial dimension.
-        before: zeros before, one a spatial dimension.
-        after: zeros after, one a spatial dimension.
-        dilation: one a spatial dimension.
-        groups: parts the channels fall into.
-        dtype: the operands'.
-        result: the result's, the operands' if None.
+        stride: one number for each spatial dimension.
+        before: zeros before, one number for each spatial dimension.
+        after: zeros after, one number for each spatial dimension.
+        dilation: one number for each spatial dimension.
+        groups: input channels are split into `groups` equal parts, each convolved separately.
+        dtype: of the operands.
+        result: dtype of the result; that of the operands if None.
 
     Raises:
-        ValueError: the shapes make no convolution, or oneDNN has none.
+        ValueError: the shapes are not those of a convolution, or oneDNN cannot compute it.
     """
     rank = len(w) - 2
     shapes = (ctypes.c_int64 * (3 * rank + 6))(*x, *w, *y)

@@ -1,4 +1,4 @@
-// Plans by problem: the ones asked for last, up to a bound.
+// A cache of plans by problem: the most recently used, up to a bound.
 #ifndef JAXCONV_CACHE_H_
 #define JAXCONV_CACHE_H_
 
@@ -16,12 +16,12 @@ struct CacheInfo {
 // The problem's plan, from the cache or built now. Call it with the problem's `Cores` held.
 std::shared_ptr<const Plan> PlanFor(const Problem& problem);
 
-// Counts a call that had its plan at hand and did not have to ask.
+// Counts a call that kept its plan and did not look it up.
 void CountHit();
 
 CacheInfo GetCacheInfo();
 
-// Sets the bound (at least 1) and drops what is beyond it.
+// Sets the bound (at least 1) and drops the plans beyond it.
 void ResizeCache(int64_t capacity);
 
 }  // namespace jaxconv

@@ -19,7 +19,7 @@ struct Depthwise {
   bool slides() const { return stride[2] == 1 && dilation[2] == 1; }
 };
 
-// Whether this CPU is served.
+// Whether this CPU can run these kernels.
 bool DepthwiseServes();
 
 // Parts that the rows of y fall into for the gradient; each has sums of its own.

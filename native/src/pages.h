@@ -6,7 +6,7 @@
 
 namespace jaxconv {
 
-// Asks for large pages where a block is large and has none yet; what is in it stays.
+// Asks for large pages if a block is large and has none yet; its contents are kept.
 void PreferLargePages(void* data, size_t bytes);
 
 }  // namespace jaxconv

@@ -29,7 +29,7 @@ class Plan {
   // the layout that it works in; or ours.
   const std::string& implementation() const { return implementation_; }
 
-  // What it is to be run on.
+  // The number of threads to run it on.
   int64_t threads() const { return threads_; }
 
  private:

@@ -11,10 +11,10 @@
 
 namespace jaxconv {
 
-// The array that is left out of the trilinear form, hence computed.
+// The array of the trilinear form that is computed from the other two.
 enum class Contraction : int64_t { kOutput = 0, kInput = 1, kKernel = 2 };
 
-// What the caller got wrong; it becomes INVALID_ARGUMENT.
+// A mistake of the caller's; it becomes INVALID_ARGUMENT.
 struct BadProblem : std::invalid_argument {
   using std::invalid_argument::invalid_argument;
 };
@@ -43,7 +43,7 @@ struct Problem {
   std::vector<int64_t> key;
 };
 
-// Throws BadProblem if the three arrays and the geometry make no convolution. It runs on at most
+// Throws BadProblem if the three arrays and the geometry do not match. It runs on at most
 // `threads`, on fewer if it is small.
 Problem MakeProblem(Contraction contraction, const Array& x, const Array& w, const Array& y,
                     const Geometry& geometry, int64_t threads);

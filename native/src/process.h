@@ -1,4 +1,4 @@
-// What there is one of in a process.
+// Objects of which a process has one.
 #ifndef JAXCONV_PROCESS_H_
 #define JAXCONV_PROCESS_H_
 

@@ -1,4 +1,4 @@
-// What Python asks of the plugin through ctypes: the cache, and what oneDNN offers.
+// Functions that Python calls through ctypes: the cache, oneDNN's version and implementations.
 #include <cstring>
 #include <exception>
 #include <string>

@@ -10,7 +10,7 @@ namespace jaxconv {
 // Nothing here is inline but what is of internal linkage: files that are compiled for AVX-512
 // include it.
 
-// One thread's place in a team.
+// The position of a thread in a team.
 struct Member {
   int64_t thread, threads;
 
@@ -22,7 +22,7 @@ struct Member {
   int64_t Last(int64_t count) const;
 };
 
-// Tasks that the threads of a team take as they come.
+// Tasks of a team: a thread that is free takes the next one.
 class Tasks {
  public:
   // The next one's number, from 0 up, whether or not there are so many.

@@ -1,4 +1,4 @@
-// How many threads a convolution runs on, and who runs when.
+// How many threads a convolution runs on, and which calls wait for cores.
 #ifndef JAXCONV_THREADS_H_
 #define JAXCONV_THREADS_H_
 

@@ -1,13 +1,13 @@
-"""What a run says: the machine, a table, the limits and how many cases exceed them, JSON."""
+"""The results of a run: facts of the machine, a table, limits and cases above them, JSON."""
 
 import datetime
 import importlib.metadata
 import json
-import math
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import geometric_mean
 from typing import Any
 
 import jax
@@ -29,13 +29,13 @@ class Limit:
     """A goal: the largest ratio of our time to a peer's, case by case or as a geometric mean.
 
     Attributes:
-        peer: whose time.
-        with_plugin: with the oneDNN plugin, None if there is no goal.
-        without: without it.
-        mean: whether the geometric mean is meant, not every case.
-        suite: the suite it is about, all if None.
-        mode: the mode, both if None.
-        case: the cases whose name starts so, all if empty.
+        peer: the peer whose best time is compared.
+        with_plugin: the largest ratio with the oneDNN plugin, None if there is no goal.
+        without: the largest ratio without the plugin.
+        mean: whether it limits the geometric mean, not every case.
+        suite: of the cases, None for all.
+        mode: of the cases, None for both.
+        case: prefixes of the cases' names.
     """
 
     peer: str
@@ -47,7 +47,7 @@ class Limit:
     case: tuple[str, ...] = ("",)
 
     def holds_for(self, record: Mapping[str, Any]) -> bool:
-        """Whether a case is one of those it is about, and was measured beside the peer."""
+        """Whether a case is subject to the limit, and was measured beside the peer."""
         return (
             self.peer in record["ratios"]
             and self.suite in (None, record["suite"])
@@ -57,7 +57,7 @@ class Limit:
 
     @property
     def name(self) -> str:
-        """What it is about, in words."""
+        """The limit in words."""
         about = [self.suite or "all suites", *([self.mode] if self.mode else [])]
         about += [f"{' '.join(self.case)} only"] if self.case != ("",) else []
         of = "geometric mean" if self.mean else "every case"
@@ -86,14 +86,8 @@ COMPILE_FACTOR, COMPILE_SECONDS = 1.5, 0.05
 MEMORY = 2.0
 
 
-def geometric_mean(ratios: Iterable[float]) -> float:
-    """Return exp of the mean logarithm; nan of nothing."""
-    logarithms = [math.log(ratio) for ratio in ratios]
-    return math.exp(sum(logarithms) / len(logarithms)) if logarithms else math.nan
-
-
 def machine(threads: Mapping[str, int]) -> dict[str, Any]:
-    """Say where and with what: versions, cores, CPU flags, device, date."""
+    """Return facts of the machine: versions, cores, CPU flags, device, date."""
     versions = {}
     for package in _PACKAGES:
         try:
@@ -117,13 +111,13 @@ def machine(threads: Mapping[str, int]) -> dict[str, Any]:
 def _cpu_flags() -> list[str]:
     try:
         words = set(Path("/proc/cpuinfo").read_text().split())
-    except OSError:  # no Linux
+    except OSError:  # not Linux
         return []
     return [flag for flag in _FLAGS if flag in words]
 
 
 def has_plugin() -> bool:
-    """Whether the oneDNN plugin's distribution is installed, so that its column of limits holds."""
+    """Whether the oneDNN plugin is installed, so that the limits `with_plugin` apply."""
     try:
         importlib.metadata.version("jaxconv-onednn")
     except importlib.metadata.PackageNotFoundError:
@@ -132,7 +126,7 @@ def has_plugin() -> bool:
 
 
 def summary(records: Sequence[Mapping[str, Any]], *, plugin: bool) -> dict[str, Any]:
-    """Geometric means, the worst case beside each peer, and each limit with what exceeds it."""
+    """Geometric means, the worst case beside each peer, and each limit with the cases above it."""
     groups = {}
     for suite, mode in dict.fromkeys((r["suite"], r["mode"]) for r in records):
         of = [r["ratios"] for r in records if (r["suite"], r["mode"]) == (suite, mode)]
@@ -192,7 +186,7 @@ def _other_limits(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         if r["memory"] is not None and "fft" not in " ".join(r["methods"].values())
     ]
     if shares:
-        name = "temporary memory, shares of the larger of input and output, FFT apart"
+        name = "temporary memory, shares of the larger of input and output, without FFT"
         found.append(_limit(name, MEMORY, shares))
     return found
 
@@ -221,7 +215,7 @@ def line(record: Mapping[str, Any]) -> str:
 
 
 def print_machine(console: Console, facts: Mapping[str, Any]) -> None:
-    """Print where the numbers are from."""
+    """Print the facts of the machine."""
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     console.print(
         f"{facts['date']}, {facts['platform']} ({facts['device_kind']}), {facts['cores']} cores "
@@ -232,7 +226,7 @@ def print_machine(console: Console, facts: Mapping[str, Any]) -> None:
 
 
 def table(records: Sequence[Mapping[str, Any]]) -> Table:
-    """Milliseconds of ours, then ours as a share of each peer's best; compile times; memory."""
+    """Our milliseconds, and as a share of each peer's best; compile times; memory."""
     peers = [peer for peer in PEERS if any(peer in r["best"] for r in records)]
     made = Table("case", "methods", box=box.SIMPLE_HEAD)
     for column in ("ms", *(f"/ {peer}" for peer in peers), "compile", "lax's", "memory"):
@@ -248,7 +242,7 @@ def table(records: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def milliseconds(seconds: float | None) -> str:
-    """Three digits, or a dash."""
+    """Format seconds as milliseconds with three digits, None as a dash."""
     return "-" if seconds is None else f"{1e3 * seconds:#.3g}".rstrip(".")
 
 
@@ -272,5 +266,5 @@ def print_summary(console: Console, found: Mapping[str, Any]) -> None:
 def as_json(
     facts: Mapping[str, Any], records: Sequence[Mapping[str, Any]], found: Mapping[str, Any]
 ) -> str:
-    """One object: where, every case, the summary."""
+    """Return one JSON object: the machine, the summary, every record."""
     return json.dumps({"machine": facts, "summary": found, "records": records}, indent=1) + "\n"

@@ -1,36 +1,38 @@
-"""Float64 answers from NumPy, by a way of its own: what every contestant must agree with.
+"""Convolutions in float64 by NumPy: the values that every contestant is checked against.
 
-`reference.py` is the definition; this sum over the kernel's entries, a matrix product each, is the
-same in affordable time, and `tests/test_bench.py` holds it against the definition.
+`jaxconv.reference` is the definition. Here the loop is over the kernel's entries, with a matrix
+product for each, which is fast enough for real layers; `tests/test_bench.py` compares the two.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from jaxconv._core.geometry.spec import ConvSpec
+from jaxconv._core.geometry.spec import Contraction, ConvSpec
 from jaxconv.bench.cases import Layer, Plane
 
 TOLERANCE = 1e-4
-"""Largest error allowed in float32, as a share of the largest magnitude of the float64 answer."""
+"""Largest error allowed in float32, as a share of the largest magnitude of the float64 array."""
+
+
+def contract(contraction: Contraction, a: np.ndarray, b: np.ndarray, spec: ConvSpec) -> np.ndarray:
+    """Return one contraction of its two operands in float64; padding may be negative."""
+    make = {"output": _make_y, "input": _make_x, "kernel": _make_w}[contraction]
+    return make(a.astype(np.float64), b.astype(np.float64), spec)
 
 
 def layer(case: Layer, x: np.ndarray, w: np.ndarray, ct: np.ndarray) -> dict[str, np.ndarray]:
     """Return y, and the gradients dx and dw of <y, ct>, in float64."""
-    x, w, ct = (a.astype(np.float64) for a in (x, w, ct))
-    spec = case.spec
     if case.transposed:
-        return {
-            "y": make_x(x, w, spec),
-            "dx": make_y(ct, w, spec),
-            "dw": make_w(ct, x, spec),
-        }
-    return {"y": make_y(x, w, spec), "dx": make_x(ct, w, spec), "dw": make_w(x, ct, spec)}
+        y, dx = contract("input", x, w, case.spec), contract("output", ct, w, case.spec)
+        return {"y": y, "dx": dx, "dw": contract("kernel", ct, x, case.spec)}
+    y, dx = contract("output", x, w, case.spec), contract("input", ct, w, case.spec)
+    return {"y": y, "dx": dx, "dw": contract("kernel", x, ct, case.spec)}
 
 
 def plane(case: Plane, x: np.ndarray, k: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the correlation of x's size, zeros outside, an even kernel's odd row before."""
+    """Return the correlation of x's size, with zeros outside ("same_lower" padding)."""
     size = [n + m - 1 for n, m in zip(x.shape, k.shape, strict=True)]
     flipped = k[::-1, ::-1].astype(np.float64)
     product = np.fft.rfft2(x.astype(np.float64), size) * np.fft.rfft2(flipped, size)
@@ -40,7 +42,7 @@ def plane(case: Plane, x: np.ndarray, k: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def errors(values: Mapping[str, np.ndarray], exact: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Largest error of each array as a share of its largest exact magnitude; nan and inf kept."""
+    """Largest error of each array, as a share of its largest exact magnitude; may be nan or inf."""
     found = {}
     for name, value in values.items():
         want = exact[name]
@@ -51,9 +53,9 @@ def errors(values: Mapping[str, np.ndarray], exact: Mapping[str, np.ndarray]) ->
     return found
 
 
-def make_y(x: np.ndarray, w: np.ndarray, spec: ConvSpec) -> np.ndarray:
+def _make_y(x: np.ndarray, w: np.ndarray, spec: ConvSpec) -> np.ndarray:
     """Y from x (n, *space, in) and w (*kernel, in // groups, out)."""
-    x, w = _groups_first(_embed(x, spec), spec.groups), _groups_first(w, spec.groups)
+    x, w = _groups_first(_padded(x, spec.padding), spec.groups), _groups_first(w, spec.groups)
     groups, n = x.shape[:2]
     y = np.zeros((groups, n * math.prod(spec.output_size), w.shape[-1]))
     for k, at in _taps(spec):
@@ -61,23 +63,22 @@ def make_y(x: np.ndarray, w: np.ndarray, spec: ConvSpec) -> np.ndarray:
     return _groups_last(y.reshape(groups, n, *spec.output_size, w.shape[-1]))
 
 
-def make_x(y: np.ndarray, w: np.ndarray, spec: ConvSpec) -> np.ndarray:
+def _make_x(y: np.ndarray, w: np.ndarray, spec: ConvSpec) -> np.ndarray:
     """X from y (n, *space', out) and w."""
     y, w = _groups_first(y, spec.groups), _groups_first(w, spec.groups)
     groups, n = y.shape[:2]
-    embedded = [m + lo + hi for m, (lo, hi) in _sides(spec)]
-    x = np.zeros((groups, n, *embedded, w.shape[-2]))
+    sizes = [m + lo + hi for m, (lo, hi) in zip(spec.input_size, spec.padding, strict=True)]
+    x = np.zeros((groups, n, *sizes, w.shape[-2]))
     flat = y.reshape(groups, -1, y.shape[-1])
     for k, at in _taps(spec):
         terms = flat @ np.swapaxes(w[:, *k], -1, -2)
         x[at] += terms.reshape(x[at].shape)
-    cut = tuple(slice(lo, lo + m) for m, (lo, _) in _sides(spec))
-    return _groups_last(x[:, :, *cut])
+    return _padded(_groups_last(x), [(-lo, -hi) for lo, hi in spec.padding])
 
 
-def make_w(x: np.ndarray, y: np.ndarray, spec: ConvSpec) -> np.ndarray:
+def _make_w(x: np.ndarray, y: np.ndarray, spec: ConvSpec) -> np.ndarray:
     """W from x and y."""
-    x, y = _groups_first(_embed(x, spec), spec.groups), _groups_first(y, spec.groups)
+    x, y = _groups_first(_padded(x, spec.padding), spec.groups), _groups_first(y, spec.groups)
     groups = x.shape[0]
     flat = y.reshape(groups, -1, y.shape[-1])
     w = np.zeros((groups, *spec.kernel_size, x.shape[-1], y.shape[-1]))
@@ -88,14 +89,14 @@ def make_w(x: np.ndarray, y: np.ndarray, spec: ConvSpec) -> np.ndarray:
     return np.moveaxis(w, 0, -2).reshape(*spec.kernel_size, x.shape[-1], groups * y.shape[-1])
 
 
-def _sides(spec: ConvSpec):
-    return zip(spec.input_size, spec.padding, strict=True)
-
-
-def _embed(x: np.ndarray, spec: ConvSpec) -> np.ndarray:
-    if min(min(pair) for pair in spec.padding) < 0:
-        raise ValueError(f"bench: padding={spec.padding} must not be negative")
-    return np.pad(x, [(0, 0), *spec.padding, (0, 0)])
+def _padded(x: np.ndarray, padding: Sequence[tuple[int, int]]) -> np.ndarray:
+    """(n, *space, c) with zeros added at both ends of the space; negative padding cuts off."""
+    kept = [
+        slice(max(-lo, 0), size - max(-hi, 0))
+        for size, (lo, hi) in zip(x.shape[1:-1], padding, strict=True)
+    ]
+    zeros = [(max(lo, 0), max(hi, 0)) for lo, hi in padding]
+    return np.pad(x[:, *kept], [(0, 0), *zeros, (0, 0)])
 
 
 def _groups_first(a: np.ndarray, groups: int) -> np.ndarray:
@@ -112,7 +113,7 @@ def _groups_last(a: np.ndarray) -> np.ndarray:
 
 
 def _taps(spec: ConvSpec) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:
-    """Each kernel entry, and what it reads of the embedded (g, n, *space, c)."""
+    """Each kernel position, and the slices of the padded (g, n, *space, c) that it multiplies."""
     for k in np.ndindex(*spec.kernel_size):
         at = tuple(
             slice(a * d, a * d + (m - 1) * s + 1, s)

@@ -1,4 +1,4 @@
-"""How each peer filters one plane: correlation to the plane's size with zeros outside."""
+"""Programs that filter one plane, one for each peer: "same" correlation with zeros outside."""
 
 import importlib
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ import jaxconv
 from jaxconv.bench.cases import Plane
 from jaxconv.bench.peers import OURS, Program, cores
 
-# scipy's two ways: its direct one is out of the question for large kernels, its FFT for small ones
-LARGE_KERNEL = 100
+# Entries of a kernel up to which SciPy sums directly; beyond, it is timed with FFT.
+MOST_DIRECT_ENTRIES = 100
 
 
 def arrays(case: Plane) -> tuple[np.ndarray, np.ndarray]:
@@ -86,7 +86,7 @@ def _torch(x: np.ndarray, k: np.ndarray) -> Program:
 
     def run(x: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode():
-            # an even kernel's last row is one too many
+            # even kernels give one row and column too many
             return torch.nn.functional.conv2d(x, k, padding=padding)[..., :rows, :columns]
 
     return Program(
@@ -112,7 +112,7 @@ def _scipy(x: np.ndarray, k: np.ndarray) -> list[Program]:
         return run
 
     ways = {"scipy correlate": direct}
-    if k.size > LARGE_KERNEL:
+    if k.size > MOST_DIRECT_ENTRIES:
         ways = {
             "scipy fftconvolve": through(signal.fftconvolve),
             "scipy oaconvolve": through(signal.oaconvolve),

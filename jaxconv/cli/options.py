@@ -1,0 +1,145 @@
+"""The options of each command: the fields of one class, with defaults and help."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learn:
+    """The options of `jaxconv learn`."""
+
+    before: Annotated[
+        Path | None, Argument(help="The image before the filter: png, jpeg or tiff.")
+    ] = None
+    after: Annotated[
+        Path | None, Argument(help="The same image after it: as large, or cut to 'valid'.")
+    ] = None
+    kernel: Annotated[
+        str | None, Option(help="Size of the kernel to learn, HxW or one number for a square.")
+    ] = None
+    target: Annotated[
+        str | None, Option(help="The hidden kernel of the demonstration (default: sobel_x)")
+    ] = None
+    photo: Annotated[
+        str | None, Option(help="The demonstration's photograph, name or file (default: camera)")
+    ] = None
+    out: Annotated[Path, Option(help="Folder for the results.")] = Path("learned")
+    steps: Annotated[
+        int | None,
+        Option(
+            help="Steps of the optimiser (default: sgd 40, lbfgs 60, adam 500, constrained 300)"
+        ),
+    ] = None
+    optimizer: Annotated[str, Option(help="sgd (whitened), lbfgs or adam.")] = "sgd"
+    learning_rate: Annotated[
+        float | None, Option(help="For sgd (default: 0.25) and adam (default: 0.1).")
+    ] = None
+    constraints: Annotated[
+        list[str] | None,
+        Option(
+            "--constraint",
+            help="A condition on the kernel: non_negative, sum_to_one, simplex (both), symmetric, "
+            "separable or separable:RANK. May be given several times.",
+        ),
+    ] = None
+    one_kernel: Annotated[
+        bool, Option("--one-kernel", help="Learn one kernel for all colours, not one each.")
+    ] = False
+    bias: Annotated[bool, Option(help="Learn a constant shift too.")] = True
+    exact: Annotated[
+        bool,
+        Option("--exact", help="Print the least-squares solution beside the learned kernel."),
+    ] = False
+    seed: Annotated[
+        int | None, Option(help="Start from a random kernel of this seed, not from zeros.")
+    ] = None
+    checkpoint: Annotated[
+        Path | None, Option(help="Folder to keep the run in, so that it can be resumed.")
+    ] = None
+    checkpoint_every: Annotated[
+        int | None, Option(help="Steps between checkpoints (default: a twentieth of the steps)")
+    ] = None
+    resume: Annotated[
+        bool, Option("--resume", help="Go on from the last checkpoint, if there is one.")
+    ] = False
+    metrics: Annotated[
+        Path | None, Option(help="Write the loss of each step here: .csv or .jsonl.")
+    ] = None
+    tensorboard: Annotated[
+        Path | None, Option(help="Write the losses for TensorBoard into this folder.")
+    ] = None
+    json: Annotated[bool, Option("--json", help="Print one JSON object instead of tables.")] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Info:
+    """The options of `jaxconv info`."""
+
+    json: Annotated[bool, Option("--json", help="Print one JSON object instead of tables.")] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """The options of `jaxconv bench`."""
+
+    suite: Annotated[
+        str | None,
+        Option(help="filters,networks,learn,models (default: these), or regret alone."),
+    ] = None
+    only: Annotated[str, Option(help="Regular expression that 'suite: case, mode' must match.")] = (
+        ""
+    )
+    quick: Annotated[bool, Option("--quick", help="A few cases, less time each.")] = False
+    method: Annotated[str, Option(help="Force one of our methods.")] = "auto"
+    against: Annotated[
+        str | None,
+        Option(help="Peers, with commas: lax, torch, scipy, opencv (default: all)."),
+    ] = None
+    budget: Annotated[
+        float | None, Option(help="Seconds of timing a case (default: 1.5, with --quick 0.4).")
+    ] = None
+    json: Annotated[Path | None, Option(help="Write every number to this file.")] = None
+    plot: Annotated[Path | None, Option(help="Draw the ratios into this file.")] = None
+    count: Annotated[int, Option(help="Random shapes of the regret suite.")] = 300
+    seed: Annotated[int, Option(help="Of the regret suite's shapes.")] = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Apply:
+    """The options of `jaxconv apply`."""
+
+    image: Annotated[Path, Argument(help="The image: png, jpeg or tiff; with --tile tiff or zarr.")]
+    output: Annotated[
+        Path | None, Argument(help="The file to write (default: IMAGE-KERNEL beside it).")
+    ] = None
+    kernel: Annotated[
+        str, Option(help="A name such as sobel_x, or what learn wrote: its folder, .csv or .npy.")
+    ]
+    scale: Annotated[
+        str | None,
+        Option(
+            help="clip to 0..1; signed: mid-grey is 0, scaled so that nothing clips; stretch: "
+            "smallest to largest, filters twice; none. Default: none for floating-point files, "
+            "signed for named kernels with negative weights, else clip."
+        ),
+    ] = None
+    mode: Annotated[
+        str,
+        Option("--padding-mode", help="Outside: symmetric, reflect, replicate, circular or zeros."),
+    ] = "symmetric"
+    cut: Annotated[
+        bool, Option("--cut", help="Keep only where the kernel lies inside the image.")
+    ] = False
+    tile: Annotated[
+        int | None,
+        Option(help="Filter in square tiles of this side, for images on disk: tiff or zarr."),
+    ] = None
+    resume: Annotated[bool, Option("--resume", help="Continue an interrupted run with --tile.")] = (
+        False
+    )
+    method: Annotated[
+        str, Option(help="auto (direct sums); fastest, which may take FFT; or a method's name.")
+    ] = "auto"
