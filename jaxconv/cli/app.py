@@ -7,7 +7,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from jaxconv.cli import options
-from jaxconv.cli.problem import Problem
+from jaxconv.cli.errors import CommandError
 
 _Options = TypeVar("_Options")
 
@@ -50,8 +50,8 @@ def _command(
         def command(**given: object) -> None:
             try:
                 code = function(options(**given))
-            except Problem as problem:
-                typer.echo(f"jaxconv {name}: {problem}", err=True)
+            except CommandError as error:
+                typer.echo(f"jaxconv {name}: {error}", err=True)
                 code = 2
             raise typer.Exit(code)
 

@@ -16,9 +16,9 @@ from rich.progress import Progress
 from jaxconv._files.formats import open_source
 from jaxconv._files.rasters import Source
 from jaxconv._files.stored import Stored, check_holds, save
+from jaxconv.cli.errors import CommandError, as_command_error
 from jaxconv.cli.kernels import read_kernel
 from jaxconv.cli.options import Apply
-from jaxconv.cli.problem import Problem, told_as_problem
 from jaxconv.cli.results import write_results
 from jaxconv.cli.scales import SCALES, choose_scale
 from jaxconv.tiles import apply_tiled
@@ -39,7 +39,7 @@ def run(given: Apply) -> str:
     """Filter an image file; return a line that describes the result."""
     check_options(given)
     image, output, cut = given.image, given.output, given.cut
-    with errors_as_problems():
+    with naming_options():
         weights = read_kernel(given.kernel)
         source = open_source(image, whole=given.tile is None)
         if output is None:
@@ -52,7 +52,7 @@ def run(given: Apply) -> str:
             target = source.blank(*covered)
             check_holds(output, target)
         if output.exists() and output.samefile(image):
-            raise Problem(f"{output} is the image itself; name another file")
+            raise CommandError(f"{output} is the image itself; name another file")
         apply = functools.partial(
             apply_tiled,
             source if given.tile is None else image,
@@ -79,7 +79,7 @@ def run(given: Apply) -> str:
             )
         if done.clipped and floating and chosen.name != "clip":
             size = math.prod(done.shape)
-            raise Problem(
+            raise CommandError(
                 f"{output}: {done.clipped * size:.0f} of {size} values are beyond the largest of "
                 f"{done.dtype}; scale the image down, or save it in a wider type"
             )
@@ -107,24 +107,24 @@ def check_options(given: Apply) -> None:
         ("--padding-mode", given.mode, MODES),
     ):
         if value is not None and value not in known:
-            raise Problem(f"{option} must be one of {', '.join(known)}; got {value!r}")
+            raise CommandError(f"{option} must be one of {', '.join(known)}; got {value!r}")
     if given.tile is None and given.resume:
-        raise Problem("--resume needs the --tile N of the interrupted run")
+        raise CommandError("--resume needs the --tile N of the interrupted run")
     if given.tile is not None and given.tile < 1:
-        raise Problem(f"--tile must be 1 or more, got {given.tile}")
+        raise CommandError(f"--tile must be 1 or more, got {given.tile}")
 
 
 @contextmanager
-def errors_as_problems() -> Iterator[None]:
+def naming_options() -> Iterator[None]:
     """Turn errors into problems whose messages name the options of the command."""
     try:
-        with told_as_problem():
+        with as_command_error():
             yield
-    except Problem as problem:
-        message = str(problem)
+    except CommandError as error:
+        message = str(error)
         for argument, option in OPTIONS.items():
             message = message.replace(argument, option)
-        raise Problem(message) from problem
+        raise CommandError(message) from error
 
 
 def colours(shape: tuple[int, ...]) -> str:

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from jaxconv._core.dispatch.choose import check_method
 from jaxconv.bench import peers, regret, suites, tables
+from jaxconv.cli.errors import CommandError, as_command_error
 from jaxconv.cli.options import Bench
-from jaxconv.cli.problem import Problem, told_as_problem
 
 QUICK_BUDGET, BUDGET = 0.4, 1.5
 
@@ -39,7 +39,7 @@ def run(given: Bench) -> bool:
             console.print(tables.table(measured))
         records += measured
     if not records:
-        raise Problem(f"no case of {', '.join(chosen)} matches --only {given.only!r}")
+        raise CommandError(f"no case of {', '.join(chosen)} matches --only {given.only!r}")
     found = tables.summary(records, plugin=tables.has_plugin())
     tables.print_summary(console, found)
     if given.json is not None:
@@ -55,7 +55,7 @@ def run(given: Bench) -> bool:
 def _regret(given: Bench) -> bool:
     """Measure the regret of the chosen methods on random shapes, but those in the JSON file."""
     if given.count < 1 or given.seed < 0:
-        raise Problem("--count must be 1 or more, and --seed 0 or more")
+        raise CommandError("--count must be 1 or more, and --seed 0 or more")
     _check_folders(given)
     console, file = _console(), given.json
     facts = tables.machine({"xla": peers.cores()})
@@ -99,24 +99,24 @@ def _console() -> Console:
 def _check_folders(given: Bench) -> None:
     for path in (given.json, given.plot):
         if path is not None and not path.absolute().parent.is_dir():
-            raise Problem(f"cannot write {path}: {path.absolute().parent} is not a folder")
+            raise CommandError(f"cannot write {path}: {path.absolute().parent} is not a folder")
 
 
 def _checked(given: Bench) -> tuple[list[str], suites.Options, dict[str, str]]:
     chosen: list[str] = [*suites.SUITES] if given.suite is None else given.suite.split(",")
     for suite in chosen:
         if suite not in suites.SUITES:
-            raise Problem(
+            raise CommandError(
                 f"--suite {suite!r} is unknown; known: {', '.join(suites.SUITES)}, and regret alone"
             )
     try:
         re.compile(given.only)
     except re.error as error:
-        raise Problem(f"--only {given.only!r} is not a regular expression: {error}") from error
+        raise CommandError(f"--only {given.only!r} is not a regular expression: {error}") from error
     if given.budget is not None and given.budget <= 0:
-        raise Problem(f"--budget must be above 0, got {given.budget}")
+        raise CommandError(f"--budget must be above 0, got {given.budget}")
     _check_folders(given)
-    with told_as_problem():
+    with as_command_error():
         method = check_method("bench", given.method)
         wanted = None if given.against is None else given.against.split(",")
         there, missing = peers.present(wanted)

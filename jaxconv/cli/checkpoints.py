@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jaxconv.cli.problem import Problem, told_as_problem
+from jaxconv.cli.errors import CommandError, as_command_error
 from jaxconv.learn import Checkpoints, kept_steps
 
 
@@ -28,25 +28,25 @@ class CheckpointOptions:
         """Check the options, before any work is done.
 
         Raises:
-            Problem: an option needs another one, or the folder holds another run.
+            CommandError: an option needs another one, or the folder holds another run.
         """
         if self.folder is None:
             for name, given in (("--resume", self.resume), ("--checkpoint-every", self.every)):
                 if given:
-                    raise Problem(f"{name} needs --checkpoint FOLDER")
+                    raise CommandError(f"{name} needs --checkpoint FOLDER")
             return
         if self.every is not None and self.every < 1:
-            raise Problem(f"--checkpoint-every must be 1 or more, got {self.every}")
-        with told_as_problem():
+            raise CommandError(f"--checkpoint-every must be 1 or more, got {self.every}")
+        with as_command_error():
             found = [p.name for p in self.folder.glob("*") if p.is_dir() and kept_steps(p)]
         if not self.resume and found:
             last = max(kept_steps(self.folder / name)[-1] for name in found)
-            raise Problem(
+            raise CommandError(
                 f"{self.folder} holds checkpoints up to step {last}: add --resume to go on from "
                 f"there, or name another folder"
             )
         if others := sorted(set(found) - {_folder(plane) for plane in planes}):
-            raise Problem(
+            raise CommandError(
                 f"{self.folder} holds a run on the planes {', '.join(others)}, this one is on "
                 f"{', '.join(planes)}: repeat that one's settings, or name another folder"
             )

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from jaxconv.cli.problem import Problem
+from jaxconv.cli.errors import CommandError
 from jaxconv.learn import constraints
 from jaxconv.learn.constraints import Projection
 
@@ -19,7 +19,7 @@ def projections(given: Sequence[str], kernel_size: tuple[int, int]) -> tuple[Pro
         kernel_size: (h, w).
 
     Raises:
-        Problem: a name is unknown, given twice or no constraint for this kernel, or no projection
+        CommandError: a name is unknown, given twice or not for this kernel, or no projection
             satisfies all of them.
     """
     known = f"known: {', '.join(NAMES)} (or separable:2, of rank 2)"
@@ -28,15 +28,15 @@ def projections(given: Sequence[str], kernel_size: tuple[int, int]) -> tuple[Pro
         match = re.fullmatch(r"(\w+?)(?::(\d{1,4}))?", text.strip())
         name, after = match.groups() if match else (text, None)
         if name not in NAMES or (after is not None and name != "separable"):
-            raise Problem(f"no constraint is called {text!r}; {known}")
+            raise CommandError(f"no constraint is called {text!r}; {known}")
         if name in names:
-            raise Problem(f"--constraint {name} is given twice")
+            raise CommandError(f"--constraint {name} is given twice")
         names.add(name)
         if after is not None:
             rank = int(after)
     if "separable" in names and not 1 <= rank < max(2, min(kernel_size)):
         h, w = kernel_size
-        raise Problem(
+        raise CommandError(
             f"--constraint separable:{rank} is no constraint for a {h}x{w} kernel; give a rank "
             f"below {min(h, w)}"
             if rank
@@ -45,12 +45,12 @@ def projections(given: Sequence[str], kernel_size: tuple[int, int]) -> tuple[Pro
     if names & {"simplex", "non_negative"} and names & {"simplex", "sum_to_one"}:
         names = names - {"non_negative", "sum_to_one"} | {"simplex"}
     if "separable" in names and names & {"simplex", "sum_to_one"}:
-        raise Problem(
+        raise CommandError(
             "--constraint separable cannot be combined with sum_to_one or simplex: no projection "
             "satisfies both"
         )
     if "separable" in names and rank > 1 and "non_negative" in names:
-        raise Problem(
+        raise CommandError(
             f"--constraint separable:{rank} cannot be combined with non_negative, only "
             "separable:1 can"
         )

@@ -10,8 +10,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from jaxconv.cli.errors import as_command_error
 from jaxconv.cli.pairs import Pair, colours
-from jaxconv.cli.problem import told_as_problem
 from jaxconv.cli.report import too_large
 from jaxconv.learn import Distance, Fit, distance_to_optimum, examine_window, find_shift
 
@@ -25,7 +25,7 @@ def planes(pair: Pair, kernels: int) -> list[tuple[Any, Any]]:
 
 def distances(pair: Pair, fits: Sequence[Fit]) -> list[Distance]:
     """Find the distance of each kernel to the exact one."""
-    with told_as_problem():
+    with as_command_error():
         return [
             distance_to_optimum(fit, jnp.asarray(x), jnp.asarray(y))
             for fit, (x, y) in zip(fits, planes(pair, len(fits)), strict=True)

@@ -14,10 +14,10 @@ from rich.console import Console
 
 from jaxconv.cli import constrained, exact, report
 from jaxconv.cli.checkpoints import CheckpointOptions
+from jaxconv.cli.errors import CommandError, as_command_error
 from jaxconv.cli.metrics import Metrics, metrics
 from jaxconv.cli.options import Learn
 from jaxconv.cli.pairs import Pair, colours, demonstration, from_files
-from jaxconv.cli.problem import Problem, told_as_problem
 from jaxconv.cli.progress import Reporter, reporting
 from jaxconv.cli.results import check_writable, write_results
 from jaxconv.learn import (
@@ -79,39 +79,41 @@ def edge_detection() -> Fit:
 
 def _with_defaults(request: Learn) -> Learn:
     if request.optimizer not in OPTIMIZERS:
-        raise Problem(
+        raise CommandError(
             f"no optimizer is called {request.optimizer!r}; known: {', '.join(OPTIMIZERS)}"
         )
     steps, rate = OPTIMIZERS[request.optimizer]
     if request.steps is not None and request.steps < 1:
-        raise Problem(f"--steps must be 1 or more, got {request.steps}")
+        raise CommandError(f"--steps must be 1 or more, got {request.steps}")
     if request.learning_rate is not None:
         if rate is None:
-            raise Problem(
+            raise CommandError(
                 f"{request.optimizer} has no learning rate; --learning-rate needs --optimizer sgd "
                 f"or adam"
             )
         if not 0 < request.learning_rate < float("inf"):
-            raise Problem(f"--learning-rate must be above 0, got {request.learning_rate}")
+            raise CommandError(f"--learning-rate must be above 0, got {request.learning_rate}")
         rate = request.learning_rate
     if request.constraints:
         if request.optimizer != "sgd" or request.learning_rate is not None:
             name = "--learning-rate" if request.learning_rate is not None else "--optimizer"
-            raise Problem(f"--constraint has an optimizer of its own; leave {name} out")
+            raise CommandError(f"--constraint has an optimizer of its own; leave {name} out")
         steps, rate = constrained.STEPS, None
     if request.seed is not None and not 0 <= request.seed < 2**32:
-        raise Problem(f"--seed must be from 0 to 2**32 - 1, got {request.seed}")
+        raise CommandError(f"--seed must be from 0 to 2**32 - 1, got {request.seed}")
     return replace(request, steps=request.steps or steps, learning_rate=rate)
 
 
 def _pair(request: Learn) -> Pair:
     if (request.before is None) != (request.after is None):
-        raise Problem("give two images, BEFORE and AFTER, or none for the demonstration")
-    with told_as_problem():
+        raise CommandError("give two images, BEFORE and AFTER, or none for the demonstration")
+    with as_command_error():
         if request.before is not None and request.after is not None:
             for name, value in (("--target", request.target), ("--photo", request.photo)):
                 if value is not None:
-                    raise Problem(f"{name} is for the demonstration; leave it out with two images")
+                    raise CommandError(
+                        f"{name} is for the demonstration; leave it out with two images"
+                    )
             return from_files(request.before, request.after, request.kernel)
         return demonstration(request.photo or "camera", request.target or "sobel_x", request.kernel)
 
@@ -181,12 +183,12 @@ def _fit(
     for plane, (x_part, _) in zip(_planes(pair, request), parts, strict=True):
         if not np.ptp(x_part):
             where = "" if len(parts) == 1 else f"the {plane} plane of "
-            raise Problem(
+            raise CommandError(
                 f"{where}{request.before or pair.name} has one value everywhere, which determines "
                 f"no kernel"
             )
     fits = []
-    with reporting(request.steps * len(parts)) as reporter, told_as_problem():
+    with reporting(request.steps * len(parts)) as reporter, as_command_error():
         for plane, (x_part, y_part) in zip(_planes(pair, request), parts, strict=True):
             fits.append(
                 recover_kernel(
@@ -225,7 +227,9 @@ def _refuse_divergence(fits: list[Fit], pair: Pair, request: Learn) -> None:
                 if request.learning_rate
                 else "try --optimizer sgd"
             )
-            raise Problem(f"learning diverged{where} at step {step} of {request.steps}: {advice}")
+            raise CommandError(
+                f"learning diverged{where} at step {step} of {request.steps}: {advice}"
+            )
 
 
 def _prediction(pair: Pair, fits: list[Fit]) -> np.ndarray:

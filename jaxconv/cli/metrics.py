@@ -11,7 +11,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from jaxconv.cli.problem import Problem
+from jaxconv.cli.errors import CommandError
 
 SUFFIXES = (".csv", ".jsonl")
 EVENTS = ".jaxconv"  # the end of our event files' names
@@ -28,7 +28,7 @@ class Metrics:
         """Check that the file can be written; nothing is written yet.
 
         Raises:
-            Problem: another suffix, or not writable.
+            CommandError: another suffix, or not writable.
         """
         self._path, self._folder = file, tensorboard
         self._file: IO[str] | None = None
@@ -48,12 +48,14 @@ class Metrics:
                 self._file.writelines(self._row(plane, step, loss) for step, loss in numbered)
                 self._file.flush()
             except OSError as error:
-                raise Problem(f"cannot write metrics to {self._path}: {error.strerror}") from error
+                raise CommandError(
+                    f"cannot write metrics to {self._path}: {error.strerror}"
+                ) from error
         if self._folder is not None:
             try:
                 self._add_events(self._folder, f"loss/{plane.replace(' ', '_')}", numbered)
             except OSError as error:
-                raise Problem(
+                raise CommandError(
                     f"cannot write TensorBoard's events to {self._folder}: {error.strerror}"
                 ) from error
 
@@ -106,11 +108,11 @@ def metrics(file: Path | None, tensorboard: Path | None) -> Iterator[Metrics]:
 
 def _check_file(file: Path) -> None:
     if file.suffix not in SUFFIXES:
-        raise Problem(f"--metrics must end in {' or '.join(SUFFIXES)}, got {str(file)!r}")
+        raise CommandError(f"--metrics must end in {' or '.join(SUFFIXES)}, got {str(file)!r}")
     new = not file.exists()
     try:
         file.open("a").close()  # keeps the file's contents
         if new:
             file.unlink()
     except OSError as error:
-        raise Problem(f"cannot write metrics to {file}: {error.strerror}") from error
+        raise CommandError(f"cannot write metrics to {file}: {error.strerror}") from error

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from jaxconv.cli.problem import Problem
+from jaxconv.cli.errors import CommandError
 
 
 def check_writable(folder: Path) -> None:
@@ -17,7 +17,7 @@ def check_writable(folder: Path) -> None:
         folder: need not exist yet, nor its parents; nothing is left behind.
 
     Raises:
-        Problem: the folder, or the one that it would be made in, cannot be written.
+        CommandError: the folder, or the one that it would be made in, cannot be written.
     """
     with _prepared(folder):
         pass
@@ -38,7 +38,7 @@ def write_results(folder: Path, writers: Mapping[str, Callable[[Path], object]])
         The paths written.
 
     Raises:
-        Problem: a file could not be written; the folder is as it was.
+        CommandError: a file could not be written; the folder is as it was.
     """
     with _prepared(folder) as temporary:
         for name, write in writers.items():
@@ -48,7 +48,7 @@ def write_results(folder: Path, writers: Mapping[str, Callable[[Path], object]])
         else:
             for name in writers:
                 if (folder / name).is_dir():
-                    raise Problem(f"cannot write results to {folder}: its {name} is a folder")
+                    raise CommandError(f"cannot write results to {folder}: its {name} is a folder")
             for name in writers:
                 os.replace(temporary / name, folder / name)
     return [str(folder / name) for name in writers]
@@ -62,7 +62,7 @@ def _prepared(folder: Path) -> Iterator[Path]:
         parent = folder if folder.exists() else folder.parent
         there = next(path for path in (folder, *folder.parents) if path.exists())
         if not there.is_dir():
-            raise Problem(f"cannot write results to {folder}: {there} is not a folder")
+            raise CommandError(f"cannot write results to {folder}: {there} is not a folder")
         missing = [path for path in (parent, *parent.parents) if not path.exists()]
         parent.mkdir(parents=True, exist_ok=True)
         outer = Path(tempfile.mkdtemp(prefix=".jaxconv-", dir=parent))
@@ -72,7 +72,9 @@ def _prepared(folder: Path) -> Iterator[Path]:
         finally:
             shutil.rmtree(outer, ignore_errors=True)
     except OSError as error:
-        raise Problem(f"cannot write results to {folder}: {error.strerror or error}") from error
+        raise CommandError(
+            f"cannot write results to {folder}: {error.strerror or error}"
+        ) from error
     finally:
         for made in missing:
             if made.is_dir() and not any(made.iterdir()):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jaxconv.cli.errors import CommandError
 from jaxconv.cli.kernels import Kernel
-from jaxconv.cli.problem import Problem
 from jaxconv.tiles import Tiled
 
 SCALES = ("clip", "signed", "stretch", "none")
@@ -45,7 +45,7 @@ def choose_scale(
         negative = kernel.built_in and bool((kernel.planes < 0).any())
         name = "none" if floating else "signed" if negative else "clip"
     if name == "none" and not floating:
-        raise Problem("--scale none is for floating-point images; clip is the nearest to it")
+        raise CommandError("--scale none is for floating-point images; clip is the nearest to it")
     if name == "signed":
         return Scale(name, offset=0.5, divisor=2 * kernel.largest_response)
     if name == "stretch":
@@ -53,7 +53,7 @@ def choose_scale(
         apply(target=limits, dtype="float32")
         low, high = limits.low, limits.high
         if not math.isfinite(high - low):
-            raise Problem("--scale stretch needs finite responses; some are NaN or infinite")
+            raise CommandError("--scale stretch needs finite responses; some are NaN or infinite")
         return Scale(name, low=low, divisor=high - low or 1.0)
     return Scale(name)
 

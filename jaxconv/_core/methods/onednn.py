@@ -26,10 +26,6 @@ from jaxconv._core.methods import lax as lax_method
 from jaxconv._core.methods.method import Method, fitted
 from jaxconv._core.methods.terms import Terms, common
 
-# Channels of a depthwise layer up to which the plugin reads its rows element by element, if the
-# last dimension is not strided: kRowChannels in native/src/plan.cc.
-ROW_CHANNELS = 8
-
 
 def refuses(contraction: Contraction, spec: ConvSpec, dtype: jnp.dtype) -> str | None:
     """Return why oneDNN does not serve a contraction, in one clause, or None if it does.
@@ -330,9 +326,10 @@ def _terms(problem: Problem) -> Terms:
     kind = "single" if g * i * o == 1 else kind
     repeated = repeats(problem.contraction, i, g * o, spec)
     kind = "repeated" if repeated else kind
-    if kind in ("depthwise", "repeated") and g * o <= ROW_CHANNELS and spec.stride[-1] == 1:
+    used = implementation(problem.contraction, spec, problem.batch, i, o)
+    if kind in ("depthwise", "repeated") and used.startswith(("jaxconv_plane", "jaxconv_line")):
         kind = "few"  # rows of elements, whatever their channel
-    if "gemm" in implementation(problem.contraction, spec, problem.batch, i, o):
+    if "gemm" in used:
         kind = "product"  # of matrices, of windows that are copied out one image after the other
     wide = {"depthwise": g, "repeated": g * o, "few": g * o}.get(kind, o)
     odd = max(spec.stride) > 1 or max(spec.dilation) > 1
