@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 from jaxconv._core.dispatch.policy import Policy
 from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.spec import ConvSpec
-from jaxconv._functional.layers import conv, conv_transpose
+from jaxconv._functional.convolution import conv, conv_transpose
 from jaxconv._functional.padding import pad, unpad
 from jaxconv._functional.planes import convolve, corr2d, correlate
 from jaxconv._functional.sizes import explicit_padding, input_size, output_size

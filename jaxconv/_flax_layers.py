@@ -13,7 +13,7 @@ from jax import lax
 
 from jaxconv._core.geometry import shapes
 from jaxconv._core.geometry.spec import PADDING_NAMES, Padding, per_dimension, resolve_padding
-from jaxconv._functional import layers as functional
+from jaxconv._functional import convolution
 
 Pads = tuple[tuple[int, int], ...]
 
@@ -85,7 +85,7 @@ def conv(layer: Any, inputs: jax.Array, kernel: jax.Array, bias: jax.Array | Non
     if isinstance(padding, str) and padding in ("CIRCULAR", "REFLECT"):
         padding_mode = _named_mode(caller, padding, padding_mode)
         padding = tuple(((e - 1) // 2, e // 2) for e in _extents(kernel, dilation))
-    return functional.conv(
+    return convolution.conv(
         _dilate(inputs, _per_dimension(layer, "input_dilation", rank)),
         kernel,
         bias,
@@ -107,7 +107,7 @@ def conv_transpose(
     padding, padding_mode = _transposed_padding(layer, inputs, kernel, stride, dilation)
     if not layer.transpose_kernel:
         kernel = _swap_channels(kernel, layer.feature_group_count)
-    return functional.conv_transpose(
+    return convolution.conv_transpose(
         inputs,
         kernel,
         bias,

@@ -129,7 +129,7 @@ for name in (*LAYERS.split(), *PLANES.split(), "causal_conv1d"):
     row(
         name,
         {"method": "fast"},
-        "method='fast' is none of 'auto', 'fastest', 'lax', 'loops', 'onednn', 'taps', 'fft', "
+        "method='fast' must be one of 'auto', 'fastest', 'lax', 'loops', 'onednn', 'taps', 'fft', "
         "'columns', 'phases', 'products', 'shifts', 'slabs'",
     )
 for narrow, wide in (("float8_e4m3fn", "bfloat16"), ("int4", "int8"), ("uint2", "int8")):
@@ -143,7 +143,7 @@ for narrow, wide in (("float8_e4m3fn", "bfloat16"), ("int4", "int8"), ("uint2", 
 row(
     "conv",
     {"method": ["lax"]},
-    "method=['lax'] is none of 'auto', 'fastest', 'lax', 'loops', 'onednn', 'taps', 'fft', "
+    "method=['lax'] must be one of 'auto', 'fastest', 'lax', 'loops', 'onednn', 'taps', 'fft', "
     "'columns', 'phases', 'products', 'shifts', 'slabs'",
 )
 row(
@@ -186,8 +186,8 @@ for precision, shown in (
     row(
         LAYERS,
         {"precision": precision},
-        f"precision={shown} is none of None, 'default', 'high', 'highest', a jax.lax.Precision, or "
-        "a pair of these",
+        f"precision={shown} must be one of None, 'default', 'high', 'highest', a jax.lax.Precision"
+        ", or a pair of these",
         precision="high",
     )
 for flip in ("no", 1, None):

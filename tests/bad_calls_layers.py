@@ -227,12 +227,12 @@ row(
 row(
     GEOMETRY,
     {"padding": "SAME"},
-    "padding='SAME' is none of 'valid', 'same', 'same_lower', 'full', 'causal'; use 'same'",
+    "padding='SAME' must be one of 'valid', 'same', 'same_lower', 'full', 'causal'; use 'same'",
 )
 row(
     GEOMETRY,
     {"padding": "half"},
-    "padding='half' is none of 'valid', 'same', 'same_lower', 'full', 'causal'",
+    "padding='half' must be one of 'valid', 'same', 'same_lower', 'full', 'causal'",
 )
 row(
     GEOMETRY,
@@ -310,7 +310,7 @@ for mode in ("wrap", "constant", None):
     row(
         LAYERS,
         {"padding_mode": mode},
-        f"padding_mode={mode!r} is none of 'zeros', 'reflect', 'symmetric', 'replicate', "
+        f"padding_mode={mode!r} must be one of 'zeros', 'reflect', 'symmetric', 'replicate', "
         "'circular'",
     )
 row(

@@ -84,12 +84,12 @@ row("correlate convolve", {"axes": (1, -1)}, "axes=(1, -1) names an axis twice")
 row(
     "correlate convolve",
     {"mode": "half"},
-    "mode='half' is none of 'valid', 'same', 'same_lower', 'full'",
+    "mode='half' must be one of 'valid', 'same', 'same_lower', 'full'",
 )
 row(
     "correlate convolve",
     {"boundary": "wrap"},
-    "boundary='wrap' is none of 'zeros', 'constant', 'reflect', 'symmetric', 'replicate', "
+    "boundary='wrap' must be one of 'zeros', 'constant', 'reflect', 'symmetric', 'replicate', "
     "'circular'",
 )
 row(

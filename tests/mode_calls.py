@@ -10,8 +10,8 @@ from public_calls import CALLS, PLANE, W, X, Y, numbers
 from public_calls import first as channels_first
 
 import jaxconv
+from jaxconv._core.dispatch import arguments
 from jaxconv._core.methods import METHODS
-from jaxconv._functional import layers as functional
 from jaxconv._functional import padding
 from jaxconv.compat import torch
 
@@ -47,7 +47,7 @@ MORE = {
     ),
     **{
         f"conv, {mode}": (partial(jaxconv.conv, padding="same", padding_mode=mode), X, W, B)
-        for mode in functional.PADDING_MODES
+        for mode in arguments.PADDING_MODES
     },
     **{
         f"conv_transpose, {mode}": (
@@ -56,7 +56,7 @@ MORE = {
             W,
             BACK,
         )
-        for mode in functional.PADDING_MODES
+        for mode in arguments.PADDING_MODES
     },
     **{
         f"correlate, {mode}": (

@@ -277,8 +277,8 @@ def test_exports_for_every_platform():
         (
             lambda: accelerate(conv, method="magic"),
             ValueError,
-            "accelerate: method='magic' is none of 'auto', 'fastest', 'lax', 'loops', 'onednn', "
-            "'taps', 'fft', 'columns', 'phases', 'products', 'shifts', 'slabs'",
+            "accelerate: method='magic' must be one of 'auto', 'fastest', 'lax', 'loops', "
+            "'onednn', 'taps', 'fft', 'columns', 'phases', 'products', 'shifts', 'slabs'",
         ),
     ],
     ids=["f", "method"],

@@ -114,7 +114,7 @@ def test_no_file_imports_itself_by_way_of_others():
     ("line", "message"),
     [
         (
-            "from jaxconv._functional.layers import conv",
+            "from jaxconv._functional.convolution import conv",
             "_core.geometry (floor 0) imports _functional (floor 3)",
         ),
         ("from jaxconv._core.geometry.shapes import _six", "_six is private to _core.geometry.sha"),

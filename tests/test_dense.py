@@ -272,8 +272,8 @@ def test_bad_input():
     )
     refused(
         ValueError,
-        "as_matrix: padding_mode='wrap' is none of 'zeros', 'reflect', 'symmetric', 'replicate', "
-        "'circular'",
+        "as_matrix: padding_mode='wrap' must be one of 'zeros', 'reflect', 'symmetric', "
+        "'replicate', 'circular'",
         as_matrix,
         jnp.ones((3, 1, 1)),
         4,

@@ -340,7 +340,7 @@ MISTAKES = [
     (
         linen.ConvTranspose(4, (3, 3), padding="REFLECT"),
         IMAGE,
-        "conv_transpose: padding='REFLECT' is none of 'valid', 'same', 'same_lower', 'full', "
+        "conv_transpose: padding='REFLECT' must be one of 'valid', 'same', 'same_lower', 'full', "
         "'causal'",
     ),
     (

@@ -282,7 +282,7 @@ def test_tune_times_spectra_under_fastest_only(monkeypatch):
     assert "fft" not in timed
     tune(conv, x, w, seconds=0.001, method="fastest")
     assert "fft" in timed
-    with pytest.raises(ValueError, match=r"^tune: method='fft' is none of 'auto', 'fastest'$"):
+    with pytest.raises(ValueError, match=r"^tune: method='fft' must be one of 'auto', 'fastest'$"):
         tune(conv, x, w, method="fft")
 
 

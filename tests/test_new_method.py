@@ -73,7 +73,7 @@ def test_the_rules_and_the_tools_take_it_up(toy):
     np.testing.assert_allclose(conv(X, W, method="toy"), wanted, rtol=1e-5, atol=1e-5)
     # the contractions that it does not offer are left to others
     assert jax.grad(lambda w: conv(X, w, method="toy").sum())(W).shape == W.shape
-    with pytest.raises(ValueError, match=r"method='magic' is none of .*'toy'"):
+    with pytest.raises(ValueError, match=r"method='magic' must be one of .*'toy'"):
         conv(X, W, method="magic")
 
     module.CALLS.clear()

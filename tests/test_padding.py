@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxconv
+from jaxconv._core.dispatch import arguments
 from jaxconv._core.geometry import extension
 from jaxconv._core.partition import halos
-from jaxconv._functional import layers as functional
 from jaxconv._functional.padding import MODES, pad, unpad
 
 NUMPY = {
@@ -279,7 +279,7 @@ def test_a_new_mode_is_one_entry(monkeypatch):
     monkeypatch.setitem(extension.EXTENSIONS, "first", first)
     modes = (*extension.MODES, "first")
     monkeypatch.setattr(extension, "MODES", modes)
-    monkeypatch.setattr(functional, "PADDING_MODES", modes)
+    monkeypatch.setattr(arguments, "PADDING_MODES", modes)
     x = jnp.asarray(np.random.default_rng(0).normal(size=(7, 3)), jnp.float32)
     extended = jnp.concatenate([jnp.stack([x[0]] * 2), x, jnp.stack([x[0]] * 3)])
     np.testing.assert_array_equal(pad(x, [(2, 3)], axes=(0,), mode="first"), extended)

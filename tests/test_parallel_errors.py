@@ -67,7 +67,8 @@ BAD = {
     "padding mode": (
         {"padding_mode": "mirror"},
         ValueError,
-        "padding_mode='mirror' is none of 'zeros', 'reflect', 'symmetric', 'replicate', 'circular'",
+        "padding_mode='mirror' must be one of 'zeros', 'reflect', 'symmetric', 'replicate', "
+        "'circular'",
     ),
     "bias": (
         {"b": jnp.ones(3)},

@@ -167,7 +167,7 @@ def test_bad_input():
     )
     refused(
         ValueError,
-        "explicit_padding: padding='SAME' is none of 'valid', 'same', 'same_lower', 'full', "
+        "explicit_padding: padding='SAME' must be one of 'valid', 'same', 'same_lower', 'full', "
         "'causal'; use 'same'",
         explicit_padding,
         8,

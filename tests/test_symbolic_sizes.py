@@ -14,7 +14,7 @@ from public_calls import numbers
 import jaxconv
 from jaxconv import linen, nnx
 from jaxconv._core import methods
-from jaxconv._functional import layers as functional
+from jaxconv._core.dispatch import arguments
 from jaxconv.compat import torch
 
 CONV, IMAGES, W, B = jaxconv.conv, ("n", "h", "w", 4), (3, 3, 4, 2), (2,)
@@ -52,7 +52,7 @@ CALLS = {
     },
     **{
         f"conv, {mode}": (conv(stride=2, padding="same", padding_mode=mode), IMAGES, W)
-        for mode in functional.PADDING_MODES
+        for mode in arguments.PADDING_MODES
         if mode != "zeros"
     },
     **{

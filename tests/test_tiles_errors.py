@@ -77,7 +77,7 @@ def refused(error, message, arguments):
         (
             {"padding_mode": "mirror"},
             ValueError,
-            "padding_mode='mirror' is none of 'zeros', 'reflect', 'symmetric', 'replicate', "
+            "padding_mode='mirror' must be one of 'zeros', 'reflect', 'symmetric', 'replicate', "
             "'circular'",
         ),
         (
@@ -89,9 +89,9 @@ def refused(error, message, arguments):
         (
             {"dtype": "int32"},
             ValueError,
-            f"dtype=int32 is none of {STORED}",
+            f"dtype=int32 must be one of {STORED}",
         ),
-        ({"dtype": "greyish"}, ValueError, f"dtype='greyish' is none of {STORED}"),
+        ({"dtype": "greyish"}, ValueError, f"dtype='greyish' must be one of {STORED}"),
         (
             {"policy": {}},
             TypeError,

@@ -149,8 +149,8 @@ def test_a_resumed_run_keeps_its_method(begun):
         ),
         (
             "magic",
-            "apply_tiled: method='magic' is none of 'auto', 'fastest', 'lax', 'loops', 'onednn', "
-            "'taps', 'fft', 'columns', 'phases', 'products', 'shifts', 'slabs'",
+            "apply_tiled: method='magic' must be one of 'auto', 'fastest', 'lax', 'loops', "
+            "'onednn', 'taps', 'fft', 'columns', 'phases', 'products', 'shifts', 'slabs'",
         ),
     ],
 )

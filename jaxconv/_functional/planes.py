@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxconv._core.dispatch.choose import check_method
+from jaxconv._core.dispatch.arguments import check_method
 from jaxconv._core.dispatch.primitive import contract
 from jaxconv._core.geometry import dtypes
 from jaxconv._core.geometry.extension import MODES, check_sizes
@@ -197,10 +197,10 @@ def _correlate(
     dtype = dtypes.result_dtype(caller, ("x", x), ("k", k))
     check_method(caller, method)
     if mode not in _MODES:
-        raise ValueError(f"{caller}: mode={mode!r} is none of {', '.join(map(repr, _MODES))}")
+        raise ValueError(f"{caller}: mode={mode!r} must be one of {', '.join(map(repr, _MODES))}")
     if boundary not in MODES:
         raise ValueError(
-            f"{caller}: boundary={boundary!r} is none of {', '.join(map(repr, MODES))}"
+            f"{caller}: boundary={boundary!r} must be one of {', '.join(map(repr, MODES))}"
         )
     check_fill_value(caller, x.dtype, fill_value, boundary, argument="boundary")
     axes = _spatial_axes(caller, x, k, axes)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxconv._core.dispatch.choose import check_method
+from jaxconv._core.dispatch.arguments import check_method
 from jaxconv._core.dispatch.primitive import contract
 from jaxconv._core.geometry import dtypes
 from jaxconv._core.geometry.explicit_axes import entries_of, on_explicit_axes

@@ -25,7 +25,7 @@ from jax.extend.core import (
     primitives,
 )
 
-from jaxconv._core.dispatch.choose import check_method, check_policy
+from jaxconv._core.dispatch.arguments import check_method, check_policy
 from jaxconv._core.dispatch.policy import Policy
 from jaxconv._core.dispatch.primitive import conv_p
 from jaxconv._core.geometry.messages import shown

@@ -74,7 +74,7 @@ def tune(
     if not isinstance(seconds, (int, float)) or not seconds > 0:
         raise ValueError(f"tune: seconds={shown(seconds)} must be a positive number")
     if method not in RULES:
-        raise ValueError(f"tune: method={method!r} is none of {', '.join(map(repr, RULES))}")
+        raise ValueError(f"tune: method={method!r} must be one of {', '.join(map(repr, RULES))}")
     jaxpr = trace("tune", f, args, kwargs).jaxpr.jaxpr
     problems = dict.fromkeys(_problems(jaxpr, jax.default_backend()))
     return Policy({problem: _fastest(problem, seconds, method) for problem in problems})

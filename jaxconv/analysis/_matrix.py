@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from jaxconv._core.dispatch.arguments import check_padding_mode
 from jaxconv._core.geometry.dtypes import as_array
 from jaxconv._core.geometry.extension import source_index
 from jaxconv._core.geometry.spec import ConvSpec, Padding, check_groups, normalise, per_dimension
-from jaxconv._functional.layers import check_padding_mode
 
 if TYPE_CHECKING:  # it imports SciPy
     from jax.experimental.sparse import BCOO

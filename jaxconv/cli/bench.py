@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from jaxconv._core.dispatch.choose import check_method
+from jaxconv._core.dispatch.arguments import check_method
 from jaxconv.bench import peers, regret, suites, tables
 from jaxconv.cli.errors import CommandError, as_command_error
 from jaxconv.cli.options import Bench

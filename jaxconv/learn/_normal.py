@@ -15,7 +15,7 @@ from jaxconv import parallel
 from jaxconv._core.dispatch.primitive import contract
 from jaxconv._core.geometry.dtypes import with_bias
 from jaxconv._core.geometry.spec import ConvSpec
-from jaxconv._functional.layers import conv
+from jaxconv._functional.convolution import conv
 from jaxconv.learn._gram import gram, in_double_precision, window_sums
 from jaxconv.learn._parts import Part, part_of
 from jaxconv.learn._places import Place

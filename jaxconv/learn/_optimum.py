@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 
 from jaxconv._core.geometry.spec import Padding
-from jaxconv._functional.layers import conv
+from jaxconv._functional.convolution import conv
 from jaxconv.learn._outcome import Distance, Fit
 from jaxconv.learn._pairs import Images
 from jaxconv.learn._solve import solve_kernel

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxconv._core.dispatch.arguments import check_padding_mode
 from jaxconv._core.geometry.messages import shown
 from jaxconv._core.geometry.spec import ConvSpec, normalise
-from jaxconv._functional.layers import check_padding_mode
 from jaxconv.learn import _checks as checks
 
 Images = jax.Array | Sequence[jax.Array]

@@ -9,7 +9,7 @@ from jax import lax
 
 from jaxconv import parallel
 from jaxconv._core.geometry.spec import ConvSpec
-from jaxconv._functional.layers import conv
+from jaxconv._functional.convolution import conv
 from jaxconv.learn import _checks as checks
 from jaxconv.learn._crops import random_crops
 from jaxconv.learn._gram import embedded

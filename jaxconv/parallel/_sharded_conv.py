@@ -7,6 +7,7 @@ import jax
 from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 from jax.typing import ArrayLike
 
+from jaxconv._core.dispatch import arguments
 from jaxconv._core.dispatch.policy import Policy
 from jaxconv._core.geometry import dtypes
 from jaxconv._core.geometry.spec import (
@@ -19,7 +20,6 @@ from jaxconv._core.geometry.spec import (
 from jaxconv._core.partition import placement
 from jaxconv._core.partition.layout import lay_out
 from jaxconv._core.partition.plan import Plan
-from jaxconv._functional import layers as functional
 from jaxconv.parallel._shard_map import empty_sum, put_on_mesh, run
 
 
@@ -112,9 +112,9 @@ def conv(
     spec = normalise(
         caller, x.shape, w.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
-    numerics = functional.numerics(caller, method, policy, precision)
+    numerics = arguments.check_numerics(caller, method, policy, precision)
     b = dtypes.check_bias(caller, b, w.shape[-1], x.dtype, dtype)
-    functional.check_padding_mode(caller, x.shape, spec, padding_mode)
+    arguments.check_padding_mode(caller, x.shape, spec, padding_mode)
     return _convolve(
         caller,
         "output",
@@ -213,10 +213,10 @@ def conv_transpose(
         dilation=dilation,
         groups=groups,
     )
-    numerics = functional.numerics(caller, method, policy, precision)
+    numerics = arguments.check_numerics(caller, method, policy, precision)
     x_shape = (*y.shape[: -spec.rank - 1], *spec.input_size, w.shape[-2] * spec.groups)
     b = dtypes.check_bias(caller, b, x_shape[-1], y.dtype, dtype)
-    functional.check_padding_mode(caller, x_shape, spec, padding_mode)
+    arguments.check_padding_mode(caller, x_shape, spec, padding_mode)
     return _convolve(
         caller,
         "input",
@@ -252,7 +252,7 @@ def _convolve(
 ) -> jax.Array:
     """Lay out x (or y, by `x_name`), w and b on the mesh and compute the contraction."""
     x, w, b = arrays
-    w = functional.flipped(caller, w, flip)
+    w = arguments.flipped(caller, w, flip)
     mesh = placement.find_mesh(caller, mesh, **{x_name: x}, w=w)
     placement.check_devices(caller, mesh, x, w, b)
     layout = lay_out(

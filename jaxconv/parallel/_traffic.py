@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 
+from jaxconv._core.dispatch import arguments
 from jaxconv._core.geometry.extension import NONE
 from jaxconv._core.geometry.spec import Padding, normalise
 from jaxconv._core.partition import placement
 from jaxconv._core.partition.halos import Line, sources
 from jaxconv._core.partition.layout import lay_out
-from jaxconv._functional import layers as functional
 
 
 def halo_bytes(
@@ -87,7 +87,7 @@ def halo_bytes(
     spec = normalise(
         caller, x.shape, w.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
-    functional.check_padding_mode(caller, x.shape, spec, padding_mode)
+    arguments.check_padding_mode(caller, x.shape, spec, padding_mode)
     mesh = placement.find_mesh(caller, mesh, x=x, w=w)
     place = lay_out(
         caller,

@@ -12,12 +12,12 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxconv._core.dispatch import seamless
-from jaxconv._core.dispatch.choose import RULES, check_method, check_policy, refusal
+from jaxconv._core.dispatch.arguments import check_method, check_padding_mode, check_policy
+from jaxconv._core.dispatch.choose import RULES, refusal
 from jaxconv._core.dispatch.policy import Policy
 from jaxconv._core.geometry import dtypes
 from jaxconv._core.geometry.spec import Padding, normalise, per_dimension
 from jaxconv._files import formats, rasters
-from jaxconv._functional.layers import check_padding_mode
 from jaxconv.tiles import _program as program
 from jaxconv.tiles._journal import Journal
 from jaxconv.tiles._steps import Grid, Work, process

@@ -20,7 +20,7 @@ from jax import lax
 
 from jaxconv._core.dispatch.seamless import one_a_channel
 from jaxconv._files.rasters import STORED, filtered_dtype
-from jaxconv._functional.layers import conv
+from jaxconv._functional.convolution import conv
 
 
 class Rule(NamedTuple):
@@ -74,7 +74,7 @@ def result_dtype(source: str, wanted: Any) -> str:
     except TypeError:
         name = repr(wanted)
     if name not in STORED[1:]:
-        raise ValueError(f"apply_tiled: dtype={name} is none of {', '.join(STORED[1:])}")
+        raise ValueError(f"apply_tiled: dtype={name} must be one of {', '.join(STORED[1:])}")
     if source.startswith("float") and not name.startswith("float"):
         raise ValueError(
             f"apply_tiled: dtype={name} cannot hold the values of a {source} image; use one of "

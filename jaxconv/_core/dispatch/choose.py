@@ -1,13 +1,12 @@
 """The choice of a method for a contraction, from static facts only, with its reason."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import jax.numpy as jnp
 from jax.export import is_symbolic_dim
 
 from jaxconv._core.dispatch.costs import seconds
-from jaxconv._core.dispatch.policy import Policy
 from jaxconv._core.geometry.problem import Problem, Reduction, reduce
 from jaxconv._core.methods import METHODS
 from jaxconv._core.methods.constants import MARGINS
@@ -31,32 +30,6 @@ class Choice(NamedTuple):
 
     method: str
     reason: str
-
-
-def check_method(caller: str, method: Any) -> str:
-    """Return `method` if there is one of that name.
-
-    Raises:
-        ValueError: there is none of that name.
-    """
-    names = [*RULES, *METHODS]
-    if method not in names:
-        raise ValueError(f"{caller}: method={method!r} is none of {', '.join(map(repr, names))}")
-    return method
-
-
-def check_policy(caller: str, policy: Any) -> Policy | None:
-    """Return `policy` if it is one, or None.
-
-    Raises:
-        TypeError: it is something else.
-    """
-    if policy is not None and not isinstance(policy, Policy):
-        raise TypeError(
-            f"{caller}: policy must be a jaxconv.Policy or None, not "
-            f"{type(policy).__name__}; jaxconv.tune makes one"
-        )
-    return policy
 
 
 def refusal(problem: Problem, method: str, ffi_unavailable_reason: str | None = None) -> str | None:

@@ -254,8 +254,8 @@ def _one_precision(caller: str, precision: Any) -> jax.lax.Precision:
         return jax.lax.Precision(precision)
     except (ValueError, TypeError):  # TypeError: what cannot be hashed
         raise ValueError(
-            f"{caller}: precision={precision!r} is none of None, 'default', 'high', 'highest', a "
-            "jax.lax.Precision, or a pair of these"
+            f"{caller}: precision={precision!r} must be one of None, 'default', 'high', 'highest', "
+            "a jax.lax.Precision, or a pair of these"
         ) from None
 
 

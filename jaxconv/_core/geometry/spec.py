@@ -250,7 +250,7 @@ def resolve_padding(
         if padding not in PADDING_NAMES:
             names = ", ".join(map(repr, PADDING_NAMES))
             meant = f"; use {padding.lower()!r}" if padding.lower() in PADDING_NAMES else ""
-            raise ValueError(f"{caller}: padding={shown(padding)} is none of {names}{meant}")
+            raise ValueError(f"{caller}: padding={shown(padding)} must be one of {names}{meant}")
         return tuple(
             _named_padding(padding, *dimension)
             for dimension in zip(size, kernel, stride, dilation, strict=True)

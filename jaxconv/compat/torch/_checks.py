@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxconv._core.dispatch.choose import check_method
+from jaxconv._core.dispatch.arguments import check_method
 from jaxconv._core.geometry import dtypes, shapes
 from jaxconv._core.geometry.spec import per_dimension
 

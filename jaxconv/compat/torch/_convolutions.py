@@ -7,7 +7,7 @@ import jax
 from jax.typing import ArrayLike
 
 from jaxconv._core.geometry import shapes
-from jaxconv._functional import layers as functional
+from jaxconv._functional import convolution
 from jaxconv.compat.torch import _checks as checks
 
 
@@ -68,7 +68,7 @@ def _conv_of_rank(rank: int):
         dilation = checks.per_spatial_dimension(caller, "dilation", dilation, rank, minimum=1)
         pads = _padding(caller, padding, w.shape[2:], stride, dilation)
         checks.check_fits(caller, x.shape, w.shape[2:], dilation, pads)
-        y = functional.conv(
+        y = convolution.conv(
             checks.channels_last(x, rank),
             checks.kernel_from_weight(w),
             b,

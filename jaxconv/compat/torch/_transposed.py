@@ -7,7 +7,7 @@ import jax
 from jax.typing import ArrayLike
 
 from jaxconv._core.geometry import shapes
-from jaxconv._functional import layers as functional
+from jaxconv._functional import convolution
 from jaxconv.compat.torch import _checks as checks
 
 
@@ -72,7 +72,7 @@ def _conv_transpose_of_rank(rank: int):
         dilation = checks.per_spatial_dimension(caller, "dilation", dilation, rank, minimum=1)
         cropping = _cropping(caller, padding, output_padding, stride, dilation)
         _check_size(caller, x.shape, w.shape, stride, dilation, cropping)
-        y = functional.conv_transpose(
+        y = convolution.conv_transpose(
             checks.channels_last(x, rank),
             checks.kernel_from_weight(w),
             b,

@@ -4,17 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 
-from jaxconv._core.dispatch.choose import check_method, check_policy
+from jaxconv._core.dispatch.arguments import check_numerics, check_padding_mode, flipped
 from jaxconv._core.dispatch.policy import Policy
 from jaxconv._core.dispatch.primitive import contract
-from jaxconv._core.geometry import dtypes, extension
-from jaxconv._core.geometry.spec import ConvSpec, Padding, normalise, normalise_transpose
-
-PADDING_MODES = tuple(mode for mode in extension.MODES if mode != "constant")
+from jaxconv._core.geometry import dtypes
+from jaxconv._core.geometry.spec import Padding, normalise, normalise_transpose
 
 
 def conv(
@@ -105,11 +101,11 @@ def conv(
     spec = normalise(
         "conv", x.shape, w.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
-    numeric = numerics("conv", method, policy, precision)
+    numerics = check_numerics("conv", method, policy, precision)
     b = dtypes.check_bias("conv", b, w.shape[-1], x.dtype, dtype)
     check_padding_mode("conv", x.shape, spec, padding_mode)
     w = flipped("conv", w, flip)
-    y = contract("output", x, w, spec, dtype=dtype, mode=padding_mode, **numeric)
+    y = contract("output", x, w, spec, dtype=dtype, mode=padding_mode, **numerics)
     return dtypes.with_bias(y, b)
 
 
@@ -185,42 +181,10 @@ def conv_transpose(
         dilation=dilation,
         groups=groups,
     )
-    numeric = numerics(caller, method, policy, precision)
+    numerics = check_numerics(caller, method, policy, precision)
     b = dtypes.check_bias(caller, b, w.shape[-2] * spec.groups, y.dtype, dtype)
     x_shape = (*y.shape[: -spec.rank - 1], *spec.input_size, w.shape[-2] * spec.groups)
     check_padding_mode(caller, x_shape, spec, padding_mode)
     w = flipped(caller, w, flip)
-    x = contract("input", y, w, spec, dtype=dtype, mode=padding_mode, **numeric)
+    x = contract("input", y, w, spec, dtype=dtype, mode=padding_mode, **numerics)
     return dtypes.with_bias(x, b)
-
-
-def check_padding_mode(
-    caller: str, x_shape: tuple[int, ...], spec: ConvSpec, padding_mode: str
-) -> None:
-    """Raise ValueError unless `padding_mode` is one and x has the elements that it reads."""
-    if padding_mode not in PADDING_MODES:
-        raise ValueError(
-            f"{caller}: padding_mode={padding_mode!r} is none of "
-            f"{', '.join(map(repr, PADDING_MODES))}"
-        )
-    if padding_mode == "zeros":  # any width: `normalise` has checked that a window is left
-        return
-    space = range(len(x_shape) - spec.rank - 1, len(x_shape) - 1)
-    pairs = dict(zip(space, spec.padding, strict=True))
-    extension.check_sizes(caller, x_shape, pairs, mode=padding_mode, argument="padding_mode")
-
-
-def numerics(caller: str, method: str, policy: Policy | None, precision: Any) -> dict[str, Any]:
-    """Check how the sums are to be done, and return it by name."""
-    return {
-        "method": check_method(caller, method),
-        "policy": check_policy(caller, policy),
-        "precision": dtypes.check_precision(caller, precision),
-    }
-
-
-def flipped(caller: str, w: jax.Array, flip: Any) -> jax.Array:
-    """Return w, reversed in every spatial dimension if `flip` is True."""
-    if not isinstance(flip, bool | np.bool):
-        raise TypeError(f"{caller}: flip={flip!r} must be True or False")
-    return jnp.flip(w, tuple(range(w.ndim - 2))) if flip else w
