@@ -146,13 +146,13 @@ def test_a_margin_is_as_wide_as_the_predictions_are_wrong(rows):
     assert set(fit.regrets(measured, wrong, {"lax": 1.0}, without=("onednn",))) == {1.0}
 
 
-def test_the_module_that_is_written_holds_constants_and_margins(rows, monkeypatch):
+def test_the_file_that_is_written_holds_constants_and_margins(rows, monkeypatch):
     monkeypatch.setattr(fit, "FOLDS", 2)
     machine = {"cores": 2, "cpu_flags": ["avx2"], "date": "2000-01-01", "versions": {"jax": "0"}}
-    text = fit.written(rows[:10], machine)
-    found: dict = {}
-    exec(compile(text, "constants.py", "exec"), found)
-    assert found["CONSTANTS"].keys() == {("lax", "output"), ("onednn", "output")}
-    assert list(found["MARGINS"]) == ["onednn", "lax"]
-    assert "from 10 problems in float32,\n0 of them of layers and planes" in found["__doc__"]
-    assert json.dumps(found["MARGINS"]) in text
+    found = json.loads(fit.written(rows[:10], machine))
+    assert {method: list(of) for method, of in found["seconds"].items()} == {
+        "lax": ["output"],
+        "onednn": ["output"],
+    }
+    assert list(found["margins"]) == ["onednn", "lax"]
+    assert "from 10 problems in float32, 0 of them of layers and planes" in found["about"][0]

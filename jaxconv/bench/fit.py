@@ -1,8 +1,8 @@
-"""Fit the constants of `costs` to measured times.
+"""Fit the constants of the methods' cost terms to measured times.
 
     jaxconv bench --suite regret --count 300 --seed 1 --json train.json
     python -m jaxconv.bench.method_times layers.json
-    python -m jaxconv.bench.fit train.json layers.json > jaxconv/_core/dispatch/constants.py
+    python -m jaxconv.bench.fit train.json layers.json > jaxconv/_core/methods/constants.json
 
 The rows of all files are used together. Each method's constants minimise the weighted sum of
 |log(predicted / measured)| over the measured problems, which is robust to outliers; layers and
@@ -19,7 +19,6 @@ chooses oneDNN least often, since XLA can fuse, export and partition its own ope
 import argparse
 import json
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -203,7 +202,7 @@ def margins(rows: Sequence[Row], expected: Sequence[Mapping[str, float]]) -> dic
 
 
 def written(rows: Sequence[Row], machine: Mapping[str, Any]) -> str:
-    """Return the text of `jaxconv/_core/dispatch/constants.py`."""
+    """Return the text of `jaxconv/_core/methods/constants.json`."""
     versions = machine["versions"]
     layers = sum("layer" in row for row in rows)
     expected = predicted(rows)
@@ -215,38 +214,20 @@ def written(rows: Sequence[Row], machine: Mapping[str, Any]) -> str:
             ("without", regrets(rows, expected, chosen, ("onednn",))),
         )
     ]
-    lines = [
-        '"""Constants of `costs` and margins of `choose`, fitted to measurements.',
-        "",
-        f"Written by `python -m jaxconv.bench.fit` from {len(rows)} problems in float32,",
-        f"{layers} of them of layers and planes, the others random",
-        f"({machine['cores']} cores, {' '.join(machine['cpu_flags'])}, {machine['date']},",
-        f"jax {versions['jax']}). Regret in cross-validation, median and 95th percentile:",
-        f"{' '.join(quantiles[:1])},",
-        f"{quantiles[1]}.",
-        '"""',
-        "",
-        "from collections.abc import Mapping",
-        "",
-        "# The default, unless another method is expected to take less than this part of its time.",
-        f"MARGINS: Mapping[str, float] = {json.dumps(chosen)}",
-        "",
-        "# Seconds per unit of each term, by method and contraction.",
-        "# fmt: off",
-        "CONSTANTS: Mapping[tuple[str, str], Mapping[str, float]] = {",
-    ]
+    about = (
+        f"Written by python -m jaxconv.bench.fit from {len(rows)} problems in float32, {layers} of "
+        f"them of layers and planes, the others random ({machine['cores']} cores, "
+        f"{' '.join(machine['cpu_flags'])}, {machine['date']}, jax {versions['jax']}). Regret in "
+        f"cross-validation, median and 95th percentile: {', '.join(quantiles)}."
+    )
+    seconds: dict[str, dict[str, Mapping[str, float]]] = {}
     for (method, contraction), values in constants(rows).items():
-        lines.append(f'    ("{method}", "{contraction}"): {{')
-        # no line may break at a blank inside a name
-        pairs = [f'"{name}":~{value!r},'.replace(" ", "~") for name, value in values.items()]
-        filled = textwrap.wrap(" ".join(pairs), 92, break_on_hyphens=False)
-        lines += [f"        {line}".replace("~", " ") for line in filled]
-        lines.append("    },")
-    return "\n".join([*lines, "}", ""])
+        seconds.setdefault(method, {})[contraction] = values
+    return json.dumps({"about": [about], "margins": chosen, "seconds": seconds}, indent=1) + "\n"
 
 
 def main() -> None:
-    """Print the constants' module."""
+    """Print the constants."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("files", nargs="+", type=Path, help="JSON files of the regret suite")
     read = [json.loads(path.read_text()) for path in parser.parse_args().files]

@@ -9,8 +9,7 @@ from jax.export import is_symbolic_dim
 from jaxconv._core.dispatch.costs import seconds
 from jaxconv._core.geometry.problem import Problem, Reduction, reduce
 from jaxconv._core.methods import METHODS
-from jaxconv._core.methods.constants import MARGINS
-from jaxconv._core.methods.method import Rule
+from jaxconv._core.methods.method import MARGINS, Rule
 
 # Reasons why a program cannot call a library of this process by XLA's foreign function interface.
 EXPORTED = "the program is for other processes too"

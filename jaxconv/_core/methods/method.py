@@ -1,44 +1,29 @@
 """What a method is: the record that every file of this folder ends with."""
 
 import dataclasses
+import json
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, Protocol, runtime_checkable
+from pathlib import Path
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
 from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.spec import Contraction, ConvSpec
-from jaxconv._core.methods.constants import CONSTANTS
 from jaxconv._core.methods.terms import Terms, common
 
 Rule = Literal["auto", "fastest"]
 
 
-@runtime_checkable
-class Compute(Protocol):
-    """One contraction by one method: two arrays with one batch axis to the third."""
-
-    def __call__(
-        self,
-        a: jax.Array,
-        b: jax.Array,
-        spec: ConvSpec,
-        /,
-        *,
-        precision: Any = None,
-        dtype: jnp.dtype,
-    ) -> jax.Array:
-        """Return the result in `dtype`.
-
-        Args:
-            a: x (n, *space, in), or y (n, *space', out) for "input".
-            b: w (*kernel, in // groups, out), or y for "kernel".
-            spec: the geometry.
-            precision: as `jax.lax.Precision`.
-            dtype: of the result; sums are those of `dtypes.accumulation_dtype`.
-        """
-        ...
+# (a, b, spec, *, precision=None, dtype) -> the array that is left out of a and b. The operands have
+# one batch axis: x (n, *space, in) or y (n, *space', out), and w (*kernel, in // groups, out).
+# Sums are those of `dtypes.accumulation_dtype`, the result has `dtype`.
+Compute = Callable[..., jax.Array]
+# Written by `jaxconv.bench.fit`, with what it was measured on.
+_CONSTANTS = json.loads(Path(__file__).with_name("constants.json").read_text(encoding="utf-8"))
+# The default method, unless another is expected to take less than this part of its time.
+MARGINS: Mapping[str, float] = _CONSTANTS["margins"]
 
 
 def _serves(contraction: Contraction, spec: ConvSpec, dtype: jnp.dtype) -> None:
@@ -86,4 +71,4 @@ class Method:
 
 def fitted(name: str) -> dict[Contraction, Mapping[str, float]]:
     """Return the constants that were fitted to a method's measured times, by contraction."""
-    return {contraction: found for (of, contraction), found in CONSTANTS.items() if of == name}
+    return _CONSTANTS["seconds"][name]
