@@ -10,7 +10,6 @@ import sys
 from collections.abc import Sequence
 
 EXTRA = (
-    "imageio",
     "matplotlib",
     "PIL",
     "rich",

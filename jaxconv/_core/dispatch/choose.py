@@ -94,14 +94,7 @@ def plan(
     *,
     ffi_unavailable_reason: str | None = None,
 ) -> tuple[Choice, Reduction | None]:
-    """Return what `select` does, and the reduction of the arrays that the method gets, if any.
-
-    Args:
-        problem: as in `select`, as are the others.
-        method: a rule's or a method's name.
-        policy: measured choices.
-        ffi_unavailable_reason: why the program cannot call a library of this process, or None.
-    """
+    """Return what `select` does, and the reduction of the arrays that the method gets, if any."""
     if ffi_unavailable_reason == PARTITIONED:
         return _partitioned(problem), None
     reduction = _reduction(problem, ffi_unavailable_reason)

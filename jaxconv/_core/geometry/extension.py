@@ -64,10 +64,7 @@ EXTENSIONS: Mapping[str, Mode] = {
         lambda width: width,
     ),
     "replicate": Mode(
-        lambda n: (0, 0),
-        lambda n: (n - 1, 0),
-        "at least 1 element",
-        lambda width: 1,
+        lambda n: (0, 0), lambda n: (n - 1, 0), "at least 1 element", lambda width: 1
     ),
     "circular": Mode(
         lambda n: (n, 1),
@@ -159,13 +156,7 @@ def extend(
 
 
 def fold(y: jax.Array, *, pairs: Mapping[int, tuple[Size, Size]], mode: str) -> jax.Array:
-    """Return the adjoint of `extend` at y: margins are added to what they were read from.
-
-    Args:
-        y: an array that `extend` made.
-        pairs: as in `extend`.
-        mode: as in `extend`.
-    """
+    """Apply the adjoint of `extend` to y: margins are added to what they were read from."""
     if mode not in EXTENSIONS:
         configuration = [(0, 0, 0)] * y.ndim
         for axis, (before, after) in pairs.items():
@@ -267,19 +258,7 @@ def check_sizes(
     padded: bool = False,
     argument: str = "mode",
 ) -> None:
-    """Check that the sizes allow the widths of `pairs`, axis -> (before, after).
-
-    Args:
-        caller: as in `check_widths`, as are the others.
-        shape: of the array that has the axes.
-        pairs: what `check_widths` returns.
-        mode: one of `MODES`.
-        padded: whether `shape` is that after padding.
-        argument: the name that the public function gives `mode`.
-
-    Raises:
-        ValueError: see `pad`.
-    """
+    """Check that the sizes allow the widths of `pairs`, as `check_widths` returns them."""
     shape = tuple(shape)
     for axis, pair in pairs.items():
         if pair == (0, 0):
