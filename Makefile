@@ -13,14 +13,14 @@ help:
 learn: $(VENV)/.cli
 	$(BIN)/jaxconv learn
 
-# Compiled as users compile, by XLA's own choice of optimisations; the rest of the suite compiles
-# quickly (tests/conftest.py).
+# These tests compile with XLA's default optimisations, as users do; the rest of the suite compiles
+# with fewer, which is faster (tests/conftest.py).
 AS_SHIPPED := $(addprefix tests/test_,large_kernels.py meaning.py methods.py tiles.py)
 test: $(VENV)/.test native
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not as_shipped"
 	$(BIN)/python -m pytest -n $(WORKERS) -m as_shipped $(AS_SHIPPED)
 
-# The optional CPU plugin, where a C++ compiler is found; one line says what came of it.
+# The optional CPU plugin, if there is a C++ compiler; prints one line about the result.
 native: | $(BIN)/python
 	@$(BIN)/python native/install.py
 
@@ -28,7 +28,7 @@ native: | $(BIN)/python
 bench: $(VENV)/.bench native
 	$(BIN)/jaxconv bench --json bench.json --plot bench.png
 
-# An image of 40,000 x 40,000, tile by tile: needs 3.2 GB of disk.
+# An image of 40,000 x 40,000, tile by tile; needs 3.2 GB of disk.
 LARGE ?= /tmp/jaxconv-large
 test-large: $(VENV)/.test
 	$(BIN)/python tests/large/tiles.py $(LARGE)
@@ -53,7 +53,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# A stamp for each extra: the second call installs nothing again.
+# One stamp file per extra, so that a second call installs nothing.
 $(VENV)/.%: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[$*]'
 	@touch $@

@@ -247,7 +247,8 @@ REFUSALS = {
     "grey.png --kernel words.npy": "words.npy: cannot be read as a kernel (its first bytes are "
     "not those of a .npy file)",
     "grey.png --kernel .": ".: contains no kernel.csv; name a folder that jaxconv learn wrote",
-    "grey.png grey.png/a.png --kernel box": "cannot write results to grey.png: it is not a folder",
+    "grey.png grey.png/a.png --kernel box": "cannot write results to grey.png: grey.png is not a "
+    "folder",
     "text.png --kernel box": "text.png: cannot be read as an image (its first bytes are not "
     "those of a png, jpeg or tiff file)",
     "short.png --kernel box": "short.png: cannot be read as an image (image file is truncated)",

@@ -209,17 +209,17 @@ def test_a_handler_called_wrongly_raises(x, w, y, dtype, message):
     assert str(error.value) == f"INVALID_ARGUMENT: jaxconv_onednn: {message}"
 
 
-def choice(spec, dtype="float32", platform="cpu", **alone):
-    return select(Problem("output", spec, 1, 1, 1, dtype, platform), "onednn", **alone)
+def choice(spec, dtype="float32", platform="cpu", **reason):
+    return select(Problem("output", spec, 1, 1, 1, dtype, platform), "onednn", **reason)
 
 
 def test_it_says_why_it_steps_aside():
     spec = NETWORK.spec
     assert choice(spec) == ("onednn", "asked for")
-    assert choice(spec, platform="tpu") == ("lax", "onednn is for CPUs")
+    assert choice(spec, platform="tpu") == ("lax", "onednn runs on CPUs only")
     assert choice(spec, dtype="int8") == ("lax", "oneDNN does not compute in int8 on this CPU")
     assert choice(cases.by_name("4d").spec) == ("lax", "oneDNN has no convolution of rank 4")
-    assert choice(spec, alone="because") == ("lax", "because")
+    assert choice(spec, ffi_unavailable_reason="because") == ("lax", "because")
 
 
 def test_without_the_plugin_lax_serves(monkeypatch, network):

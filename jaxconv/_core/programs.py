@@ -1,10 +1,10 @@
-"""Compiled once: functions that make the same program share one compilation.
+"""Functions that trace to the same program share one compilation.
 
-`jax.jit` compiles anew for every new function object, and keeps what it compiled for as long as the
+`jax.jit` compiles again for every new function object, and keeps the program as long as the
 function: an optimiser or a loss written inline is a new object at every call. Here a function is
-traced, and what it traces to is what counts: the operations, their parameters, their numbers and
-shapes. Arrays that it closes over become operands, so that their values need no new program.
-Whatever cannot be compared by value (a callback on the host) is compared by identity.
+traced, and its program is identified by the traced operations with their parameters, literals and
+shapes. Arrays that it closes over become operands, so that other values need no new program.
+Parameters that cannot be compared by value (a callback on the host) are compared by identity.
 """
 
 import functools
@@ -21,12 +21,12 @@ from jax.core import Tracer
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, jaxpr_as_fun
 from jax.sharding import NamedSharding, PartitionSpec, Sharding
 
-FUNCTIONS = 16  # whose traces are kept, so that a function that comes again is not traced again
-PROGRAMS = 64  # that are kept compiled
+FUNCTIONS = 16  # number of functions whose traces are kept
+PROGRAMS = 64  # number of compiled programs that are kept
 
 
 class Recent:
-    """The values made for the last keys, so many of them; safe for threads."""
+    """A thread-safe cache of the values of the keys used last."""
 
     def __init__(self, size: int):
         self._size = size
@@ -37,14 +37,14 @@ class Recent:
         return len(self._values)
 
     def get(self, key: Hashable) -> Any:
-        """The value of a key, None if it is not kept."""
+        """Return the value of a key, None if it is not kept."""
         with self._lock:
             if key in self._values:
                 self._values.move_to_end(key)
             return self._values.get(key)
 
     def keep(self, key: Hashable, value: Any) -> Any:
-        """Keep a value, or return the one that another thread has kept meanwhile."""
+        """Keep a value and return it, or the one that another thread has kept for the key."""
         with self._lock:
             value = self._values.setdefault(key, value)
             self._values.move_to_end(key)
@@ -53,7 +53,7 @@ class Recent:
             return value
 
     def clear(self) -> None:
-        """Keep nothing."""
+        """Remove all values."""
         with self._lock:
             self._values.clear()
 
@@ -63,22 +63,22 @@ _structures: weakref.WeakKeyDictionary[Jaxpr, dict[bool, Hashable]] = weakref.We
 
 
 def compiled_once(function: Callable[..., Any], *args: Any, out_shardings: Any = None) -> Any:
-    """Call a pure function as one compiled program, shared by all that trace to the same one.
+    """Call a pure function as a compiled program, shared by all functions with the same trace.
 
-    `function(*args)`, as `jax.jit(function)(*args)` has it
+    `jax.jit(function)(*args)`
 
-    Under jit, vmap and grad too. At most `PROGRAMS` programs are kept; those not used for longest
-    are given up, with their memory.
+    It works under jit, vmap and grad too. At most `PROGRAMS` programs are kept; the one unused for
+    longest is removed first, with its memory.
 
     Args:
         function: it need not be the same object at every call. If it is, or is a
             `functools.partial` of the same function with equal arguments, it is not traced again.
         args: pytrees of arrays.
-        out_shardings: of the results, a pytree as the results are, None where the compiler may
-            choose; or None for all of them.
+        out_shardings: shardings of the results, in a pytree of their structure; None where, or if,
+            the compiler may choose.
 
     Returns:
-        What the function returns.
+        The function's result.
 
     Example:
         >>> import jax.numpy as jnp
@@ -98,7 +98,7 @@ def compiled_once(function: Callable[..., Any], *args: Any, out_shardings: Any =
     closed, shapes = _traced(function, args)
     leaves, consts = jax.tree.leaves(args), closed.consts
     tree = jax.tree.structure(shapes)
-    # None stands for no result in `shapes`, and for no wish in `out_shardings`
+    # None is an absent result in `shapes`, and an unspecified sharding in `out_shardings`
     wanted = None if out_shardings is None else tuple(tree.flatten_up_to(out_shardings))
     concrete = not any(isinstance(value, Tracer) for value in (*consts, *leaves))
     key = (_structure(closed.jaxpr, concrete), wanted)
@@ -115,10 +115,10 @@ def _traced(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Closed
         known = functions.get(key)
     except TypeError:  # not hashable
         key, known = None, None
-    jitted = known or jax.jit(function)  # of one object JAX keeps the traces
+    jitted = known or jax.jit(function)  # JAX keeps the traces of this object
     traced = jitted.trace(*args)
     if len(traced.jaxpr.in_avals) > len(jax.tree.leaves(args)):
-        # closes over another transformation's values: it must not outlive that
+        # closes over values of an outer transformation, so the trace must not be kept
         return jax.make_jaxpr(function, return_shape=True)(*args)
     if known is None and key is not None:
         functions.keep(key, jitted)
@@ -135,7 +135,7 @@ def _program(jaxpr: Jaxpr, out_shardings: tuple[Sharding | None, ...] | None) ->
 
 
 def _beside(consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
-    """Put constants where the arguments are: a program is on one set of devices."""
+    """Put constants on the devices of the arguments: a program runs on one set of devices."""
     settled = (a.sharding for a in args if _has_place(a) and a.committed)
     where = next(settled, None)
     if isinstance(where, NamedSharding):
@@ -155,7 +155,8 @@ def _has_place(value: Any) -> bool:
     return isinstance(value, jax.Array) and not isinstance(value, Tracer)
 
 
-# Calls with rules for transformations: once those are done, only what they call counts.
+# Calls with custom rules for transformations, and the parameter that has the function they call.
+# Outside transformations only that function matters.
 _CALLED = {
     "custom_jvp_call": "call_jaxpr",
     "custom_vjp_call": "call_jaxpr",
@@ -164,8 +165,8 @@ _CALLED = {
 
 
 def _structure(jaxpr: Jaxpr, concrete: bool) -> Hashable:
-    """What tells a program from others, of all that it was traced from."""
-    # holds no jaxpr, so that this one is forgotten with what it was traced from
+    """Return a key that is equal for equal programs."""
+    # the key holds no jaxpr, so that the weak reference to this one can end
     known = _structures.setdefault(jaxpr, {})
     if concrete not in known:
         known[concrete] = _of_jaxpr(jaxpr, concrete)
@@ -194,7 +195,7 @@ def _of_jaxpr(jaxpr: Jaxpr, concrete: bool) -> Hashable:
 
 
 def _of(value: Any, concrete: bool) -> Hashable:
-    """What a parameter is, compared by value where that says it all."""
+    """Return a key for a parameter: by value if possible, otherwise by identity."""
     kind = type(value)
     match value:
         case ClosedJaxpr():
@@ -206,7 +207,7 @@ def _of(value: Any, concrete: bool) -> Hashable:
         case dict():
             return kind, tuple((name, _of(entry, concrete)) for name, entry in value.items())
         case float() | complex():
-            return kind, repr(value)  # tells -0.0 from 0.0, and NaN is like itself
+            return kind, repr(value)  # -0.0 is not 0.0, and NaN equals NaN
         case Tracer():
             return _Same(value)
         case jax.Array() if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
@@ -224,7 +225,7 @@ def _of(value: Any, concrete: bool) -> Hashable:
 
 
 class _Same:
-    """Equal only where it is of the very same object, which it keeps: no other takes its id."""
+    """Equal only for the same object, which it keeps alive, so that its id is not reused."""
 
     def __init__(self, value: Any):
         self._value = value

@@ -1,4 +1,4 @@
-"""The choice of a method for a contraction, from static facts only, with its reason."""
+"""Choose a method for a contraction, with a reason, from shapes, dtypes and platform only."""
 
 from collections.abc import Mapping
 from typing import NamedTuple, cast
@@ -14,13 +14,13 @@ from jaxconv._core.methods.method import MARGINS, Rule
 # Reasons why a program cannot call a library of this process by XLA's foreign function interface.
 EXPORTED = "the program is for other processes too"
 PARTITIONED = "XLA alone partitions the program over several devices"
-# Arguments `method` that are not a method's name: they leave the choice to a policy and the rules.
+# Values of `method` that leave the choice to a policy or to expected times.
 RULES: tuple[Rule, ...] = ("auto", "fastest")
-# Images that "auto" expects, however many come: an image's result is to be the same in any batch.
-# What is chosen for 8 has 1.000 of the expected time of the choice for the batch at hand, over 100
-# contractions of `bench.cases.LAYERS` (0.998 without the plugin), and 1.004 (1.003) over 600 random
-# ones; with batches of 1, 1.005 and 1.006, of 32, 1.019 and 1.013. What is chosen for 1 has 1.007
-# and 1.015, 1.000 and 1.000, 1.031 and 1.058 (2026-11-28).
+# The batch for which "auto" chooses, whatever the actual one: an image's result must not depend on
+# the batch. Expected time of the choice for 8 divided by that of the choice for the actual batch:
+# 1.000 over 100 contractions of `bench.cases.LAYERS` (0.998 without the plugin), and 1.004 (1.003)
+# over 600 random ones; with batches of 1, 1.005 and 1.006, of 32, 1.019 and 1.013. For the choice
+# for 1: 1.007 and 1.015, 1.000 and 1.000, 1.031 and 1.058 (2026-11-28).
 IMAGES = 8
 
 
@@ -48,14 +48,14 @@ def _refusal(reduced: Problem, method: str, ffi_unavailable_reason: str | None) 
     if reduced.contraction not in way.contractions:
         return f"{method} does not offer this contraction"
     if way.calls_library and (ffi_unavailable_reason or reduced.platform != "cpu"):
-        return ffi_unavailable_reason or f"{method} is for CPUs"
+        return ffi_unavailable_reason or f"{method} runs on CPUs only"
     if reduced.spec.is_symbolic and not way.symbolic_sizes:
-        return f"{method} needs to know the sizes"
+        return f"{method} needs known sizes"
     return way.refuses(reduced.contraction, reduced.spec, jnp.dtype(reduced.dtype))
 
 
 def _reduction(problem: Problem, ffi_unavailable_reason: str | None) -> Reduction | None:
-    """The reduction that methods get, on one CPU."""
+    """Return the reduction of the problem, which is used on one CPU only."""
     if problem.platform != "cpu" or ffi_unavailable_reason == PARTITIONED:
         return None
     return reduce(problem.spec)
@@ -72,9 +72,9 @@ def select(
 
     Args:
         problem: the contraction and its sizes.
-        method: "auto", "fastest" (which may take FFT), or the name of a method that is to be used
-            wherever it can serve.
-        policy: measured choices, which go before the rules where `method` is not a method's name.
+        method: "auto", "fastest" (which may take FFT), or the name of a method, used where it can
+            serve.
+        policy: measured choices, used first if `method` is "auto" or "fastest".
         ffi_unavailable_reason: why the program cannot call a library of this process, or None.
 
     Example:
@@ -94,7 +94,7 @@ def plan(
     *,
     ffi_unavailable_reason: str | None = None,
 ) -> tuple[Choice, Reduction | None]:
-    """Return what `select` does, and the reduction of the arrays that the method gets, if any."""
+    """Return the choice as `select` does, and the reduction to apply to the arrays, or None."""
     if ffi_unavailable_reason == PARTITIONED:
         return _partitioned(problem), None
     reduction = _reduction(problem, ffi_unavailable_reason)
@@ -103,7 +103,7 @@ def plan(
         if policy is None or problem not in policy:
             rule = cast(Rule, method)
             return _by_rule(problem, rule, ffi_unavailable_reason), reduction
-        wanted, reason = policy[problem], "the policy's"
+        wanted, reason = policy[problem], "chosen by the policy"
     if wanted in METHODS:
         reduced = problem.reduced if reduction else problem
         why_not = _refusal(reduced, wanted, ffi_unavailable_reason)
@@ -129,9 +129,9 @@ def _by_rule(problem: Problem, rule: Rule, ffi_unavailable_reason: str | None) -
     if problem.platform != "cpu":
         return Choice("lax", "XLA's own convolution")
     if problem.spec.is_symbolic:
-        return Choice("lax", "its sizes are any")
+        return Choice("lax", "its sizes are unknown until it runs")
     if is_symbolic_dim(problem.batch):
-        return Choice("lax", "the batch is of any size")
+        return Choice("lax", "the batch size is unknown until it runs")
     if rule == "auto" and problem.contraction != "kernel":
         problem = problem._replace(batch=IMAGES)
     reduced = problem.reduced
@@ -148,21 +148,21 @@ def _by_rule(problem: Problem, rule: Rule, ffi_unavailable_reason: str | None) -
 
 
 def _partitioned(problem: Problem) -> Choice:
-    """What XLA partitions rightly: it gets its own convolutions wrong on some meshes."""
+    """Choose a method that XLA partitions correctly: its convolution is wrong on some meshes."""
     if problem.spec.groups > 1 and problem.contraction != "kernel":
         return Choice("taps", f"{PARTITIONED}, and gets sums of slices right")
     return Choice("products", f"{PARTITIONED}, and gets matrix products right")
 
 
 def decide(expected: Mapping[str, float], margins: Mapping[str, float]) -> tuple[str, str]:
-    """Return the method to take, and the one that is usual.
+    """Return the method to take, and the usual one.
 
-    The usual one is the first of `margins` that is expected, or the fastest; another is taken if it
-    is expected to need less than that margin of its time.
+    The usual method is the first of `margins` that is in `expected`, or else the fastest. Another
+    is taken if its expected time is less than the usual method's time multiplied by its margin.
 
     Args:
         expected: seconds by method.
-        margins: the usual methods.
+        margins: a factor for each usual method, in order of preference.
     """
     fastest = min(expected, key=lambda method: expected[method])
     usual = next((method for method in margins if method in expected), fastest)

@@ -3,9 +3,10 @@
     T(x, w, y) = sum x[n, t stride + k dilation - lo, g, i] w[k, g, i, o] y[n, t, g, o]
 
 `conv_p` computes one of the three arrays from the other two (`contraction` names it). Each
-contraction is bilinear; its transpose in one operand is another contraction with the same spec.
-A vmapped axis joins the index class that its arrays share: n (x and y), i (x and w), o (w and y),
-or, on all three, g. So every derivative and every vmap of a convolution is again a `conv_p`.
+contraction is bilinear; its transpose with respect to one operand is another contraction with the
+same spec. A vmapped axis is merged into the index that its arrays share: n (x and y), i (x and w),
+o (w and y), or, if all three have it, g. So every derivative and every vmap of a convolution is
+again a `conv_p`.
 """
 
 import dataclasses
@@ -66,7 +67,7 @@ def contract(
     precision: Any = None,
     mode: str = "zeros",
 ) -> jax.Array:
-    """Compute one array of the form from the other two.
+    """Compute one array of the trilinear form from the other two.
 
     Args:
         contraction: "output" (from x, w), "input" (from y, w) or "kernel" (from x, y).
@@ -76,14 +77,14 @@ def contract(
         dtype: the result's dtype.
         method: a method's name or "auto".
         policy: measured choices, for "auto".
-        precision: as `jax.lax.Precision`; None is what `jax.default_matmul_precision` says.
-        mode: what lies outside x, as in `jaxconv.pad`; the form reads x as it extends it.
+        precision: as `jax.lax.Precision`; None is the value of `jax.default_matmul_precision`.
+        mode: how x is extended beyond its borders, as in `jaxconv.pad`.
 
     Returns:
         The third array.
     """
     a, b = _vary_alike(a, b)
-    if precision is None:  # the caller's setting, which is another's where programs are lowered
+    if precision is None:  # read here: where programs are lowered it may have another value
         precision = _CONFIG.jax_default_matmul_precision
     bind = partial(
         conv_p.bind,
@@ -95,18 +96,17 @@ def contract(
         precision=precision,
         mode=mode,
     )
-    # on explicit axes the partitioner sees ordinary arrays inside, and the result has the sharding
-    # that the index classes give it
+    # on explicit axes the primitive gets ordinary arrays, and `entries` shard its result
     shape = _result_shape(contraction, a, b, spec)
     entries = _entries(contraction, a, b, spec)
     return _watched(on_explicit_axes(bind, a, b, shape=shape, entries=entries))
 
 
 def _watched(result: jax.Array) -> jax.Array:
-    """Return the result times one where a program is traced, which XLA removes again.
+    """While tracing, multiply the result by one, which XLA removes again.
 
-    `jax.experimental.checkify` looks for NaN in what primitives that it knows make, and has no
-    public way to make one known.
+    `jax.experimental.checkify` looks for NaN only in results of primitives that it knows, and has
+    no public way to add one.
     """
     if not (isinstance(result, Tracer) and jnp.issubdtype(result.dtype, jnp.inexact)):
         return result
@@ -156,7 +156,7 @@ def _jvp(primals, tangents, **params):
 
 
 def _transpose(cotangent, a, b, *, contraction: Contraction, spec: ConvSpec, dtype, **numerics):
-    """The missing operand is the third array of the form: another contraction, the same spec."""
+    """Compute the missing operand: it is the third array of another contraction, with this spec."""
     del dtype
     operands = (a, b)
     missing = next(n for n, array in enumerate(operands) if ad.is_undefined_primal(array))
@@ -173,7 +173,7 @@ def _transpose(cotangent, a, b, *, contraction: Contraction, spec: ConvSpec, dty
 
 
 def _batch(operands, axes, *, contraction: Contraction, spec: ConvSpec, **params):
-    """Let the mapped axis join the index class of the arrays that carry it."""
+    """Merge the mapped axis into the index shared by the arrays that have it."""
     names = OPERANDS[contraction]
     mapped = {name for name, axis in zip(names, axes, strict=True) if axis is not None}
     carriers = frozenset({*mapped, _MAKES[contraction]})
@@ -196,10 +196,10 @@ def _batch(operands, axes, *, contraction: Contraction, spec: ConvSpec, **params
 
 
 def _entries(contraction, a, b, spec: ConvSpec) -> list[Any]:
-    """Of the result's sharding: each index class keeps its own.
+    """Return the partition entries of the result, one per axis.
 
-    Batch and space keep theirs, a channel axis that survives keeps its, and what is summed over is
-    reduced.
+    Batch, space and the channels of the result keep the entries they have in the operands; axes
+    that are summed over are reduced.
     """
     names = OPERANDS[contraction]
     entries = {name: entries_of(array) for name, array in zip(names, (a, b), strict=True)}
@@ -225,7 +225,7 @@ def _compute(a, b, *, contraction, spec, dtype, mode, **how):
     if contraction != "input":
         a = extend(a, pairs=pairs, mode=mode)
         return _computed(a, b, contraction=contraction, spec=spec.padded, dtype=dtype, **how)
-    # what the margins add up to is rounded once
+    # margins are added before the one rounding
     sums = accumulation_dtype(a, b, dtype)
     x = _computed(a, b, contraction=contraction, spec=spec.padded, dtype=sums, **how)
     return fold(x, pairs=pairs, mode=mode).astype(dtype)
@@ -237,7 +237,7 @@ def _computed(a, b, *, contraction, spec, dtype, method, policy, precision, plat
     `reason` is why the program cannot call a library of this process, or None.
     """
     shape = _result_shape(contraction, a, b, spec)
-    if 0 in (*a.shape, *b.shape):  # sums of nothing, for every method alike
+    if 0 in (*a.shape, *b.shape):  # empty sums
         return jnp.zeros(shape, dtype)
     problem = Problem.of(contraction, a, b, spec, dtype=dtype, platform=platform)
     choice, reduction = plan(problem, method, policy, ffi_unavailable_reason=reason)
@@ -260,7 +260,7 @@ def _computed(a, b, *, contraction, spec, dtype, method, policy, precision, plat
 
 
 def _partitioned(a, b, *, contraction, spec, dtype, mode, devices, **how):
-    """Have every device of a mesh make its part."""
+    """Let every device of a mesh compute its part."""
 
     def convolve(contraction, a, b, spec, dtype):
         return _computed(a, b, contraction=contraction, spec=spec, dtype=dtype, **how)
@@ -271,15 +271,13 @@ def _partitioned(a, b, *, contraction, spec, dtype, mode, devices, **how):
 
 
 def _whole_space(a, b, *, contraction, spec, devices, **how):
-    """Leave it to XLA's partitioner, with nothing sharded that it has wrong.
+    """Leave the partitioning to XLA, in a form that it partitions correctly.
 
-    It is right about dense convolutions whose space is whole, and about sums of slices and matrix
-    products however they are sharded.
+    It partitions correctly dense convolutions whose spatial dimensions are not sharded, and sums of
+    slices and matrix products with any sharding.
     """
     if spec.groups > 1:
-        return _compute(
-            a, b, contraction=contraction, spec=spec, ffi_unavailable_reason=PARTITIONED, **how
-        )
+        return _compute(a, b, contraction=contraction, spec=spec, reason=PARTITIONED, **how)
     mesh, names = (
         AbstractMesh((len(devices),), ("device",)),
         (*OPERANDS[contraction], _MAKES[contraction]),
@@ -319,15 +317,15 @@ def _lowering(ctx, a, b, *, platform, **params):
             compute = partial(_partitioned, platform=platform, devices=devices)
     else:
         compute = partial(_compute, platform=platform, reason=reason)
-    # methods are written for one device: inside `shard_map` what they compute varies over the
-    # mesh as a whole, and what their loops start from need not say so
+    # methods are written for one device: inside `shard_map` the initial values of their loops are
+    # not marked as varying over mesh axes, so the operands are not either
     alike = [aval.update(manual_axis_type=_VARIES_OVER_NOTHING) for aval in ctx.avals_in]
     lower = mlir.lower_fun(compute, multiple_results=False)
     return lower(ctx.replace(avals_in=alike), a, b, **params)
 
 
 def _wide_everywhere() -> bool:
-    """Whether 64 bits are on in every thread: rules of partitioning are traced in one of XLA's."""
+    """Whether 64 bits are on in every thread: partitioning rules are traced in a thread of XLA."""
     with ThreadPoolExecutor(1) as other:
         return other.submit(lambda: _CONFIG.jax_enable_x64).result()
 
@@ -352,9 +350,10 @@ def _ffi_unavailable_reason(module) -> str | None:
 
 
 def _stays_here(module) -> bool:
-    """Whether this process compiles the program, and XLA partitions over all of its devices.
+    """Whether this process compiles the program, and XLA partitions it over all of its devices.
 
-    Where `shard_map` has some axes of a mesh, XLA does not say how it counts the other devices.
+    Inside a `shard_map` over some axes of a mesh, XLA does not report how it numbers the devices of
+    the other axes.
     """
     return isinstance(module.axis_context, mlir.ShardingContext) and not _is_exported(module)
 
@@ -372,7 +371,7 @@ def _compiled(a, b, **params):
 
 
 def _eager(a, b, **params):
-    # even where the user's functions run uncompiled: this is the primitive's one implementation
+    # compiled even under `jax.disable_jit`: the primitive has no other implementation
     with jax.disable_jit(False):
         return _compiled(a, b, **params)
 
@@ -384,6 +383,6 @@ ad.primitive_transposes[conv_p] = _transpose
 batching.primitive_batchers[conv_p] = _batch
 jet_rules[conv_p] = partial(bilinear, contract)
 mlir.register_lowering(conv_p, _default_lowering)
-# policies are made for what `Device.platform` says: CUDA's, ROCm's and oneAPI's is "gpu"
+# policies have the name in `Device.platform`: "gpu" for CUDA, ROCm and oneAPI
 for _platform in ("cpu", "gpu", "tpu"):
     mlir.register_lowering(conv_p, partial(_lowering, platform=_platform), platform=_platform)

@@ -1,29 +1,29 @@
 """FFT convolution: its cost grows with the logarithm of the kernel's size.
 
-On a circle of N elements an axis, with x, w and y extended by zeros, and zeros inserted for stride
+On a circle of N elements per axis, with x, w and y extended by zeros, and zeros inserted for stride
 and dilation,
 
     T(x, w, y) = sum over t, k of x[t + k] w[k] y[t] = 1/N sum over f of X[f] W[-f] Y[-f]
 
-so that each contraction is a product a frequency: Y = X W*, X = Y W and W = X Y* for real arrays,
+so that each contraction is a product per frequency: Y = X W*, X = Y W and W = X Y* for real arrays,
 a matrix product over the channels of a group, elementwise for planes and depthwise layers.
 
 What differs from the other methods:
 
-- Rounding errors are relative to the largest elements, not to those that an output sees: with
-  u = eps of the dtype summed in, |error| <= 4 u log2(N) |a| |b| in Euclidean norms over each plane
-  is what the tests hold it to. Where the input varies over many orders of magnitude, outputs in
-  its dark parts lose digits, and exact zeros become small numbers.
-- NaN and infinity spread over what shares a transform with them: a channel of an image, or blocks
-  of it and those at the same place in the other half of a cut axis; in `kernel`, all taps.
-- Temporaries: cut into blocks, the kernel's spectra and a block of every channel; uncut, spectra
-  on the circle of x, w and y: several times the arguments where kernels are large. Blocks are cut
-  out of x where it lies and written into the result; with copies of both, planes of 1024^2 to
-  4096^2 took 0.66 to 1.28 of OpenCV's time instead of 0.53 to 0.79, with kernels of 31x31 and 64x64
+- Rounding errors are relative to the largest elements, not to those that an output depends on: the
+  tests require |error| <= 4 u log2(N) |a| |b| in Euclidean norms over each plane, with u = eps of
+  the dtype summed in. Where the input varies over many orders of magnitude, outputs in its dark
+  parts lose digits, and exact zeros become small numbers.
+- NaN and infinity spread over everything in the same transform: a channel of an image, or a block
+  of it and the block at the same place in the other half of a halved axis; in `kernel`, all taps.
+- Temporaries: with blocks, the kernel's spectra and a block of every channel; without, the spectra
+  of x, w and y on the circle, several times the arguments if kernels are large. Blocks are read
+  from x in place and written into the result; with copies of both, planes of 1024^2 to 4096^2 took
+  0.66 to 1.28 of OpenCV's time instead of 0.53 to 0.79, with kernels of 31x31 and 64x64
   (2 AVX-512 cores, jax 0.10.2, 2026-11).
 
-float16 and bfloat16 are computed in float32. Integers are refused: a rounded spectrum does not
-wrap around.
+float16 and bfloat16 are computed in float32. Integers are refused: sums from rounded spectra would
+not wrap around.
 """
 
 import functools
@@ -48,7 +48,7 @@ from jaxconv._core.methods.terms import FRESH, Terms, common
 
 # Channels that are summed one by one, fused with the product; more go to a matrix product.
 UNROLLED = 8
-# Entries of the kernel from which the rules consider it: below it could gain little.
+# Smallest kernel, in entries, for which "fastest" considers FFT: below, FFT would gain little.
 ENTRIES = 64
 
 FORWARD, BACKWARD = lax.FftType.FFT, lax.FftType.IFFT
@@ -126,7 +126,7 @@ def _correlate(x: jax.Array, w: jax.Array, lines: tuple[Line, ...], precision: A
 
     kernels = _complex(_placed(w, cut.lengths), FORWARD)
     places = _halves(cut, sizes)
-    # the last blocks start early rather than reach beyond the array
+    # the last blocks start early, so that they end with the array
     starts = corners(
         [min(c * step, m - step) for c in range(count)]
         for step, count, m in zip(cut.steps, cut.counts, _own(cut, sizes), strict=True)
@@ -143,7 +143,7 @@ def _correlate(x: jax.Array, w: jax.Array, lines: tuple[Line, ...], precision: A
             )
             for place in places
         ]
-        # the transforms swap directions, so that the product needs no conjugate
+        # backward, then forward: so the product needs no conjugate
         z = _complex(_multiply(_complex(_joined(blocks), BACKWARD), kernels, precision), FORWARD)
         z = _leading(z, cut.steps)
         for place, part in zip(places, (z,) if len(places) == 1 else (z.real, z.imag), strict=True):
@@ -172,7 +172,7 @@ def _correlate_sum(x: jax.Array, y: jax.Array, lines: tuple[Line, ...]) -> jax.A
     sizes_of_y = tuple(line.outputs for line in lines)
     halves, own = _halves(cut, sizes_of_y, overlapping=False), _own(cut, sizes_of_y)
     starts = corners([s * c for c in range(m)] for s, m in zip(cut.steps, cut.counts, strict=True))
-    # an image and a block of it each
+    # one row per image and block
     places = corners([range(n), range(len(starts))])
 
     def turn(p, total):
@@ -227,12 +227,15 @@ def _placed(a: jax.Array, sizes: Sequence[int], los: Sequence[int] = ()) -> jax.
 
 
 def _own(cut: Plan, sizes: Sequence[int]) -> list[int]:
-    """Outputs an axis that one of the halves has."""
+    """Return the outputs per axis of one half."""
     return [cut.half if axis == cut.halved else m for axis, m in enumerate(sizes)]
 
 
 def _halves(cut: Plan, sizes: Sequence[int], *, overlapping: bool = True) -> np.ndarray:
-    """(1 or 2, rank): the first output of each half; an odd one too many is in both, or beyond."""
+    """Return the first output of each half, (1 or 2, rank).
+
+    If the number is odd, the halves share one output (`overlapping`), or the second ends beyond.
+    """
     first = np.zeros((1 if cut.halved is None else 2, len(sizes)), np.int32)
     if cut.halved is not None:
         first[1, cut.halved] = sizes[cut.halved] - cut.half if overlapping else cut.half
@@ -240,7 +243,7 @@ def _halves(cut: Plan, sizes: Sequence[int], *, overlapping: bool = True) -> np.
 
 
 def _joined(parts: Sequence[jax.Array], *, sign: int = 1) -> jax.Array:
-    """One array, or two as real and imaginary part."""
+    """Return one array, or two as the real and imaginary parts of one."""
     return parts[0] if len(parts) == 1 else lax.complex(parts[0], sign * parts[1])
 
 
@@ -251,9 +254,9 @@ def _cutout(
     possible: np.ndarray,
     image: jax.Array | None = None,
 ) -> jax.Array:
-    """A window of the spatial axes of (n, g, c, *space), zero outside; of one image if it is given.
+    """Return a window of the spatial axes of (n, g, c, *space), zero outside, of one or all images.
 
-    `possible` is (count, rank): every start there can be.
+    `possible` has every start that can occur, (count, rank).
     """
     windows = {0: Window(image, 1, 0, a.shape[0] - 1)} if image is not None else {}
     ends = zip(possible.min(0).tolist(), possible.max(0).tolist(), strict=True)
@@ -263,7 +266,7 @@ def _cutout(
 
 
 def _before(a: jax.Array, corner: Sequence[jax.Array], ends: Sequence[int]) -> jax.Array:
-    """Zero what lies at `ends` or beyond, of a block that begins at `corner`."""
+    """Set elements at `ends` or beyond to zero, in a block that begins at `corner`."""
     for axis, (start, end) in enumerate(zip(corner, ends, strict=True), 3):
         at = lax.broadcasted_iota(np.int32, a.shape, axis)
         a = lax.select(at < end - start, a, jnp.zeros_like(a))
@@ -271,24 +274,24 @@ def _before(a: jax.Array, corner: Sequence[jax.Array], ends: Sequence[int]) -> j
 
 
 def _leading(a: jax.Array, sizes: Sequence[int]) -> jax.Array:
-    """The first elements of the spatial axes."""
+    """Return the first elements of the spatial axes."""
     return lax.slice(a, [0] * a.ndim, (*a.shape[:3], *sizes))
 
 
 def _corner(starts: np.ndarray, p: jax.Array) -> list[jax.Array]:
-    """One row, as scalars."""
+    """Return row p as scalars."""
     row = lax.dynamic_index_in_dim(starts, p, keepdims=False, allow_negative_indices=False)
     return [lax.index_in_dim(row, axis, keepdims=False) for axis in range(starts.shape[1])]
 
 
 def _complex(a: jax.Array, kind: lax.FftType) -> jax.Array:
-    """Transform the spatial axes, to as many frequencies."""
+    """Transform the spatial axes, with complex arithmetic: all frequencies are returned."""
     a = a if jnp.iscomplexobj(a) else lax.complex(a, jnp.zeros_like(a))
     return _beyond_three(lax.fft(a, kind, a.shape[3:][-3:]), kind, a.shape[3:])
 
 
 def _forward(a: jax.Array) -> jax.Array:
-    """Transform the spatial axes; of a real array the last one to its first half."""
+    """Transform the spatial axes; for a real array the last one has half of the frequencies."""
     if jnp.iscomplexobj(a):
         return _complex(a, FORWARD)
     lengths = a.shape[3:]
@@ -303,7 +306,7 @@ def _backward(a: jax.Array, lengths: tuple[int, ...], *, real: bool) -> jax.Arra
 
 
 def _beyond_three(a: jax.Array, kind: lax.FftType, lengths: tuple[int, ...]) -> jax.Array:
-    """Transform the axes before the last three: XLA takes no more at once."""
+    """Transform the axes before the last three: XLA transforms at most three at once."""
     for axis in range(3, 3 + len(lengths) - 3):
         moved = lax.fft(jnp.moveaxis(a, axis, -1), kind, lengths[axis - 3 : axis - 2])
         a = jnp.moveaxis(moved, -1, axis)
@@ -311,7 +314,7 @@ def _beyond_three(a: jax.Array, kind: lax.FftType, lengths: tuple[int, ...]) -> 
 
 
 def _reflected(a: jax.Array, lengths: tuple[int, ...]) -> jax.Array:
-    """The spectrum at minus every frequency."""
+    """Return the spectrum with every frequency negated."""
     return _forward(_placed(a.conj(), lengths)).conj()
 
 
@@ -332,14 +335,14 @@ def _multiply(x: jax.Array, w: jax.Array, precision: Any) -> jax.Array:
 
 
 def _carried(shape: tuple[int, ...], like: jax.Array, *, spectrum: bool = False) -> jax.Array:
-    """Zeros for a loop to carry; inside `shard_map` they vary over the mesh as `like` does."""
+    """Return zeros for a loop to carry, marked as varying over the mesh axes of `like`."""
     axes = tuple(sorted(jax.typeof(like).manual_axis_type.varying))
     zeros = jnp.zeros(shape, np.result_type(like.dtype, np.complex64) if spectrum else like.dtype)
     return lax.pcast(zeros, axes, to="varying") if axes else zeros
 
 
 def _terms(problem: Problem) -> Terms:
-    """Transforms of what is read and made, and products of spectra."""
+    """Transforms of inputs, results and kernels, and products of spectra."""
     spec, n, i, o = problem.spec, problem.batch, problem.inputs, problem.outputs
     circles, blocks = [], []
     for size, kernel, dilation, (lo, hi) in zip(
@@ -377,7 +380,7 @@ METHOD = Method(
     refuses=refuses,
     terms=_terms,
     constants=fitted("fft"),
-    # errors are on the scale of whole arrays, one NaN spreads, an output sees all of the input
+    # errors are on the scale of whole arrays, NaN spreads, every output depends on all of the input
     rules=frozenset({"fastest"}),
     considered=_considered,
 )

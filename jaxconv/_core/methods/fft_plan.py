@@ -1,12 +1,12 @@
-"""How `methods.fft` cuts a correlation into transforms: lengths and blocks, by a cost formula.
+"""Transform lengths and blocks for `methods.fft`, chosen by a cost formula.
 
 Along one axis a correlation without stride or dilation reads
 
     y[t] = sum over k < kernel of x[t + k - lo] w[k], t < outputs
 
-and is exact on a circle of N elements as soon as no index that wraps around meets an element of x:
-N need only be max(size + lo, size + hi), not size + lo + hi, since the zeros before and after may
-be the same zeros. Or it is cut into blocks of `step` outputs, each from its own window of
+and is exact on a circle of N elements if no index that wraps around meets an element of x: N need
+only be max(size + lo, size + hi), not size + lo + hi, since the zeros before and after may be the
+same zeros. Or the outputs are cut into blocks of `step`, each computed from a window of
 step + kernel - 1 elements (overlap-save; Oppenheim and Schafer, "Discrete-Time Signal Processing",
 section 8.7.3).
 """
@@ -23,17 +23,17 @@ import numpy as np
 from jaxconv._core.geometry.shapes import extent, fast_length
 from jaxconv._core.geometry.spec import ConvSpec
 
-# Nanoseconds for a unit of each of `features`, one after another. Measured on 2 cores of x86 with
-# AVX-512, jax 0.10.2, 2026-11-22, float32, by `python -m jaxconv.bench.fft_constants`: rounded
-# between two runs of it. Three runs differ by up to 30% in the transforms, but by factors of 2 to 8
-# in the last three, which are small beside them: an element moved, a turn of the loop, a call.
+# Nanoseconds per unit of each of `features`, in order. Measured on 2 cores of x86 with AVX-512, jax
+# 0.10.2, 2026-11-22, float32, by `python -m jaxconv.bench.fft_constants`: rounded values between
+# those of two runs. Three runs differ by up to 30% in the transforms, and by factors of 2 to 8 in
+# the last three (an element moved, an iteration of the loop, a call), which matter little.
 CONSTANTS = (0.85, 1.05, 0.55, 0.6, 1.6, 0.4, 3e3, 1.3e5)
-LARGE = 1 << 21  # points of a plane beyond the outer cache
-INNER = 24_000  # points of a complex block that the inner cache holds
+LARGE = 1 << 21  # points of a plane from which it does not fit the outer cache
+INNER = 24_000  # points of a complex block from which it does not fit the inner cache
 
 
 class Line(NamedTuple):
-    """One axis: elements of x, zeros before and after (negative: cut off), taps."""
+    """One axis: size of x, zeros before and after (negative: cut off), size of the kernel."""
 
     size: int
     lo: int
@@ -47,16 +47,16 @@ class Line(NamedTuple):
 
     @property
     def circle(self) -> int:
-        """Elements of the smallest circle on which the whole axis is exact."""
+        """Size of the smallest circle on which the uncut axis is exact."""
         span = self.size + self.lo + self.hi
         return max(min(span, self.size + max(self.lo, self.hi)), self.kernel, self.outputs)
 
 
 class Plan(NamedTuple):
-    """Transform lengths, outputs a block and blocks, an entry an axis.
+    """Per axis: the transform length, the outputs of a block and the number of blocks.
 
-    Of a real array that is cut, the outputs of one axis are halved first: `half` outputs along
-    `halved` are real parts, as many after them imaginary parts, and steps and counts are a half's.
+    If a real array is cut, the outputs along the axis `halved` are halved first: the first `half`
+    are real parts, the others imaginary parts, and steps and counts are for one half.
     """
 
     lengths: tuple[int, ...]
@@ -72,7 +72,7 @@ class Plan(NamedTuple):
 
 
 class Planes(NamedTuple):
-    """How many planes are transformed: a block of what is cut, a block of the result, kernels."""
+    """Numbers of planes to transform: of the array that is cut, of the result, and of kernels."""
 
     cut: int
     result: int
@@ -81,7 +81,7 @@ class Planes(NamedTuple):
 
     @classmethod
     def of(cls, images: int, groups: int, inputs: int, outputs: int) -> "Planes":
-        """Count them for a layer with so many channels in a group."""
+        """Count them for a layer; `inputs` and `outputs` are channels of one group."""
         one = images * groups
         return cls(one * inputs, one * outputs, groups * inputs * outputs, one * inputs * outputs)
 
@@ -101,7 +101,7 @@ def plan(lines: tuple[Line, ...], planes: Planes, *, real: bool) -> Plan:
 
 
 def plans(lines: tuple[Line, ...], *, real: bool) -> list[Plan]:
-    """Every way that is considered, the one without blocks first."""
+    """Return all plans to consider, the one without blocks first."""
     most = 64 if len(lines) < 3 else 8
     lengths, steps = zip(*((fast_length(line.circle), line.outputs) for line in lines), strict=True)
     halved, half = halves(lines) if real else (None, 0)
@@ -125,15 +125,19 @@ def halves(lines: tuple[Line, ...]) -> tuple[int, int]:
 
 
 def cost(plan: Plan, planes: Planes, *, real: bool) -> float:
-    """Nanoseconds on the machine of the constants above: linear in the features."""
+    """Return the expected nanoseconds on the machine of `CONSTANTS`: linear in the features."""
     return sum(map(operator.mul, CONSTANTS, features(plan, planes, real=real)))
 
 
 def features(plan: Plan, planes: Planes, *, real: bool) -> tuple[float, ...]:
-    """Work of transforms in and beyond the caches, blocks and wholes; products; elements; turns; 1.
+    """Return the factors of `CONSTANTS`.
 
-    A transform of V points takes V log2 V operations. A block of a cut real array is transformed
-    with its other half's as one complex array, a whole one by itself.
+    They are the operations of the transforms, in one of four places (blocks within and beyond the
+    inner cache, whole arrays within and beyond the outer one), products, elements moved, iterations
+    of the loop, and 1.
+
+    A transform of V points takes V log2 V operations. A block of a real array is transformed
+    together with the block of the other half, as one complex array.
     """
     points = math.prod(plan.lengths)
     through = (planes.cut + planes.result) / 2
@@ -150,7 +154,7 @@ def features(plan: Plan, planes: Planes, *, real: bool) -> tuple[float, ...]:
 
 
 def _cuts(line: Line, outputs: int, circle: int, most: int) -> list[tuple[int, int, int]]:
-    """(length, step, count) of an axis: uncut, then in more and more blocks."""
+    """Return (length, step, count) of an axis: uncut, then in more and more blocks."""
     cuts = [(fast_length(min(circle, outputs + line.kernel - 1)), outputs, 1)]
     count = 2
     while count <= min(most, outputs):
@@ -158,7 +162,7 @@ def _cuts(line: Line, outputs: int, circle: int, most: int) -> list[tuple[int, i
         length = fast_length(step + line.kernel - 1)
         if length >= cuts[-1][0]:
             break
-        # what rounding to a fast length adds is room for more outputs
+        # a fast length is longer than needed: use the rest for more outputs
         step = min(length - line.kernel + 1, outputs)
         cuts.append((length, step, -(-outputs // step)))
         count += -(-count // 4)
@@ -166,7 +170,7 @@ def _cuts(line: Line, outputs: int, circle: int, most: int) -> list[tuple[int, i
 
 
 def axes_of(spec: ConvSpec) -> tuple[Line, ...]:
-    """The axes of the correlation without stride or dilation; what no window reaches is cut."""
+    """Return the axes of the correlation without stride or dilation, without unread elements."""
     lines = []
     for n, m, k, s, d, (lo, _) in spec.dimensions:
         taps = extent(k, d)
@@ -175,5 +179,5 @@ def axes_of(spec: ConvSpec) -> tuple[Line, ...]:
 
 
 def corners(axes: Iterable[Iterable[int]]) -> np.ndarray:
-    """(count, rank): every combination of one start an axis."""
+    """Return every combination of one start per axis, (count, rank)."""
     return np.array(list(itertools.product(*axes)), np.int32)

@@ -1,8 +1,8 @@
 """oneDNN's convolutions, through the plugin of the distribution `jaxconv-onednn` (CPU only).
 
-The plugin is found by its entry point when the first convolution asks for it, never at import, and
-its handlers are registered when the first program calls them.
-oneDNN sums in float32, whatever `precision` says: float32 in full, half precision rounded once.
+The plugin is loaded by its entry point at the first convolution, never at import, and its handlers
+are registered when the first program calls them.
+oneDNN sums in full float32, whatever `precision` is; half precision is rounded once.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ def refuses(contraction: Contraction, spec: ConvSpec, dtype: jnp.dtype) -> str |
     Args:
         contraction: the array to compute.
         spec: the geometry.
-        dtype: what `jaxconv._core.geometry.dtypes.working_dtype` says the method would work in.
+        dtype: the dtype to compute in, of `jaxconv._core.geometry.dtypes.working_dtype`.
     """
     del contraction  # all three are offered
     plugin = _plugin()
@@ -58,9 +58,9 @@ def describe() -> str | None:
 def implementation(
     contraction: Contraction, spec: ConvSpec, batch: int, inputs: int, outputs: int
 ) -> str:
-    """Return the name of what would compute a contraction in float32, "" if nothing does.
+    """Return the name of the plugin's code that would compute a contraction in float32.
 
-    Without the plugin nothing does, nor for arrays without elements.
+    It is "" without the plugin, and for empty arrays.
 
     Args:
         contraction: the array to compute.
@@ -135,16 +135,16 @@ def kernel(
     return _call("kernel", _embed(x, outside), y, spec, shape, dtype)
 
 
-# Entries of the kernel from which x is repeated.
+# Smallest number of kernel entries for which x is repeated.
 _REPEATED_FROM = {"output": 8, "input": 10, "kernel": 8}
 
 
 def _counted(contraction: Contraction, method: Callable[..., jax.Array]):
-    """The method, with a cost: XLA counts calls of libraries as unknown, -1 operation.
+    """Add the number of operations to a method: XLA counts a library's call as unknown, -1.
 
-    lax's convolution stands beside the call, in a function of the program that nothing reads. So
-    `lowered.cost_analysis()` counts its operations (and one to make up for the call's -1), and XLA
-    drops it before anything is compiled.
+    The program also contains lax's convolution, in a function whose result is not used. So
+    `lowered.cost_analysis()` counts its operations (and one more for the call's -1), and XLA
+    removes it before anything is compiled.
     """
 
     def counted(a, b, spec, *, precision=None, dtype):
@@ -179,7 +179,7 @@ def registered() -> ModuleType:
         return _registered()
 
 
-_REGISTERING = threading.Lock()  # XLA takes the type of their state once only
+_REGISTERING = threading.Lock()  # XLA accepts the type of their state only once
 
 
 @functools.cache
@@ -191,7 +191,7 @@ def _registered() -> ModuleType:
 
 
 def _has_blind_taps(spec: ConvSpec) -> bool:
-    """Whether some entry of the kernel sees nothing but padding."""
+    """Whether some entry of the kernel meets only padding."""
     return any(
         not outputs_inside(n, m, s, tap * d - lo)
         for n, m, k, s, d, (lo, _) in spec.dimensions
@@ -203,32 +203,32 @@ _VECTOR = 16  # channels
 
 
 def goes_round(inputs: int, spec: ConvSpec) -> bool:
-    """Whether a gradient of the kernel keeps off code of oneDNN 3.2 that may corrupt memory.
+    """Whether a gradient of the kernel must avoid code of oneDNN 3.2 that may corrupt memory.
 
-    oneDNN then gets what the kernel reads, and no stride.
+    oneDNN then gets only the elements that the kernel reads, without stride.
     """
     strided = math.prod(spec.kernel_size) == 1 < math.prod(spec.stride)
     return strided and spec.groups == 1 and inputs < _VECTOR
 
 
 def _read(x: jax.Array, spec: ConvSpec) -> jax.Array:
-    """What a 1x1 kernel reads of x."""
+    """Return the elements of x that a 1x1 kernel reads."""
     x = _embed(x, list(spec.padding))
     ends = [(m - 1) * s + 1 for m, s in zip(spec.output_size, spec.stride, strict=True)]
     return lax.slice(x, (0,) * x.ndim, (x.shape[0], *ends, x.shape[-1]), (1, *spec.stride, 1))
 
 
 def _unstrided(spec: ConvSpec) -> ConvSpec:
-    """The geometry of a 1x1 kernel on what it reads."""
+    """Return the geometry of a 1x1 kernel on the elements that it reads."""
     one = (1,) * spec.rank
     return ConvSpec(one, one, ((0, 0),) * spec.rank, spec.groups, spec.output_size, one)
 
 
 def repeats(contraction: Contraction, inputs: int, outputs: int, spec: ConvSpec) -> bool:
-    """Whether several outputs of one channel are computed as outputs of as many equal channels.
+    """Whether a channel with several outputs is repeated, once per output.
 
-    oneDNN has fast kernels for one output a channel only. With x repeated they need 0.03 to 0.6 of
-    the time (0.9 for the gradient of x by 3x3), but with few kernel entries, where repeating is
+    oneDNN has fast kernels only for one output per channel. With x repeated they need 0.03 to 0.6
+    of the time (0.9 for the gradient of x by 3x3), but with few kernel entries, where repeating is
     most of the work, 0.7 to 2.6 (2 AVX-512 cores, 2026-11).
     """
     multiplied = inputs == 1 and outputs > spec.groups > 1
@@ -236,7 +236,7 @@ def repeats(contraction: Contraction, inputs: int, outputs: int, spec: ConvSpec)
 
 
 def _repeated(x: jax.Array, outputs: int, spec: ConvSpec) -> tuple[jax.Array, ConvSpec]:
-    """A channel of x for each output."""
+    """Repeat the channels of x, once per output."""
     x = jnp.repeat(x, outputs // spec.groups, axis=-1)
     return x, dataclasses.replace(spec, groups=outputs)
 
@@ -244,11 +244,11 @@ def _repeated(x: jax.Array, outputs: int, spec: ConvSpec) -> tuple[jax.Array, Co
 def _within_onednn(
     spec: ConvSpec, *, gradient_of_kernel: bool = False
 ) -> tuple[ConvSpec, list[tuple[int, int]]]:
-    """The spec with the padding that oneDNN takes, and what to pad (or cut) x by before it.
+    """Return the spec with padding that oneDNN accepts, and the padding (or cut) of x before it.
 
-    oneDNN takes no negative padding, and its kernels are made for padding below the kernel's
-    extent. Its gradient of the kernel is wrong for some padding where stride meets dilation, and in
-    bfloat16 where a kernel is deeper than its padded volume was.
+    oneDNN accepts no negative padding, and its kernels are made for padding below the kernel's
+    extent. Its gradient of the kernel is wrong for some padding with both stride and dilation, and
+    in bfloat16 where the kernel is deeper than the volume before padding.
     """
     pads, outside, sizes = [], [], []
     for dim, (n, k, s, d, (lo, hi)) in enumerate(
@@ -260,7 +260,7 @@ def _within_onednn(
         before, after = min(max(lo, 0), most), min(max(hi, 0), most)
         deep = spec.rank == 3 and dim == 0 and extent(k, d) > n
         wrong = gradient_of_kernel and (deep or (s > 1 and d > 1))
-        # the second: cut away beyond what is there
+        # the second: more is cut than there is
         if wrong or n + lo + hi - before - after < 1:
             before = after = 0
         pads.append((before, after))
@@ -318,7 +318,7 @@ def _integers(values: tuple[int, ...]) -> np.ndarray:
 
 
 def _terms(problem: Problem) -> Terms:
-    """Kernels of several kinds, on blocks of 16 channels; what does not fill one is slower."""
+    """Kernels of several kinds, on blocks of 16 channels; blocks that are not full are slower."""
     spec, shared = problem.spec, common(problem)
     g, i, o = spec.groups, problem.inputs, problem.outputs
     work = shared["work inside"]
@@ -328,9 +328,9 @@ def _terms(problem: Problem) -> Terms:
     kind = "repeated" if repeated else kind
     used = implementation(problem.contraction, spec, problem.batch, i, o)
     if kind in ("depthwise", "repeated") and used.startswith(("jaxconv_plane", "jaxconv_line")):
-        kind = "few"  # rows of elements, whatever their channel
+        kind = "few"  # rows of elements, regardless of the channel
     if "gemm" in used:
-        kind = "product"  # of matrices, of windows that are copied out one image after the other
+        kind = "product"  # of matrices; windows are copied one image at a time
     wide = {"depthwise": g, "repeated": g * o, "few": g * o}.get(kind, o)
     odd = max(spec.stride) > 1 or max(spec.dilation) > 1
     found = {
