@@ -303,17 +303,17 @@ def test_which_arrays_are_spread_before_xla_gets_them(method):
             METHODS[method].contractions["input"], spec=spec, dtype=jnp.dtype("float32")
         )
         found = convolutions(f, (1, *spec.output_size, 3), (*spec.kernel_size, 2, 3))
-        round_it = own.goes_round(plane)
-        wanted = (1, 1) if round_it else plane.stride
+        first = own.dilates_first(plane)
+        wanted = (1, 1) if first else plane.stride
         assert found
         assert {params["lhs_dilation"] for params in found} == {wanted}
-        ways.add(round_it)
+        ways.add(first)
     assert ways == {True, False}
 
 
 @pytest.mark.parametrize("name", ["2d same strided", "2d remainder", "2d grouped", "3d"])
 def test_what_is_spread_first_comes_to_the_same(monkeypatch, name):
-    monkeypatch.setattr(own, "goes_round", lambda spec: True)
+    monkeypatch.setattr(own, "dilates_first", lambda spec: True)
     case = cases.by_name(name)
     y, w = case.operands("input")
     f = functools.partial(

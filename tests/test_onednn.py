@@ -92,7 +92,7 @@ def test_some_gradients_of_a_kernel_reach_onednn_without_stride():
         case = cases.Case(
             "", (1, 9, 9, channels), (kernel, kernel, channels, 4), {"stride": stride}
         )
-        round_it = onednn.goes_round(channels, case.spec)
+        round_it = onednn.takes_unstrided(channels, case.spec)
         f = partial(contract, "kernel", spec=case.spec, dtype="float32", method="onednn")
         text = jax.jit(f).lower(*case.operands("kernel")).as_text()
         wanted = 1 if round_it else stride
@@ -107,7 +107,7 @@ def test_what_is_read_first_comes_to_the_same(monkeypatch, stride, padding):
     monkeypatch.setattr(onednn, "_VECTOR", 1 << 30)
     arguments = {"stride": stride, "padding": padding}
     case = cases.Case("", (2, 9, 12, 16), (1, 1, 16, 8), arguments)
-    assert onednn.goes_round(16, case.spec)
+    assert onednn.takes_unstrided(16, case.spec)
     x, y = case.operands("kernel")
     # not `contract`, which keeps what it compiled
     w = onednn.kernel(jnp.asarray(x), jnp.asarray(y), case.spec, dtype=jnp.dtype("float32"))

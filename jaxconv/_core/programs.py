@@ -103,7 +103,7 @@ def compiled_once(function: Callable[..., Any], *args: Any, out_shardings: Any =
     concrete = not any(isinstance(value, Tracer) for value in (*consts, *leaves))
     key = (_structure(closed.jaxpr, concrete), wanted)
     program = programs.get(key) or programs.keep(key, _program(closed.jaxpr, wanted))
-    return jax.tree.unflatten(tree, program(*_beside(consts, leaves), *leaves))
+    return jax.tree.unflatten(tree, program(*_on_one_device_set(consts, leaves), *leaves))
 
 
 def _traced(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[ClosedJaxpr, Any]:
@@ -134,9 +134,9 @@ def _program(jaxpr: Jaxpr, out_shardings: tuple[Sharding | None, ...] | None) ->
     return jax.jit(run) if out_shardings is None else jax.jit(run, out_shardings=[*out_shardings])
 
 
-def _beside(consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
+def _on_one_device_set(consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
     """Put constants on the devices of the arguments: a program runs on one set of devices."""
-    settled = (a.sharding for a in args if _has_place(a) and a.committed)
+    settled = (a.sharding for a in args if _is_on_devices(a) and a.committed)
     where = next(settled, None)
     if isinstance(where, NamedSharding):
         where = NamedSharding(where.mesh, PartitionSpec())
@@ -144,14 +144,16 @@ def _beside(consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
     def placed(const: Any) -> Any:
         if isinstance(const, Tracer):
             return const
-        if _has_place(const) and (where is None or const.sharding.device_set == where.device_set):
+        if _is_on_devices(const) and (
+            where is None or const.sharding.device_set == where.device_set
+        ):
             return const
         return jax.device_put(const, where)
 
     return [*map(placed, consts)]
 
 
-def _has_place(value: Any) -> bool:
+def _is_on_devices(value: Any) -> bool:
     return isinstance(value, jax.Array) and not isinstance(value, Tracer)
 
 
@@ -209,29 +211,29 @@ def _of(value: Any, concrete: bool) -> Hashable:
         case float() | complex():
             return kind, repr(value)  # -0.0 is not 0.0, and NaN equals NaN
         case Tracer():
-            return _Same(value)
+            return _ByIdentity(value)
         case jax.Array() if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
             return kind, value.dtype, _of(jax.random.key_data(value), concrete)
         case jax.Array() if not value.is_fully_replicated:
-            return _Same(value)
+            return _ByIdentity(value)
         case np.ndarray() | np.generic() | jax.Array():
             array = np.asarray(value)
             return kind, array.dtype, array.shape, array.tobytes()
     try:
         hash(value)
     except TypeError:
-        return _Same(value)
+        return _ByIdentity(value)
     return kind, value  # True is not 1
 
 
-class _Same:
+class _ByIdentity:
     """Equal only for the same object, which it keeps alive, so that its id is not reused."""
 
     def __init__(self, value: Any):
         self._value = value
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other._value is self._value
+        return isinstance(other, _ByIdentity) and other._value is self._value
 
     def __hash__(self) -> int:
         return id(self._value)

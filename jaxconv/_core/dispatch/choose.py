@@ -12,7 +12,7 @@ from jaxconv._core.methods import METHODS
 from jaxconv._core.methods.method import MARGINS, Rule
 
 # Reasons why a program cannot call a library of this process by XLA's foreign function interface.
-EXPORTED = "the program is for other processes too"
+EXPORTED = "the program is exported for other processes"
 PARTITIONED = "XLA alone partitions the program over several devices"
 # Values of `method` that leave the choice to a policy or to expected times.
 RULES: tuple[Rule, ...] = ("auto", "fastest")

@@ -83,7 +83,7 @@ def contract(
     Returns:
         The third array.
     """
-    a, b = _vary_alike(a, b)
+    a, b = _match_varying_axes(a, b)
     if precision is None:  # read here: where programs are lowered it may have another value
         precision = _CONFIG.jax_default_matmul_precision
     bind = partial(
@@ -99,10 +99,10 @@ def contract(
     # on explicit axes the primitive gets ordinary arrays, and `entries` shard its result
     shape = _result_shape(contraction, a, b, spec)
     entries = _entries(contraction, a, b, spec)
-    return _watched(on_explicit_axes(bind, a, b, shape=shape, entries=entries))
+    return _visible_to_checkify(on_explicit_axes(bind, a, b, shape=shape, entries=entries))
 
 
-def _watched(result: jax.Array) -> jax.Array:
+def _visible_to_checkify(result: jax.Array) -> jax.Array:
     """While tracing, multiply the result by one, which XLA removes again.
 
     `jax.experimental.checkify` looks for NaN only in results of primitives that it knows, and has
@@ -114,7 +114,7 @@ def _watched(result: jax.Array) -> jax.Array:
         return jax.lax.mul(result, one(result.dtype))
 
 
-def _vary_alike(a, b):
+def _match_varying_axes(a, b):
     """Inside `shard_map`, mark both operands as varying over the union of their mesh axes."""
     varying = [jax.typeof(array).manual_axis_type.varying for array in (a, b)]
     missing = [(varying[0] | varying[1]) - axes for axes in varying]
@@ -217,21 +217,23 @@ def _named(mesh, entries) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*entries))
 
 
-def _compute(a, b, *, contraction, spec, dtype, mode, **how):
+def _extend_and_run(a, b, *, contraction, spec, dtype, mode, **how):
     """Extend x as the mode says, and run the chosen method on one device."""
     if mode == "zeros":
-        return _computed(a, b, contraction=contraction, spec=spec, dtype=dtype, **how)
+        return _run_method(a, b, contraction=contraction, spec=spec, dtype=dtype, **how)
     pairs = dict(zip(range(-spec.rank - 1, -1), spec.padding, strict=True))
     if contraction != "input":
         a = extend(a, pairs=pairs, mode=mode)
-        return _computed(a, b, contraction=contraction, spec=spec.padded, dtype=dtype, **how)
+        return _run_method(a, b, contraction=contraction, spec=spec.padded, dtype=dtype, **how)
     # margins are added before the one rounding
     sums = accumulation_dtype(a, b, dtype)
-    x = _computed(a, b, contraction=contraction, spec=spec.padded, dtype=sums, **how)
+    x = _run_method(a, b, contraction=contraction, spec=spec.padded, dtype=sums, **how)
     return fold(x, pairs=pairs, mode=mode).astype(dtype)
 
 
-def _computed(a, b, *, contraction, spec, dtype, method, policy, precision, platform, reason=None):
+def _run_method(
+    a, b, *, contraction, spec, dtype, method, policy, precision, platform, reason=None
+):
     """Run the chosen method on arrays of any number of batch axes.
 
     `reason` is why the program cannot call a library of this process, or None.
@@ -263,7 +265,7 @@ def _partitioned(a, b, *, contraction, spec, dtype, mode, devices, **how):
     """Let every device of a mesh compute its part."""
 
     def convolve(contraction, a, b, spec, dtype):
-        return _computed(a, b, contraction=contraction, spec=spec, dtype=dtype, **how)
+        return _run_method(a, b, contraction=contraction, spec=spec, dtype=dtype, **how)
 
     form = {"contraction": contraction, "spec": spec, "mode": mode, "dtype": dtype}
     shape = _result_shape(contraction, a, b, spec)
@@ -277,7 +279,7 @@ def _whole_space(a, b, *, contraction, spec, devices, **how):
     slices and matrix products with any sharding.
     """
     if spec.groups > 1:
-        return _compute(a, b, contraction=contraction, spec=spec, reason=PARTITIONED, **how)
+        return _extend_and_run(a, b, contraction=contraction, spec=spec, reason=PARTITIONED, **how)
     mesh, names = (
         AbstractMesh((len(devices),), ("device",)),
         (*OPERANDS[contraction], _MAKES[contraction]),
@@ -292,7 +294,7 @@ def _whole_space(a, b, *, contraction, spec, devices, **how):
 
     with in_64_bits(a.dtype, b.dtype, how["dtype"]):
         a, b = map(whole, names[:2], (a, b))
-        made = _compute(a, b, contraction=contraction, spec=spec, **how)
+        made = _extend_and_run(a, b, contraction=contraction, spec=spec, **how)
         return whole(names[2], made)
 
 
@@ -304,7 +306,7 @@ def _one_batch_axis(array, rank: int):
 def _lowering(ctx, a, b, *, platform, **params):
     module = ctx.module_context
     reason = _ffi_unavailable_reason(module)
-    if reason == PARTITIONED and _stays_here(module):
+    if reason == PARTITIONED and _partitions_itself(module):
         devices = stand_ins(module.axis_context.num_devices)
         context = mlir.ShardingContext(len(devices), devices)
         ctx = ctx.replace(module_context=module.replace(axis_context=context))
@@ -316,7 +318,7 @@ def _lowering(ctx, a, b, *, platform, **params):
         else:
             compute = partial(_partitioned, platform=platform, devices=devices)
     else:
-        compute = partial(_compute, platform=platform, reason=reason)
+        compute = partial(_extend_and_run, platform=platform, reason=reason)
     # methods are written for one device: inside `shard_map` the initial values of their loops are
     # not marked as varying over mesh axes, so the operands are not either
     alike = [aval.update(manual_axis_type=_VARIES_OVER_NOTHING) for aval in ctx.avals_in]
@@ -349,7 +351,7 @@ def _ffi_unavailable_reason(module) -> str | None:
     return EXPORTED if _is_exported(module) else None
 
 
-def _stays_here(module) -> bool:
+def _partitions_itself(module) -> bool:
     """Whether this process compiles the program, and XLA partitions it over all of its devices.
 
     Inside a `shard_map` over some axes of a mesh, XLA does not report how it numbers the devices of

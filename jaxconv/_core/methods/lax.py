@@ -60,7 +60,7 @@ def input(
         # the spread y has (m - 1) s + 1 elements; the result must have n
         pads.append((before, n + extent(k, d) - 1 - ((m - 1) * s + 1) - before))
     spread = spec.stride
-    if spec.is_symbolic or goes_round(spec):
+    if spec.is_symbolic or dilates_first(spec):
         gaps = [(0, 0, 0), *((0, 0, s - 1) for s in spread), (0, 0, 0)]
         # behind a barrier, lest XLA makes it a dilation again
         y = lax.optimization_barrier(lax.pad(y, jnp.zeros((), y.dtype), gaps))
@@ -81,7 +81,7 @@ def input(
     return x.astype(dtype)
 
 
-def goes_round(spec: ConvSpec) -> bool:
+def dilates_first(spec: ConvSpec) -> bool:
     """Whether y is spread before XLA's convolution, which may abort the process (jax 0.10.2)."""
     sizes = zip(spec.kernel_size, spec.stride, spec.output_size, strict=True)
     return (2, 2) in zip(spec.kernel_size, spec.stride, strict=True) and any(

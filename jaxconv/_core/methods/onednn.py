@@ -74,7 +74,7 @@ def implementation(
         return ""
     if repeats(contraction, inputs, spec.groups * outputs, spec):
         spec, outputs = dataclasses.replace(spec, groups=spec.groups * outputs), 1
-    if contraction == "kernel" and goes_round(inputs, spec):
+    if contraction == "kernel" and takes_unstrided(inputs, spec):
         spec = _unstrided(spec)
     spec, _ = _within_onednn(spec, gradient_of_kernel=contraction == "kernel")
     before, after = zip(*spec.padding, strict=True)
@@ -128,7 +128,7 @@ def kernel(
     if _has_blind_taps(spec):
         # oneDNN 3.2 leaves those entries unwritten in bfloat16, and zero in float32
         x, y = x.astype(jnp.float32), y.astype(jnp.float32)
-    if goes_round(x.shape[-1], spec):
+    if takes_unstrided(x.shape[-1], spec):
         x, spec = _read(x, spec), _unstrided(spec)
     spec, outside = _within_onednn(spec, gradient_of_kernel=True)
     shape = (*spec.kernel_size, x.shape[-1] // spec.groups, y.shape[-1])
@@ -202,7 +202,7 @@ def _has_blind_taps(spec: ConvSpec) -> bool:
 _VECTOR = 16  # channels
 
 
-def goes_round(inputs: int, spec: ConvSpec) -> bool:
+def takes_unstrided(inputs: int, spec: ConvSpec) -> bool:
     """Whether a gradient of the kernel must avoid code of oneDNN 3.2 that may corrupt memory.
 
     oneDNN then gets only the elements that the kernel reads, without stride.
