@@ -14,7 +14,6 @@ import scipy.signal as their_signal
 from jax.test_util import check_grads
 
 from jaxconv.compat.scipy import ndimage, signal
-from jaxconv.compat.scipy._direct_sums import index_map
 from jaxconv.compat.scipy._spectra import overlap_add, whole
 
 MODES = ("full", "same", "valid")
@@ -198,16 +197,6 @@ def test_output_is_a_dtype():
         np.testing.assert_array_equal(got, wanted)
     with pytest.warns(UserWarning, match="promoting specified output dtype to complex"):
         assert ndimage.correlate1d(x, [1j], output=np.float32).dtype == jnp.complex64
-
-
-@pytest.mark.parametrize("size", [1, 2, 5])
-@pytest.mark.parametrize(
-    ("boundary", "numpys"), [("wrap", "wrap"), ("symmetric", "symmetric"), ("mirror", "reflect")]
-)
-def test_index_maps_repeat_as_numpys_pads_do(size, boundary, numpys):
-    pair = (3 * size + 1, 4 * size)
-    wanted = np.pad(np.arange(size), pair, mode=numpys)
-    np.testing.assert_array_equal(index_map(size, pair, boundary), wanted)
 
 
 @pytest.mark.parametrize(("first", "second"), [(700, 9), (9, 700), (50, 30), (8, 8), (100, 1)])

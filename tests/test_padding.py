@@ -271,6 +271,16 @@ def test_the_fill_value_may_be_traced():
         same(y, np.array([value, 1], np.float32))
 
 
+@pytest.mark.parametrize("size", [1, 2, 5])
+@pytest.mark.parametrize("mode", ["reflect", "symmetric", "replicate", "circular"])
+def test_indices_repeat_as_numpys_pads_do(size, mode):
+    """Beyond the widths that `pad` allows, as SciPy's filters need them."""
+    before, after = 3 * size + 1, 4 * size
+    wanted = np.pad(np.arange(size), (before, after), mode=NUMPY[mode])
+    found = extension.source_index(np.arange(-before, size + after), size, mode)
+    np.testing.assert_array_equal(found, wanted)
+
+
 def test_a_new_mode_is_one_entry(monkeypatch):
     """`pad`, its adjoint, convolutions and what meshes and tiles read follow from its E(p)."""
     first = extension.Mode(

@@ -85,8 +85,8 @@ def source_index(position: np.ndarray, size: int, mode: str) -> np.ndarray:
         mode: one of `MODES`.
 
     Returns:
-        Indices of `position`'s shape: `NONE` where nothing is read. Positions beyond the widths
-        that the mode allows have no meaning and may give any integer.
+        Indices of `position`'s shape: `NONE` where nothing is read. Beyond the widths that a mode
+        allows it is applied again, until the index is one of x.
 
     Example:
         >>> for mode in MODES:
@@ -100,11 +100,12 @@ def source_index(position: np.ndarray, size: int, mode: str) -> np.ndarray:
     """
     if mode not in EXTENSIONS:
         return np.where((position >= 0) & (position < size), position, NONE)
-    before, after = (side(size) for side in EXTENSIONS[mode][:2])
-    outside = np.where(
-        position < 0, before[0] + before[1] * position, after[0] + after[1] * position
-    )
-    return np.where((position >= 0) & (position < size), position, outside)
+    index = np.zeros_like(position) if size <= 1 else position
+    (start, step), (end_start, end_step) = (side(size) for side in EXTENSIONS[mode][:2])
+    while ((index < 0) | (index >= size)).any() and size > 1:
+        index = np.where(index < 0, start + step * index, index)
+        index = np.where(index >= size, end_start + end_step * index, index)
+    return index
 
 
 def extend(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv._core.dispatch.primitive import contract
+from jaxconv._core.geometry.extension import source_index
 from jaxconv._core.geometry.spec import ConvSpec
 from jaxconv._functional import padding
 
@@ -75,27 +76,8 @@ def _extend_axis(x: jax.Array, axis: int, pair: tuple[int, int], boundary: str) 
     size = x.shape[axis]
     if boundary == "nearest" or max(pair) < size:
         return padding.pad(x, [pair], axes=(axis,), mode=_PADDING[boundary])
-    return jnp.take(x, index_map(size, pair, boundary), axis=axis)
-
-
-def index_map(size: int, pair: tuple[int, int], boundary: str) -> np.ndarray:
-    """Return the source index of each element of a padded axis, for any width.
-
-    Example:
-        >>> index_map(3, (5, 1), "mirror").tolist()
-        [1, 0, 1, 2, 1, 0, 1, 2, 1]
-    """
-    p = np.arange(-pair[0], size + pair[1])
-    match boundary:
-        case "wrap":
-            return p % size
-        case "symmetric":
-            p = p % (2 * size)
-            return np.minimum(p, 2 * size - 1 - p)
-        case _:
-            period = max(2 * size - 2, 1)
-            p = p % period
-            return np.minimum(p, period - p) if size > 1 else p * 0
+    position = np.arange(-pair[0], size + pair[1])
+    return jnp.take(x, source_index(position, size, _PADDING[boundary]), axis=axis)
 
 
 def mode_windows(mode: str, first: Sequence[int], second: Sequence[int]) -> Windows:
