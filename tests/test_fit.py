@@ -146,6 +146,23 @@ def test_a_margin_is_as_wide_as_the_predictions_are_wrong(rows):
     assert set(fit.regrets(measured, wrong, {"lax": 1.0}, without=("onednn",))) == {1.0}
 
 
+def test_a_term_has_one_meaning_in_all_methods():
+    """One name, one number, whatever the method; and each constant is of a term that is there."""
+    for index in range(60):
+        at = regret.problem(7, index)[0].reduced
+        found: dict[str, float] = {}
+        for name, method in METHODS.items():
+            if at.contraction not in method.contractions or method.refuses(
+                at.contraction, at.spec, np.dtype("float32")
+            ):
+                continue
+            terms = method.terms(at)
+            assert set(method.constants.get(at.contraction, {})) <= set(terms), name
+            for term, value in terms.items():
+                # 0 where the method takes another way
+                assert value == 0 or found.setdefault(term, value) == value, (name, term)
+
+
 def test_the_file_that_is_written_holds_constants_and_margins(rows, monkeypatch):
     monkeypatch.setattr(fit, "FOLDS", 2)
     machine = {"cores": 2, "cpu_flags": ["avx2"], "date": "2000-01-01", "versions": {"jax": "0"}}

@@ -124,7 +124,8 @@ def _terms(problem: Problem) -> Terms:
     sizes = problem.batch, problem.outputs, problem.inputs * strides
     found = windows(Problem("output", inner, *sizes, problem.dtype, problem.platform))
     shared = common(problem)
-    return {**shared, **found, "x if strided": shared["x"] if strides > 1 else 0.0}
+    inner = {f"inner: {name}": term for name, term in found.items()}
+    return {**shared, **inner, "x if strided": shared["x"] if strides > 1 else 0.0}
 
 
 METHOD = Method(

@@ -136,7 +136,7 @@ def product_terms(problem: Problem) -> Terms:
     return {
         "kernel": entries,
         "kernel * groups": entries * spec.groups,
-        "kernel * (x + y)": entries * shared["y"] * (i + o) / o,
+        "kernel * y * (in + out) / out": entries * shared["y"] * (i + o) / o,
         "work / min(in * out, 16)": work / min(i * o, 16),
         "work / min(in, out, 16)": work / min(i, o, 16),
     }

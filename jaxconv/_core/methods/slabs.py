@@ -138,8 +138,8 @@ def _terms(problem: Problem) -> Terms:
     entries = math.prod(spec.kernel_size[:-2])
     batch = problem.batch * math.prod(spec.output_size[:-2])
     found = windows(problem._replace(spec=plane_of(spec), batch=batch))
-    several = {name: term * entries for name, term in found.items()}
-    return {**shared, **several, "kernel * (x + y)": entries * (shared["x"] + shared["y"])}
+    several = {f"planes: {name}": term * entries for name, term in found.items()}
+    return {**shared, **several, "leading kernel * (x + y)": entries * (shared["x"] + shared["y"])}
 
 
 METHOD = Method(
