@@ -88,6 +88,7 @@ def conv(
         ValueError: the shapes and numbers do not make a convolution.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> x = jnp.ones((2, 32, 32, 3))
         >>> w = jnp.ones((3, 3, 3, 8))
         >>> conv(x, w, stride=2, padding=1).shape
@@ -161,6 +162,7 @@ def conv_transpose(
         ValueError: the shapes and numbers do not make a transposed convolution.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> y, w = jnp.ones((1, 8, 8, 16)), jnp.ones((5, 5, 3, 16))
         >>> conv_transpose(y, w, stride=2, padding=1).shape
         (1, 17, 17, 3)
