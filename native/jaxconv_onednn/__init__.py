@@ -8,14 +8,23 @@ import os
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.resources import as_file, files
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jaxlib
 
 CONTRACTIONS = ("output", "input", "kernel")
 DTYPES = ("float32", "bfloat16", "float16")
 # the numbers oneDNN gives the instruction sets that its half precision needs (dnnl_cpu_isa_t)
 _AVX512_CORE, _AVX512_CORE_FP16 = 0x27, 0x1EF
+
+# Kept memory that is in no use is at most this part of what there is
+_SHARE = 8
+_CONTAINER_LIMITS = (
+    "/sys/fs/cgroup/memory.max",
+    "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+)
 
 
 class CacheInfo(NamedTuple):
@@ -25,6 +34,14 @@ class CacheInfo(NamedTuple):
     capacity: int
     hits: int
     misses: int
+
+
+class KeptMemory(NamedTuple):
+    """Bytes kept that are in no use, the most that may be, and whether XLA's memory is kept too."""
+
+    idle: int
+    most: int
+    of_xla: bool
 
 
 def _plugin() -> ctypes.CDLL:
@@ -66,6 +83,9 @@ def register() -> None:
     queue passes the handlers on before the type of their state, which XLA refuses.
     """
     jax.local_devices(backend="cpu")
+    keep_memory(_available_memory() // _SHARE)
+    folder = os.path.join(os.path.dirname(jaxlib.__file__), "")
+    _LIBRARY.jaxconv_onednn_keep_memory_of(os.fsencode(folder))
     address = {name: _function(name, ctypes.c_void_p)() for name in ("type_id", "type_info")}
     jax.ffi.register_ffi_type(
         "jaxconv_onednn_call",
@@ -100,6 +120,29 @@ def cache_info() -> CacheInfo:
 def cache_resize(capacity: int) -> None:
     """Set how many plans may be cached, at least 1; the least recently used are dropped."""
     _LIBRARY.jaxconv_onednn_cache_resize(ctypes.c_int64(capacity))
+
+
+def kept_memory() -> KeptMemory:
+    """Return how much memory is kept between calls."""
+    values = (ctypes.c_int64 * 3)()
+    _LIBRARY.jaxconv_onednn_kept_memory(values)
+    return KeptMemory(values[0], values[1], bool(values[2]))
+
+
+def keep_memory(most: int) -> None:
+    """Set how many bytes in no use may be kept between calls; 0 keeps none."""
+    _LIBRARY.jaxconv_onednn_limit_kept_memory(ctypes.c_int64(most))
+
+
+def _available_memory() -> int:
+    """Bytes that the machine has, or the container."""
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for name in _CONTAINER_LIMITS:
+        try:
+            found.append(int(Path(name).read_text()))
+        except (OSError, ValueError):  # not in a container, or "max"
+            continue
+    return min(found)
 
 
 def version() -> str:

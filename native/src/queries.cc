@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cache.h"
+#include "kept_memory.h"
 #include "threads.h"
 
 #define JAXCONV_EXPORT extern "C" __attribute__((visibility("default")))
@@ -34,6 +35,22 @@ JAXCONV_EXPORT void jaxconv_onednn_cache_info(int64_t* values) {
 
 JAXCONV_EXPORT void jaxconv_onednn_cache_resize(int64_t capacity) {
   jaxconv::ResizeCache(capacity);
+}
+
+// values: bytes kept idle, the most that may be, and whether XLA's memory is kept too.
+JAXCONV_EXPORT void jaxconv_onednn_kept_memory(int64_t* values) {
+  const auto kept = jaxconv::GetKeptMemory();
+  values[0] = kept.idle;
+  values[1] = kept.most;
+  values[2] = kept.of_xla;
+}
+
+JAXCONV_EXPORT void jaxconv_onednn_limit_kept_memory(int64_t most) {
+  jaxconv::LimitKeptMemory(most);
+}
+
+JAXCONV_EXPORT void jaxconv_onednn_keep_memory_of(const char* folder) {
+  jaxconv::KeepMemoryOf(folder);
 }
 
 // values: oneDNN's major, minor and patch version, and the instruction set it uses.

@@ -18,7 +18,6 @@ class Workspace {
 
  private:
   void* data_ = nullptr;
-  size_t size_ = 0;
 };
 
 }  // namespace jaxconv
