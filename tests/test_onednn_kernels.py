@@ -254,8 +254,6 @@ def test_large_planes_on_several_threads(shape, channels, stride):
 )
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_several_outputs_a_channel_are_outputs_of_equal_channels(x, w, arguments, dtype):
-    if dtype not in plugin.dtypes():
-        pytest.skip(f"oneDNN does not compute in {dtype} on this CPU")
     case = cases.Case("", x, w, {**arguments, "groups": x[-1]})
     arrays = case.arrays(dtype)
     for contraction, names in OPERANDS.items():

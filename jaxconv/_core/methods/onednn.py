@@ -2,7 +2,8 @@
 
 The plugin is loaded by its entry point at the first convolution, never at import, and its handlers
 are registered when the first program calls them.
-oneDNN sums in full float32, whatever `precision` is; half precision is rounded once.
+oneDNN sums in full float32, whatever `precision` is; half precision is rounded once. Where the CPU
+has no instructions for it, the operands are float32 before the call.
 """
 
 import dataclasses
@@ -41,8 +42,8 @@ def refuses(contraction: Contraction, spec: ConvSpec, dtype: jnp.dtype) -> str |
         return plugin
     if spec.rank > 3:
         return f"oneDNN has no convolution of rank {spec.rank}"
-    if jnp.dtype(dtype).name not in plugin.dtypes():
-        return f"oneDNN does not compute in {jnp.dtype(dtype).name} on this CPU"
+    if jnp.dtype(dtype).name not in _SERVED:
+        return f"oneDNN does not compute in {jnp.dtype(dtype).name}"
     return None
 
 
@@ -134,6 +135,8 @@ def kernel(
     shape = (*spec.kernel_size, x.shape[-1] // spec.groups, y.shape[-1])
     return _call("kernel", _embed(x, outside), y, spec, shape, dtype)
 
+
+_SERVED = ("float32", "bfloat16", "float16")
 
 # Smallest number of kernel entries for which x is repeated.
 _REPEATED_FROM = {"output": 8, "input": 10, "kernel": 8}
@@ -292,8 +295,9 @@ def _call(
         return jnp.zeros(shape, dtype)
     plugin = registered()
     common = operand_dtype(a, b, jnp.dtype(jnp.float32))
-    if contraction == "kernel" and common == jnp.float16:
-        common = jnp.dtype(jnp.float32)  # in float16 oneDNN 3.2 has only its reference loops here
+    # for this contraction in float16 oneDNN 3.2 has only its reference loops
+    if common.name not in plugin.dtypes() or (contraction == "kernel" and common == jnp.float16):
+        common = jnp.dtype(jnp.float32)
     result = common if dtype == common else jnp.dtype(jnp.float32)
     before, after = zip(*spec.padding, strict=True)
     call = jax.ffi.ffi_call(
