@@ -35,6 +35,21 @@ DEPTHWISE = (
     ),
 )
 
+# A vector of several groups, ragged ends, strides and dilations along each dimension.
+SMALL_GROUPS = (
+    cases.Case("16 groups of 4", (2, 9, 8, 64), (3, 3, 4, 64), {"groups": 16, "padding": "same"}),
+    cases.Case("9 groups of 2", (1, 7, 11, 18), (4, 5, 2, 18), {"groups": 9, "padding": (2, 4)}),
+    cases.Case("line", (3, 21, 12), (6, 4, 12), {"groups": 3, "padding": "causal"}),
+    cases.Case(
+        "strided and dilated",
+        (2, 13, 15, 40),
+        (3, 4, 4, 40),
+        {"groups": 10, "stride": (2, 3), "dilation": (3, 2), "padding": ((5, 2), (3, 1))},
+    ),
+    cases.Case("volume", (1, 4, 5, 6, 6), (2, 3, 3, 2, 6), {"groups": 3, "padding": 1}),
+)
+GROUPS_OF_8 = cases.Case("", (2, 9, 10, 40), (3, 3, 8, 40), {"groups": 5, "padding": 1})
+
 # Widths of less than a vector and of several, with the ragged end of a row; kernels of fewer rows
 # than are made together, of as many, and of more.
 PLANES = (
@@ -149,6 +164,20 @@ def assert_matches(case, name):
 def test_depthwise(case):
     """oneDNN's own serve only small kernels and what is strided or dilated."""
     assert_matches(case, "jaxconv_depthwise:avx512f")
+
+
+@pytest.mark.parametrize("case", SMALL_GROUPS, ids=str)
+def test_small_groups(case):
+    assert_matches(case, "jaxconv_grouped:avx512f")
+
+
+def test_groups_of_8_for_the_output():
+    if has_avx512():
+        names = [implementation(contraction, GROUPS_OF_8) for contraction in OPERANDS]
+        assert [name == "jaxconv_grouped:avx512f" for name in names] == [True, False, False]
+    a, b = GROUPS_OF_8.operands("output")
+    f = partial(contract, "output", spec=GROUPS_OF_8.spec, dtype="float32", method="onednn")
+    cases.assert_matches(jax.jit(f)(a, b), "output", a, b, GROUPS_OF_8.spec)
 
 
 @pytest.mark.parametrize("case", PLANES, ids=str)

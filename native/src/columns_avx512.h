@@ -52,10 +52,6 @@ inline int64_t FloorDiv(int64_t a, int64_t b) { return a >= 0 ? a / b : -((b - 1
 
 inline int64_t RoundToLines(int64_t bytes) { return CeilDiv(bytes, 64) * 64; }
 
-inline __m512i LaneNumbers() {
-  return _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-}
-
 // `channels` numbers, over and over: they divide a vector.
 inline __m512 Repeated(const float* numbers, int64_t channels) {
   const __m512i channel =

@@ -1,5 +1,5 @@
-// Depthwise convolutions in float32, all three contractions: oneDNN computes them fast only for
-// some ranks, kernels and numbers of channels.
+// Depthwise convolutions in float32, and such of small groups, all three contractions: oneDNN computes
+// them fast only for some ranks, kernels and numbers of channels.
 #ifndef JAXCONV_DEPTHWISE_H_
 #define JAXCONV_DEPTHWISE_H_
 
@@ -9,12 +9,15 @@
 namespace jaxconv {
 
 // Three spatial dimensions, of size one where there are fewer; arrays are row-major with channels
-// last: x (n, *in, c), w (*kernel, c), y (n, *out, c).
+// last: x (n, *in, c), w (*kernel, group, c), y (n, *out, c).
 struct Depthwise {
   int64_t n, c;
   int64_t in[3], kernel[3], out[3], stride[3], dilation[3], before[3];
+  // Channels of x, and of y, that belong together: 1, or a power of two up to 8.
+  int64_t group = 1;
 
   int64_t taps() const { return kernel[0] * kernel[1] * kernel[2]; }
+  int64_t weights() const { return taps() * group * c; }
   // Whether, along the last dimension, neighbours see neighbours.
   bool slides() const { return stride[2] == 1 && dilation[2] == 1; }
 };
@@ -25,12 +28,13 @@ bool DepthwiseServes();
 // Parts that the rows of y fall into for the gradient; each has sums of its own.
 int64_t DepthwiseParts(const Depthwise& d, int64_t threads);
 
-// w from x and y; `sums` has room for parts * taps * c floats.
+// w from x and y; `sums` has room for parts * weights floats.
 void DepthwiseKernel(const Depthwise& d, const float* x, float* w, const float* y, float* sums,
                      int64_t threads);
 
 // Bytes of scratch memory for the other two, aligned to 8.
-int64_t DepthwiseScratch(const Depthwise& d, int64_t threads);
+int64_t DepthwiseOutputScratch(const Depthwise& d, int64_t threads);
+int64_t DepthwiseInputScratch(const Depthwise& d, int64_t threads);
 
 // y from x and w.
 void DepthwiseOutput(const Depthwise& d, const float* x, const float* w, float* y, void* scratch,

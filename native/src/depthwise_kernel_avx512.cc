@@ -22,12 +22,13 @@ Range Valid(const Depthwise& d, int64_t offset) {
 }
 
 // Adds x[t * stride + offset + tap * dilation] * y[t] over the t of a range to `taps` sums.
-template <int taps, int width, bool ragged>
-void RowOfSums(const Lanes<width, ragged>& lanes, const Depthwise& d, Range range, const float* x,
-               const float* y, int64_t offset, float* sums) {
+template <int taps, int width, bool ragged, typename Read>
+void RowOfSums(const Lanes<width, ragged>& lanes, const Read& read, const Depthwise& d, Range range,
+               const float* x, const float* y, int64_t offset, float* sums) {
+  const int64_t tap = d.group * d.c;
   __m512 sum[taps][width];
   JAXCONV_UNROLL for (int k = 0; k < taps; ++k)
-    JAXCONV_UNROLL for (int v = 0; v < width; ++v) sum[k][v] = lanes.Load(sums + k * d.c, v);
+    JAXCONV_UNROLL for (int v = 0; v < width; ++v) sum[k][v] = lanes.Load(sums + k * tap, v);
   const int64_t step = d.stride[2] * d.c, gap = d.dilation[2] * d.c;
   x += (range.first * d.stride[2] + offset) * d.c;
   y += range.first * d.c;
@@ -36,17 +37,18 @@ void RowOfSums(const Lanes<width, ragged>& lanes, const Depthwise& d, Range rang
     JAXCONV_UNROLL for (int v = 0; v < width; ++v) at[v] = lanes.Load(y, v);
     JAXCONV_UNROLL for (int k = 0; k < taps; ++k)
       JAXCONV_UNROLL for (int v = 0; v < width; ++v)
-        sum[k][v] = _mm512_fmadd_ps(lanes.Load(x + k * gap, v), at[v], sum[k][v]);
+        sum[k][v] = _mm512_fmadd_ps(read.Load(lanes, x + k * gap, v), at[v], sum[k][v]);
   }
   JAXCONV_UNROLL for (int k = 0; k < taps; ++k)
-    JAXCONV_UNROLL for (int v = 0; v < width; ++v) lanes.Store(sums + k * d.c, v, sum[k][v]);
+    JAXCONV_UNROLL for (int v = 0; v < width; ++v) lanes.Store(sums + k * tap, v, sum[k][v]);
 }
 
 // Adds what `together` outputs from t on give to `taps` sums, where neighbouring outputs and
 // neighbouring taps read neighbouring positions: each of them is read once.
-template <int together, int taps, int width, bool ragged>
-inline void Slide(const Lanes<width, ragged>& lanes, const Depthwise& d, const float* x,
-                  const float* y, int64_t t, int64_t offset, __m512 (&sums)[taps][width]) {
+template <int together, int taps, int width, bool ragged, typename Read>
+JAXCONV_INLINE void Slide(const Lanes<width, ragged>& lanes, const Read& read, const Depthwise& d,
+                  const float* x, const float* y, int64_t t, int64_t offset,
+                  __m512 (&sums)[taps][width]) {
   __m512 at[together][width];
   JAXCONV_UNROLL for (int u = 0; u < together; ++u) {
     JAXCONV_UNROLL for (int v = 0; v < width; ++v) at[u][v] = lanes.Load(y + (t + u) * d.c, v);
@@ -55,7 +57,7 @@ inline void Slide(const Lanes<width, ragged>& lanes, const Depthwise& d, const f
     const int64_t s = t + offset + p;
     if (static_cast<uint64_t>(s) >= static_cast<uint64_t>(d.in[2])) continue;
     JAXCONV_UNROLL for (int v = 0; v < width; ++v) {
-      const __m512 value = lanes.Load(x + s * d.c, v);
+      const __m512 value = read.Load(lanes, x + s * d.c, v);
       JAXCONV_UNROLL for (int k = 0; k < taps; ++k) {
         if (p - k < 0 || p - k >= together) continue;
         sums[k][v] = _mm512_fmadd_ps(value, at[p - k][v], sums[k][v]);
@@ -65,81 +67,84 @@ inline void Slide(const Lanes<width, ragged>& lanes, const Depthwise& d, const f
 }
 
 // A whole row of outputs for `taps` neighbouring taps without strides and dilation.
-template <int taps, int width, bool ragged>
-void SlideRow(const Lanes<width, ragged>& lanes, const Depthwise& d, const float* x, const float* y,
-              int64_t offset, float* sums) {
+template <int taps, int width, bool ragged, typename Read>
+void SlideRow(const Lanes<width, ragged>& lanes, const Read& read, const Depthwise& d,
+              const float* x, const float* y, int64_t offset, float* sums) {
+  const int64_t tap = d.group * d.c;
   __m512 sum[taps][width];
   JAXCONV_UNROLL for (int k = 0; k < taps; ++k) {
-    JAXCONV_UNROLL for (int v = 0; v < width; ++v) sum[k][v] = lanes.Load(sums + k * d.c, v);
+    JAXCONV_UNROLL for (int v = 0; v < width; ++v) sum[k][v] = lanes.Load(sums + k * tap, v);
   }
   int64_t t = 0;
   for (; t + kSharing <= d.out[2]; t += kSharing)
-    Slide<kSharing>(lanes, d, x, y, t, offset, sum);
-  for (; t < d.out[2]; ++t) Slide<1>(lanes, d, x, y, t, offset, sum);
+    Slide<kSharing>(lanes, read, d, x, y, t, offset, sum);
+  for (; t < d.out[2]; ++t) Slide<1>(lanes, read, d, x, y, t, offset, sum);
   JAXCONV_UNROLL for (int k = 0; k < taps; ++k) {
-    JAXCONV_UNROLL for (int v = 0; v < width; ++v) lanes.Store(sums + k * d.c, v, sum[k][v]);
+    JAXCONV_UNROLL for (int v = 0; v < width; ++v) lanes.Store(sums + k * tap, v, sum[k][v]);
   }
 }
 
 // All taps of one row of the kernel, for one row of x and y.
-template <int taps, int width, bool ragged>
-void TapsOfSums(const Lanes<width, ragged>& lanes, const Depthwise& d, const float* x, const float* y, float* sums) {
+template <int taps, int width, bool ragged, typename Read>
+void TapsOfSums(const Lanes<width, ragged>& lanes, const Read& read, const Depthwise& d,
+                const float* x, const float* y, float* sums) {
+  const int64_t step = d.group * d.c;
   for (int64_t k = 0; k < d.kernel[2];) {
     const int64_t offset = k * d.dilation[2] - d.before[2];
     if (d.slides()) {
       const bool all = k + taps <= d.kernel[2];
       if (all)
-        SlideRow<taps>(lanes, d, x, y, offset, sums + k * d.c);
+        SlideRow<taps>(lanes, read, d, x, y, offset, sums + k * step);
       else
-        SlideRow<1>(lanes, d, x, y, offset, sums + k * d.c);
+        SlideRow<1>(lanes, read, d, x, y, offset, sums + k * step);
       k += all ? taps : 1;
       continue;
     }
     const Range first = Valid(d, offset);
     if (k + taps > d.kernel[2]) {
-      RowOfSums<1>(lanes, d, first, x, y, offset, sums + k * d.c);
+      RowOfSums<1>(lanes, read, d, first, x, y, offset, sums + k * step);
       ++k;
       continue;
     }
     // where all of the taps see the input they are taken together, elsewhere one by one
     const Range last = Valid(d, offset + (taps - 1) * d.dilation[2]);
     const Range inner{Max(first.first, last.first), Min(first.last, last.last)};
-    if (inner.first < inner.last) RowOfSums<taps>(lanes, d, inner, x, y, offset, sums + k * d.c);
+    if (inner.first < inner.last) RowOfSums<taps>(lanes, read, d, inner, x, y, offset, sums + k * step);
     for (int64_t tap = k; tap < k + taps; ++tap) {
       const int64_t at = tap * d.dilation[2] - d.before[2];
       const Range all = Valid(d, at);
       if (inner.first >= inner.last) {
-        RowOfSums<1>(lanes, d, all, x, y, at, sums + tap * d.c);
+        RowOfSums<1>(lanes, read, d, all, x, y, at, sums + tap * step);
         continue;
       }
       const Range low{all.first, inner.first}, high{inner.last, all.last};
-      if (low.first < low.last) RowOfSums<1>(lanes, d, low, x, y, at, sums + tap * d.c);
-      if (high.first < high.last) RowOfSums<1>(lanes, d, high, x, y, at, sums + tap * d.c);
+      if (low.first < low.last) RowOfSums<1>(lanes, read, d, low, x, y, at, sums + tap * step);
+      if (high.first < high.last) RowOfSums<1>(lanes, read, d, high, x, y, at, sums + tap * step);
     }
     k += taps;
   }
 }
 
-template <int width, bool ragged>
-void SumTaps(const Lanes<width, ragged>& lanes, const Depthwise& d, const float* x, const float* y,
-             float* sums) {
+template <int width, bool ragged, typename Read>
+void SumTaps(const Lanes<width, ragged>& lanes, const Read& read, const Depthwise& d,
+             const float* x, const float* y, float* sums) {
   switch (d.kernel[2]) {
     case 1:
-      return TapsOfSums<1>(lanes, d, x, y, sums);
+      return TapsOfSums<1>(lanes, read, d, x, y, sums);
     case 2:
-      return TapsOfSums<2>(lanes, d, x, y, sums);
+      return TapsOfSums<2>(lanes, read, d, x, y, sums);
     case 3:
-      return TapsOfSums<3>(lanes, d, x, y, sums);
+      return TapsOfSums<3>(lanes, read, d, x, y, sums);
     case 4:
     case 8:
-      return TapsOfSums<4>(lanes, d, x, y, sums);
+      return TapsOfSums<4>(lanes, read, d, x, y, sums);
     case 5:
     case 10:
-      return TapsOfSums<5>(lanes, d, x, y, sums);
+      return TapsOfSums<5>(lanes, read, d, x, y, sums);
     case 6:
-      return TapsOfSums<6>(lanes, d, x, y, sums);
+      return TapsOfSums<6>(lanes, read, d, x, y, sums);
     default:
-      return TapsOfSums<7>(lanes, d, x, y, sums);
+      return TapsOfSums<7>(lanes, read, d, x, y, sums);
   }
 }
 
@@ -157,8 +162,10 @@ void SumRows(const Lanes<width, ragged>& lanes, const Depthwise& d, const float*
         const int64_t s1 = t1 * d.stride[1] + k1 * d.dilation[1] - d.before[1];
         if (s1 < 0 || s1 >= d.in[1]) continue;
         const int64_t line = ((n * d.in[0] + s0) * d.in[1] + s1) * d.in[2];
-        SumTaps(lanes, d, x + line * d.c, y + row * d.out[2] * d.c,
-                sums + (k0 * d.kernel[1] + k1) * d.kernel[2] * d.c);
+        float* own = sums + (k0 * d.kernel[1] + k1) * d.kernel[2] * d.group * d.c;
+        WithGroup(d.group, [&](const auto& read, int64_t place) {
+          SumTaps(lanes, read, d, x + line * d.c, y + row * d.out[2] * d.c, own + place * d.c);
+        });
       }
     }
   }
@@ -176,15 +183,15 @@ int64_t DepthwiseParts(const Depthwise& d, int64_t threads) {
 void DepthwiseKernel(const Depthwise& d, const float* x, float* w, const float* y, float* sums,
                      int64_t threads) {
   const int64_t blocks = CeilDiv(d.c, kBlock);
-  const int64_t rows = d.n * d.out[0] * d.out[1], taps = d.taps();
+  const int64_t rows = d.n * d.out[0] * d.out[1], entries = d.taps() * d.group;
   const int64_t parts = DepthwiseParts(d, threads);
   Tasks tasks;
   OnTeam(threads, [&](const Member& member) {
     for (int64_t task; (task = tasks.Take()) < blocks * parts;) {
       const int64_t part = task / blocks, c = task % blocks * kBlock;
       const int64_t channels = Min(kBlock, d.c - c);
-      float* own = sums + part * taps * d.c + c;
-      for (int64_t k = 0; k < taps; ++k)
+      float* own = sums + part * d.weights() + c;
+      for (int64_t k = 0; k < entries; ++k)
         for (int64_t v = 0; v < channels; ++v) own[k * d.c + v] = 0;
       const int64_t first = part * rows / parts, last = (part + 1) * rows / parts;
       WithLanes(channels, [&](const auto& lanes) {
@@ -192,9 +199,9 @@ void DepthwiseKernel(const Depthwise& d, const float* x, float* w, const float* 
       });
     }
     member.Barrier();
-    for (int64_t k = member.First(taps * d.c); k < member.Last(taps * d.c); ++k) {
+    for (int64_t k = member.First(d.weights()); k < member.Last(d.weights()); ++k) {
       float sum = sums[k];
-      for (int64_t part = 1; part < parts; ++part) sum += sums[part * taps * d.c + k];
+      for (int64_t part = 1; part < parts; ++part) sum += sums[part * d.weights() + k];
       w[k] = sum;
     }
   });

@@ -73,7 +73,7 @@ int64_t FindRuns(const Gather& g, Run* runs, Tap* taps) {
       }
       const int64_t from = Max(0, CeilDiv(-source, g.source_step()));
       const int64_t to = Min(run.count, CeilDiv(sources - source, g.source_step()));
-      if (from < to) taps[used++] = {k * d.c, source, from, to};
+      if (from < to) taps[used++] = {k * d.group * d.c, source, from, to};
     }
     run.tap_count = used - run.taps;
     runs[count++] = run;
@@ -93,7 +93,8 @@ int64_t FindLines(const Gather& g, int64_t row, Line* lines) {
       const int64_t s1 = g.Source(1, r1, k1);
       if (s1 < 0) continue;
       const int64_t source = ((n * g.source()[0] + s0) * g.source()[1] + s1) * g.source()[2];
-      lines[count++] = {source * d.c, (k0 * d.kernel[1] + k1) * d.kernel[2] * d.c};
+      const int64_t entry = (k0 * d.kernel[1] + k1) * d.kernel[2];
+      lines[count++] = {source * d.c, entry * d.group * d.c};
     }
   }
   return count;
@@ -109,9 +110,10 @@ using Sums = __m512[together][width];
 
 // Adds what `sharing` taps one after the other give to `together` results one after the other:
 // every position is read once. `at` is the first of them; x is a row of `sources` positions.
-template <int sharing, int together, int width, bool ragged>
-inline void Slide(const Lanes<width, ragged>& lanes, Sums<together, width>& sums, int64_t c,
-                  const float* x, int64_t at, int64_t sources, const float* w, const Tap* taps) {
+template <int sharing, int together, int width, bool ragged, typename Read>
+JAXCONV_INLINE void Slide(const Lanes<width, ragged>& lanes, const Read& read,
+                  Sums<together, width>& sums, int64_t c, const float* x, int64_t at,
+                  int64_t sources, const float* w, const Tap* taps) {
   __m512 entries[sharing][width];
   JAXCONV_UNROLL for (int k = 0; k < sharing; ++k) {
     JAXCONV_UNROLL for (int v = 0; v < width; ++v)
@@ -120,7 +122,7 @@ inline void Slide(const Lanes<width, ragged>& lanes, Sums<together, width>& sums
   JAXCONV_UNROLL for (int p = 0; p < together + sharing - 1; ++p) {
     if (static_cast<uint64_t>(at + p) >= static_cast<uint64_t>(sources)) continue;
     __m512 values[width];
-    JAXCONV_UNROLL for (int v = 0; v < width; ++v) values[v] = lanes.Load(x + (at + p) * c, v);
+    JAXCONV_UNROLL for (int v = 0; v < width; ++v) values[v] = read.Load(lanes, x + (at + p) * c, v);
     JAXCONV_UNROLL for (int k = 0; k < sharing; ++k) {
       if (p - k < 0 || p - k >= together) continue;
       JAXCONV_UNROLL for (int v = 0; v < width; ++v)
@@ -130,15 +132,41 @@ inline void Slide(const Lanes<width, ragged>& lanes, Sums<together, width>& sums
 }
 
 // Adds what one tap gives, for any step between the positions read.
-template <int together, int width, bool ragged>
-inline void Add(const Lanes<width, ragged>& lanes, Sums<together, width>& sums, int64_t step,
-                const float* x, const float* w, int64_t first, int64_t last) {
+template <int together, int width, bool ragged, typename Read>
+JAXCONV_INLINE void Add(const Lanes<width, ragged>& lanes, const Read& read, Sums<together, width>& sums,
+                int64_t step, const float* x, const float* w, int64_t first, int64_t last) {
   __m512 entry[width];
   JAXCONV_UNROLL for (int v = 0; v < width; ++v) entry[v] = lanes.Load(w, v);
   JAXCONV_UNROLL for (int t = 0; t < together; ++t) {
     if (t < first || t >= last) continue;
     JAXCONV_UNROLL for (int v = 0; v < width; ++v)
-      sums[t][v] = _mm512_fmadd_ps(lanes.Load(x + t * step, v), entry[v], sums[t][v]);
+      sums[t][v] = _mm512_fmadd_ps(read.Load(lanes, x + t * step, v), entry[v], sums[t][v]);
+  }
+}
+
+// Adds what all taps give to the results [at, at + together) of a run, for one channel of a group.
+template <bool slides, int together, int width, bool ragged, typename Read>
+JAXCONV_INLINE void AddLines(const Lanes<width, ragged>& lanes, const Read& read, const Gather& g,
+                     const Lined& lined, const Run& run, const Tap* taps, int64_t at,
+                     const float* source, const float* w, Sums<together, width>& sums) {
+  const int64_t c = g.d.c, step = g.source_step(), sources = g.source()[2];
+  const Tap* const end = taps + run.taps + run.tap_count;
+  for (int64_t line = 0; line < lined.count; ++line) {
+    const float* x = source + lined.lines[line].source;
+    const float* entries = w + lined.lines[line].weights;
+    const Tap* tap = taps + run.taps;
+    if (slides) {
+      for (; end - tap >= kSharing; tap += kSharing)
+        Slide<kSharing>(lanes, read, sums, c, x, at + tap->source, sources, entries, tap);
+      if (end - tap == 3) Slide<3>(lanes, read, sums, c, x, at + tap->source, sources, entries, tap);
+      if (end - tap == 2) Slide<2>(lanes, read, sums, c, x, at + tap->source, sources, entries, tap);
+      if (end - tap == 1) Slide<1>(lanes, read, sums, c, x, at + tap->source, sources, entries, tap);
+      continue;
+    }
+    for (; tap < end; ++tap) {
+      Add(lanes, read, sums, step * c, x + (at * step + tap->source) * c, entries + tap->weights,
+          tap->first - at, tap->last - at);
+    }
   }
 }
 
@@ -147,29 +175,14 @@ template <bool slides, int width, bool ragged>
 void Make(const Lanes<width, ragged>& lanes, const Gather& g, const Lined& lined, const Run& run,
           const Tap* taps, int64_t at, const float* source, const float* w, float* result) {
   constexpr int together = Together(width);
-  const int64_t c = g.d.c, step = g.source_step(), sources = g.source()[2];
+  const int64_t c = g.d.c;
   Sums<together, width> sums;
   JAXCONV_UNROLL for (int t = 0; t < together; ++t) {
     JAXCONV_UNROLL for (int v = 0; v < width; ++v) sums[t][v] = _mm512_setzero_ps();
   }
-  const Tap* const end = taps + run.taps + run.tap_count;
-  for (int64_t line = 0; line < lined.count; ++line) {
-    const float* x = source + lined.lines[line].source;
-    const float* entries = w + lined.lines[line].weights;
-    const Tap* tap = taps + run.taps;
-    if (slides) {
-      for (; end - tap >= kSharing; tap += kSharing)
-        Slide<kSharing>(lanes, sums, c, x, at + tap->source, sources, entries, tap);
-      if (end - tap == 3) Slide<3>(lanes, sums, c, x, at + tap->source, sources, entries, tap);
-      if (end - tap == 2) Slide<2>(lanes, sums, c, x, at + tap->source, sources, entries, tap);
-      if (end - tap == 1) Slide<1>(lanes, sums, c, x, at + tap->source, sources, entries, tap);
-      continue;
-    }
-    for (; tap < end; ++tap) {
-      Add(lanes, sums, step * c, x + (at * step + tap->source) * c, entries + tap->weights,
-          tap->first - at, tap->last - at);
-    }
-  }
+  WithGroup(g.d.group, [&](const auto& read, int64_t place) __attribute__((always_inline)) {
+    AddLines<slides>(lanes, read, g, lined, run, taps, at, source, w + place * c, sums);
+  });
   float* made = result + (run.first + at * g.result_step()) * c;
   JAXCONV_UNROLL for (int t = 0; t < together; ++t) {
     if (at + t >= run.count) break;
@@ -257,9 +270,14 @@ void GatherAll(const Gather& g, const float* source, const float* w, float* resu
 
 }  // namespace
 
-int64_t DepthwiseScratch(const Depthwise& d, int64_t threads) {
+int64_t DepthwiseOutputScratch(const Depthwise& d, int64_t threads) {
   return d.kernel[2] * sizeof(Tap) + d.stride[2] * sizeof(Run) +
          threads * d.kernel[0] * d.kernel[1] * sizeof(Line);
+}
+
+int64_t DepthwiseInputScratch(const Depthwise& d, int64_t threads) {
+  const int64_t exchanged = d.group == 1 ? 0 : d.weights() * sizeof(float);
+  return DepthwiseOutputScratch(d, threads) + exchanged;
 }
 
 void DepthwiseOutput(const Depthwise& d, const float* x, const float* w, float* y, void* scratch,
@@ -269,6 +287,18 @@ void DepthwiseOutput(const Depthwise& d, const float* x, const float* w, float* 
 
 void DepthwiseInput(const Depthwise& d, float* x, const float* w, const float* y, void* scratch,
                     int64_t threads) {
+  if (d.group > 1) {
+    char* const behind = static_cast<char*>(scratch) + DepthwiseOutputScratch(d, threads);
+    float* const exchanged = reinterpret_cast<float*>(behind);
+    // inputs and outputs of each group change places
+    for (int64_t k = 0; k < d.taps(); ++k)
+      for (int64_t i = 0; i < d.group; ++i)
+        for (int64_t c = 0; c < d.c; ++c) {
+          const int64_t place = c % d.group;
+          exchanged[(k * d.group + place) * d.c + c - place + i] = w[(k * d.group + i) * d.c + c];
+        }
+    w = exchanged;
+  }
   GatherAll(Gather{d, true}, y, w, x, scratch, threads);
 }
 

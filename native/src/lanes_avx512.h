@@ -9,6 +9,8 @@
 
 // Before a loop whose counter says which register is meant.
 #define JAXCONV_UNROLL _Pragma("GCC unroll 32")
+// A function whose arrays are registers of its caller.
+#define JAXCONV_INLINE inline __attribute__((always_inline))
 
 namespace jaxconv {
 namespace {
@@ -43,6 +45,42 @@ class Lanes {
  private:
   __mmask16 last_;
 };
+
+inline __m512i LaneNumbers() {
+  return _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+}
+
+// What is read for a channel: its own.
+struct OwnChannel {
+  template <int width, bool ragged>
+  JAXCONV_INLINE __m512 Load(const Lanes<width, ragged>& lanes, const float* p, int v) const {
+    return lanes.Load(p, v);
+  }
+};
+
+// Or that with a given place in its group: groups of `size` channels, which divides a vector.
+class ChannelOfGroup {
+ public:
+  ChannelOfGroup(int64_t size, int64_t place)
+      : index_(_mm512_or_si512(
+            _mm512_and_si512(LaneNumbers(), _mm512_set1_epi32(static_cast<int>(-size))),
+            _mm512_set1_epi32(static_cast<int>(place)))) {}
+
+  template <int width, bool ragged>
+  JAXCONV_INLINE __m512 Load(const Lanes<width, ragged>& lanes, const float* p, int v) const {
+    return _mm512_maskz_permutexvar_ps(0xffff, index_, lanes.Load(p, v));
+  }
+
+ private:
+  __m512i index_;
+};
+
+// Calls `work` with each channel of a group that is read for a channel, and its place.
+template <typename Work>
+JAXCONV_INLINE void WithGroup(int64_t size, const Work& work) {
+  if (size == 1) return work(OwnChannel(), 0);
+  for (int64_t place = 0; place < size; ++place) work(ChannelOfGroup(size, place), place);
+}
 
 // Channels that are worked on at once.
 constexpr int64_t kBlock = 2 * kLanes;
