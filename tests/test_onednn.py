@@ -110,6 +110,21 @@ def test_what_is_read_first_comes_to_the_same(monkeypatch, stride, padding):
     cases.assert_matches(w, "kernel", x, y, case.spec)
 
 
+@pytest.mark.parametrize("stride", [(2, 2), (3, 3), (2, 1)])
+@pytest.mark.parametrize("contraction", CONTRACTIONS)
+def test_what_a_stride_leaves_out_is_not_cut(contraction, stride):
+    """As lax has the gradients of strided layers: whole arrays would be copied."""
+    left_out = [s - 1 for s in stride]
+    shape = [9 + rest for rest in left_out]
+    arguments = {"stride": stride, "padding": tuple((0, -rest) for rest in left_out)}
+    case = cases.Case("", (1, *shape, 16), (3, 3, 16, 16), arguments)
+    a, b = case.operands(contraction)
+    f = jax.jit(partial(contract, contraction, spec=case.spec, dtype="float32", method="onednn"))
+    computed = f.lower(a, b).as_text().split("func.func private @_operations")[0]
+    assert "stablehlo.pad" not in computed
+    cases.assert_matches(f(a, b), contraction, a, b, case.spec)
+
+
 def test_bfloat16_sums_are_rounded_once():
     x = np.concatenate([np.ones(256), np.full(256, 1 / 256)]).astype(jnp.bfloat16)[:, None]
     w = np.ones((512, 1, 1)).astype(jnp.bfloat16)

@@ -260,6 +260,8 @@ def _within_onednn(
         )
     ):
         most = extent(k, d) - 1
+        if hi < 0:  # what a stride leaves out at the end need not be cut
+            hi = min(0, hi + s - 1 - (n + lo + hi - extent(k, d)) % s)
         before, after = min(max(lo, 0), most), min(max(hi, 0), most)
         deep = spec.rank == 3 and dim == 0 and extent(k, d) > n
         wrong = gradient_of_kernel and (deep or (s > 1 and d > 1))
