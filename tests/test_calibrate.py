@@ -78,6 +78,16 @@ def test_noise_alone_gives_one_factor():
 def test_one_method_alone_says_how_fast_the_machine_is_and_no_more():
     rows = [[Ratio("lax", "output", "dense", 3.0)] for _ in range(50)]
     assert {row.factor for row in calibrate.factors(rows)} == {3.0}
+    both = [Ratio("lax", "output", "dense", 3.0), Ratio("taps", "output", "dense", 1.5)]
+    found = by_key(calibrate.factors([*[both] * 10, *rows, *rows]))
+    ratio = found["taps", "output", "dense"] / found["lax", "output", "dense"]
+    assert ratio == pytest.approx(0.5, rel=0.01)
+
+
+def test_one_wild_time_of_a_rare_method_counts_for_nothing():
+    rows = measured(lambda *_: 1.0)
+    rows[0] = [*rows[0], Ratio("shifts", *rows[0][0][1:3], 100.0)]
+    assert len({row.factor for row in calibrate.factors(rows)}) == 1
 
 
 def test_the_first_problems_are_of_every_sort():

@@ -39,7 +39,7 @@ def facts() -> dict[str, str]:
 
     Example:
         >>> sorted(facts())
-        ['cores', 'cpu', 'cpu flags', 'jaxlib', 'jaxconv-onednn', 'limits', 'onednn-cpu-gomp']
+        ['cores', 'cpu', 'cpu flags', 'jaxconv-onednn', 'jaxlib', 'limits', 'onednn-cpu-gomp']
     """
     versions = {package: version(package) or "not installed" for package in _PACKAGES}
     limits = [f"{name}={os.environ[name]}" for name in _LIMITS if name in os.environ]
