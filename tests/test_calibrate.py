@@ -170,6 +170,7 @@ def test_the_command_writes_a_policy_and_info_describes_it(tmp_path, monkeypatch
     result = _run("calibrate", "--seconds", 60, "--output", file)
     assert result.exit_code == 0, result.output
     assert "from 3 problems" in result.stdout
+    assert "no method differs from the others by more than noise" in result.stdout
     assert f"to use it: policy=jaxconv.Policy.load({str(file)!r})" in result.stdout
     policy = Policy.load(file)
     assert (len(policy), policy.profile.problems) == (0, 3)

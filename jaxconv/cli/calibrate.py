@@ -43,6 +43,11 @@ def run(given: Calibrate) -> None:
         soft_wrap=True,
     )
     console.print(_table(profile))
+    if len({row.factor for row in profile.factors}) == 1:
+        console.print(
+            "no method differs from the others by more than noise: choices stay as they are",
+            soft_wrap=True,
+        )
     console.print(f"wrote {given.output}", soft_wrap=True)
     load = f"jaxconv.Policy.load({str(given.output)!r})"
     console.print(
