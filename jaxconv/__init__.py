@@ -14,6 +14,7 @@ Channels last: x (*batch, *space, in), w (*kernel, in // groups, out), y (*batch
 | `accelerate`, `explain` | run any function's convolutions here; say how each is computed |
 | `tune`, `Policy` | measure which method is fastest for each of them on this device |
 | `Problem`, `ConvSpec` | the keys of a `Policy` |
+| `MachineProfile` | of a `Policy`: how the expected times of a machine differ |
 
 Modules, each loaded on first use:
 
@@ -34,6 +35,7 @@ import importlib as _importlib
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from jaxconv._core.dispatch.policy import Policy
+from jaxconv._core.dispatch.profile import MachineProfile
 from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.spec import ConvSpec
 from jaxconv._functional.convolution import conv, conv_transpose
@@ -65,6 +67,7 @@ if _TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "ConvSpec",
+    "MachineProfile",
     "Policy",
     "Problem",
     "accelerate",

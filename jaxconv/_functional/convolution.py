@@ -70,8 +70,8 @@ def conv(
         flip: reverse the kernel in every spatial dimension: the convolution of mathematics.
         method: "auto", "fastest" (as "auto", but FFT where that is expected to be faster), or a
             method's name.
-        policy: what `jaxconv.tune` measured; it goes before the rules where method is "auto" or
-            "fastest".
+        policy: what `jaxconv.tune` or `jaxconv calibrate` measured; it goes before the rules where
+            method is "auto" or "fastest".
         precision: as in `jax.lax.conv_general_dilated`; None is the device's default, which is less
             than float32 on GPU (TF32) and TPU (bfloat16).
         preferred_element_type: dtype of the result: for integers an integer dtype that holds

@@ -59,7 +59,7 @@ def accelerate(
             layers return their new state.
         method: "auto", "fastest" (which may use FFT), or the name of a method to use wherever it
             can; jaxconv's own convolutions inside f get it too, if their method is "auto".
-        policy: a result of `jaxconv.tune`, applied to the same convolutions.
+        policy: a result of `jaxconv.tune` or `jaxconv calibrate`, for the same convolutions.
 
     Returns:
         A function with f's signature. Convolutions that are not one of the three contractions stay

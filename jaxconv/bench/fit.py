@@ -28,8 +28,8 @@ from scipy.optimize import nnls
 
 from jaxconv._core.dispatch.choose import decide
 from jaxconv._core.geometry.problem import Problem
-from jaxconv._core.geometry.spec import ConvSpec
 from jaxconv._core.methods import METHODS
+from jaxconv.bench import regret
 
 Row = Mapping[str, Any]
 # A term is eliminated if the mean error of the logarithms then grows by no more than this.
@@ -50,16 +50,7 @@ MARGINS_TRIED = tuple(round(0.05 * step, 2) for step in range(20, 3, -1))
 
 def problem(row: Row) -> Problem:
     """Return the reduced problem of one row of the regret suite."""
-    spec = ConvSpec(
-        tuple(row["stride"]),
-        tuple(row["dilation"]),
-        tuple((lo, hi) for lo, hi in row["padding"]),
-        row["groups"],
-        tuple(row["input_size"]),
-        tuple(row["kernel_size"]),
-    )
-    sizes = row["batch"], row["inputs"], row["outputs"]
-    return Problem(row["contraction"], spec, *sizes, row["dtype"], row["platform"]).reduced
+    return regret.problem_of(row).reduced
 
 
 def fit(rows: Sequence[Row], method: str) -> dict[str, float]:
@@ -223,7 +214,14 @@ def written(rows: Sequence[Row], machine: Mapping[str, Any]) -> str:
     seconds: dict[str, dict[str, Mapping[str, float]]] = {}
     for (method, contraction), values in constants(rows).items():
         seconds.setdefault(method, {})[contraction] = values
-    return json.dumps({"about": [about], "margins": chosen, "seconds": seconds}, indent=1) + "\n"
+    measured = {
+        "cpu flags": " ".join(machine["cpu_flags"]),
+        "cores": str(machine["cores"]),
+        "date": machine["date"],
+        "jax": versions["jax"],
+    }
+    content = {"about": [about], "measured": measured, "margins": chosen, "seconds": seconds}
+    return json.dumps(content, indent=1) + "\n"
 
 
 def main() -> None:

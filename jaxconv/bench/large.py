@@ -24,7 +24,7 @@ from jaxconv._core.dispatch.choose import EXPORTED, refusal, select
 from jaxconv._core.dispatch.primitive import OPERANDS, contract
 from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.spec import Contraction, ConvSpec, normalise
-from jaxconv.bench import float64_answers, peers, tables
+from jaxconv.bench import float64_answers, tables
 from jaxconv.bench.measure import estimate, race
 
 METHODS = ("fft", "taps", "shifts", "onednn", "lax")
@@ -56,7 +56,7 @@ CASES: tuple[Case, ...] = (
 def main(pattern: str = "") -> None:
     """Measure all whose names match, and print a table."""
     console = Console(width=150, highlight=False)
-    tables.print_machine(console, tables.machine({"xla": peers.cores()}))
+    tables.print_machine(console, tables.machine())
     table = Table("case", "without plugin", *METHODS, box=box.SIMPLE_HEAD)
     for name, problem, operands in cases():
         if not re.search(pattern, name):

@@ -20,7 +20,7 @@ from jaxconv._core.dispatch.primitive import OPERANDS
 from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.spec import Contraction, ConvSpec, normalise
 from jaxconv._core.methods import METHODS
-from jaxconv.bench import peers, regret
+from jaxconv.bench import regret
 from jaxconv.bench.cases import LAYERS, PLANES, Layer
 from jaxconv.bench.tables import machine
 
@@ -93,7 +93,7 @@ def main(path: Path, pattern: str = "") -> None:
         methods = [m for m in candidates("fastest") if METHODS[m].considered(problem)]
         measured = regret.measure(problem, operands, methods)
         found.append({"seed": -1, "index": index, "layer": name} | measured)
-        regret.save(path, machine({"xla": peers.cores()}), found)
+        regret.save(path, machine(), found)
         print(name, file=sys.stderr, flush=True)
 
 

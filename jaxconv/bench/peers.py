@@ -1,12 +1,13 @@
 """The peers measured beside this package: which are installed, and how many threads they use."""
 
 import importlib.util
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from jaxconv._core.machine import cores
 
 OURS = "jaxconv"
 # peer -> the module to import, and the package that installs it
@@ -57,13 +58,6 @@ def present(wanted: Sequence[str] | None = None) -> tuple[list[str], dict[str, s
         if importlib.util.find_spec(PEERS[name][0]) is None
     }
     return [name for name in names if name not in missing], missing
-
-
-def cores() -> int:
-    """Return how many CPUs this process may use, which is also XLA's number of threads."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def set_threads(peers: Sequence[str]) -> dict[str, int]:

@@ -10,8 +10,9 @@ import numpy as np
 from jax import lax
 
 import jaxconv
+from jaxconv._core.machine import cores
 from jaxconv.bench.cases import Plane
-from jaxconv.bench.peers import OURS, Program, cores
+from jaxconv.bench.peers import OURS, Program
 
 # Entries of a kernel up to which SciPy sums directly; beyond, it is timed with FFT.
 MOST_DIRECT_ENTRIES = 100

@@ -19,9 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv._core.dispatch.choose import EXPORTED, candidates, refusal, select
+from jaxconv._core.dispatch.policy import Policy
 from jaxconv._core.dispatch.primitive import OPERANDS, contract
 from jaxconv._core.geometry.problem import Problem
-from jaxconv._core.geometry.spec import Contraction, normalise
+from jaxconv._core.geometry.spec import Contraction, ConvSpec, normalise
 from jaxconv._core.methods import METHODS
 from jaxconv.bench import float64_answers
 from jaxconv.bench.measure import compile_apart, estimate, race
@@ -132,10 +133,7 @@ def measure(
             skipped[method] = reason
             continue
         try:
-            compiled, compiling[method] = compile_apart(
-                _call(problem, method), operands, fresh=False
-            )
-            call = _waiting(compiled, operands)
+            call, compiling[method] = compiled(problem, method, operands)
             (error,) = float64_answers.errors({"result": np.asarray(call())}, expected).values()
         except Exception as failure:  # one method's failure must not end the run
             skipped[method] = f"failed: {type(failure).__name__}: {str(failure)[:200]}"
@@ -144,9 +142,9 @@ def measure(
             skipped[method] = f"wrong: off by {error:.1e} of the largest value"
             continue
         calls[method] = call
-    times, once = _times(calls)
+    medians, once = times(calls)
     return _features(problem) | {
-        "times": times,
+        "times": medians,
         "once": once,
         "compile": compiling,
         "skipped": skipped,
@@ -156,28 +154,43 @@ def measure(
     }
 
 
-def _times(calls: Mapping[str, Callable[[], Any]]) -> tuple[dict[str, float], dict[str, float]]:
-    """Medians of the methods that come near the fastest, and the first times of all others."""
+def compiled(
+    problem: Problem, method: str, operands: Sequence[jax.Array]
+) -> tuple[Callable[[], Any], float]:
+    """Compile a problem by one method: a call that waits for its result, and the seconds it took.
+
+    Args:
+        problem: the contraction and its sizes.
+        method: the method's name.
+        operands: of the contraction, in order.
+    """
+
+    def run(a: jax.Array, b: jax.Array) -> jax.Array:
+        return contract(problem.contraction, a, b, problem.spec, dtype=problem.dtype, method=method)
+
+    program, seconds = compile_apart(run, operands, fresh=False)
+    return lambda: jax.block_until_ready(program(*operands)), seconds
+
+
+def times(
+    calls: Mapping[str, Callable[[], Any]], budget: float | None = None
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Return medians of the methods that come near the fastest, and first times of all others.
+
+    Args:
+        calls: by method; each waits for its result.
+        budget: seconds for each method, `BUDGET` if None.
+    """
     once = {method: estimate(call) for method, call in calls.items()}
     best = min(once.values(), default=0.0)
     near = {
         method: call for method, call in calls.items() if once[method] <= MOST_TIMES_SLOWER * best
     }
     peers = {method: method for method in near}
-    raced = race(near, peers, budget=BUDGET * max(len(near), 1), rounds=3, settle=0.002)
+    share = BUDGET if budget is None else budget
+    raced = race(near, peers, budget=share * max(len(near), 1), rounds=3, settle=0.002)
     far = {method: seconds for method, seconds in once.items() if method not in near}
     return {method: statistics.median(taken) for method, taken in raced.items()}, far
-
-
-def _call(problem: Problem, method: str) -> Callable[..., jax.Array]:
-    def run(a: jax.Array, b: jax.Array) -> jax.Array:
-        return contract(problem.contraction, a, b, problem.spec, dtype=problem.dtype, method=method)
-
-    return run
-
-
-def _waiting(compiled: Any, operands: Sequence[jax.Array]) -> Callable[[], Any]:
-    return lambda: jax.block_until_ready(compiled(*operands))
 
 
 def _exact(problem: Problem, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -232,19 +245,38 @@ def save(path: Path, facts: Mapping[str, Any], found: Sequence[Row]) -> None:
     os.replace(temporary, path)
 
 
-def regret(row: Row, *, plugin: bool = True) -> float | None:
+def problem_of(row: Mapping[str, Any]) -> Problem:
+    """Return the problem of one row."""
+    spec = ConvSpec(
+        tuple(row["stride"]),
+        tuple(row["dilation"]),
+        tuple((lo, hi) for lo, hi in row["padding"]),
+        row["groups"],
+        tuple(row["input_size"]),
+        tuple(row["kernel_size"]),
+    )
+    sizes = row["batch"], row["inputs"], row["outputs"]
+    return Problem(row["contraction"], spec, *sizes, row["dtype"], row["platform"])
+
+
+def regret(row: Row, *, plugin: bool = True, policy: Policy | None = None) -> float | None:
     """Return the chosen method's time over the fastest's; None if fewer than two were timed.
 
     Args:
         row: from `measure`.
         plugin: whether to include the oneDNN plugin's method.
+        policy: chooses in place of the rules at the time when the row was measured.
     """
     every = row["once"] | row["times"]
-    chosen = row["chosen"]
     if not plugin:
         calling = _calling_libraries()
         every = {method: seconds for method, seconds in every.items() if method not in calling}
-        chosen = row["chosen without plugin"]
+    if policy is None:
+        chosen = row["chosen" if plugin else "chosen without plugin"]
+    else:
+        reason = None if plugin else EXPORTED
+        choice = select(problem_of(row), "fastest", policy, ffi_unavailable_reason=reason)
+        chosen = choice.method
     if len(every) < 2:
         return None
     return every[chosen] / min(every.values()) if chosen in every else math.inf
@@ -254,14 +286,20 @@ def _calling_libraries() -> set[str]:
     return {name for name, method in METHODS.items() if method.calls_library}
 
 
-def summary(found: Sequence[Row]) -> dict[str, Any]:
-    """Return quantiles of the regret: of all rows, by contraction, and without the plugin."""
+def summary(found: Sequence[Row], policy: Policy | None = None) -> dict[str, Any]:
+    """Return quantiles of the regret: of all rows, by contraction, and without the plugin.
+
+    Args:
+        found: rows from `measure`.
+        policy: as in `regret`.
+    """
     groups: dict[str, list[Row]] = {"all": list(found)}
     for row in found:
         groups.setdefault(row["contraction"], []).append(row)
-    every = {name: [regret(row) for row in of] for name, of in groups.items()}
+    every = {name: [regret(row, policy=policy) for row in of] for name, of in groups.items()}
     if any(_calling_libraries() & (row["once"] | row["times"]).keys() for row in found):
-        every["all, without the plugin"] = [regret(row, plugin=False) for row in found]
+        without = [regret(row, plugin=False, policy=policy) for row in found]
+        every["all, without the plugin"] = without
     return {name: _quantiles(sorted(r for r in of if r is not None)) for name, of in every.items()}
 
 

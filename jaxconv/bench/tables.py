@@ -1,12 +1,10 @@
 """The results of a run: facts of the machine, a table, limits and cases above them, JSON."""
 
 import datetime
-import importlib.metadata
 import json
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import geometric_mean
 from typing import Any
 
@@ -15,9 +13,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from jaxconv.bench.peers import OURS, PEERS, cores
+from jaxconv._core.machine import cores, cpu_flags, version
+from jaxconv.bench.peers import OURS, PEERS
 
-_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "asimd")
 _PACKAGES = (
     *("jaxconv", "jaxconv-onednn", "jax", "jaxlib", "flax", "numpy", "torch", "scipy"),
     "opencv-python-headless",
@@ -86,43 +84,30 @@ COMPILE_FACTOR, COMPILE_SECONDS = 1.5, 0.05
 MEMORY = 2.0
 
 
-def machine(threads: Mapping[str, int]) -> dict[str, Any]:
-    """Return facts of the machine: versions, cores, CPU flags, device, date."""
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
+def machine(threads: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """Return facts of the machine: versions, cores, CPU flags, device, date.
+
+    Args:
+        threads: of each peer; None where XLA runs alone.
+    """
+    versions = {package: version(package) for package in _PACKAGES}
     return {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         "python": platform.python_version(),
-        "versions": versions,
+        "versions": {package: found for package, found in versions.items() if found},
         "architecture": platform.machine(),
-        "cpu_flags": _cpu_flags(),
+        "cpu_flags": cpu_flags(),
         "cores": cores(),
-        "threads": dict(threads),
+        "threads": dict(threads or {"xla": cores()}),
         "platform": jax.default_backend(),
         "device_kind": jax.devices()[0].device_kind,
         "devices": jax.device_count(),
     }
 
 
-def _cpu_flags() -> list[str]:
-    try:
-        words = set(Path("/proc/cpuinfo").read_text().split())
-    except OSError:  # not Linux
-        return []
-    return [flag for flag in _FLAGS if flag in words]
-
-
 def has_plugin() -> bool:
     """Whether the oneDNN plugin is installed, so that the limits `with_plugin` apply."""
-    try:
-        importlib.metadata.version("jaxconv-onednn")
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
+    return version("jaxconv-onednn") is not None
 
 
 def summary(records: Sequence[Mapping[str, Any]], *, plugin: bool) -> dict[str, Any]:

@@ -77,8 +77,20 @@ def learn(given: options.Learn) -> int:
 
 @_command(options.Info)
 def info(given: options.Info) -> int:
-    """Print versions, devices, and which methods are available here, and why the others are not."""
+    """Print versions, devices, available methods, and what the expected times were measured on."""
     from jaxconv.cli import info as command
+
+    command.run(given)
+    return 0
+
+
+@_command(options.Calibrate)
+def calibrate(given: options.Calibrate) -> int:
+    """Measure this machine's CPU, so that the choice of methods fits it.
+
+    Run nothing else at the same time.
+    """
+    from jaxconv.cli import calibrate as command
 
     command.run(given)
     return 0

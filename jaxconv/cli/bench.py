@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from jaxconv._core.dispatch.arguments import check_method
+from jaxconv._core.dispatch.policy import Policy
 from jaxconv.bench import peers, regret, suites, tables
 from jaxconv.cli.errors import CommandError, as_command_error
 from jaxconv.cli.options import Bench
@@ -19,6 +20,8 @@ def run(given: Bench) -> bool:
     """Measure, print and write; return whether all of our values were right."""
     if given.suite == "regret":
         return _regret(given)
+    if given.policy is not None:
+        raise CommandError("--policy needs --suite regret")
     chosen, options, missing = _checked(given)
     console = _console()
     for line in missing.values():
@@ -57,8 +60,10 @@ def _regret(given: Bench) -> bool:
     if given.count < 1 or given.seed < 0:
         raise CommandError("--count must be 1 or more, and --seed 0 or more")
     _check_folders(given)
+    with as_command_error():
+        policy = None if given.policy is None else Policy.load(given.policy)
     console, file = _console(), given.json
-    facts = tables.machine({"xla": peers.cores()})
+    facts = tables.machine()
     tables.print_machine(console, facts)
     suites.warm_up()
     before = regret.load(file, given.seed) if file else []
@@ -68,9 +73,9 @@ def _regret(given: Bench) -> bool:
         before,
         save=lambda found: regret.save(file, facts, found) if file else None,
     )
-    for group, found in regret.summary(rows).items():
-        numbers = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
-        console.print(f"regret, {group}: {numbers}", soft_wrap=True)
+    _print_regret(console, "regret", regret.summary(rows))
+    if policy is not None:
+        _print_regret(console, f"regret with {given.policy}", regret.summary(rows, policy))
     for row in regret.worst(rows):
         console.print(regret.described(row), markup=False, soft_wrap=True)
     wrong = [
@@ -82,6 +87,12 @@ def _regret(given: Bench) -> bool:
     for line in wrong:
         console.print(line, markup=False, soft_wrap=True)
     return not wrong
+
+
+def _print_regret(console: Console, what: str, groups: Mapping[str, Any]) -> None:
+    for group, found in groups.items():
+        numbers = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
+        console.print(f"{what}, {group}: {numbers}", soft_wrap=True)
 
 
 def _write(given: Bench, facts: Mapping[str, Any], records: Sequence[Mapping]) -> None:

@@ -1,8 +1,8 @@
-"""`jaxconv info`: versions, devices, and which methods are available on this machine."""
+"""`jaxconv info`: versions, devices, the methods of this machine, where expected times are from."""
 
 import json
 import platform
-from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,27 +11,37 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from jaxconv._core.dispatch.policy import Policy
 from jaxconv._core.geometry.spec import ConvSpec
+from jaxconv._core.machine import version
 from jaxconv._core.methods import METHODS
+from jaxconv._core.methods.method import MEASURED
+from jaxconv.cli.errors import as_command_error
 from jaxconv.cli.options import Info
 
 PACKAGES = ("jaxconv", "jaxconv-onednn", "jax", "jaxlib", "flax", "numpy")
 _PLAIN = ConvSpec((1, 1), (1, 1), ((0, 0), (0, 0)), 1, (8, 8), (3, 3))
 
 
-def gather() -> dict[str, Any]:
-    """Return the facts that the command prints, ready for JSON."""
+def gather(policy: Path | None = None) -> dict[str, Any]:
+    """Return the facts that the command prints, ready for JSON.
+
+    Args:
+        policy: the file of one to describe.
+    """
     return {
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: version(name) for name in PACKAGES},
         "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
+        "expected_times": dict(MEASURED),
+        "policy": None if policy is None else _policy(policy),
         "methods": {name: _method(name) for name in METHODS},
     }
 
 
 def run(given: Info) -> None:
     """Print the facts, as text or as one JSON object."""
-    found = gather()
+    found = gather(given.policy)
     if given.json:
         print(json.dumps(found))
         return
@@ -41,6 +51,8 @@ def run(given: Info) -> None:
         console.print(f"{name} {installed or 'not installed'}")
     for device in found["devices"]:
         console.print(f"device {device}")
+    for line in _profile(found):
+        console.print(line, markup=False, soft_wrap=True)
     table = Table("method", "contractions", "available", box=box.SIMPLE_HEAD)
     for name, method in found["methods"].items():
         told = [method["summary"]] if method["available"] else []
@@ -50,11 +62,39 @@ def run(given: Info) -> None:
     console.print(table)
 
 
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+def _policy(path: Path) -> dict[str, Any]:
+    """The facts of a policy's file, and how they differ from this machine's."""
+    with as_command_error():
+        policy = Policy.from_json(path.read_text(encoding="utf-8"))
+    found = {"file": str(path), "choices": len(policy), "profile": None}
+    if policy.profile is None:
+        return found
+    measured = {name: of for name, of in policy.profile.as_dict().items() if name != "factors"}
+    return found | {"profile": measured | {"differences": policy.profile.differences()}}
+
+
+def _profile(found: dict[str, Any]) -> list[str]:
+    """Lines that say which machine's times are expected."""
+    of, policy = found["expected_times"], found["policy"]
+    profile = policy["profile"] if policy else None
+    constants = (
+        f"expected times: the package's constants, measured {of['date']} on {of['cores']} cores "
+        f"({of['cpu flags']}) with jax {of['jax']}"
+    )
+    if policy is None:
+        return [f"{constants}; `jaxconv calibrate` measures this machine"]
+    choices = f"{policy['file']}: {policy['choices']} measured choices of methods"
+    if profile is None:
+        return [constants, f"{choices}, no profile of a machine"]
+    lines = [
+        f"expected times: the profile in {policy['file']}, from {profile['problems']} problems, "
+        f"measured {profile['date']} on {profile['facts'].get('cpu', 'an unknown CPU')}, "
+        f"{profile['facts'].get('cores', '?')} cores",
+        choices,
+    ]
+    if not profile["differences"]:
+        return [*lines, "the profile is of this machine and these versions"]
+    return [*lines, f"the profile is not of this machine: {'; '.join(profile['differences'])}"]
 
 
 def _method(name: str) -> dict[str, Any]:

@@ -78,7 +78,20 @@ class Learn:
 class Info:
     """The options of `jaxconv info`."""
 
+    policy: Annotated[
+        Path | None, Option(help="Describe this policy too: what calibrate wrote, or Policy.save.")
+    ] = None
     json: Annotated[bool, Option("--json", help="Print one JSON object instead of tables.")] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibrate:
+    """The options of `jaxconv calibrate`."""
+
+    output: Annotated[Path, Option(help="File to write, for jaxconv.Policy.load.")] = Path(
+        "machine.json"
+    )
+    seconds: Annotated[float, Option(help="How long to measure, compilation included.")] = 150.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +118,9 @@ class Bench:
     plot: Annotated[Path | None, Option(help="Draw the ratios into this file.")] = None
     count: Annotated[int, Option(help="Random shapes of the regret suite.")] = 300
     seed: Annotated[int, Option(help="Of the regret suite's shapes.")] = 0
+    policy: Annotated[
+        Path | None, Option(help="The regret suite's choices with this policy too, from calibrate.")
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from jax.export import is_symbolic_dim
 
 from jaxconv._core.dispatch.costs import seconds
+from jaxconv._core.dispatch.policy import Policy
+from jaxconv._core.dispatch.profile import MachineProfile
 from jaxconv._core.geometry.problem import Problem, Reduction, reduce
 from jaxconv._core.methods import METHODS
 from jaxconv._core.methods.method import MARGINS, Rule
@@ -64,7 +66,7 @@ def _reduction(problem: Problem, ffi_unavailable_reason: str | None) -> Reductio
 def select(
     problem: Problem,
     method: str = "auto",
-    policy: Mapping | None = None,
+    policy: Policy | None = None,
     *,
     ffi_unavailable_reason: str | None = None,
 ) -> Choice:
@@ -74,7 +76,8 @@ def select(
         problem: the contraction and its sizes.
         method: "auto", "fastest" (which may take FFT), or the name of a method, used where it can
             serve.
-        policy: measured choices, used first if `method` is "auto" or "fastest".
+        policy: measured choices, used first if `method` is "auto" or "fastest"; its profile, if it
+            has one, is that of the CPU.
         ffi_unavailable_reason: why the program cannot call a library of this process, or None.
 
     Example:
@@ -90,7 +93,7 @@ def select(
 def plan(
     problem: Problem,
     method: str = "auto",
-    policy: Mapping | None = None,
+    policy: Policy | None = None,
     *,
     ffi_unavailable_reason: str | None = None,
 ) -> tuple[Choice, Reduction | None]:
@@ -102,7 +105,8 @@ def plan(
     if method in RULES:
         if policy is None or problem not in policy:
             rule = cast(Rule, method)
-            return _by_rule(problem, rule, ffi_unavailable_reason), reduction
+            profile = None if policy is None else policy.profile
+            return _by_rule(problem, rule, ffi_unavailable_reason, profile), reduction
         wanted, reason = policy[problem], "chosen by the policy"
     if wanted in METHODS:
         reduced = problem.reduced if reduction else problem
@@ -125,7 +129,12 @@ def candidates(rule: str) -> tuple[str, ...]:
     return tuple(name for name, way in METHODS.items() if rule in way.rules)
 
 
-def _by_rule(problem: Problem, rule: Rule, ffi_unavailable_reason: str | None) -> Choice:
+def _by_rule(
+    problem: Problem,
+    rule: Rule,
+    ffi_unavailable_reason: str | None,
+    profile: MachineProfile | None,
+) -> Choice:
     if problem.platform != "cpu":
         return Choice("lax", "XLA's own convolution")
     if problem.spec.is_symbolic:
@@ -136,15 +145,16 @@ def _by_rule(problem: Problem, rule: Rule, ffi_unavailable_reason: str | None) -
         problem = problem._replace(batch=IMAGES)
     reduced = problem.reduced
     expected = {
-        name: seconds(name, reduced)
+        name: seconds(name, reduced, profile)
         for name in candidates(rule)
         if _refusal(reduced, name, ffi_unavailable_reason) is None
         and METHODS[name].considered(reduced)
     }
     fastest, usual = decide(expected, MARGINS)
+    where = "a CPU" if profile is None else "the CPU of the policy's profile"
     if fastest == usual:
-        return Choice(usual, "nothing is expected to be clearly faster on a CPU")
-    return Choice(fastest, "expected to be the fastest on a CPU")
+        return Choice(usual, f"nothing is expected to be clearly faster on {where}")
+    return Choice(fastest, f"expected to be the fastest on {where}")
 
 
 def _partitioned(problem: Problem) -> Choice:

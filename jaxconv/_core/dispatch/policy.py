@@ -1,12 +1,14 @@
-"""A table of measured choices of methods."""
+"""Measured choices of methods: a table, and a machine's profile for what is not in it."""
 
 import dataclasses
 import json
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from jaxconv._core.dispatch.profile import MachineProfile
 from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.spec import ConvSpec
 
@@ -14,28 +16,41 @@ _FORMAT = "jaxconv policy 1"
 
 
 class Policy(Mapping[Problem, str]):
-    """An immutable mapping from problems to the names of methods.
+    """An immutable mapping from problems to the names of methods, with a machine's profile.
 
     `jaxconv.tune` makes one by measuring; a problem that is not in it is left to the rules of
-    `method="auto"`. It can be hashed, so it may be a static argument of `jax.jit`.
+    `method="auto"`. They take what is expected to be fastest: on the machine that the package's
+    constants were measured on, or with a profile, which `jaxconv calibrate` measures, on that
+    profile's. It can be hashed, so it may be a static argument of `jax.jit`.
 
     Args:
         entries: a mapping, or pairs.
+        profile: of the machine, or None.
 
     Raises:
-        TypeError: a key is not a `Problem`, or a method is not a string.
+        TypeError: a key is not a `Problem`, a method is not a string, or profile is not a
+            `MachineProfile`.
 
     Example:
         >>> spec = ConvSpec((1,), (1,), ((0, 0),), 1, (8,), (3,))
         >>> problem = Problem("output", spec, 2, 4, 4, "float32", "cpu")
-        >>> policy = Policy({problem: "taps"})
-        >>> Policy.from_json(policy.to_json()) == policy
+        >>> tuned = Policy({problem: "taps"})
+        >>> Policy.from_json(tuned.to_json()) == tuned
         True
+        >>> calibrated = Policy(profile=MachineProfile(factors=(("taps", "output", "dense", 2.0),)))
+        >>> both = Policy(tuned, profile=calibrated.profile)
+        >>> len(both), both.profile == calibrated.profile
+        (1, True)
     """
 
-    __slots__ = ("_entries", "_hash")
+    __slots__ = ("_entries", "_hash", "_profile")
 
-    def __init__(self, entries: Mapping[Problem, str] | Iterable[tuple[Problem, str]] = ()):
+    def __init__(
+        self,
+        entries: Mapping[Problem, str] | Iterable[tuple[Problem, str]] = (),
+        *,
+        profile: MachineProfile | None = None,
+    ):
         self._entries = dict(entries)
         for problem, method in self._entries.items():
             if not isinstance(problem, Problem) or not isinstance(method, str):
@@ -43,7 +58,18 @@ class Policy(Mapping[Problem, str]):
                     "Policy: entries must map a jaxconv.Problem to a method's name, not "
                     f"{problem!r} to {method!r}"
                 )
-        self._hash = hash(frozenset(self._entries.items()))
+        if profile is not None and not isinstance(profile, MachineProfile):
+            raise TypeError(
+                "Policy: profile must be a jaxconv.MachineProfile or None, not "
+                f"{type(profile).__name__}; jaxconv calibrate measures one"
+            )
+        self._profile = profile
+        self._hash = hash((frozenset(self._entries.items()), profile))
+
+    @property
+    def profile(self) -> MachineProfile | None:
+        """The machine's profile, used for problems without an entry, or None."""
+        return self._profile
 
     def __getitem__(self, problem: Problem) -> str:
         return self._entries[problem]
@@ -54,11 +80,17 @@ class Policy(Mapping[Problem, str]):
     def __len__(self) -> int:
         return len(self._entries)
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Policy):
+            return NotImplemented
+        return (self._entries, self._profile) == (other._entries, other._profile)
+
     def __hash__(self) -> int:
         return self._hash
 
     def __repr__(self) -> str:
-        return f"Policy({self._entries!r})"
+        profile = "" if self._profile is None else f", profile={self._profile!r}"
+        return f"Policy({self._entries!r}{profile})"
 
     def to_json(self) -> str:
         """Return the policy as JSON text."""
@@ -66,7 +98,8 @@ class Policy(Mapping[Problem, str]):
             {**problem._asdict(), "spec": dataclasses.asdict(problem.spec), "method": method}
             for problem, method in self.items()
         ]
-        return json.dumps({"format": _FORMAT, "entries": rows}, indent=1) + "\n"
+        profile = {} if self._profile is None else {"profile": self._profile.as_dict()}
+        return json.dumps({"format": _FORMAT, **profile, "entries": rows}, indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "Policy":
@@ -79,8 +112,10 @@ class Policy(Mapping[Problem, str]):
             content = json.loads(text)
             if content["format"] != _FORMAT:
                 raise ValueError(f"its format is {content['format']!r}, not {_FORMAT!r}")
-            return cls(map(_entry, content["entries"]))
-        except (ValueError, KeyError, TypeError) as error:
+            profile = content.get("profile")
+            profile = None if profile is None else MachineProfile.from_dict(profile)
+            return cls(map(_entry, content["entries"]), profile=profile)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"Policy.from_json: this is not a policy: {error}") from None
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -91,11 +126,22 @@ class Policy(Mapping[Problem, str]):
     def load(cls, path: str | os.PathLike[str]) -> "Policy":
         """Read the policy that `save` wrote.
 
+        Warns:
+            UserWarning: its profile was measured on another machine, or with other versions.
+
         Raises:
             ValueError: the file does not hold a policy.
             OSError: it cannot be read.
         """
-        return cls.from_json(Path(path).read_text(encoding="utf-8"))
+        policy = cls.from_json(Path(path).read_text(encoding="utf-8"))
+        differences = [] if policy.profile is None else policy.profile.differences()
+        if differences:
+            warnings.warn(
+                f"Policy.load: {os.fspath(path)} was measured elsewhere ({'; '.join(differences)});"
+                " `jaxconv calibrate` measures this machine",
+                stacklevel=2,
+            )
+        return policy
 
 
 def _entry(row: dict[str, Any]) -> tuple[Problem, str]:

@@ -53,7 +53,8 @@ def choose(problem: Problem, method: str = "auto", policy: Policy | None = None)
         problem: that of the whole image.
         method: "auto" (on CPUs one of `SEAMLESS`), "fastest" (what `conv` takes for the whole), or
             a method's name.
-        policy: measured choices; an entry for the whole image goes before the rules.
+        policy: measured choices; an entry for the whole image goes before the rules, which use its
+            profile.
 
     Example:
         >>> from jaxconv._core.geometry.spec import normalise
@@ -68,5 +69,6 @@ def choose(problem: Problem, method: str = "auto", policy: Policy | None = None)
     if problem.spec.groups * problem.inputs * problem.outputs == 1:
         return Choice("taps", "the fastest on planes of those that leave no seam")
     serve = [name for name in SEAMLESS if refusal(problem, name) is None]
-    fastest = min(serve, key=lambda name: seconds(name, problem))
+    profile = None if policy is None else policy.profile
+    fastest = min(serve, key=lambda name: seconds(name, problem, profile))
     return Choice(fastest, "expected to be the fastest of those that leave no seam")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
@@ -24,6 +25,10 @@ Compute = Callable[..., jax.Array]
 _CONSTANTS = json.loads(Path(__file__).with_name("constants.json").read_text(encoding="utf-8"))
 # The default method, unless another is expected to take less than this part of its time.
 MARGINS: Mapping[str, float] = _CONSTANTS["margins"]
+# The machine, date and version that the constants were measured with.
+MEASURED: Mapping[str, str] = _CONSTANTS["measured"]
+# Of the constants: factors on the times that they give do not fit other constants.
+FINGERPRINT = f"{zlib.crc32(json.dumps(_CONSTANTS['seconds'], sort_keys=True).encode()):08x}"
 
 
 def _serves(contraction: Contraction, spec: ConvSpec, dtype: jnp.dtype) -> None:

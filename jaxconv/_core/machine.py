@@ -1,0 +1,70 @@
+"""Facts of the machine and of the installed libraries that times on its CPU depend on."""
+
+import importlib.metadata
+import os
+import platform
+from pathlib import Path
+
+# Instruction sets that libraries have kernels of their own for, as Linux names them.
+FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "asimd")
+_PACKAGES = ("jaxlib", "jaxconv-onednn", "onednn-cpu-gomp")
+# What restricts the instruction sets that programs use, for measurements: variables, a flag of XLA.
+_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+_XLA_LIMIT = "--xla_cpu_max_isa="
+
+
+def cores() -> int:
+    """Return how many CPUs this process may use, which is also XLA's number of threads."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def cpu_flags() -> list[str]:
+    """Return those of `FLAGS` that the CPU has; none where the system does not list them."""
+    words = set(_cpuinfo().split())
+    return [flag for flag in FLAGS if flag in words]
+
+
+def version(package: str) -> str | None:
+    """Return the version of a package, or None if it is not installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def facts() -> dict[str, str]:
+    """Return facts of this machine by name: those that make its times unlike another machine's.
+
+    Example:
+        >>> sorted(facts())
+        ['cores', 'cpu', 'cpu flags', 'jaxconv-onednn', 'jaxlib', 'limits', 'onednn-cpu-gomp']
+    """
+    versions = {package: version(package) or "not installed" for package in _PACKAGES}
+    limits = [f"{name}={os.environ[name]}" for name in _LIMITS if name in os.environ]
+    flags = os.environ.get("XLA_FLAGS", "").split()
+    limits += [flag.removeprefix("--") for flag in flags if flag.startswith(_XLA_LIMIT)]
+    return {
+        "cpu": _cpu(),
+        "cpu flags": " ".join(cpu_flags()) or "unknown",
+        "cores": str(cores()),
+        "limits": " ".join(limits) or "none",
+        **versions,
+    }
+
+
+def _cpu() -> str:
+    """The name of the CPU's model, or of its architecture."""
+    for line in _cpuinfo().splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == "model name":
+            return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def _cpuinfo() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:  # not Linux
+        return ""
