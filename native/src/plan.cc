@@ -171,7 +171,10 @@ std::optional<Depthwise> OwnKernel(const Problem& p) {
     d.dilation[to] = p.dilation[from] + 1;
     d.before[to] = p.before[from];
   }
-  return DepthwiseServes() ? std::optional<Depthwise>(d) : std::nullopt;
+  // a limit that oneDNN was given holds here too
+  const auto isa = static_cast<int>(dnnl::get_effective_cpu_isa());
+  constexpr int wanted = static_cast<int>(dnnl::cpu_isa::avx512_core);
+  return DepthwiseServes() && (isa & wanted) == wanted ? std::optional<Depthwise>(d) : std::nullopt;
 }
 
 // Whether a depthwise problem is for oneDNN's own depthwise kernels. Where they serve they are the
