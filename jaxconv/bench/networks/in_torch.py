@@ -74,7 +74,7 @@ class TorchNetwork(nn.Module):
         return self.network.define(_TorchLayers(self.layers), x)
 
 
-def as_torch(network: Network, variables: Mapping[str, Any], training: bool) -> TorchNetwork:
+def as_torch(network: Network, variables: Mapping[str, Any], *, training: bool) -> TorchNetwork:
     """Return the torch module with the weights of the linen one, channels_last."""
     module = TorchNetwork(network)
     with torch.no_grad():
@@ -90,8 +90,7 @@ def as_torch(network: Network, variables: Mapping[str, Any], training: bool) -> 
 
 def as_images(array: np.ndarray) -> torch.Tensor:
     """Return channels-last images as a channels_last tensor."""
-    tensor = torch.from_numpy(np.ascontiguousarray(np.moveaxis(array, -1, 1)))
-    return tensor.contiguous(memory_format=torch.channels_last)
+    return torch.from_numpy(np.moveaxis(np.array(array), -1, 1))
 
 
 def gradients(module: TorchNetwork) -> dict[str, np.ndarray]:
@@ -105,18 +104,15 @@ def gradients(module: TorchNetwork) -> dict[str, np.ndarray]:
     return found
 
 
-def _arranged(name: str, array: np.ndarray, back: bool = False) -> np.ndarray:
-    """A kernel or matrix in torch's layout, or back; torch's transposed kernels are mirrored."""
-    if array.ndim == 2:
-        return array.T.copy()
-    if array.ndim != 4:
-        return array
-    transposed = name.startswith("transposed")
-    order = (2, 3, 0, 1) if transposed else (3, 2, 0, 1)
-    inverse = (2, 3, 0, 1) if transposed else (2, 3, 1, 0)
-    if transposed and back:
-        array = array[:, :, ::-1, ::-1]
-    moved = array.transpose(inverse if back else order)
-    if transposed and not back:
-        moved = moved[:, :, ::-1, ::-1]
-    return np.ascontiguousarray(moved)
+def _arranged(name: str, array: np.ndarray, *, back: bool = False) -> np.ndarray:
+    """Copy an array from Flax's layout to torch's, or back.
+
+    Flax's ConvTranspose correlates with its kernel, torch's convolves: the kernel is flipped.
+    """
+    if array.ndim == 4:
+        transposed, space = name.startswith("transposed"), (2, 3) if back else (0, 1)
+        array = np.flip(array, space) if transposed else array
+        # (*kernel, in, out) <-> (in, out, *kernel) if transposed, else (out, in, *kernel)
+        order = (2, 3, 1, 0) if back else (3, 2, 0, 1)
+        array = array.transpose((2, 3, 0, 1) if transposed else order)
+    return np.array(array.T if array.ndim == 2 else array, order="C")
