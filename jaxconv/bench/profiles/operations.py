@@ -8,9 +8,7 @@ from dataclasses import dataclass
 
 from jaxconv.bench.profiles import kinds
 
-# the handlers of `jaxconv-onednn` by contraction
 _PLUGIN = "jaxconv_onednn_"
-_CONTRACTIONS = {"output": kinds.FORWARD, "input": kinds.OF_X, "kernel": kinds.OF_KERNEL}
 _EXPENSIVE = {
     kinds.OF_XLA: {"convolution"},
     kinds.MATRIX: {"dot", "ragged-dot"},
@@ -35,7 +33,7 @@ class Operation:
         name: in the program and in its traces.
         kind: one of `kinds`.
         result: dtype and shape, without the layout.
-        computes: the names of the JAX functions it comes from, and at last of the primitive.
+        computes: the JAX functions and layers it comes from, and at last the primitive.
         parts: how many parts XLA splits it into, one a thread; None where a library decides.
         holds_others: whether it is a loop or a call, whose time is that of the operations inside.
     """
@@ -64,7 +62,8 @@ def operations(text: str) -> dict[str, Operation]:
             name=name,
             kind=_kind(opcode, line, inside),
             result=re.sub(r"\{[^}]*\}|/\*.*?\*/", "", result),
-            computes=_first(r'op_name="([^"]*)"', line),
+            # without the outermost, which is the same for all: the jitted function
+            computes=_first(r'op_name="(?:jit\([^/]*\)/)?([^"]*)"', line),
             parts=_parts(opcode, line),
             holds_others=opcode in _HOLDERS,
         )
@@ -86,11 +85,19 @@ def _kind(opcode: str, line: str, inside: dict[str, set[str]]) -> str:
     if opcode == "custom-call":
         target = _first(r'custom_call_target="([^"]*)"', line)
         if target.startswith(_PLUGIN):
-            return _CONTRACTIONS.get(target.removeprefix(_PLUGIN), kinds.OTHER)
+            return _of_plugin(target.removeprefix(_PLUGIN), line)
         return kinds.MATRIX if "matmul" in target or "dot" in target else kinds.OTHER
     if opcode == "fusion":
         return _kind_of(inside[_first(r"calls=%?([\w.\-]+)", line)] - _NOTHING)
     return _kind_of({opcode})
+
+
+def _of_plugin(contraction: str, line: str) -> str:
+    if contraction == "kernel":
+        return kinds.OF_KERNEL
+    # a layer's gradient of x may be computed as another layer, a transposed one's always is
+    backward = "transpose(" in _first(r'op_name="([^"]*)"', line)
+    return kinds.OF_X if backward else kinds.FORWARD
 
 
 def _kind_of(opcodes: Set[str]) -> str:

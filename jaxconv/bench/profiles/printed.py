@@ -27,10 +27,11 @@ def print_profile(console: Console, found: Mapping[str, Any]) -> None:
 
 
 def _cost(side: Mapping[str, Any]) -> str:
+    user, system = side["user milliseconds"], side["system milliseconds"]
     words = [
         f"{side['milliseconds']:.1f} ms a step",
-        f"{side['user milliseconds']:.1f} ms of user and {side['system milliseconds']:.1f} ms of "
-        f"system time on all cores",
+        f"{user:.1f} ms of user and {system:.1f} ms of system time "
+        f"({(user + system) / side['milliseconds']:.2f} cores busy)",
         f"{side['page faults']:.0f} page faults",
     ]
     if "idle" in side:
