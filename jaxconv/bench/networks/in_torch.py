@@ -81,11 +81,12 @@ def as_torch(network: Network, variables: Mapping[str, Any], *, training: bool) 
         module(as_images(np.zeros((1, *network.image), np.float32)))
         for layers in variables.values():  # "params" and "batch_stats"
             for name, arrays in layers.items():
-                for key, array in arrays.items():
+                for key, array in dict[str, Any](arrays).items():
                     tensor = getattr(module.layers[name], _NAMES.get(key, key))
                     tensor.copy_(torch.from_numpy(_arranged(name, np.asarray(array))))
     module.train(training)
-    return module.to(memory_format=torch.channels_last)
+    channels_last: Any = {"memory_format": torch.channels_last}  # an overload torch does not type
+    return module.to(**channels_last)
 
 
 def as_images(array: np.ndarray) -> torch.Tensor:
@@ -98,6 +99,7 @@ def gradients(module: TorchNetwork) -> dict[str, np.ndarray]:
     found = {}
     for path, parameter in module.layers.named_parameters():
         name, key = path.split(".")
+        assert parameter.grad is not None
         array = parameter.grad.float().numpy()
         key = {"weight": "scale" if array.ndim == 1 else "kernel"}.get(key, key)
         found[f"{name}/{key}"] = _arranged(name, array, back=True)

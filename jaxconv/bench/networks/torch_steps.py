@@ -39,7 +39,7 @@ def program(
     run: Callable[..., Any] = function(module, module, dtype)
     if compiled:
         try:
-            run = function(module, _compiled(module, images, dtype), dtype)
+            run = function(module, _compiled(module, dtype, *images), dtype)
         except Exception as error:  # it fails in many ways; the others go on without it
             run = _raising(error)
     return Program(
@@ -97,16 +97,16 @@ def _inference(
 
 
 def _compiled(
-    module: TorchNetwork, arguments: list[torch.Tensor], dtype: str
+    module: TorchNetwork, dtype: str, x: torch.Tensor, target: torch.Tensor | None = None
 ) -> Callable[..., torch.Tensor]:
     """Compile for these arguments, forward and backward, with no change of the weights."""
     if shutil.which("c++") is None and shutil.which("g++") is None:
         raise RuntimeError("torch.compile needs a C++ compiler")
     forward: Callable[..., torch.Tensor] = torch.compile(module)
-    if len(arguments) == 1:
-        _inference(module, forward, dtype)(*arguments)
+    if target is None:
+        _inference(module, forward, dtype)(x)
     else:
-        _loss(forward, *arguments, dtype).backward()
+        _loss(forward, x, target, dtype).backward()
     return forward
 
 

@@ -2,7 +2,7 @@
 
 import resource
 import statistics
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -101,7 +101,7 @@ def _longest_first(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def by_kind(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Return the milliseconds of each kind that occurs, in the order of `KINDS`."""
-    sums = Counter[str]()
+    sums = defaultdict[str, float](float)
     for row in rows:
         sums[row["kind"]] += row["milliseconds"]
     return {kind: sums[kind] for kind in KINDS if kind in sums}

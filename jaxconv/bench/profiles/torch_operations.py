@@ -1,7 +1,7 @@
 """Where the time of a step in torch goes, by the profiler of torch."""
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -62,9 +62,9 @@ def kind(name: str, callers: Iterable[str] = ()) -> str:
     return next(matching, kinds.OTHER)
 
 
-def totals(ran: Iterable[Ran]) -> tuple[Counter[tuple[str, str]], Counter[tuple[str, str]]]:
+def totals(ran: Iterable[Ran]) -> tuple[dict[tuple[str, str], float], Counter[tuple[str, str]]]:
     """Return the seconds and the number of runs by (name, kind)."""
-    seconds, runs = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+    seconds, runs = defaultdict[tuple[str, str], float](float), Counter[tuple[str, str]]()
     for each in ran:
         key = each.name, kind(each.name, each.callers)
         seconds[key] += each.seconds

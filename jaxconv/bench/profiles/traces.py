@@ -5,7 +5,7 @@ finish ends early, and an event `end: NAME` when its results are ready.
 """
 
 import tempfile
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,8 +112,8 @@ def sweep(ran: Sequence[Span]) -> Sweep:
     moments = sorted(
         moment for i, span in enumerate(ran) for moment in ((span.start, i), (span.end, i))
     )
-    exclusive, at_once = Counter[str](), Counter[int]()
-    running, weighted = Counter[str](), Counter[str]()
+    exclusive, running, weighted = (defaultdict[str, float](float) for _ in range(3))
+    at_once = defaultdict[int, float](float)
     active: set[int] = set()
     last = moments[0][0] if moments else 0.0
     for moment, i in moments:
