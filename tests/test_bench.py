@@ -195,7 +195,8 @@ def test_means_worst_cases_and_limits():
     """Ratios 0.5 and 2 have the mean 1; one is above 1.05; one compiles too long."""
     records = [_record("a", 0.5, memory=2.5), _record("b", 2.0, compile_seconds=0.3)]
     found = tables.summary(records, plugin=False)
-    assert found["geometric_means"]["networks, forward"]["lax"] == {"ratio": 1.0, "cases": 2}
+    expected = {"ratio": 1.0, "worst": 2.0, "cases": 2}
+    assert found["geometric_means"]["networks, forward"]["lax"] == expected
     assert found["worst"] == {"lax": {"case": "b, forward", "ratio": 2.0}}
     limits = {limit["limit"]: limit for limit in found["limits"]}
     assert [limit["exceeded"] for limit in limits.values()] == [1, 1, 1]
@@ -263,12 +264,13 @@ def test_wrong_values_of_ours_are_told_and_fail_the_command(tmp_path, monkeypatc
     [
         (
             ["--suite", "all"],
-            "--suite 'all' is unknown; known: filters, networks, learn, models, and regret alone",
+            "--suite 'all' is unknown; known: filters, networks, learn, models, steps, and regret "
+            "alone",
         ),
         (["--only", "("], "--only '(' is not a regular expression: "),
         (
             ["--against", "numpy"],
-            "peer 'numpy' is unknown; known: lax, torch, torch.compile, scipy, opencv",
+            "peer 'numpy' is unknown; known: lax, torch, torch.compile, scipy, opencv, float32",
         ),
         (["--budget", "0"], "--budget must be above 0, got 0.0"),
         (["--json", "/nowhere/a.json"], "cannot write /nowhere/a.json: /nowhere is not a folder"),

@@ -9,7 +9,13 @@ from matplotlib.figure import Figure
 from jaxconv.bench.peers import PEERS
 from jaxconv.bench.tables import title
 
-_SUITES = {"filters": "#0072b2", "networks": "#d55e00", "learn": "#009e73", "models": "#cc79a7"}
+_SUITES = {
+    "filters": "#0072b2",
+    "networks": "#d55e00",
+    "learn": "#009e73",
+    "models": "#cc79a7",
+    "steps": "#e69f00",
+}
 
 
 def ratios(records: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> Figure:
@@ -20,7 +26,7 @@ def ratios(records: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> Fi
         facts: from `jaxconv.bench.tables.machine`, for the title.
 
     Returns:
-        A Figure. Left of 1 we are faster; dots are filled for forward alone, empty with gradients.
+        A Figure. Left of 1 we are faster; dots are empty for what has gradients, else filled.
     """
     shown = [peer for peer in PEERS if any(peer in r["ratios"] for r in records)]
     longest = max((sum(p in r["ratios"] for r in records) for p in shown), default=0)
@@ -38,7 +44,7 @@ def ratios(records: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> Fi
         beside.sort(key=lambda r: r["ratios"][peer])
         for place, r in enumerate(beside):
             colour = _SUITES[r["suite"]]
-            face = colour if r["mode"] == "forward" else "white"
+            face = colour if r["mode"].endswith(("forward", "inference")) else "white"
             axes.plot(r["ratios"][peer], place, "o", color=colour, mfc=face, ms=4.5)
         axes.axvline(1, color="0.3", lw=1)
         axes.set_xscale("log")

@@ -10,13 +10,15 @@ import numpy as np
 from jaxconv._core.machine import cores
 
 OURS = "jaxconv"
-# peer -> the module to import, and the package that installs it
+# peer -> the module to import, and the package that installs it; "float32" is our own, beside which
+# bfloat16 is measured
 PEERS: Mapping[str, tuple[str, str]] = {
     "lax": ("jax", "jax"),
     "torch": ("torch", "torch"),
     "torch.compile": ("torch", "torch"),
     "scipy": ("scipy", "scipy"),
     "opencv": ("cv2", "opencv-python-headless"),
+    "float32": ("jax", "jax"),
 }
 
 

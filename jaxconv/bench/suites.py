@@ -1,5 +1,6 @@
 """Measure each case of a suite; return its record: numbers and strings, ready for JSON."""
 
+import itertools
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +21,11 @@ from jaxconv.bench import (
 )
 from jaxconv.bench import models as blocks
 from jaxconv.bench.measure import Measured, contest
+from jaxconv.bench.networks import steps as whole_networks
 from jaxconv.bench.peers import OURS, Program
+
+# Times the budget of a case for a step of a whole network, whose calls are longer
+STEP_BUDGET = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +37,7 @@ class Options:
         quick: whether to run only the cases marked quick, and compile each once.
         method: of every call of ours.
         peers: names of the peers to measure.
-        budget: seconds of timing for each case.
+        budget: seconds of timing for each case, of a whole network `STEP_BUDGET` times as many.
     """
 
     only: str = ""
@@ -99,13 +104,44 @@ def models(options: Options) -> Iterator[Record]:
             continue
         programs = blocks.programs(case, method=options.method, peers=options.peers)
         shapes = {"x": case.x, "w": (), "y": case.x}
-        expected, tolerance = blocks.exact(case), blocks.TOLERANCE
-        found = _measured("models", case, mode, shapes, programs, expected, options, tolerance)
+        expected, limits = blocks.exact(case), {"tolerance": blocks.TOLERANCE}
+        found = _measured("models", case, mode, shapes, programs, expected, options, **limits)
         # its temporary buffers are the block's activations
         yield found | {"memory": None}
 
 
-SUITES = {"filters": filters, "networks": networks, "learn": learn, "models": models}
+def steps(options: Options) -> Iterator[Record]:
+    """A training step or an inference of a whole network, with `accelerate` and without."""
+    ways = {"method": options.method, "peers": options.peers, "quick": options.quick}
+    # compiled once: each attempt takes seconds
+    limits = {"compiles": 1, "budget": STEP_BUDGET * options.budget}
+    for _, cases_of in itertools.groupby(chosen_steps(options), lambda case: case.values):
+        expected = None
+        for case in cases_of:
+            expected = expected or whole_networks.exact(case)
+            programs = whole_networks.programs(case, **ways)
+            y = expected["y"].shape if "y" in expected else ()
+            shapes = {"x": (case.batch, *case.network.image), "w": (), "y": y}
+            limits["tolerance"] = case.tolerance
+            found = _measured(
+                "steps", case, case.mode, shapes, programs, expected, options, **limits
+            )
+            beside = whole_networks.memory_beside_lax(found["contestants"])
+            yield found | {"memory": None, "memory beside lax": beside}
+
+
+def chosen_steps(options: Options) -> list[whole_networks.Step]:
+    """The cases of `steps` that were asked for."""
+    return [case for case in whole_networks.STEPS if _wanted(case, "steps", case.mode, options)]
+
+
+SUITES = {
+    "filters": filters,
+    "networks": networks,
+    "learn": learn,
+    "models": models,
+    "steps": steps,
+}
 """Each suite yields a record for each case and mode, as soon as it is measured."""
 
 
@@ -117,10 +153,10 @@ def _measured(
     programs: Sequence[Program],
     expected: Mapping[str, Any],
     options: Options,
-    tolerance: float = float64_answers.TOLERANCE,
+    **limits: Any,
 ) -> Record:
-    """Check and time the programs of one case."""
-    limits = {"budget": options.budget, "compiles": options.compiles, "tolerance": tolerance}
+    """Check and time the programs of one case; `limits` are those of `contest`."""
+    limits = {"budget": options.budget, "compiles": options.compiles, **limits}
     measured = contest(programs, expected, **limits)
     methods = _methods(programs[0].function, programs[0].arguments)
     return record(suite, case.name, mode, shapes, measured, methods)

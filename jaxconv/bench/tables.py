@@ -62,6 +62,11 @@ class Limit:
         return f"{', '.join(about)}: {of} beside {self.peer}"
 
 
+def _step_limit(mode: str, peer: str, with_plugin: float, *, mean: bool = True) -> Limit:
+    goal = {"with_plugin": with_plugin, "without": None}
+    return Limit(peer=peer, **goal, mean=mean, suite="steps", mode=mode)
+
+
 LIMITS = (
     Limit(peer="lax", with_plugin=1.05, without=1.05),
     Limit(
@@ -79,9 +84,14 @@ LIMITS = (
     Limit(
         peer="torch", with_plugin=1 / 30, without=1 / 30, suite="learn", case=("ten steps, one",)
     ),
+    _step_limit("training step", "torch", 0.8),
+    _step_limit("training step", "torch", 1.0, mean=False),
+    _step_limit("training step", "lax", 0.1),
+    _step_limit("inference", "torch", 0.8),
+    _step_limit("bfloat16 training step", "torch", 0.8),
 )
 COMPILE_FACTOR, COMPILE_SECONDS = 1.5, 0.05
-MEMORY = 2.0
+MEMORY, MEMORY_BESIDE_LAX = 2.0, 1.0
 
 
 def machine(threads: Mapping[str, int] | None = None) -> dict[str, Any]:
@@ -138,7 +148,7 @@ def summary(records: Sequence[Mapping[str, Any]], *, plugin: bool) -> dict[str, 
 
 def _means(ratios: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
     return {
-        peer: {"ratio": geometric_mean(of), "cases": len(of)}
+        peer: {"ratio": geometric_mean(of), "worst": max(of), "cases": len(of)}
         for peer in PEERS
         if (of := [case[peer] for case in ratios if peer in case])
     }
@@ -173,6 +183,10 @@ def _other_limits(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     if shares:
         name = "temporary memory, shares of the larger of input and output, without FFT"
         found.append(_limit(name, MEMORY, shares))
+    beside = [r["memory beside lax"] for r in records if r.get("memory beside lax") is not None]
+    if beside:
+        name = "steps: temporary memory beside plain Flax"
+        found.append(_limit(name, MEMORY_BESIDE_LAX, beside))
     return found
 
 
@@ -214,7 +228,9 @@ def table(records: Sequence[Mapping[str, Any]]) -> Table:
     """Our milliseconds, and as a share of each peer's best; compile times; memory."""
     peers = [peer for peer in PEERS if any(peer in r["best"] for r in records)]
     made = Table("case", "methods", box=box.SIMPLE_HEAD)
-    for column in ("ms", *(f"/ {peer}" for peer in peers), "compile", "lax's", "memory"):
+    beside = any("memory beside lax" in r for r in records)
+    memory = "memory / lax" if beside else "memory"
+    for column in ("ms", *(f"/ {peer}" for peer in peers), "compile", "lax's", memory):
         made.add_column(column, justify="right")
     for r in records:
         ours = r["contestants"][OURS]
@@ -222,7 +238,8 @@ def table(records: Sequence[Mapping[str, Any]]) -> Table:
         row.append(ours["left_out"] or milliseconds(ours["seconds"]))
         row += [f"{r['ratios'][p]:.3f}" if p in r["ratios"] else "-" for p in peers]
         row += [milliseconds(r["compile"][whose]) for whose in ("ours", "lax")]
-        made.add_row(*row, "-" if r["memory"] is None else f"{r['memory']:.2f}")
+        share = r["memory beside lax" if beside else "memory"]
+        made.add_row(*row, "-" if share is None else f"{share:.2f}")
     return made
 
 
@@ -234,7 +251,10 @@ def milliseconds(seconds: float | None) -> str:
 def print_summary(console: Console, found: Mapping[str, Any]) -> None:
     """Print means, worst cases and limits as lines."""
     for group, peers in found["geometric_means"].items():
-        means = ", ".join(f"{m['ratio']:.3f} of {p} ({m['cases']})" for p, m in peers.items())
+        means = ", ".join(
+            f"{m['ratio']:.3f} of {p} ({m['cases']}, worst {m['worst']:.3f})"
+            for p, m in peers.items()
+        )
         console.print(f"geometric mean, {group}: {means or '-'}", soft_wrap=True)
     for peer, case in found["worst"].items():
         console.print(f"worst beside {peer}: {case['ratio']:.3f}, {case['case']}", soft_wrap=True)

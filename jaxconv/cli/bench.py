@@ -1,5 +1,6 @@
 """`jaxconv bench`: run suites, print their table and summary, write JSON and a figure."""
 
+import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,9 @@ QUICK_BUDGET, BUDGET = 0.4, 1.5
 
 
 def run(given: Bench) -> bool:
-    """Measure, print and write; return whether all of our values were right."""
+    """Measure or profile, print and write; return whether all of our values were right."""
+    if given.profile and given.suite != "steps":
+        raise CommandError("--profile is for --suite steps alone")
     if given.suite == "regret":
         return _regret(given)
     if given.policy is not None:
@@ -28,6 +31,9 @@ def run(given: Bench) -> bool:
         console.print(line)
     facts = tables.machine(peers.set_threads(options.peers))
     tables.print_machine(console, facts)
+    if given.profile:
+        _profile(given, console, facts, options)
+        return True
     suites.warm_up()
     records: list[Mapping[str, Any]] = []
     for suite in chosen:
@@ -53,6 +59,29 @@ def run(given: Bench) -> bool:
         ratios(records, facts).savefig(given.plot)
         console.print(f"wrote {given.plot}", soft_wrap=True)
     return not found["not_right"]
+
+
+def _profile(
+    given: Bench, console: Console, facts: Mapping[str, Any], options: suites.Options
+) -> None:
+    """Print where the time of each chosen step goes; values are not checked."""
+    from jaxconv.bench.profiles.printed import print_profile
+    from jaxconv.bench.profiles.profile import profile
+
+    if given.plot is not None:
+        raise CommandError("--profile draws no figure: leave --plot out")
+    profiles = []
+    for case in suites.chosen_steps(options):
+        ways = {"method": options.method, "peers": options.peers, "budget": options.budget}
+        profiles.append(profile(case, **ways))
+        print_profile(console, profiles[-1])
+        if given.json is not None:
+            found = {"machine": facts, "profiles": profiles}
+            given.json.write_text(json.dumps(found, indent=1) + "\n")
+    if not profiles:
+        raise CommandError(f"no case of steps matches --only {given.only!r}")
+    if given.json is not None:
+        console.print(f"wrote {given.json}", soft_wrap=True)
 
 
 def _regret(given: Bench) -> bool:

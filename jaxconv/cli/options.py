@@ -100,7 +100,7 @@ class Bench:
 
     suite: Annotated[
         str | None,
-        Option(help="filters,networks,learn,models (default: these), or regret alone."),
+        Option(help="filters,networks,learn,models,steps (default: these), or regret alone."),
     ] = None
     only: Annotated[str, Option(help="Regular expression that 'suite: case, mode' must match.")] = (
         ""
@@ -109,11 +109,25 @@ class Bench:
     method: Annotated[str, Option(help="Force one of our methods.")] = "auto"
     against: Annotated[
         str | None,
-        Option(help="Peers, with commas: lax, torch, scipy, opencv (default: all)."),
+        Option(
+            help="Peers, with commas: lax, torch, torch.compile, scipy, opencv, float32 (beside "
+            "which our bfloat16 is measured). Default: all."
+        ),
     ] = None
     budget: Annotated[
-        float | None, Option(help="Seconds of timing a case (default: 1.5, with --quick 0.4).")
+        float | None,
+        Option(
+            help="Seconds of timing a case, in steps four times as many (default: 1.5, with "
+            "--quick 0.4)."
+        ),
     ] = None
+    profile: Annotated[
+        bool,
+        Option(
+            "--profile",
+            help="With --suite steps: where the time goes, operation by operation, beside torch's.",
+        ),
+    ] = False
     json: Annotated[Path | None, Option(help="Write every number to this file.")] = None
     plot: Annotated[Path | None, Option(help="Draw the ratios into this file.")] = None
     count: Annotated[int, Option(help="Random shapes of the regret suite.")] = 300

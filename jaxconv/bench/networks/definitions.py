@@ -12,14 +12,9 @@ from typing import Any
 
 
 class Layers(abc.ABC):
-    """The layers and functions that the networks below are made of.
+    """The layers and functions that the networks below are made of."""
 
-    Attributes:
-        training: whether batch norm takes the mean and variance of the batch.
-    """
-
-    def __init__(self, *, training: bool = True):
-        self.training = training
+    def __init__(self):
         self._count: Counter[str] = Counter()
 
     def name(self, kind: str) -> str:
@@ -69,7 +64,9 @@ class Layers(abc.ABC):
     def concatenate(self, *xs: Any) -> Any:
         """Put the channels of several arrays side by side."""
 
-    def conv_norm(self, x: Any, features: int, size: int, act: str = "relu", **geometry: Any) -> Any:
+    def conv_norm(
+        self, x: Any, features: int, size: int, act: str = "relu", **geometry: Any
+    ) -> Any:
         """A convolution, batch norm and an activation ("" for none)."""
         h = self.batch_norm(self.conv(x, features, size, **geometry))
         return self.apply(act, h) if act else h

@@ -35,9 +35,9 @@ class _FlaxLayers(Layers):
 class _LinenLayers(_FlaxLayers):
     """Makes linen layers by name, inside a compact module."""
 
-    def __init__(self, *, training: bool = True, dtype: Any = None):
-        super().__init__(training=training)
-        self._dtype = dtype
+    def __init__(self, *, training: bool, dtype: Any):
+        super().__init__()
+        self._training, self._dtype = training, dtype
 
     def conv(self, x, features, size, *, stride=1, groups=1, bias=False):
         before = size // 2 if size > stride else 0
@@ -62,7 +62,7 @@ class _LinenLayers(_FlaxLayers):
         return linen.Dense(features, dtype=self._dtype, name=self.name("dense"))(x)
 
     def batch_norm(self, x):
-        fixed = not self.training
+        fixed = not self._training
         return linen.BatchNorm(fixed, dtype=self._dtype, name=self.name("norm"))(x)
 
     def layer_norm(self, x):
@@ -70,7 +70,13 @@ class _LinenLayers(_FlaxLayers):
 
 
 class LinenNetwork(linen.Module):
-    """A network as a linen module; `dtype` is that of its computations."""
+    """A network as a linen module.
+
+    Attributes:
+        network: which.
+        training: whether batch norm takes the mean and variance of the batch.
+        dtype: of the computations, None for that of x and the weights.
+    """
 
     network: Network
     training: bool = True
@@ -87,12 +93,13 @@ class _NnxLayers(_FlaxLayers):
 
     def __init__(self, made: Any, *, dtype: Any):
         super().__init__()
-        self._made, self._numerics = made, {"dtype": dtype, "rngs": nnx.Rngs(0)}
+        self._made, self._dtype = made, dtype
 
     def _layer(self, kind: str, make: Any, *arguments: Any, **options: Any) -> Any:
         name = self.name(kind)
         if name not in self._made:
-            self._made[name] = make(*arguments, **options, **self._numerics)
+            made = make(*arguments, **options, dtype=self._dtype, rngs=nnx.Rngs(0))
+            self._made[name] = made
         return self._made[name]
 
     def conv(self, x, features, size, *, stride=1, groups=1, bias=False):
@@ -126,7 +133,9 @@ class NnxNetwork(nnx.Module):
         return self.network.define(_NnxLayers(self.layers, dtype=self.dtype), x)
 
 
-def as_nnx(network: Network, variables: Mapping[str, Any], dtype: Any, training: bool) -> Any:
+def as_nnx(
+    network: Network, variables: Mapping[str, Any], *, training: bool, dtype: Any = None
+) -> NnxNetwork:
     """Return the NNX module with the weights of the linen one."""
 
     def made() -> NnxNetwork:

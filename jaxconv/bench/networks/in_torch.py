@@ -74,24 +74,24 @@ class TorchNetwork(nn.Module):
         return self.network.define(_TorchLayers(self.layers), x)
 
 
-def as_torch(network: Network, variables: Mapping[str, Any], training: bool) -> TorchNetwork:
+def as_torch(network: Network, variables: Mapping[str, Any], *, training: bool) -> TorchNetwork:
     """Return the torch module with the weights of the linen one, channels_last."""
     module = TorchNetwork(network)
     with torch.no_grad():
         module(as_images(np.zeros((1, *network.image), np.float32)))
         for layers in variables.values():  # "params" and "batch_stats"
             for name, arrays in layers.items():
-                for key, array in arrays.items():
+                for key, array in dict[str, Any](arrays).items():
                     tensor = getattr(module.layers[name], _NAMES.get(key, key))
                     tensor.copy_(torch.from_numpy(_arranged(name, np.asarray(array))))
     module.train(training)
-    return module.to(memory_format=torch.channels_last)
+    channels_last: Any = {"memory_format": torch.channels_last}  # an overload torch does not type
+    return module.to(**channels_last)
 
 
 def as_images(array: np.ndarray) -> torch.Tensor:
     """Return channels-last images as a channels_last tensor."""
-    tensor = torch.from_numpy(np.ascontiguousarray(np.moveaxis(array, -1, 1)))
-    return tensor.contiguous(memory_format=torch.channels_last)
+    return torch.from_numpy(np.moveaxis(np.array(array), -1, 1))
 
 
 def gradients(module: TorchNetwork) -> dict[str, np.ndarray]:
@@ -99,24 +99,22 @@ def gradients(module: TorchNetwork) -> dict[str, np.ndarray]:
     found = {}
     for path, parameter in module.layers.named_parameters():
         name, key = path.split(".")
+        assert parameter.grad is not None
         array = parameter.grad.float().numpy()
         key = {"weight": "scale" if array.ndim == 1 else "kernel"}.get(key, key)
         found[f"{name}/{key}"] = _arranged(name, array, back=True)
     return found
 
 
-def _arranged(name: str, array: np.ndarray, back: bool = False) -> np.ndarray:
-    """A kernel or matrix in torch's layout, or back; torch's transposed kernels are mirrored."""
-    if array.ndim == 2:
-        return array.T.copy()
-    if array.ndim != 4:
-        return array
-    transposed = name.startswith("transposed")
-    order = (2, 3, 0, 1) if transposed else (3, 2, 0, 1)
-    inverse = (2, 3, 0, 1) if transposed else (2, 3, 1, 0)
-    if transposed and back:
-        array = array[:, :, ::-1, ::-1]
-    moved = array.transpose(inverse if back else order)
-    if transposed and not back:
-        moved = moved[:, :, ::-1, ::-1]
-    return np.ascontiguousarray(moved)
+def _arranged(name: str, array: np.ndarray, *, back: bool = False) -> np.ndarray:
+    """Copy an array from Flax's layout to torch's, or back.
+
+    Flax's ConvTranspose correlates with its kernel, torch's convolves: the kernel is flipped.
+    """
+    if array.ndim == 4:
+        transposed, space = name.startswith("transposed"), (2, 3) if back else (0, 1)
+        array = np.flip(array, space) if transposed else array
+        # (*kernel, in, out) <-> (in, out, *kernel) if transposed, else (out, in, *kernel)
+        order = (2, 3, 1, 0) if back else (3, 2, 0, 1)
+        array = array.transpose((2, 3, 0, 1) if transposed else order)
+    return np.array(array.T if array.ndim == 2 else array, order="C")

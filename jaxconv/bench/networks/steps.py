@@ -1,0 +1,199 @@
+"""The cases of the suite `steps`, their float64 values, and every way to run them.
+
+A case is a training step (`flax_steps`) or an inference of a network on one batch, written in linen
+or in NNX, in float32 or in bfloat16 (Flax's `dtype`, which leaves weights and gradients in float32;
+torch's autocast).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxconv._transforms.accelerate import accelerate
+from jaxconv.bench.networks import flax_steps
+from jaxconv.bench.networks.definitions import NETWORKS, Network
+from jaxconv.bench.networks.in_flax import LinenNetwork, as_nnx
+from jaxconv.bench.peers import OURS, Program
+
+TOLERANCES = {
+    "training step": 1e-3,
+    "inference": 1e-3,
+    "bfloat16 training step": 0.9,
+    "bfloat16 inference": 0.1,
+}
+"""Largest error of the output, the loss or a gradient, as a share of its largest magnitude."""
+
+ROUNDING = 1e-10
+"""Arrays with magnitudes below this, as a share of the largest one, are zero in exact numbers."""
+
+PLAIN = "lax, as Flax calls it"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A case.
+
+    Attributes:
+        network: which.
+        written: "nnx" or "linen".
+        batch: number of images.
+        training: whether it is a training step, or an inference.
+        dtype: "float32" or "bfloat16".
+        quick: whether it belongs to a quick run.
+    """
+
+    network: Network
+    written: str
+    batch: int
+    training: bool = True
+    dtype: str = "float32"
+    quick: bool = False
+
+    @property
+    def name(self) -> str:
+        """Network, library and batch."""
+        return f"{self.network.name}, {self.written}, batch {self.batch}"
+
+    @property
+    def mode(self) -> str:
+        """What is computed, and in which dtype if not in float32."""
+        what = "training step" if self.training else "inference"
+        return what if self.dtype == "float32" else f"{self.dtype} {what}"
+
+    @property
+    def tolerance(self) -> float:
+        """Largest error, as a share of an array's largest magnitude."""
+        return TOLERANCES[self.mode]
+
+    @property
+    def values(self) -> tuple[Network, int, bool]:
+        """What the float64 values depend on."""
+        return self.network, self.batch, self.training
+
+
+def _steps(network: Network, batches: tuple[int, int], *, quick: bool = False) -> tuple[Step, ...]:
+    """The cases of a network: training with two batch sizes, inference of 1 and of 8 images."""
+    large, small = batches
+    nnx, linen = ({"network": network, "written": written} for written in ("nnx", "linen"))
+    return (
+        Step(**nnx, batch=large),
+        Step(**nnx, batch=large, dtype="bfloat16"),
+        Step(**linen, batch=small, quick=quick),
+        Step(**nnx, batch=1, training=False, quick=quick),
+        Step(**linen, batch=8, training=False),
+        Step(**nnx, batch=8, training=False, dtype="bfloat16", quick=quick),
+    )
+
+
+WIDE_RESIDUAL, EFFICIENT, REGNET, LARGE_KERNELS, ENCODER_DECODER = NETWORKS
+STEPS = (
+    *_steps(WIDE_RESIDUAL, (8, 2)),
+    *_steps(EFFICIENT, (4, 2)),
+    *_steps(REGNET, (16, 2), quick=True),
+    *_steps(LARGE_KERNELS, (8, 4)),
+    *_steps(ENCODER_DECODER, (2, 1)),
+)
+
+
+def arrays(case: Step) -> tuple[dict[str, Any], np.ndarray, np.ndarray | None]:
+    """The weights as linen has them, the images, and a target of the output in training.
+
+    Kernels have mean 0 and variance 1 / fan_in; of the other arrays no element is that of a new
+    layer.
+    """
+    rng = np.random.default_rng(0)
+    network = LinenNetwork(case.network, training=False)
+
+    def drawn(path: Any, array: Any) -> np.ndarray:
+        name, noise = path[-1].key, rng.standard_normal(array.shape, np.float32)
+        if name == "kernel":
+            return noise / np.float32(math.prod(array.shape[:-1])) ** 0.5
+        return np.float32(name in ("scale", "var")) + noise / 8
+
+    x = rng.standard_normal((case.batch, *case.network.image), np.float32)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), x)
+    variables = jax.tree_util.tree_map_with_path(drawn, shapes)
+    if not case.training:
+        return variables, x, None
+    y = jax.eval_shape(network.apply, variables, x)
+    return variables, x, rng.standard_normal(y.shape, np.float32)
+
+
+def exact(case: Step) -> dict[str, np.ndarray]:
+    """The output, or the loss and the gradients, in float64 by Flax's own layers.
+
+    A gradient that is rounding only is set to zero: a bias has none if batch norm follows.
+    """
+    with jax.enable_x64(True):
+        variables, *images = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), arrays(case))
+        network = LinenNetwork(case.network, training=case.training)
+        way = flax_steps.linen_training if case.training else flax_steps.linen_inference
+        result = jax.jit(way(network))(variables, *(a for a in images if a is not None))
+        values = flax_steps.values(result)
+    largest = {name: np.abs(a).max() for name, a in values.items()}
+    rounding = ROUNDING * max(largest.values())
+    return {name: a * (largest[name] > rounding) for name, a in values.items()}
+
+
+def programs(case: Step, *, method: str, peers: Sequence[str], quick: bool) -> list[Program]:
+    """Return every way to run a case, ours first; with `quick` without torch.compile."""
+    variables, x, target = arrays(case)
+    images = [jnp.asarray(a) for a in (x, target) if a is not None]
+
+    def ours(peer: str, label: str, dtype: str) -> Program:
+        step, state = _in_flax(case, variables, dtype)
+        return Program(
+            peer=peer,
+            label=label,
+            function=step if peer == "lax" else accelerate(step, method=method),
+            arguments=[state, *images],
+            values=flax_steps.values,
+            compiled=True,
+        )
+
+    found = [ours(OURS, OURS, case.dtype)]
+    if "lax" in peers:
+        found.append(ours("lax", PLAIN, case.dtype))
+    if "float32" in peers and case.dtype != "float32":
+        found.append(ours("float32", f"{OURS} float32", "float32"))
+    in_torch = (case.network, variables, x, target)
+    if "torch" in peers:
+        found.append(_torch(*in_torch, dtype=case.dtype))
+    # one of the cases of a network and mode: compiling takes long
+    if "torch.compile" in peers and not quick and (case.written, case.dtype) == ("nnx", "float32"):
+        found.append(_torch(*in_torch, compiled=True))
+    return found
+
+
+def _in_flax(case: Step, variables: Mapping[str, Any], dtype: str) -> tuple[Any, Any]:
+    """The step, and the state that is its first argument."""
+    options: dict[str, Any] = {
+        "training": case.training,
+        "dtype": None if dtype == "float32" else jnp.dtype(dtype),
+    }
+    if case.written == "linen":
+        network = LinenNetwork(case.network, **options)
+        way = flax_steps.linen_training if case.training else flax_steps.linen_inference
+        return way(network), jax.tree.map(jnp.asarray, variables)
+    graph, state = nnx.split(as_nnx(case.network, variables, **options))
+    way = flax_steps.nnx_training if case.training else flax_steps.nnx_inference
+    return way(graph), state
+
+
+def _torch(*arguments: Any, **options: Any) -> Program:
+    from jaxconv.bench.networks import torch_steps
+
+    return torch_steps.program(*arguments, **options)
+
+
+def memory_beside_lax(contestants: Mapping[str, Mapping[str, Any]]) -> float | None:
+    """Our temporary buffers over those of plain Flax, or None where one of them is not known."""
+    ours = contestants[OURS]["temporary_bytes"]
+    plain = contestants.get(PLAIN, {}).get("temporary_bytes")
+    return ours / plain if plain and ours is not None else None
