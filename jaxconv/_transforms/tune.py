@@ -52,8 +52,8 @@ def tune(
 
     Returns:
         A `jaxconv.Policy` for this device: pass it to `jaxconv.accelerate`, `jaxconv.conv` or the
-        Flax layers, or save it. `Policy(tuned, profile=...)` adds a machine's profile. A function that is vmapped, sharded or called with other shapes has
-        other problems: tune that function.
+        Flax layers, or save it. `Policy(tuned, profile=...)` adds a machine's profile. A function
+        that is vmapped, sharded or called with other shapes has other problems: tune that function.
 
     Raises:
         TypeError: f is not callable.

@@ -180,8 +180,8 @@ def implementation(
 
     It is oneDNN's name, with " in blocks" after it if the arrays are reordered into blocks of
     channels, or the name of one of the plugin's own kernels: "jaxconv_depthwise:avx512f",
-    "jaxconv_grouped:avx512f" for small groups, or "jaxconv_plane:avx512f" and "jaxconv_line:avx512f", which read rows of one or few channels
-    element by element.
+    "jaxconv_grouped:avx512f" for small groups, or "jaxconv_plane:avx512f" and
+    "jaxconv_line:avx512f", which read rows of one or few channels element by element.
 
     Args:
         contraction: "output", "input" or "kernel".
