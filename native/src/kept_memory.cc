@@ -8,6 +8,7 @@
 #include <ctime>
 #include <map>
 #include <mutex>
+#include <new>
 
 #include "imports.h"
 #include "pages.h"
@@ -82,10 +83,16 @@ struct Idle {
     return nullptr;
   }
 
-  void Put(size_t size, void* data, time_t now) {
-    blocks.emplace(size, Block{data, now});
+  // Whether there was memory to note it.
+  bool Put(size_t size, void* data, time_t now) {
+    try {
+      blocks.emplace(size, Block{data, now});
+    } catch (const std::bad_alloc&) {
+      return false;
+    }
     bytes += size;
     if (bytes > most || now > looked + kIdleFor / 4) Trim(now);
+    return true;
   }
 
   void Trim(time_t now) {
@@ -167,10 +174,8 @@ void KeepBlock(void* block) {
   const size_t size = TheAllocator().size(block);
   Idle& idle = OfProcess<Idle>();
   const std::lock_guard<std::mutex> lock(idle.mutex);
-  if (static_cast<int64_t>(size) > idle.most) {
+  if (static_cast<int64_t>(size) > idle.most || !idle.Put(size, block, Now())) {
     TheAllocator().free(block);
-  } else {
-    idle.Put(size, block, Now());
   }
 }
 
