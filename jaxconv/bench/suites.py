@@ -25,7 +25,7 @@ from jaxconv.bench.networks import steps as whole_networks
 from jaxconv.bench.peers import OURS, Program
 
 # Times the budget of a case for a step of a whole network, whose calls are longer
-STEP_BUDGET = 4
+STEP_BUDGET = 3
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -117,7 +117,7 @@ class Bench:
     budget: Annotated[
         float | None,
         Option(
-            help="Seconds of timing a case, in steps four times as many (default: 1.5, with "
+            help="Seconds of timing a case, in steps three times as many (default: 1.5, with "
             "--quick 0.4)."
         ),
     ] = None

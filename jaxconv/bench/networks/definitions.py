@@ -152,17 +152,25 @@ def encoder_decoder(layers: Layers, x: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """A network and the images that it is measured on."""
+    """A network and the images that it is measured on.
+
+    Attributes:
+        name: in tables.
+        define: the network, as a function of a builder and images.
+        image: height, width and channels.
+        smooth: whether it has no ReLU and takes no maximum, so that its gradient is continuous.
+    """
 
     name: str
     define: Callable[[Layers, Any], Any]
     image: tuple[int, int, int]
+    smooth: bool = False
 
 
 NETWORKS = (
     Network(name="wide residual", define=wide_residual, image=(32, 32, 3)),
-    Network(name="efficient", define=efficient, image=(128, 128, 3)),
+    Network(name="efficient", define=efficient, image=(128, 128, 3), smooth=True),
     Network(name="regnet", define=regnet, image=(128, 128, 3)),
-    Network(name="large kernels", define=large_kernels, image=(128, 128, 3)),
+    Network(name="large kernels", define=large_kernels, image=(128, 128, 3), smooth=True),
     Network(name="encoder-decoder", define=encoder_decoder, image=(128, 128, 1)),
 )

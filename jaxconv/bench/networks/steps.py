@@ -25,9 +25,21 @@ TOLERANCES = {
     "training step": 1e-3,
     "inference": 1e-3,
     "bfloat16 training step": 0.9,
-    "bfloat16 inference": 0.1,
+    "bfloat16 inference": 0.03,
 }
-"""Largest error of the output, the loss or a gradient, as a share of its largest magnitude."""
+"""Largest error of the output, the loss or a gradient, as a share of its largest magnitude.
+
+In float32 a gradient is off by rounding, except where a ReLU's input, or the difference of two
+pixels that a maximum is taken of, is so small that its sign is rounding: then one of the N terms of
+either sign that the gradient sums is wrong, which is a share of up to N^-1/2. In bfloat16 one sign
+in some hundred is, in every layer; and sums over all pixels are rounded to bfloat16. torch's own
+bfloat16 is off by up to 0.75, that of Flax without `accelerate` by up to 0.7; a gradient that is
+missing, has the wrong sign or is twice as large is off by 1 or more. (Batches of 2 to 16 of the
+five networks; Intel Xeon with AVX-512, jax 0.10.2, torch 2.13.0, 2026-11.)
+"""
+
+KINKED_TOLERANCE = 0.1
+"""That of a training step in float32 if the network has ReLUs or maxima."""
 
 ROUNDING = 1e-10
 """Arrays with magnitudes below this, as a share of the largest one, are zero in exact numbers."""
@@ -45,6 +57,7 @@ class Step:
         batch: number of images.
         training: whether it is a training step, or an inference.
         dtype: "float32" or "bfloat16".
+        compiled: whether torch.compile runs it too, which compiles for a minute.
         quick: whether it belongs to a quick run.
     """
 
@@ -53,6 +66,7 @@ class Step:
     batch: int
     training: bool = True
     dtype: str = "float32"
+    compiled: bool = False
     quick: bool = False
 
     @property
@@ -69,7 +83,8 @@ class Step:
     @property
     def tolerance(self) -> float:
         """Largest error, as a share of an array's largest magnitude."""
-        return TOLERANCES[self.mode]
+        kinked = self.training and self.dtype == "float32" and not self.network.smooth
+        return KINKED_TOLERANCE if kinked else TOLERANCES[self.mode]
 
     @property
     def values(self) -> tuple[Network, int, bool]:
@@ -77,15 +92,23 @@ class Step:
         return self.network, self.batch, self.training
 
 
-def _steps(network: Network, batches: tuple[int, int], *, quick: bool = False) -> tuple[Step, ...]:
-    """The cases of a network: training with two batch sizes, inference of 1 and of 8 images."""
-    large, small = batches
-    nnx, linen = ({"network": network, "written": written} for written in ("nnx", "linen"))
+def _steps(
+    network: Network,
+    batch: int,
+    *,
+    small: int | None = None,
+    compiled: bool = False,
+    quick: bool = False,
+) -> tuple[Step, ...]:
+    """The cases of a network: training on one or two batch sizes, inference of 1 and 8 images."""
+    nnx = {"network": network, "written": "nnx"}
+    linen = {"network": network, "written": "linen"}
+    smaller = [] if small is None else [Step(**linen, batch=small, quick=quick)]
     return (
-        Step(**nnx, batch=large),
-        Step(**nnx, batch=large, dtype="bfloat16"),
-        Step(**linen, batch=small, quick=quick),
-        Step(**nnx, batch=1, training=False, quick=quick),
+        Step(**nnx, batch=batch, compiled=compiled),
+        Step(**linen, batch=batch, dtype="bfloat16"),
+        *smaller,
+        Step(**nnx, batch=1, training=False, compiled=compiled, quick=quick),
         Step(**linen, batch=8, training=False),
         Step(**nnx, batch=8, training=False, dtype="bfloat16", quick=quick),
     )
@@ -93,11 +116,11 @@ def _steps(network: Network, batches: tuple[int, int], *, quick: bool = False) -
 
 WIDE_RESIDUAL, EFFICIENT, REGNET, LARGE_KERNELS, ENCODER_DECODER = NETWORKS
 STEPS = (
-    *_steps(WIDE_RESIDUAL, (8, 2)),
-    *_steps(EFFICIENT, (4, 2)),
-    *_steps(REGNET, (16, 2), quick=True),
-    *_steps(LARGE_KERNELS, (8, 4)),
-    *_steps(ENCODER_DECODER, (2, 1)),
+    *_steps(WIDE_RESIDUAL, 8),
+    *_steps(EFFICIENT, 4),
+    *_steps(REGNET, 16, small=4, compiled=True, quick=True),
+    *_steps(LARGE_KERNELS, 8, small=4),
+    *_steps(ENCODER_DECODER, 2, small=1),
 )
 
 
@@ -165,9 +188,8 @@ def programs(case: Step, *, method: str, peers: Sequence[str], quick: bool) -> l
     in_torch = (case.network, variables, x, target)
     if "torch" in peers:
         found.append(_torch(*in_torch, dtype=case.dtype))
-    # one of the cases of a network and mode: compiling takes long
-    if "torch.compile" in peers and not quick and (case.written, case.dtype) == ("nnx", "float32"):
-        found.append(_torch(*in_torch, compiled=True))
+    if "torch.compile" in peers and case.compiled and not quick:
+        found.append(_torch(*in_torch, dtype=case.dtype, compiled=True))
     return found
 
 
