@@ -83,7 +83,6 @@ def register() -> None:
     queue passes the handlers on before the type of their state, which XLA refuses.
     """
     jax.local_devices(backend="cpu")
-    keep_memory(_available_memory() // _SHARE)
     folder = os.path.join(os.path.dirname(jaxlib.__file__), "")
     _LIBRARY.jaxconv_onednn_keep_memory_of(os.fsencode(folder))
     address = {name: _function(name, ctypes.c_void_p)() for name in ("type_id", "type_info")}
@@ -143,6 +142,9 @@ def _available_memory() -> int:
         except (OSError, ValueError):  # not in a container, or "max"
             continue
     return min(found)
+
+
+keep_memory(_available_memory() // _SHARE)
 
 
 def version() -> str:

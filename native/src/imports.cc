@@ -33,8 +33,13 @@ class Slots {
       : found_(count), base_(info.dlpi_addr) {
     const ElfW(Dyn)* entry = nullptr;
     for (int p = 0; p < info.dlpi_phnum; ++p) {
-      if (info.dlpi_phdr[p].p_type == PT_DYNAMIC)
-        entry = reinterpret_cast<const ElfW(Dyn)*>(base_ + info.dlpi_phdr[p].p_vaddr);
+      const ElfW(Phdr)& part = info.dlpi_phdr[p];
+      if (part.p_type == PT_DYNAMIC)
+        entry = reinterpret_cast<const ElfW(Dyn)*>(base_ + part.p_vaddr);
+      if (part.p_type == PT_GNU_RELRO) {
+        sealed_ = base_ + part.p_vaddr;
+        sealed_bytes_ = part.p_memsz;
+      }
     }
     if (entry == nullptr) return;
     Range calls{}, data{};
@@ -83,18 +88,19 @@ class Slots {
     }
   }
 
-  // The table may have been made read-only after the library was loaded. It stays writable: whether
-  // it was, the system does not say.
-  static bool Write(void** slot, void* value) {
+  // What the loader has made read-only is so again afterwards.
+  bool Write(void** slot, void* value) const {
     static const uintptr_t page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
-    auto* const start = reinterpret_cast<void*>(reinterpret_cast<uintptr_t>(slot) / page * page);
+    const auto place = reinterpret_cast<uintptr_t>(slot);
+    auto* const start = reinterpret_cast<void*>(place / page * page);
     if (mprotect(start, page, PROT_READ | PROT_WRITE) != 0) return false;
     __atomic_store_n(slot, value, __ATOMIC_RELEASE);
+    if (place - sealed_ < sealed_bytes_) mprotect(start, page, PROT_READ);
     return true;
   }
 
   std::vector<std::vector<void**>> found_;
-  uintptr_t base_;
+  uintptr_t base_, sealed_ = 0, sealed_bytes_ = 0;
   const ElfW(Sym)* symbols_ = nullptr;
   const char* names_ = nullptr;
   bool all_ = false;
