@@ -4,6 +4,7 @@ import itertools
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
@@ -12,7 +13,7 @@ from typer.testing import CliRunner
 from jaxconv._core.methods import onednn
 from jaxconv.bench import tables
 from jaxconv.bench.measure import contest
-from jaxconv.bench.networks import steps, torch_steps
+from jaxconv.bench.networks import in_flax, steps, torch_steps
 from jaxconv.bench.networks.definitions import NETWORKS, Network
 from jaxconv.bench.profiles import kinds
 from jaxconv.bench.profiles.operations import operations
@@ -82,6 +83,13 @@ TWO_LAYERS = Network(
     define=lambda layers, x: layers.conv(layers.conv_norm(x, 4, 3), 4, 3),
     image=(6, 6, 4),
 )
+WITH_RELUS = Network(
+    name="with ReLUs",
+    define=lambda layers, x: layers.conv(
+        layers.conv_norm(layers.conv_norm(x, 8, 3), 8, 3, stride=2, groups=2), 4, 3, bias=True
+    ),
+    image=(16, 16, 3),
+)
 PEERS = ["lax", "torch", "torch.compile", "float32"]
 
 
@@ -138,6 +146,34 @@ def test_a_network_is_the_same_everywhere(network, written, dtype, training, oth
         assert measured.left_out is None, label
         narrow = dtype == "bfloat16" and measured.peer != "float32"
         assert (1e-4 if narrow else 0) < measured.error < (0.1 if narrow else 2e-5), label
+
+
+def test_signs_of_relus_are_all_that_makes_gradients_uncertain(monkeypatch):
+    """With the signs that float64 finds gradients are off by rounding, which `TOLERANCES` cites."""
+    usual, signs = in_flax._FlaxLayers.apply, []
+
+    def noted(layers, function, x):
+        signs.append(x > 0)
+        return usual(layers, function, x)
+
+    variables, x, _ = steps.arrays(_case(network=WITH_RELUS))
+    with jax.enable_x64(True), monkeypatch.context() as patched:
+        patched.setattr(in_flax._FlaxLayers, "apply", noted)
+        forward = in_flax.LinenNetwork(WITH_RELUS).apply
+        wide = jax.tree.map(lambda a: jnp.asarray(a, np.float64), (variables, x))
+        found = jax.jit(lambda v, x: (forward(v, x, mutable=["batch_stats"]), signs))(*wide)[1]
+    for dtype, least, most in (("float32", 0, 1e-5), ("bfloat16", 1e-3, 0.1)):
+        case = _case(network=WITH_RELUS, dtype=dtype)
+        (ours,) = steps.programs(case, method="auto", peers=[], quick=True)
+        given = iter(map(np.asarray, found))
+        with monkeypatch.context() as patched:
+            take = lambda _, function, x: jnp.where(next(given), x, 0)
+            patched.setattr(in_flax._FlaxLayers, "apply", take)
+            result = ours.values(jax.jit(ours.function)(*ours.arguments))
+        assert next(given, None) is None
+        exact = steps.exact(case)
+        errors = [np.abs(result[k] - a).max() / np.abs(a).max() for k, a in exact.items()]
+        assert least < max(errors) < most
 
 
 def test_without_a_compiler_torch_compile_is_left_out(monkeypatch):

@@ -36,6 +36,10 @@ in some hundred is, in every layer; and sums over all pixels are rounded to bflo
 bfloat16 is off by up to 0.75, that of Flax without `accelerate` by up to 0.7; a gradient that is
 missing, has the wrong sign or is twice as large is off by 1 or more. (Batches of 2 to 16 of the
 five networks; Intel Xeon with AVX-512, jax 0.10.2, torch 2.13.0, 2026-11.)
+
+Signs are all there is to it: of regnet's 12.7 million ReLUs (16 images) three have another sign in
+our float32 than in float64, one in plain Flax's, and gradients are off by 6e-3 and 3e-5. With the
+signs of float64 given both are off by 1.5e-5 at most, and in bfloat16 (4 images) by 0.1 and 0.08.
 """
 
 KINKED_TOLERANCE = 0.1
