@@ -246,6 +246,11 @@ def test_the_command_runs_a_tiny_case(tmp_path, monkeypatch):
         "beside lax",
         "beside torch",
     ]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["tiny"]
+    for axes, peer in zip(figure.axes, ("lax", "torch"), strict=True):
+        points = [tuple(map(float, line.get_xydata()[0])) for line in axes.lines[:2]]
+        assert points == [(r["ratios"][peer], 0) for r in found["records"]]
+        assert len({line.get_markerfacecolor() for line in axes.lines[:2]}) == 2
 
 
 def test_wrong_values_of_ours_are_told_and_fail_the_command(tmp_path, monkeypatch):
