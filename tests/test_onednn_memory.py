@@ -4,6 +4,7 @@ import os
 import resource
 import subprocess
 import sys
+import time
 
 import jax
 import jax.numpy as jnp
@@ -76,6 +77,16 @@ def test_no_more_is_kept_than_allowed():
     array = large(1)
     del array
     assert plugin.kept_memory().idle == 0
+
+
+def test_what_is_in_no_use_for_long_is_freed():
+    first, small = large(1), jax.block_until_ready(jnp.ones(MIB // 4))
+    del first
+    plugin.keep_memory(plugin.kept_memory().most, seconds=1)
+    assert plugin.kept_memory().idle >= LARGE
+    time.sleep(2.5)
+    del small  # the next one that is given back
+    assert MIB <= plugin.kept_memory().idle < 2 * MIB
 
 
 def test_a_program_that_runs_again_gets_no_new_pages():

@@ -128,9 +128,13 @@ def kept_memory() -> KeptMemory:
     return KeptMemory(values[0], values[1], bool(values[2]))
 
 
-def keep_memory(most: int) -> None:
-    """Set how many bytes in no use may be kept between calls; 0 keeps none."""
-    _LIBRARY.jaxconv_onednn_limit_kept_memory(ctypes.c_int64(most))
+def keep_memory(most: int, *, seconds: int = 30) -> None:
+    """Set how many bytes in no use may be kept between calls, and for how long; 0 bytes keep none.
+
+    A block that was in no use for longer is freed when another one is given back.
+    """
+    limits = map(ctypes.c_int64, (most, seconds))
+    _LIBRARY.jaxconv_onednn_limit_kept_memory(*limits)
 
 
 def _available_memory() -> int:

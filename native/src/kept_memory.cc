@@ -20,8 +20,6 @@ namespace {
 // Below, the C library's own lists of freed blocks serve as well.
 constexpr size_t kSmallest = size_t{1} << 16;
 constexpr size_t kAlignment = 64;
-// Seconds: a program that has run for the last time leaves nothing behind.
-constexpr time_t kIdleFor = 30;
 constexpr int64_t kMostAtFirst = int64_t{256} << 20;
 
 // The C library's functions, or whatever stands for them in this process.
@@ -68,7 +66,9 @@ struct Idle {
   std::mutex mutex;
   std::multimap<size_t, Block> blocks;  // by size
   int64_t bytes = 0, most = kMostAtFirst;
-  time_t looked = 0;
+  // Seconds that a block is kept: what a program leaves that has run for the last time goes when
+  // others give back theirs.
+  time_t longest = 30, looked = 0;
 
   // All with the mutex held.
   void* Take(size_t alignment, size_t wanted) {
@@ -91,14 +91,14 @@ struct Idle {
       return false;
     }
     bytes += size;
-    if (bytes > most || now > looked + kIdleFor / 4) Trim(now);
+    if (bytes > most || now > looked + longest / 4) Trim(now);
     return true;
   }
 
   void Trim(time_t now) {
     looked = now;
     for (auto it = blocks.begin(); it != blocks.end();)
-      it = it->second.since + kIdleFor < now ? Drop(it) : ++it;
+      it = it->second.since + longest < now ? Drop(it) : ++it;
     while (bytes > most) {
       auto oldest = blocks.begin();
       for (auto it = blocks.begin(); it != blocks.end(); ++it)
@@ -185,10 +185,11 @@ KeptMemory GetKeptMemory() {
   return {idle.bytes, idle.most, keeps_xla};
 }
 
-void LimitKeptMemory(int64_t most) {
+void LimitKeptMemory(int64_t most, int64_t seconds) {
   Idle& idle = OfProcess<Idle>();
   const std::lock_guard<std::mutex> lock(idle.mutex);
   idle.most = most;
+  idle.longest = static_cast<time_t>(seconds);
   idle.Trim(Now());
 }
 

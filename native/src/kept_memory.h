@@ -24,8 +24,8 @@ struct KeptMemory {
 
 KeptMemory GetKeptMemory();
 
-// Frees what is above the limit.
-void LimitKeptMemory(int64_t most);
+// Frees what is above the limits, here and whenever a block is kept.
+void LimitKeptMemory(int64_t most, int64_t seconds);
 
 // From here on the libraries in `folder` that call posix_memalign and free, which is XLA, take large
 // blocks from here and give them back. Does nothing if something else has taken over these calls.

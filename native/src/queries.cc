@@ -45,8 +45,8 @@ JAXCONV_EXPORT void jaxconv_onednn_kept_memory(int64_t* values) {
   values[2] = kept.of_xla;
 }
 
-JAXCONV_EXPORT void jaxconv_onednn_limit_kept_memory(int64_t most) {
-  jaxconv::LimitKeptMemory(most);
+JAXCONV_EXPORT void jaxconv_onednn_limit_kept_memory(int64_t most, int64_t seconds) {
+  jaxconv::LimitKeptMemory(most, seconds);
 }
 
 JAXCONV_EXPORT void jaxconv_onednn_keep_memory_of(const char* folder) {
