@@ -6,7 +6,7 @@ WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: learn test native bench test-large test-tpu test-peers check format clean help
+.PHONY: learn test torch native bench test-large test-tpu test-peers check format clean help
 help:
 	@sed -n '1,3p' Makefile
 
@@ -16,9 +16,13 @@ learn: $(VENV)/.cli
 # These tests compile with XLA's default optimisations, as users do; the rest of the suite compiles
 # with fewer, which is faster (tests/conftest.py).
 AS_SHIPPED := $(addprefix tests/test_,large_kernels.py meaning.py methods.py tiles.py)
-test: $(VENV)/.test native
+test: $(VENV)/.test torch native
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not as_shipped"
 	$(BIN)/python -m pytest -n $(WORKERS) -m as_shipped $(AS_SHIPPED)
+
+# torch, which some tests compare with, where pip finds a build without CUDA; prints one line.
+torch: $(VENV)/.test
+	@$(BIN)/python tests/install_torch.py
 
 # The optional CPU plugin, if there is a C++ compiler; prints one line about the result.
 native: | $(BIN)/python

@@ -46,6 +46,14 @@ def pytest_configure(config):
 
 
 @pytest.fixture
+def torch():
+    """For a test that compares with torch; modules that all do import it from `torch_here`."""
+    from torch_here import torch
+
+    return torch
+
+
+@pytest.fixture
 def undrawn(monkeypatch):
     """For commands whose figures are not looked at: test_cli.py draws them."""
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda _, path: path.write_bytes(b""))

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
+from torch_here import torch
 from typer.testing import CliRunner
 
 from jaxconv._core.methods import onednn

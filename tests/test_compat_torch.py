@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
-import torch.nn.functional as T  # noqa: N812
 from test_torch import close, normal
+from torch_here import functional as T  # noqa: N812
+from torch_here import torch
 
 import jaxconv.compat.torch as F  # noqa: N812
 

@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import torch
 from test_torch import close, first, normal
+from torch_here import torch
 
 import jaxconv.compat.torch as F  # noqa: N812
 from jaxconv.compat.torch import from_torch, to_torch

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 from flax import nnx as flax_nnx
 from test_torch import close, first, normal
+from torch_here import torch
 
 from jaxconv.compat.torch import from_torch, to_torch
 

@@ -5,8 +5,8 @@ import re
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 from test_torch import normal
+from torch_here import torch
 
 from jaxconv.compat.torch import from_torch, to_torch
 

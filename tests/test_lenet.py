@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-import torch
+from torch_here import torch
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

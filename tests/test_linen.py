@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 from flax_cases import CONV, CONV_TRANSPOSE, HIGHEST, IMAGE, assert_same, outcomes
 
 import jaxconv
@@ -100,7 +99,7 @@ def test_integer_inputs_promote_to_the_parameters():
         assert_same(ours.apply(variables, x), theirs.apply(variables, x))
 
 
-def torch_conv(x, variables, module, order):
+def torch_conv(torch, x, variables, module, order):
     parameters = {name: torch.tensor(value) for name, value in variables["params"].items()}
     weight = parameters["kernel"].permute(*order).contiguous()
     module.load_state_dict({"weight": weight, "bias": parameters["bias"]})
@@ -108,14 +107,14 @@ def torch_conv(x, variables, module, order):
 
 
 @pytest.mark.parametrize("padding_mode", ["zeros", "reflect", "replicate", "circular"])
-def test_padding_modes_beside_torch(padding_mode):
+def test_padding_modes_beside_torch(padding_mode, torch):
     x = CONV[0].inputs
     layer = linen.Conv(
         3, (3, 4), strides=2, padding=(1, 2), padding_mode=padding_mode, precision=HIGHEST
     )
     variables = random_like(jax.eval_shape(layer.init, KEY, x))
     module = torch.nn.Conv2d(4, 3, (3, 4), 2, (1, 2), padding_mode=padding_mode)
-    assert_same(layer.apply(variables, x), torch_conv(x, variables, module, (3, 2, 0, 1)))
+    assert_same(layer.apply(variables, x), torch_conv(torch, x, variables, module, (3, 2, 0, 1)))
 
 
 def test_symmetric_margins_beside_numpy():
@@ -135,7 +134,9 @@ def test_symmetric_margins_beside_numpy():
         ((3, 2), 2, (0, 1), (0, 1), (2, 1), 4),
     ],
 )
-def test_transposed_beside_torch(kernel_size, stride, padding, output_padding, dilation, groups):
+def test_transposed_beside_torch(
+    kernel_size, stride, padding, output_padding, dilation, groups, torch
+):
     x = CONV[0].inputs
     layer = linen.ConvTranspose(
         8,
@@ -160,7 +161,7 @@ def test_transposed_beside_torch(kernel_size, stride, padding, output_padding, d
         groups=groups,
         dilation=dilation,
     )
-    expected = torch_conv(x, variables, module, (3, 2, 0, 1))
+    expected = torch_conv(torch, x, variables, module, (3, 2, 0, 1))
     assert_same(layer.apply(variables, x), expected)
 
 

@@ -2,7 +2,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
@@ -95,7 +94,7 @@ def test_a_margin_as_wide_as_the_input(mode):
 
 
 @pytest.mark.parametrize("mode", TORCH)
-def test_torch_agrees_with_gradients(mode):
+def test_torch_agrees_with_gradients(mode, torch):
     x, dy = integers(2, 3, 5, 4), integers(2, 3, 8, 8, seed=1)
     widths = [(2, 1), (3, 1)]
 
@@ -114,7 +113,7 @@ def test_torch_agrees_with_gradients(mode):
 
 @pytest.mark.parametrize("mode", ["zeros", "reflect", "replicate"])  # torch crops first if circular
 @pytest.mark.parametrize("width", [(-1, 2), (4, -1), (-2, -1), (-4, 4), (-5, 3)])
-def test_torch_crops_alike(mode, width):
+def test_torch_crops_alike(mode, width, torch):
     x = integers(1, 5)
     yt = torch.nn.functional.pad(torch.tensor(x), width, mode=TORCH[mode])
     same(pad(x, [width], axes=(1,), mode=mode), yt.numpy())

@@ -10,8 +10,8 @@ import functools
 import jax
 import numpy as np
 import pytest
-import torch
-import torch.nn.functional as F  # noqa: N812
+from torch_here import functional as F  # noqa: N812
+from torch_here import torch
 
 from jaxconv import conv, conv_transpose
 

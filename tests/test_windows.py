@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 from cases import CASES
 from jax.test_util import check_grads
 
@@ -68,7 +67,7 @@ def test_fold_is_the_adjoint(case):
     ],
     ids=str,
 )
-def test_torch(arguments):
+def test_torch(arguments, torch):
     """torch has (n, channels * taps, positions), we have (n, *positions, taps * channels)."""
     x, kernel = integers(2, 7, 8, 3), (3, 2)
     theirs = torch.nn.functional.unfold(torch.tensor(np.moveaxis(x, -1, 1)), kernel, **arguments)
@@ -127,7 +126,7 @@ def test_gradients_and_vmap():
     np.testing.assert_array_equal(jax.vmap(f)(x), f(x))
 
 
-def test_the_translation_from_torch_can_fail():
+def test_the_translation_from_torch_can_fail(torch):
     """Taps and channels in the wrong order are another array."""
     x = integers(1, 4, 4, 2)
     cols = np.asarray(unfold(x, (2, 2)))
