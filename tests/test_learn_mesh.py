@@ -216,7 +216,7 @@ def test_a_mesh_of_one_part_is_no_mesh(compiled):
 
 def test_a_mesh_needs_no_devices():
     x = jax.ShapeDtypeStruct((1, 512, 8, 1), "float32")
-    many = AbstractMesh((64,), ("rows",))
+    many = AbstractMesh((64,), ("rows",), axis_types=(AxisType.Auto,))
     run = functools.partial(
         learn.fit_conv, kernel_size=3, padding=1, steps=2, mesh=many, x_spec=P(None, "rows")
     )

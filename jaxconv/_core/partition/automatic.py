@@ -37,7 +37,9 @@ from jaxconv._core.partition.settle import settle
 
 
 class StandIn:
-    """A placeholder for a device in a `jax.sharding.Mesh`."""
+    """A placeholder for a device in a `jax.sharding.Mesh`, which reads these two from jax 0.12 on."""
+
+    platform = device_kind = "stand-in"
 
 
 @functools.cache
