@@ -327,7 +327,7 @@ def test_exports_for_several_devices(groups):
 
 
 def test_abstract_meshes_still_lower():
-    mesh = AbstractMesh((64,), ("a",))
+    mesh = AbstractMesh((64,), ("a",), axis_types=(AxisType.Auto,))
     x = jax.ShapeDtypeStruct((1, 128, 6, 2), "float32", sharding=NamedSharding(mesh, P(None, "a")))
     w = jax.ShapeDtypeStruct((5, 3, 2, 4), "float32", sharding=NamedSharding(mesh, P()))
     conv = jax.jit(functools.partial(jaxconv.conv, padding="same"))

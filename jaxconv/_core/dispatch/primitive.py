@@ -21,7 +21,7 @@ from jax.core import Tracer
 from jax.experimental.jet import jet_rules
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
-from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
 
 from jaxconv._core.dispatch.choose import EXPORTED, PARTITIONED, plan
 from jaxconv._core.dispatch.joins import JOIN_GROUP, JOINS
@@ -281,7 +281,7 @@ def _whole_space(a, b, *, contraction, spec, devices, **how):
     if spec.groups > 1:
         return _extend_and_run(a, b, contraction=contraction, spec=spec, reason=PARTITIONED, **how)
     mesh, names = (
-        AbstractMesh((len(devices),), ("device",)),
+        AbstractMesh((len(devices),), ("device",), axis_types=(AxisType.Auto,)),
         (*OPERANDS[contraction], _MAKES[contraction]),
     )
 

@@ -27,7 +27,7 @@ from jax.experimental.custom_partitioning import (
     SdyShardingRule,
     custom_partitioning,
 )
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from jaxconv._core.geometry.spec import Contraction, ConvSpec
 from jaxconv._core.partition.cuts import cut_kernel
@@ -90,7 +90,9 @@ def partitioned(
             two = PartitionSpec()
 
         def local(a: jax.Array, b: jax.Array) -> jax.Array:
-            return _local(plan, operands, a, b, convolve, dtype)
+            # one device's program, whatever mesh `jax.set_mesh` has set while this is compiled
+            with jax.sharding.use_abstract_mesh(AbstractMesh((), ())):
+                return _local(plan, operands, a, b, convolve, dtype)
 
         shardings = [NamedSharding(mesh, each) for each in (one, two)]
         return mesh, local, NamedSharding(mesh, plan.result), tuple(shardings)
