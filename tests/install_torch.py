@@ -38,8 +38,8 @@ def main() -> str:
     cuda = sum(name.startswith(("nvidia-", "cuda-", "triton")) for name in packages)
     if cuda:
         return (
-            f"torch is not installed: {TORCH} brings {cuda} packages of CUDA here; pytorch.org says "
-            "how to install a build for CPUs"
+            f"torch is not installed: {TORCH} brings {cuda} packages of CUDA here; "
+            "pytorch.org says how to install a build for CPUs"
         )
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", TORCH], check=True)
     return f"torch {packages['torch']} is installed"

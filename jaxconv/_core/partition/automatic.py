@@ -37,7 +37,7 @@ from jaxconv._core.partition.settle import settle
 
 
 class StandIn:
-    """A placeholder for a device in a `jax.sharding.Mesh`, which reads these two from jax 0.12 on."""
+    """A placeholder for a device in a `jax.sharding.Mesh`; jax 0.12 reads these two."""
 
     platform = device_kind = "stand-in"
 
