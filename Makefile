@@ -6,7 +6,7 @@ WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: learn test torch native bench test-large test-tpu test-peers check format clean help
+.PHONY: learn test torch native bench test-matrix test-large test-tpu test-peers check format clean help
 help:
 	@sed -n '1,3p' Makefile
 
@@ -31,6 +31,10 @@ native: | $(BIN)/python
 # Every number of the README's tables of speed.
 bench: $(VENV)/.bench native
 	$(BIN)/jaxconv bench --json bench.json --plot bench.png
+
+# The suite on every Python found here, with the oldest and the newest libraries: a table.
+test-matrix:
+	$(PYTHON) tests/matrix.py
 
 # An image of 40,000 x 40,000, tile by tile; needs 3.2 GB of disk.
 LARGE ?= /tmp/jaxconv-large
@@ -67,4 +71,4 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 clean:
-	rm -rf $(VENV) .venv-tpu build dist learned bench.json bench.png .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-tpu .matrix build dist learned bench.json bench.png .pytest_cache .ruff_cache
