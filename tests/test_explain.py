@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import pytest
+from flax import linen, nnx
 from jax import lax
 
 import jaxconv
@@ -22,20 +23,20 @@ def test_rows_of_a_gradient():
     # what lax's gradient in w does not reach at the end of x is cut off
     cut = ConvSpec((2,), (1,), ((1, 0),), 4, (8,), (3,))
     x, w, y = "float32[2,4,8]", "float32[4,1,3]", "float32[2,4,4]"
-    xla = ("lax", "XLA's own convolution")
+    xla, back = ("lax", "XLA's own convolution"), "transpose(jvp())"
 
     def loss(x, w):
         return (depthwise(x, w) ** 2).sum()
 
     assert explain(jax.grad(loss, (0, 1)), X, W, platform="tpu") == (
-        Convolution("", "lax", "output", f"{x} * {w} -> {y}", spec, *xla),
-        Convolution("", "lax", "kernel", f"{x} * {y} -> {w}", cut, *xla),
+        Convolution("jvp()", "lax", "output", f"{x} * {w} -> {y}", spec, *xla),
+        Convolution(back, "lax", "kernel", f"{x} * {y} -> {w}", cut, *xla),
         # lax flips the kernel and trades its channels itself
-        Convolution("", "lax", "input", f"{y} * float32[1,4,3] -> {x}", cut, *xla),
+        Convolution(back, "lax", "input", f"{y} * float32[1,4,3] -> {x}", cut, *xla),
     )
     # a grouped kernel's gradient is where lax is slowest on CPUs
     [_, kernel, _] = explain(jax.grad(loss, (0, 1)), X, W, platform="cpu")
-    assert kernel[:5] == ("", "lax", "kernel", f"{x} * {y} -> {w}", cut)
+    assert kernel[:5] == (back, "lax", "kernel", f"{x} * {y} -> {w}", cut)
     assert kernel.method != "lax"
     assert kernel.reason.endswith("on a CPU")
 
@@ -61,6 +62,49 @@ def test_the_table():
 
     found = explain(f, jnp.ones((2, 4, 7)), jnp.ones((4, 4, 4)), platform="tpu")
     assert str(found) == repr(found) == TABLE.strip()
+
+
+class Stem(nnx.Conv):
+    def __call__(self, x):
+        return nnx.relu(super().__call__(x))
+
+
+class Network(nnx.Module):
+    def __init__(self, rngs):
+        self.stem = Stem(3, 4, (3, 3), rngs=rngs)
+        self.blocks = nnx.List([nnx.Sequential(nnx.Conv(4, 4, (1, 1), rngs=rngs)), nnx.Dropout(0)])
+
+    def __call__(self, x):
+        for block in self.blocks:
+            y = block(self.stem(x))
+        return self.blocks[0].layers[0](y).sum()
+
+
+def test_where_layers_of_nnx_are():
+    """By the attributes that hold them; the classes are as before when all is traced."""
+    call, x = nnx.Conv.__call__, jnp.ones((1, 4, 4, 3))
+    network = Network(nnx.Rngs(0))
+    layers = ["stem", "blocks/0/layers/0", "stem", "blocks/0/layers/0"]
+    rows = explain(nnx.jit(lambda network: network(x)), network)
+    assert [row.where.partition("/Network/")[2] for row in rows] == layers
+    # closed over, and differentiated
+    where = [row.where for row in explain(jax.grad(lambda x: network(x)), x)]
+    assert where[:4] == [f"jvp(Network)/{layer}" for layer in layers]
+    assert set(where[4:]) == {f"transpose(jvp(Network))/{layer}" for layer in layers}
+    assert nnx.Conv.__call__ is call
+    assert "named_scope" not in nnx.Conv.__call__.__code__.co_names
+
+
+def test_where_layers_of_linen_are():
+    class Layers(linen.Module):
+        @linen.compact
+        def __call__(self, x):
+            return linen.Conv(4, (3, 3), name="head")(linen.Conv(4, (3, 3))(x))
+
+    layers, x = Layers(), jnp.ones((1, 4, 4, 3))
+    variables = jax.eval_shape(layers.init, jax.random.key(0), x)
+    rows = explain(layers.apply, variables, x)
+    assert [row.where for row in rows] == ["Layers/Conv_0", "Layers/head"]
 
 
 def test_shapes_in_place_of_arrays():

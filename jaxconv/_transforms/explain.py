@@ -11,6 +11,7 @@ from jaxconv._core.dispatch.primitive import conv_p
 from jaxconv._core.geometry.messages import shown
 from jaxconv._core.geometry.spec import ConvSpec
 from jaxconv._transforms.reading import problem_of
+from jaxconv._transforms.scopes import named_modules
 from jaxconv._transforms.tracing import trace
 
 
@@ -18,7 +19,8 @@ class Convolution(NamedTuple):
     """One convolution of a function.
 
     Attributes:
-        where: the names of the functions and loops around it, outermost first.
+        where: the names of the functions, loops, Flax modules and `jax.named_scope`s around it,
+            outermost first; "jvp(...)" and "transpose(...)" around those that are differentiated.
         call: "jaxconv" for a convolution of this package, "lax" for one that
             `jaxconv.accelerate` would replace.
         contraction: "output", "input" or "kernel"; "none" if it stays with lax.
@@ -94,17 +96,20 @@ def explain(
     """
     if not callable(f):
         raise TypeError(f"explain: f={shown(f)} must be a function, not {type(f).__name__}")
-    jaxpr = trace("explain", f, args, kwargs).jaxpr.jaxpr
+    with named_modules():
+        jaxpr = trace("explain", f, args, kwargs).jaxpr.jaxpr
     return Explanation(_convolutions(jaxpr, platform or jax.default_backend(), ()))
 
 
 def _convolutions(jaxpr: Jaxpr, platform: str, outer: tuple[str, ...]) -> Iterator[Convolution]:
     for equation in jaxpr.eqns:
+        scopes = str(equation.source_info.name_stack)
+        around = (*outer, scopes) if scopes else outer
         if equation.primitive in (conv_p, primitives.conv_general_dilated_p):
-            yield _explained(equation, platform, "/".join(outer))
+            yield _explained(equation, platform, "/".join(around))
             continue
         for inner in jaxprs_in_params(equation.params):
-            yield from _convolutions(inner, platform, (*outer, _name(equation)))
+            yield from _convolutions(inner, platform, (*around, _name(equation)))
 
 
 def _explained(equation: JaxprEqn, platform: str, where: str) -> Convolution:
