@@ -119,6 +119,22 @@ def test_after_accelerate():
     assert (row.contraction, row.spec, row.method) == before[2:3] + before[4:6]
 
 
+def test_the_times_of_each_method():
+    """Expected ones on a CPU; measured ones where asked for, each problem once."""
+    [row] = explain(depthwise, X, W, platform="cpu")
+    assert {"lax", "taps", row.method} <= row.seconds.keys()
+    assert all(0 < taken < 1 for taken in row.seconds.values())
+    assert explain(depthwise, X, W, platform="tpu")[0].seconds == {}
+    twice = lambda x, w: depthwise(x, w) + depthwise(x, w)
+    measured = explain(twice, X, W, seconds=0.005)
+    assert measured[0].seconds is measured[1].seconds
+    assert measured[0].seconds.keys() >= {"lax", row.method}
+    assert measured[0].seconds != row.seconds
+    header, *lines = str(measured).splitlines()
+    assert header.split() == [*TABLE.split()[:6], "ms", "reason"]
+    assert all("lax " in line[header.index("ms") :] for line in lines)
+
+
 def test_no_convolution():
     assert str(explain(jnp.sin, X)) == "no convolution"
 
@@ -139,3 +155,8 @@ def test_mistakes():
     with pytest.raises(TypeError) as raised:
         explain("conv", X)
     assert str(raised.value) == "explain: f='conv' must be a function, not str"
+    with pytest.raises(ValueError, match=r"^explain: seconds=0 must be a positive number$"):
+        explain(depthwise, X, W, seconds=0)
+    message = "explain: seconds=1 measures on this device, which is a cpu, not a tpu"
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        explain(depthwise, X, W, seconds=1, platform="tpu")

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import jaxconv
 from jaxconv import MachineProfile, Policy, accelerate, conv, explain
 from jaxconv._core import machine
 from jaxconv._core.dispatch import seamless
@@ -134,7 +133,7 @@ def test_equal_policies_share_what_is_compiled():
         assert len(traced) == programs
     for again in (copy.deepcopy(first), pickle.loads(pickle.dumps(first))):
         assert again == first
-    assert eval(repr(first), {**vars(jaxconv), "Factor": Factor}) == first
+    assert repr(first) == "Policy of 0 choices, with the profile of a machine"
 
 
 def test_saved_and_loaded(tmp_path):

@@ -60,7 +60,27 @@ def test_a_policy_is_an_immutable_mapping():
     assert (POLICY, hash(POLICY), dict(POLICY)) == (same, hash(same), {PROBLEM: "loops"})
     assert Policy({PROBLEM: "taps"}) != POLICY
     assert not hasattr(POLICY, "__setitem__")
-    assert eval(repr(POLICY)) == POLICY
+
+
+TABLE = """
+Policy of 2 choices
+contraction  batch  channels  input  kernel  geometry                                method  ms
+output       2      6 -> 9    8      3       stride=(2,) padding=((1, 1),) groups=3  loops   loops 0.4, taps 1.23
+output       7      6 -> 9    8      3       stride=(2,) padding=((1, 1),) groups=3  lax
+"""  # noqa: E501
+
+
+def test_it_prints_what_was_measured(tmp_path):
+    times = {PROBLEM: {"taps": 0.00123456, "loops": 0.0004}}
+    measured = Policy({**POLICY, PROBLEM._replace(batch=7): "lax"}, seconds=times)
+    assert repr(measured) == TABLE.strip()
+    assert (measured.seconds[PROBLEM]["taps"], len(measured.seconds)) == (0.00123456, 1)
+    # what was measured is no part of the choice, and is saved with it
+    same = Policy(measured)
+    assert (measured, hash(measured)) == (same, hash(same))
+    measured.save(tmp_path / "policy.json")
+    assert Policy.load(tmp_path / "policy.json").seconds == measured.seconds
+    assert repr(Policy()) == "Policy of 0 choices"
 
 
 def test_saved_and_loaded(tmp_path):
@@ -134,6 +154,11 @@ def test_tune_measures_every_problem_once():
     assert PROBLEM in policy
     assert set(policy.values()) <= set(METHODS) - {"loops"}
     assert tune(jnp.sin, X) == Policy()
+    assert set(policy.seconds) == set(policy)
+    for problem, method in policy.items():
+        times = policy.seconds[problem]
+        assert {"lax", method} <= set(times)
+        assert times[method] <= 1.03 * min(times.values())
     tuned = accelerate(network, policy=policy)
     np.testing.assert_allclose(tuned(X, W), network(X, W), rtol=1e-5)
 

@@ -1,18 +1,22 @@
 """List every convolution inside a function with its contraction, its method and the reason."""
 
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
 from jax.extend.core import Jaxpr, JaxprEqn, jaxprs_in_params, primitives
 
-from jaxconv._core.dispatch.choose import select
+from jaxconv._core.dispatch.choose import RULES, expected, select
 from jaxconv._core.dispatch.primitive import conv_p
 from jaxconv._core.geometry.messages import shown
 from jaxconv._core.geometry.spec import ConvSpec
+from jaxconv._core.geometry.tables import aligned, geometry, milliseconds
 from jaxconv._transforms.reading import problem_of
 from jaxconv._transforms.scopes import named_modules
 from jaxconv._transforms.tracing import trace
+from jaxconv._transforms.tune import check_seconds, medians
 
 
 class Convolution(NamedTuple):
@@ -28,6 +32,8 @@ class Convolution(NamedTuple):
         spec: the geometry, or None if it stays with lax.
         method: the name of the chosen method.
         reason: why it was chosen.
+        seconds: the time of a call of each method: measured, if that was asked for, or else
+            expected, on a CPU alone, from the sizes.
     """
 
     where: str
@@ -37,6 +43,7 @@ class Convolution(NamedTuple):
     spec: ConvSpec | None
     method: str
     reason: str
+    seconds: Mapping[str, float] = MappingProxyType({})
 
 
 class Explanation(tuple[Convolution, ...]):
@@ -48,39 +55,46 @@ class Explanation(tuple[Convolution, ...]):
         if not self:
             return "no convolution"
         rows = [("where", "call", "contraction", "shapes", "geometry", "method", "reason")]
-        rows += [(*c[:4], _geometry(c.spec), *c[5:]) for c in self]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return "\n".join(
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in rows
-        )
+        rows += [(*c[:4], "" if c.spec is None else geometry(c.spec), *c[5:7]) for c in self]
+        if any(c.seconds for c in self):
+            times = ["ms", *(milliseconds(c.seconds) for c in self)]
+            rows = [(*row[:6], taken, row[6]) for row, taken in zip(rows, times, strict=True)]
+        return aligned(rows)
 
     __repr__ = __str__
 
 
 def explain(
-    f: Callable[..., Any], /, *args: Any, platform: str | None = None, **kwargs: Any
+    f: Callable[..., Any],
+    /,
+    *args: Any,
+    platform: str | None = None,
+    seconds: float | None = None,
+    **kwargs: Any,
 ) -> Explanation:
     """List every convolution in a function with its contraction and its method.
 
         T(x, w, y): `output` makes y, `input` makes x, `kernel` makes w
 
     A call of lax is listed as `jaxconv.accelerate` would replace it, or with the reason why it
-    would not. Nothing is computed.
+    would not. Nothing is computed, unless times are to be measured.
 
     Args:
         f: any function that `jax.jit` can trace; `jax.grad(f)` lists the gradients' convolutions.
         args: its arguments; each array may be a `jax.ShapeDtypeStruct`.
         platform: "cpu", "gpu", "tpu", as `jax.default_backend()` names them (CUDA and ROCm are
             "gpu"); by default that of this process.
-        kwargs: its keyword arguments (pass one named platform by `functools.partial`).
+        seconds: how long to time the methods of each convolution on this device, as `tune` does;
+            by default times are those that are expected.
+        kwargs: its keyword arguments (pass one named platform or seconds by `functools.partial`).
 
     Returns:
         A tuple of `Convolution` that prints as a table; the body of a loop is listed once.
 
     Raises:
         TypeError: f is not callable.
-        ValueError: f sets a `flax.nnx` Variable that it closes over. (Variables among its arguments
+        ValueError: seconds is not positive, or given with a platform that is not this process's; f
+            sets a `flax.nnx` Variable that it closes over. (Variables among its arguments
             are left as they are.)
 
     Example:
@@ -96,23 +110,42 @@ def explain(
     """
     if not callable(f):
         raise TypeError(f"explain: f={shown(f)} must be a function, not {type(f).__name__}")
+    here = jax.default_backend()
+    if seconds is not None:
+        check_seconds("explain", seconds)
+        if platform not in (None, here):
+            raise ValueError(
+                f"explain: seconds={seconds} measures on this device, which is a {here}, not a "
+                f"{platform}"
+            )
     with named_modules():
         jaxpr = trace("explain", f, args, kwargs).jaxpr.jaxpr
-    return Explanation(_convolutions(jaxpr, platform or jax.default_backend(), ()))
+    measured = functools.cache(functools.partial(medians, seconds=seconds)) if seconds else None
+    return Explanation(_convolutions(jaxpr, platform or here, measured, ()))
 
 
-def _convolutions(jaxpr: Jaxpr, platform: str, outer: tuple[str, ...]) -> Iterator[Convolution]:
+def _convolutions(
+    jaxpr: Jaxpr,
+    platform: str,
+    measured: Callable[..., dict[str, float]] | None,
+    outer: tuple[str, ...],
+) -> Iterator[Convolution]:
     for equation in jaxpr.eqns:
         scopes = str(equation.source_info.name_stack)
         around = (*outer, scopes) if scopes else outer
         if equation.primitive in (conv_p, primitives.conv_general_dilated_p):
-            yield _explained(equation, platform, "/".join(around))
+            yield _explained(equation, platform, measured, "/".join(around))
             continue
         for inner in jaxprs_in_params(equation.params):
-            yield from _convolutions(inner, platform, (*around, _name(equation)))
+            yield from _convolutions(inner, platform, measured, (*around, _name(equation)))
 
 
-def _explained(equation: JaxprEqn, platform: str, where: str) -> Convolution:
+def _explained(
+    equation: JaxprEqn,
+    platform: str,
+    measured: Callable[..., dict[str, float]] | None,
+    where: str,
+) -> Convolution:
     a, b = (atom.aval for atom in equation.invars)
     out = equation.outvars[0].aval
     shapes = f"{_shape(a)} * {_shape(b)} -> {_shape(out)}"
@@ -121,9 +154,11 @@ def _explained(equation: JaxprEqn, platform: str, where: str) -> Convolution:
     problem = problem_of(equation, platform)
     if isinstance(problem, str):
         return Convolution(where, call, "none", shapes, None, "lax", f"stays with lax: {problem}")
-    requested = (equation.params["method"], equation.params["policy"]) if ours else ()
-    choice = select(problem, *requested)
-    return Convolution(where, call, problem.contraction, shapes, problem.spec, *choice)
+    method, policy = (equation.params[n] for n in ("method", "policy")) if ours else ("auto", None)
+    choice = select(problem, method, policy)
+    rule = method if method in RULES else "auto"
+    times = measured(problem, rule=rule) if measured else expected(problem, rule, policy)
+    return Convolution(where, call, problem.contraction, shapes, problem.spec, *choice, times)
 
 
 def _name(equation: JaxprEqn) -> str:
@@ -136,19 +171,3 @@ def _name(equation: JaxprEqn) -> str:
 
 def _shape(aval: Any) -> str:
     return f"{aval.dtype}[{','.join(map(str, aval.shape))}]"
-
-
-def _geometry(spec: ConvSpec | None) -> str:
-    """The arguments that differ from the defaults of `conv`."""
-    if spec is None:
-        return ""
-    parts = []
-    if max(spec.stride) > 1:
-        parts.append(f"stride={spec.stride}")
-    if max(spec.dilation) > 1:
-        parts.append(f"dilation={spec.dilation}")
-    if any(any(pair) for pair in spec.padding):
-        parts.append(f"padding={spec.padding}")
-    if spec.groups > 1:
-        parts.append(f"groups={spec.groups}")
-    return " ".join(parts) or "plain"

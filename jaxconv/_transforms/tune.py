@@ -51,9 +51,10 @@ def tune(
         kwargs: its keyword arguments (pass one named seconds or method by `functools.partial`).
 
     Returns:
-        A `jaxconv.Policy` for this device: pass it to `jaxconv.accelerate`, `jaxconv.conv` or the
-        Flax layers, or save it. `Policy(tuned, profile=...)` adds a machine's profile. A function
-        that is vmapped, sharded or called with other shapes has other problems: tune that function.
+        A `jaxconv.Policy` for this device, which prints as a table of what was measured: pass it to
+        `jaxconv.accelerate`, `jaxconv.conv` or the Flax layers, or save it. `Policy(tuned,
+        profile=...)` adds a machine's profile. A function that is vmapped, sharded or called with
+        other shapes has other problems: tune that function.
 
     Raises:
         TypeError: f is not callable.
@@ -71,13 +72,20 @@ def tune(
     """
     if not callable(f):
         raise TypeError(f"tune: f={shown(f)} must be a function, not {type(f).__name__}")
-    if not isinstance(seconds, (int, float)) or not seconds > 0:
-        raise ValueError(f"tune: seconds={shown(seconds)} must be a positive number")
+    check_seconds("tune", seconds)
     if method not in RULES:
         raise ValueError(f"tune: method={method!r} must be one of {', '.join(map(repr, RULES))}")
     jaxpr = trace("tune", f, args, kwargs).jaxpr.jaxpr
     problems = dict.fromkeys(_problems(jaxpr, jax.default_backend()))
-    return Policy({problem: _fastest(problem, seconds, method) for problem in problems})
+    times = {problem: medians(problem, seconds, method) for problem in problems}
+    chosen = {problem: _chosen(problem, taken, method) for problem, taken in times.items()}
+    return Policy(chosen, seconds=times)
+
+
+def check_seconds(caller: str, seconds: Any) -> None:
+    """Raise ValueError if a time is not positive."""
+    if not isinstance(seconds, (int, float)) or not seconds > 0:
+        raise ValueError(f"{caller}: seconds={shown(seconds)} must be a positive number")
 
 
 def _problems(jaxpr: Jaxpr, platform: str) -> Iterator[Problem]:
@@ -91,8 +99,16 @@ def _problems(jaxpr: Jaxpr, platform: str) -> Iterator[Problem]:
             yield from _problems(inner, platform)
 
 
-def _fastest(problem: Problem, seconds: float, rule: str) -> str:
-    chosen = select(problem, rule).method
+def medians(problem: Problem, seconds: float, rule: str) -> dict[str, float]:
+    """Return the median time of a call of each method, in seconds.
+
+    Methods whose first call takes more than four times as long as the fastest have that time.
+
+    Args:
+        problem: the contraction and its sizes.
+        seconds: how long to time the others.
+        rule: "auto" or "fastest", whose methods are timed.
+    """
     operands = _operands(problem)
     calls = {
         method: _call(problem, method)
@@ -108,10 +124,14 @@ def _fastest(problem: Problem, seconds: float, rule: str) -> str:
     while time.perf_counter() < end:
         for method, taken in times.items():
             taken.append(_time(calls[method], operands))
-    medians = {method: median(taken) for method, taken in times.items()}
-    fastest = min(medians, key=lambda method: medians[method])
-    close = chosen in medians and medians[chosen] <= TIE_RATIO * medians[fastest]
-    return chosen if close else fastest
+    return once | {method: median(taken) for method, taken in times.items()}
+
+
+def _chosen(problem: Problem, times: dict[str, float], rule: str) -> str:
+    usual = select(problem, rule).method
+    fastest = min(times, key=lambda method: times[method])
+    close = usual in times and times[usual] <= TIE_RATIO * times[fastest]
+    return usual if close else fastest
 
 
 def _operands(problem: Problem) -> list[jax.Array]:

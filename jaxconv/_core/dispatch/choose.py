@@ -1,5 +1,6 @@
 """Choose a method for a contraction, with a reason, from shapes, dtypes and platform only."""
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple, cast
 
@@ -129,6 +130,39 @@ def candidates(rule: str) -> tuple[str, ...]:
     return tuple(name for name, way in METHODS.items() if rule in way.rules)
 
 
+def expected(
+    problem: Problem, rule: str = "auto", policy: Policy | None = None
+) -> dict[str, float]:
+    """Return the seconds that each method is expected to take on a CPU.
+
+    Nothing is expected on other devices and of unknown sizes.
+
+    Args:
+        problem: the contraction and its sizes.
+        rule: "auto" or "fastest", whose methods these are.
+        policy: whose profile is used, if it has one.
+    """
+    if problem.platform != "cpu" or problem.spec.is_symbolic or is_symbolic_dim(problem.batch):
+        return {}
+    found = _expected(problem, rule, None if policy is None else policy.profile, None)
+    return {name: taken for name, taken in found.items() if math.isfinite(taken)}
+
+
+def _expected(
+    problem: Problem,
+    rule: str,
+    profile: MachineProfile | None,
+    ffi_unavailable_reason: str | None,
+) -> dict[str, float]:
+    reduced = problem.reduced
+    return {
+        name: seconds(name, reduced, profile)
+        for name in candidates(rule)
+        if _refusal(reduced, name, ffi_unavailable_reason) is None
+        and METHODS[name].considered(reduced)
+    }
+
+
 def _by_rule(
     problem: Problem,
     rule: Rule,
@@ -143,14 +177,7 @@ def _by_rule(
         return Choice("lax", "the batch size is unknown until it runs")
     if rule == "auto" and problem.contraction != "kernel":
         problem = problem._replace(batch=IMAGES)
-    reduced = problem.reduced
-    expected = {
-        name: seconds(name, reduced, profile)
-        for name in candidates(rule)
-        if _refusal(reduced, name, ffi_unavailable_reason) is None
-        and METHODS[name].considered(reduced)
-    }
-    fastest, usual = decide(expected, MARGINS)
+    fastest, usual = decide(_expected(problem, rule, profile, ffi_unavailable_reason), MARGINS)
     where = "a CPU" if profile is None else "the CPU of the policy's profile"
     if fastest == usual:
         return Choice(usual, f"nothing is expected to be clearly faster on {where}")

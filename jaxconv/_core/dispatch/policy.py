@@ -6,11 +6,13 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from jaxconv._core.dispatch.profile import MachineProfile
 from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.spec import ConvSpec
+from jaxconv._core.geometry.tables import aligned, geometry, milliseconds
 
 _FORMAT = "jaxconv policy 1"
 
@@ -26,6 +28,8 @@ class Policy(Mapping[Problem, str]):
     Args:
         entries: a mapping, or pairs.
         profile: of the machine, or None.
+        seconds: what was measured: the time of each method, by problem. It has no part in
+            comparisons.
 
     Raises:
         TypeError: a key is not a `Problem`, a method is not a string, or profile is not a
@@ -43,13 +47,14 @@ class Policy(Mapping[Problem, str]):
         (1, True)
     """
 
-    __slots__ = ("_entries", "_hash", "_profile")
+    __slots__ = ("_entries", "_hash", "_profile", "_seconds")
 
     def __init__(
         self,
         entries: Mapping[Problem, str] | Iterable[tuple[Problem, str]] = (),
         *,
         profile: MachineProfile | None = None,
+        seconds: Mapping[Problem, Mapping[str, float]] = MappingProxyType({}),
     ):
         self._entries = dict(entries)
         for problem, method in self._entries.items():
@@ -64,12 +69,20 @@ class Policy(Mapping[Problem, str]):
                 f"{type(profile).__name__}; jaxconv calibrate measures one"
             )
         self._profile = profile
+        self._seconds = {
+            problem: dict(seconds[problem]) for problem in self._entries if problem in seconds
+        }
         self._hash = hash((frozenset(self._entries.items()), profile))
 
     @property
     def profile(self) -> MachineProfile | None:
         """The machine's profile, used for problems without an entry, or None."""
         return self._profile
+
+    @property
+    def seconds(self) -> Mapping[Problem, Mapping[str, float]]:
+        """The measured time of each method, by problem, where `jaxconv.tune` measured them."""
+        return MappingProxyType(self._seconds)
 
     def __getitem__(self, problem: Problem) -> str:
         return self._entries[problem]
@@ -89,13 +102,24 @@ class Policy(Mapping[Problem, str]):
         return self._hash
 
     def __repr__(self) -> str:
-        profile = "" if self._profile is None else f", profile={self._profile!r}"
-        return f"Policy({self._entries!r}{profile})"
+        rows: list[tuple[str, ...]] = [
+            ("contraction", "batch", "channels", "input", "kernel", "geometry", "method", "ms")
+        ]
+        for problem, method in self.items():
+            spec, taken = problem.spec, self._seconds.get(problem, {})
+            channels = f"{spec.groups * problem.inputs} -> {spec.groups * problem.outputs}"
+            sizes = ("x".join(map(str, each)) for each in (spec.input_size, spec.kernel_size))
+            where = (problem.contraction, str(problem.batch), channels, *sizes)
+            rows.append((*where, geometry(spec), method, milliseconds(taken)))
+        count = f"{len(self)} choice{'s' * (len(self) != 1)}"
+        profile = "" if self._profile is None else ", with the profile of a machine"
+        return f"Policy of {count}{profile}" + (f"\n{aligned(rows)}" if self else "")
 
     def to_json(self) -> str:
         """Return the policy as JSON text."""
         rows = [
             {**problem._asdict(), "spec": dataclasses.asdict(problem.spec), "method": method}
+            | ({"seconds": dict(self._seconds[problem])} if problem in self._seconds else {})
             for problem, method in self.items()
         ]
         profile = {} if self._profile is None else {"profile": self._profile.as_dict()}
@@ -114,7 +138,14 @@ class Policy(Mapping[Problem, str]):
                 raise ValueError(f"its format is {content['format']!r}, not {_FORMAT!r}")
             profile = content.get("profile")
             profile = None if profile is None else MachineProfile.from_dict(profile)
-            return cls(map(_entry, content["entries"]), profile=profile)
+            seconds = [row.pop("seconds", None) for row in content["entries"]]
+            entries = [*map(_entry, content["entries"])]
+            measured = {
+                problem: {str(name): float(taken) for name, taken in times.items()}
+                for (problem, _), times in zip(entries, seconds, strict=True)
+                if times is not None
+            }
+            return cls(entries, profile=profile, seconds=measured)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"Policy.from_json: this is not a policy: {error}") from None
 
