@@ -1,0 +1,28 @@
+// Dense convolutions of few input channels in float32, such as a network's first layer: a vector of
+// them would be empty for the most part.
+#ifndef JAXCONV_STEM_H_
+#define JAXCONV_STEM_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "space.h"
+
+namespace jaxconv {
+
+// Arrays are row-major with channels last: x (n, *in, inputs), w (*kernel, inputs, outputs),
+// y (n, *out, outputs).
+struct Stem : Space {
+  int64_t inputs, outputs;
+};
+
+// Bytes of scratch memory for the output, aligned to 64.
+int64_t StemOutputScratch(const Stem& s, int64_t threads);
+
+// y from x and w.
+void StemOutput(const Stem& s, const float* x, const float* w, float* y, void* scratch,
+                int64_t threads);
+
+}  // namespace jaxconv
+
+#endif  // JAXCONV_STEM_H_
