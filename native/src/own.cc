@@ -14,8 +14,16 @@ constexpr int64_t kRowChannels = 8;
 // Entries of a kernel up to which that was measured: of each, vectors for its channels are made.
 constexpr int64_t kRowEntries = 1 << 14;
 
-// Input channels up to which a dense layer is one of few.
-constexpr int64_t kStemInputs = 4;
+// Dense layers of few input channels, more outputs than a vector and large results: 0.4 to 1.0 of
+// oneDNN's time (1 to 4 channels; 3x3 to 11x11, strides 1 to 4). With smaller results oneDNN's
+// kernels take 0.8 to 1.2 of ours, with one vector 0.6 to 0.9 (two cores of AVX-512, oneDNN 3.2,
+// 2026-11).
+constexpr int64_t kStemInputs = 4, kStemResults = int64_t{1} << 20;
+
+bool Serves(const Stem& s) {
+  return s.inputs <= kStemInputs && s.outputs > 16 &&
+         s.n * s.out[0] * s.out[1] * s.out[2] * s.outputs >= kStemResults;
+}
 
 // Whether this CPU can run our kernels, and oneDNN's limit allows it.
 bool Runs() {
@@ -50,17 +58,23 @@ bool IsLine(Contraction contraction, const Depthwise& d) {
   return contraction == Contraction::kKernel ? LineKernelServes(d) : LineServes(d);
 }
 
+// Channels up to which ours are the faster ones for strided depthwise layers, too.
+constexpr int64_t kStridedChannels = 48;
+
 // Whether oneDNN's depthwise kernels, where they serve, are slower. They are the faster ones for the
-// gradient of the weights (0.6 to 0.8 of our time) and along strides and dilations (0.5 to 0.9);
-// elsewhere ours take 0.5 to 1.0 of their time. Without them oneDNN needs 2 to 45 times as long.
+// gradient of the weights (0.6 to 0.8 of our time) and along strides and dilations: "jit_dw" takes
+// 0.5 to 0.9, "brdgmm_dw" 0.6 to 1.0 with more than kStridedChannels, 1.0 to 5 with fewer. Elsewhere
+// ours take 0.5 to 1.0 of their time. Without them oneDNN needs 2 to 45 times as long.
 // Groups of 2 and 4 channels take our kernels 0.2 to 0.9 of the time of oneDNN's; of 8 those for the
 // output 0.6 to 0.9 without stride, the others 0.9 to 2 (two cores of AVX-512, oneDNN 3.2, 2026-11).
 bool Beats(const Depthwise& d, Contraction contraction, const std::string& name) {
   if (d.group > 1) {
     return d.group < 8 || (contraction == Contraction::kOutput && d.stride[2] == 1);
   }
-  if (name.rfind("jit_dw", 0) != 0) return true;
-  return contraction != Contraction::kKernel && d.slides();
+  const bool jit = name.rfind("jit_dw", 0) == 0;
+  if (!jit && name.rfind("brdgmm_dw", 0) != 0) return true;
+  if (contraction != Contraction::kKernel && d.slides()) return true;
+  return !jit && d.c <= kStridedChannels;
 }
 
 int64_t ScratchBytes(const Depthwise& d, Contraction contraction, int64_t threads) {
@@ -107,9 +121,10 @@ std::optional<OwnKernel> OwnKernel::For(const Problem& p) {
       (inputs == 1 || (grouped && (inputs == 2 || inputs == 4 || inputs == 8)))) {
     return OwnKernel(p, Depthwise{SpaceOf(p), p.x.get_dims()[1], inputs});
   }
-  if (!grouped && inputs <= kStemInputs && p.contraction == Contraction::kOutput)
-    return OwnKernel(p, Stem{SpaceOf(p), inputs, outputs});
-  return std::nullopt;
+  const Stem stem{SpaceOf(p), inputs, outputs};
+  return p.contraction == Contraction::kOutput && !grouped && Serves(stem)
+             ? std::optional(OwnKernel(p, stem))
+             : std::nullopt;
 }
 
 bool OwnKernel::IsFastest() const {

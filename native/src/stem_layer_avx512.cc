@@ -112,6 +112,7 @@ struct Layer {
         for (int64_t e = 0; e < of_row; ++e) *sources++ = begin + offsets[e];
       }
     }
+    *sources = 0;  // one more is looked at
   }
 
   // The results [t, last) of a row, at most `together`, in the outputs of a block.
@@ -122,9 +123,11 @@ struct Layer {
     JAXCONV_UNROLL for (int u = 0; u < together; ++u) {
       JAXCONV_UNROLL for (int v = 0; v < width; ++v) sums[u][v] = _mm512_setzero_ps();
     }
+    const float* next = x + sources[0];
     for (int64_t e = 0; e < count; ++e, entries += width * kLanes) {
-      const float* read = x + sources[e];
-      asm("" : "+r"(read));  // one address in a register, from which all results read
+      const float* read = next;
+      next = x + sources[e + 1];  // early: all that follows waits for it
+      asm("" : "+r"(read), "+r"(next));  // one register serves all results
       __m512 entry[width];
       JAXCONV_UNROLL for (int v = 0; v < width; ++v) entry[v] = _mm512_loadu_ps(entries + v * kLanes);
       JAXCONV_UNROLL for (int u = 0; u < together; ++u) {
@@ -221,7 +224,8 @@ int64_t OffsetBytes(const Stem& s) {
   return RoundToLines(s.kernel[2] * s.inputs * sizeof(int64_t));
 }
 
-int64_t SourceBytes(const Stem& s) { return RoundToLines(s.taps() * s.inputs * sizeof(int64_t)); }
+int64_t SourceBytes(const Stem& s) { return RoundToLines((s.taps() * s.inputs + 1) * sizeof(int64_t));
+}
 
 // Results of a row that are made by one task.
 constexpr int64_t kResults = 252;
