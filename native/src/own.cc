@@ -20,7 +20,8 @@ constexpr int64_t kRowEntries = 1 << 14;
 // 2026-11).
 constexpr int64_t kStemInputs = 4, kStemResults = int64_t{1} << 20;
 
-bool Serves(const Stem& s) {
+bool Serves(const Stem& s, Contraction contraction) {
+  if (contraction == Contraction::kInput) return false;
   return s.inputs <= kStemInputs && s.outputs > 16 &&
          s.n * s.out[0] * s.out[1] * s.out[2] * s.outputs >= kStemResults;
 }
@@ -122,9 +123,7 @@ std::optional<OwnKernel> OwnKernel::For(const Problem& p) {
     return OwnKernel(p, Depthwise{SpaceOf(p), p.x.get_dims()[1], inputs});
   }
   const Stem stem{SpaceOf(p), inputs, outputs};
-  return p.contraction == Contraction::kOutput && !grouped && Serves(stem)
-             ? std::optional(OwnKernel(p, stem))
-             : std::nullopt;
+  return !grouped && Serves(stem, p.contraction) ? std::optional(OwnKernel(p, stem)) : std::nullopt;
 }
 
 bool OwnKernel::IsFastest() const {
@@ -145,13 +144,20 @@ const char* OwnKernel::name() const {
 }
 
 int64_t OwnKernel::scratch_bytes() const {
-  if (const auto* s = std::get_if<Stem>(&kind_)) return StemOutputScratch(*s, threads_);
-  return ScratchBytes(std::get<Depthwise>(kind_), contraction_, threads_);
+  const auto* s = std::get_if<Stem>(&kind_);
+  if (s == nullptr) return ScratchBytes(std::get<Depthwise>(kind_), contraction_, threads_);
+  return contraction_ == Contraction::kOutput ? StemOutputScratch(*s, threads_)
+                                              : StemKernelScratch(*s, threads_);
 }
 
 void OwnKernel::Run(float* x, float* w, float* y, void* scratch) const {
-  if (const auto* s = std::get_if<Stem>(&kind_)) return StemOutput(*s, x, w, y, scratch, threads_);
-  Compute(std::get<Depthwise>(kind_), contraction_, x, w, y, scratch, threads_);
+  const auto* s = std::get_if<Stem>(&kind_);
+  if (s == nullptr)
+    Compute(std::get<Depthwise>(kind_), contraction_, x, w, y, scratch, threads_);
+  else if (contraction_ == Contraction::kOutput)
+    StemOutput(*s, x, w, y, scratch, threads_);
+  else
+    StemKernel(*s, x, w, y, scratch, threads_);
 }
 
 }  // namespace jaxconv

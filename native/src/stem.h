@@ -16,11 +16,16 @@ struct Stem : Space {
   int64_t inputs, outputs;
 };
 
-// Bytes of scratch memory for the output, aligned to 64.
+// Bytes of scratch memory, aligned to 64.
 int64_t StemOutputScratch(const Stem& s, int64_t threads);
+int64_t StemKernelScratch(const Stem& s, int64_t threads);
 
 // y from x and w.
 void StemOutput(const Stem& s, const float* x, const float* w, float* y, void* scratch,
+                int64_t threads);
+
+// w from x and y.
+void StemKernel(const Stem& s, const float* x, float* w, const float* y, void* scratch,
                 int64_t threads);
 
 }  // namespace jaxconv
