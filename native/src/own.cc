@@ -6,6 +6,8 @@
 namespace jaxconv {
 namespace {
 
+constexpr int64_t kVector = 16;
+
 // Channels up to which rows of elements are read whatever their channel: 0.3 to 0.7 of the time
 // that vectors of channels, or oneDNN's own kernels where they were faster, take with 3 to 5, 0.3
 // to 0.9 with 7 and 8, 0.7 to 1.5 with 12 and more (3x3 to 31x31 on 128x128, lines, volumes; two
@@ -14,16 +16,17 @@ constexpr int64_t kRowChannels = 8;
 // Entries of a kernel up to which that was measured: of each, vectors for its channels are made.
 constexpr int64_t kRowEntries = 1 << 14;
 
-// Dense layers of few input channels, more outputs than a vector and large results: 0.4 to 1.0 of
-// oneDNN's time (1 to 4 channels; 3x3 to 11x11, strides 1 to 4). With smaller results oneDNN's
-// kernels take 0.8 to 1.2 of ours, with one vector 0.6 to 0.9 (two cores of AVX-512, oneDNN 3.2,
-// 2026-11).
-constexpr int64_t kStemInputs = 4, kStemResults = int64_t{1} << 20;
+// Dense layers of few input channels and their gradients of the kernel, with more outputs than a
+// vector has and large results: 0.4 to 1.1 of oneDNN's time (1 to 4 channels, 3x3 to 11x11, strides
+// 1 to 4). With fewer outputs oneDNN needs 0.5 to 0.9 of ours, with smaller results 0.6 to 1.2 (two
+// cores of AVX-512, oneDNN 3.2, 2026-11).
+constexpr int64_t kStemInputs = 4, kStemResults = 1 << 20, kStemGradientResults = 1 << 18;
 
 bool Serves(const Stem& s, Contraction contraction) {
   if (contraction == Contraction::kInput) return false;
-  return s.inputs <= kStemInputs && s.outputs > 16 &&
-         s.n * s.out[0] * s.out[1] * s.out[2] * s.outputs >= kStemResults;
+  const int64_t results = s.n * s.out[0] * s.out[1] * s.out[2] * s.outputs;
+  const int64_t least = contraction == Contraction::kOutput ? kStemResults : kStemGradientResults;
+  return s.inputs <= kStemInputs && s.outputs > kVector && results >= least;
 }
 
 // Whether this CPU can run our kernels, and oneDNN's limit allows it.

@@ -11,7 +11,7 @@
 namespace jaxconv {
 
 // Arrays are row-major with channels last: x (n, *in, inputs), w (*kernel, inputs, outputs),
-// y (n, *out, outputs).
+// y (n, *out, outputs). There are more outputs than a vector has.
 struct Stem : Space {
   int64_t inputs, outputs;
 };

@@ -7,15 +7,10 @@ namespace {
 
 // Neighbouring entries of the kernel that are summed at once: as many as there are registers for,
 // beside the vectors of y.
-constexpr int MostEntries(int width) {
-  return width == 1 ? 14 : width == 2 ? 12 : width == 3 ? 8 : 6;
-}
+constexpr int MostEntries(int width) { return width == 2 ? 12 : width == 3 ? 8 : 6; }
 
 // Results of a row that are taken together: they stay in the first cache.
-#ifndef KT
-#define KT 64
-#endif
-constexpr int64_t kTaken = KT;
+constexpr int64_t kTaken = 64;
 
 // Some results of a row in the outputs of a block, `channels` of `outputs`. What one reads is
 // `step` floats behind what the one before does, the sums of two entries are `pitch` apart.
@@ -73,10 +68,7 @@ struct Split {
   }
 
   static Split Of(int64_t width, int64_t entries) {
-    return width == 1   ? Of<1>(entries)
-           : width == 2 ? Of<2>(entries)
-           : width == 3 ? Of<3>(entries)
-                        : Of<kMostWidth>(entries);
+    return width == 2 ? Of<2>(entries) : width == 3 ? Of<3>(entries) : Of<kMostWidth>(entries);
   }
 
   void AddAll(const Taken& taken, const float* x, float* sums) const {
@@ -89,7 +81,7 @@ struct Split {
   }
 };
 
-// What all threads read. Of the entries of a row of the kernel `run` are neighbours in x.
+// What all threads read. Of the entries of a row of the kernel `run` each are neighbours in x.
 struct Gradient {
   const Stem& s;
   CopiedRows rows;
