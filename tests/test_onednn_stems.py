@@ -27,15 +27,15 @@ STEMS = (
     cases.Case("grey, ragged", (2, 150, 152, 1), (5, 4, 1, 24), {"padding": (2, 3)}),
     cases.Case(
         "strided and dilated",
-        (2, 349, 246, 4),
+        (2, 361, 251, 4),
         (3, 4, 4, 40),
         {"stride": (3, 2), "dilation": (2, 3), "padding": ((5, 2), (3, 8))},
     ),
     cases.Case("two blocks", (1, 99, 301, 2), (2, 3, 2, 112), {"stride": (1, 3)}),
-    cases.Case("line", (3, 53100, 1), (10, 1, 33), {"stride": 5}),
+    cases.Case("line", (2, 80100, 1), (10, 1, 33), {"stride": 5}),
     cases.Case("causal line", (2, 8200, 3), (4, 3, 80), {"dilation": 7, "padding": "causal"}),
     cases.Case("volume", (1, 9, 70, 63, 3), (3, 2, 3, 3, 34), {"padding": (1, 0, 2)}),
-    cases.Case("wider than x", (70, 3, 21, 2), (5, 7, 2, 48), {"padding": ((6, 5), (8, 9))}),
+    cases.Case("wider than x", (1, 1000, 4, 2), (7, 5, 2, 48), {"padding": ((9, 8), (8, 9))}),
     cases.Case("one column", (1, 40000, 2, 4), (5, 2, 4, 32), {"padding": ((2, 1), (0, 0))}),
     cases.Case("cut", (1, 180, 190, 3), (4, 5, 3, 48), {"padding": ((-3, 1), (2, -9))}),
 )

@@ -20,13 +20,15 @@ constexpr int64_t kRowEntries = 1 << 14;
 // vector has and large results: 0.4 to 1.1 of oneDNN's time (1 to 4 channels, 3x3 to 11x11, strides
 // 1 to 4). With fewer outputs oneDNN needs 0.5 to 0.9 of ours, with smaller results 0.6 to 1.2 (two
 // cores of AVX-512, oneDNN 3.2, 2026-11).
-constexpr int64_t kStemInputs = 4, kStemResults = 1 << 20, kStemGradientResults = 1 << 18;
+constexpr int64_t kStemInputs = 4, kStemResults = 1 << 19, kStemGradientResults = 1 << 18;
 
 bool Serves(const Stem& s, Contraction contraction) {
   if (contraction == Contraction::kInput) return false;
-  const int64_t results = s.n * s.out[0] * s.out[1] * s.out[2] * s.outputs;
-  const int64_t least = contraction == Contraction::kOutput ? kStemResults : kStemGradientResults;
-  return s.inputs <= kStemInputs && s.outputs > kVector && results >= least;
+  if (s.inputs > kStemInputs || s.outputs <= kVector) return false;
+  const int64_t results = s.out[0] * s.out[1] * s.out[2] * s.outputs;
+  // an image's output must not depend on the batch
+  return contraction == Contraction::kOutput ? results >= kStemResults
+                                             : s.n * results >= kStemGradientResults;
 }
 
 // Whether this CPU can run our kernels, and oneDNN's limit allows it.
