@@ -2,11 +2,12 @@
 
     python native/fuzz.py --count 2000 --seed 0
     python native/fuzz.py --count 1000 --seed 0 --long
+    python native/fuzz.py --count 300 --seed 0 --stem
 
 Run it from the repository's root with jaxconv and the plugin installed. Every spec is computed in
 all three contractions; a failure prints the code of its spec. `--long` draws long kernels over one
-channel for each group, for the plugin's own kernels, and compares with
-`jaxconv.bench.float64_answers`, as the explicit loops would take minutes.
+channel for each group, for the plugin's own kernels, `--stem` large layers of few input channels;
+both compare with `jaxconv.bench.float64_answers`, as the explicit loops would take minutes.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import functools
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -104,6 +106,39 @@ def long_case(rng: np.random.Generator) -> tuple[ConvSpec, int, int, int]:
             return spec, batch, 1, 1
 
 
+# results of an image, from which the plugin's own kernels serve for few input channels
+LEAST_RESULTS = 1 << 19
+
+
+def stem_case(rng: np.random.Generator) -> tuple[ConvSpec, int, int, int]:
+    """Return what `random_case` does, of large dense layers of few input channels."""
+    while True:
+        rank = int(rng.integers(1, 4))
+        pick = functools.partial(rng.integers, size=rank)
+        kernel = pick(1, (20, 8, 4)[rank - 1])
+        stride, dilation = rng.choice([1, 1, 2, 3, 4, 5], rank), rng.choice([1, 1, 1, 2, 5], rank)
+        before, after = pick(-2, kernel * dilation + 3), pick(-2, kernel * dilation + 3)
+        if rng.random() < 0.3:  # what networks use
+            dilation[:] = 1
+            before, after = (kernel - 1) // 2, kernel // 2
+        batch, inputs = int(rng.integers(1, 4)), int(rng.integers(1, 5))
+        outputs = int(rng.choice([17, 24, 32, 33, 48, 50, 64, 80, 96, 100, 112, 130]))
+        # one long dimension or several of like size, and little more than there must be
+        out = np.exp(rng.random(rank) * rng.choice([1, 4]))
+        out *= (LEAST_RESULTS * rng.uniform(1, 1.5) / outputs / out.prod()) ** (1 / rank)
+        size = np.maximum(1, (np.ceil(out) - 1) * stride + (kernel - 1) * dilation + 1)
+        spec = as_spec(stride, dilation, (before, after), 1, size - before - after, kernel)
+        left = np.minimum(size - before - after, np.minimum(size - before, size - after))
+        if min(left) < 1 or min(spec.output_size) < 1:
+            continue
+        results = outputs * int(np.prod(spec.output_size))
+        if (
+            results >= LEAST_RESULTS
+            and batch * results * inputs * np.prod(kernel) <= MOST_PRODUCTS * 10
+        ):
+            return spec, batch, inputs, outputs
+
+
 def assert_exact(actual, contraction: str, a: np.ndarray, b: np.ndarray, spec: ConvSpec) -> None:
     """As `cases.assert_matches`, against `float64_answers`."""
     want, scale = (
@@ -120,11 +155,12 @@ def _random(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.
     return np.where(np.abs(array) < 1 / 16, 1 / 16, array).astype(array.dtype)
 
 
-def check(seed: int, *, long: bool = False) -> tuple[str, list[str]]:
+def check(seed: int, *, draw: Callable = random_case) -> tuple[str, list[str]]:
     """Compare one random spec in all three contractions; return it as text, and what is wrong."""
     rng = np.random.default_rng(seed)
-    spec, batch, inputs, outputs = (long_case if long else random_case)(rng)
-    dtype = str(rng.choice(["float32", "float32", *([] if long else ["bfloat16", "float16"])]))
+    spec, batch, inputs, outputs = draw(rng)
+    own = draw is not random_case
+    dtype = str(rng.choice(["float32", "float32", *([] if own else ["bfloat16", "float16"])]))
     result = str(rng.choice([dtype, "float32"]))
     shapes = {
         "x": (batch, *spec.input_size, inputs * spec.groups),
@@ -132,7 +168,7 @@ def check(seed: int, *, long: bool = False) -> tuple[str, list[str]]:
         "y": (batch, *spec.output_size, outputs * spec.groups),
     }
     arrays = {name: _random(rng, shape, dtype) for name, shape in shapes.items()}
-    line = f"--seed {seed} --count 1" + " --long" * long
+    line = f"--seed {seed} --count 1" + f" --{draw.__name__.removesuffix('_case')}" * own
     what = f"{line}: {dtype} -> {result}, batch {batch}, {shapes['w']}, {spec}"
     wrong = []
     for contraction, method in onednn.METHOD.contractions.items():
@@ -141,7 +177,7 @@ def check(seed: int, *, long: bool = False) -> tuple[str, list[str]]:
         a, b = (arrays[name] for name in cases.OPERANDS[contraction])
         compute = jax.jit(functools.partial(method, spec=spec, dtype=jnp.dtype(result)))
         try:
-            compare = assert_exact if long else cases.assert_matches
+            compare = assert_exact if own else cases.assert_matches
             compare(compute(a, b), contraction, a, b, spec)
         except Exception as error:
             wrong.append(f"{contraction}: {str(error).splitlines()[0]}")
@@ -154,11 +190,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--long", action="store_true")
+    kinds_of_spec = parser.add_mutually_exclusive_group()
+    for draw in (long_case, stem_case):
+        name = f"--{draw.__name__.removesuffix('_case')}"
+        kinds_of_spec.add_argument(
+            name, dest="draw", action="store_const", const=draw, default=random_case
+        )
     options = parser.parse_args()
     started, kinds, failures = time.perf_counter(), Counter(), 0
     for seed in range(options.seed, options.seed + options.count):
-        kind, wrong = check(seed, long=options.long)
+        kind, wrong = check(seed, draw=options.draw)
         kinds[kind] += 1
         failures += bool(wrong)
         for line in wrong:

@@ -166,6 +166,16 @@ def test_depthwise(case):
     assert_matches(case, "jaxconv_depthwise:avx512f")
 
 
+@pytest.mark.parametrize(("channels", "ours"), [(40, True), (64, False)])
+def test_strided_depthwise_layers_of_few_channels(channels, ours):
+    arguments = {"groups": channels, "stride": 2, "padding": (1, 2)}
+    case = cases.Case("", (2, 9, 71, channels), (3, 5, 1, channels), arguments)
+    if has_avx512():
+        assert (implementation("output", case) == "jaxconv_depthwise:avx512f") == ours
+    a, b = case.operands("output")
+    cases.assert_matches(compiled("output", case)(a, b), "output", a, b, case.spec)
+
+
 @pytest.mark.parametrize("case", SMALL_GROUPS, ids=str)
 def test_small_groups(case):
     assert_matches(case, "jaxconv_grouped:avx512f")

@@ -6,17 +6,16 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "space.h"
+
 namespace jaxconv {
 
-// Three spatial dimensions, of size one where there are fewer; arrays are row-major with channels
-// last: x (n, *in, c), w (*kernel, group, c), y (n, *out, c).
-struct Depthwise {
-  int64_t n, c;
-  int64_t in[3], kernel[3], out[3], stride[3], dilation[3], before[3];
+// Arrays are row-major with channels last: x (n, *in, c), w (*kernel, group, c), y (n, *out, c).
+struct Depthwise : Space {
+  int64_t c;
   // Channels of x, and of y, that belong together: 1, or a power of two up to 8.
   int64_t group = 1;
 
-  int64_t taps() const { return kernel[0] * kernel[1] * kernel[2]; }
   int64_t weights() const { return taps() * group * c; }
   // Whether, along the last dimension, neighbours see neighbours.
   bool slides() const { return stride[2] == 1 && dilation[2] == 1; }

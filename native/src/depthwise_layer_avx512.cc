@@ -131,14 +131,14 @@ JAXCONV_INLINE void Slide(const Lanes<width, ragged>& lanes, const Read& read,
   }
 }
 
-// Adds what one tap gives, for any step between the positions read.
-template <int together, int width, bool ragged, typename Read>
+// Adds what one tap gives, for any step between the positions read. Every result has one, if `all`.
+template <bool all, int together, int width, bool ragged, typename Read>
 JAXCONV_INLINE void Add(const Lanes<width, ragged>& lanes, const Read& read, Sums<together, width>& sums,
                 int64_t step, const float* x, const float* w, int64_t first, int64_t last) {
   __m512 entry[width];
   JAXCONV_UNROLL for (int v = 0; v < width; ++v) entry[v] = lanes.Load(w, v);
   JAXCONV_UNROLL for (int t = 0; t < together; ++t) {
-    if (t < first || t >= last) continue;
+    if (!all && (t < first || t >= last)) continue;
     JAXCONV_UNROLL for (int v = 0; v < width; ++v)
       sums[t][v] = _mm512_fmadd_ps(read.Load(lanes, x + t * step, v), entry[v], sums[t][v]);
   }
@@ -164,8 +164,13 @@ JAXCONV_INLINE void AddLines(const Lanes<width, ragged>& lanes, const Read& read
       continue;
     }
     for (; tap < end; ++tap) {
-      Add(lanes, read, sums, step * c, x + (at * step + tap->source) * c, entries + tap->weights,
-          tap->first - at, tap->last - at);
+      const float* first = x + (at * step + tap->source) * c;
+      if (tap->first <= at && at + together <= tap->last) {
+        Add<true>(lanes, read, sums, step * c, first, entries + tap->weights, 0, together);
+        continue;
+      }
+      Add<false>(lanes, read, sums, step * c, first, entries + tap->weights, tap->first - at,
+                 tap->last - at);
     }
   }
 }
@@ -244,7 +249,7 @@ void GatherAll(const Gather& g, const float* source, const float* w, float* resu
   const int64_t rows_read = Min(d.kernel[0], g.source()[0]) * Min(d.kernel[1], g.source()[1]);
   const bool by_block = rows_read * (g.source()[2] + d.kernel[2]) * d.c > kCached;
   const int64_t block = by_block ? kBlock : d.c, blocks = CeilDiv(d.c, block);
-  const int64_t parts = Min(units, threads == 1 ? 1 : CeilDiv(16 * threads, blocks));
+  const int64_t parts = Min(units, threads == 1 ? 1 : CeilDiv(4 * threads, blocks));
   Tasks tasks;
   OnTeam(threads, [&](const Member& member) {
     Line* own = lines + member.thread * d.kernel[0] * d.kernel[1];

@@ -5,8 +5,6 @@
 #include <stdexcept>
 #include <utility>
 
-#include "line.h"
-#include "plane.h"
 #include "workspace.h"
 
 namespace jaxconv {
@@ -16,14 +14,6 @@ using dnnl::memory;
 
 constexpr size_t kAlignment = 64;
 constexpr int64_t kFewChannels = 4;
-// Channels up to which rows of elements are read whatever their channel: 0.3 to 0.7 of the time
-// that vectors of channels, or oneDNN's own kernels where they were faster, take with 3 to 5, 0.3
-// to 0.9 with 7 and 8, 0.7 to 1.5 with 12 and more (3x3 to 31x31 on 128x128, lines, volumes; two
-// cores of AVX-512, 2026-11).
-constexpr int64_t kRowChannels = 8;
-// Entries of a kernel up to which that was measured: of each, vectors for its channels are made.
-constexpr int64_t kRowEntries = 1 << 14;
-
 // Bytes behind each part of the workspace that must stay as they are, in builds that check memory:
 // no sanitizer sees what the code that oneDNN generates writes.
 #ifdef JAXCONV_SANITIZE
@@ -149,84 +139,6 @@ Described Best(const Problem& p) {
   return best;
 }
 
-// The problem as our own kernels have it, if it is one that they are for: depthwise, which a single
-// plane is too, or of small groups.
-std::optional<Depthwise> OwnKernel(const Problem& p) {
-  const int64_t grouped = p.w.get_ndims() - p.rank - 2;
-  const int64_t outputs = p.w.get_dims()[grouped], inputs = p.w.get_dims()[grouped + 1];
-  const bool small = inputs == 1 || (grouped && (inputs == 2 || inputs == 4 || inputs == 8));
-  const auto f32 = memory::data_type::f32;
-  if (inputs != outputs || !small || p.x.get_data_type() != f32 || p.w.get_data_type() != f32 ||
-      p.y.get_data_type() != f32) {
-    return std::nullopt;
-  }
-  Depthwise d{p.x.get_dims()[0], p.x.get_dims()[1], {1, 1, 1}, {1, 1, 1}, {1, 1, 1},
-              {1, 1, 1}, {1, 1, 1}, {0, 0, 0}};
-  d.group = inputs;
-  for (int64_t from = 0, to = 3 - p.rank; from < p.rank; ++from, ++to) {
-    d.in[to] = p.x.get_dims()[from + 2];
-    d.kernel[to] = p.w.get_dims()[from + grouped + 2];
-    d.out[to] = p.y.get_dims()[from + 2];
-    d.stride[to] = p.stride[from];
-    d.dilation[to] = p.dilation[from] + 1;
-    d.before[to] = p.before[from];
-  }
-  // a limit that oneDNN was given holds here too
-  const auto isa = static_cast<int>(dnnl::get_effective_cpu_isa());
-  constexpr int wanted = static_cast<int>(dnnl::cpu_isa::avx512_core);
-  return DepthwiseServes() && (isa & wanted) == wanted ? std::optional<Depthwise>(d) : std::nullopt;
-}
-
-// Whether a depthwise problem is for oneDNN's own depthwise kernels. Where they serve they are the
-// faster ones for the gradient of the weights (0.6 to 0.8 of our time) and along strides and
-// dilations (0.5 to 0.9); elsewhere ours take 0.5 to 1.0 of their time. Without them oneDNN needs 2
-// to 45 times as long (two cores of AVX-512, oneDNN 3.2, 2026-11).
-// Groups of 2 and 4 channels take our kernels 0.2 to 0.9 of the time of oneDNN's; of 8 those for the
-// output 0.6 to 0.9 without stride, the others 0.9 to 2 (the same, 2026-11).
-bool OneDnnIsFaster(const Problem& p, const Depthwise& d, const Described& best) {
-  if (d.group > 1) {
-    return d.group == 8 && (p.contraction != Contraction::kOutput || p.stride.back() > 1);
-  }
-  if (!Is(best, "jit_dw")) return false;
-  return p.contraction == Contraction::kKernel || p.stride.back() > 1 || p.dilation.back() > 0;
-}
-
-// Whether rows are read as if they were of one channel: with a few, vectors of channels are empty
-// for the most part.
-bool ReadsRows(const Depthwise& d) {
-  if (d.group > 1) return false;
-  if (d.c == 1) return true;
-  return d.c <= kRowChannels && d.stride[2] == 1 && d.taps() * d.c <= kRowEntries;
-}
-
-bool IsLine(Contraction contraction, const Depthwise& d) {
-  return contraction == Contraction::kKernel ? LineKernelServes(d) : LineServes(d);
-}
-
-int64_t PlaneScratch(Contraction contraction, const Depthwise& d, int64_t threads) {
-  switch (contraction) {
-    case Contraction::kOutput:
-      return PlaneOutputScratch(d, threads);
-    case Contraction::kInput:
-      return PlaneInputScratch(d, threads);
-    case Contraction::kKernel:
-      return PlaneKernelScratch(d, threads);
-  }
-  return 0;
-}
-
-int64_t OwnScratch(Contraction contraction, const Depthwise& d, int64_t threads) {
-  switch (contraction) {
-    case Contraction::kOutput:
-      return DepthwiseOutputScratch(d, threads);
-    case Contraction::kInput:
-      return DepthwiseInputScratch(d, threads);
-    case Contraction::kKernel:
-      return DepthwiseParts(d, threads) * d.weights() * sizeof(float);
-  }
-  return 0;
-}
-
 }  // namespace
 
 const dnnl::engine& Engine() {
@@ -291,21 +203,15 @@ void Plan::GiveBack(std::unique_ptr<Arguments> arguments) const {
   idle_.push_back(std::move(arguments));
 }
 
-Plan::Plan(const Problem& problem)
-    : contraction_(problem.contraction), threads_(problem.threads) {
-  depthwise_ = OwnKernel(problem);
-  if (depthwise_ && ReadsRows(*depthwise_)) {
-    implementation_ = IsLine(contraction_, *depthwise_) ? "jaxconv_line:avx512f"
-                                                         : "jaxconv_plane:avx512f";
-    workspace_ = PlaneScratch(contraction_, *depthwise_, threads_);
-    return;
+Plan::Plan(const Problem& problem) : own_(OwnKernel::For(problem)), threads_(problem.threads) {
+  Described best;
+  if (!own_ || !own_->IsFastest()) {
+    best = Best(problem);
+    if (own_ && !own_->IsFasterThan(best.implementation)) own_.reset();
   }
-  Described best = Best(problem);
-  if (depthwise_ && OneDnnIsFaster(problem, *depthwise_, best)) depthwise_.reset();
-  if (depthwise_) {
-    implementation_ = depthwise_->group > 1 ? "jaxconv_grouped:avx512f"
-                                            : "jaxconv_depthwise:avx512f";
-    workspace_ = OwnScratch(contraction_, *depthwise_, threads_);
+  if (own_) {
+    implementation_ = own_->name();
+    workspace_ = own_->scratch_bytes();
     return;
   }
   primitive_ = std::move(best.primitive);
@@ -337,26 +243,11 @@ void Plan::AddSide(int place, int argument, const memory::desc& user, const memo
   workspace_ += Guarded(inner.get_size());
 }
 
-void Plan::RunOwn(float* x, float* w, float* y, void* scratch) const {
-  const bool plane = ReadsRows(*depthwise_);
-  switch (contraction_) {
-    case Contraction::kOutput:
-      if (plane) return PlaneOutput(*depthwise_, x, w, y, scratch, threads_);
-      return DepthwiseOutput(*depthwise_, x, w, y, scratch, threads_);
-    case Contraction::kInput:
-      if (plane) return PlaneInput(*depthwise_, x, w, y, scratch, threads_);
-      return DepthwiseInput(*depthwise_, x, w, y, scratch, threads_);
-    case Contraction::kKernel:
-      if (plane) return PlaneKernel(*depthwise_, x, w, y, scratch, threads_);
-      return DepthwiseKernel(*depthwise_, x, w, y, static_cast<float*>(scratch), threads_);
-  }
-}
-
 void Plan::Run(void* x, void* w, void* y) const {
   const Workspace workspace(workspace_);
-  if (depthwise_) {
-    RunOwn(static_cast<float*>(x), static_cast<float*>(w), static_cast<float*>(y),
-           workspace.at(0));
+  if (own_) {
+    own_->Run(static_cast<float*>(x), static_cast<float*>(w), static_cast<float*>(y),
+              workspace.at(0));
     return;
   }
   if (kGuard > 0) std::memset(workspace.at(0), kUntouched, workspace_);

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "depthwise.h"
+#include "own.h"
 #include "problem.h"
 
 namespace jaxconv {
@@ -49,13 +49,11 @@ class Plan {
 
   std::unique_ptr<Arguments> Borrow() const;
   void GiveBack(std::unique_ptr<Arguments> arguments) const;
-  void RunOwn(float* x, float* w, float* y, void* scratch) const;
   void AddSide(int place, int argument, const dnnl::memory::desc& user,
                const dnnl::memory::desc& inner, bool result);
 
   // set where this library's own kernel serves, and oneDNN is not asked
-  std::optional<Depthwise> depthwise_;
-  Contraction contraction_;
+  std::optional<OwnKernel> own_;
   int64_t threads_;
   dnnl::primitive primitive_;
   dnnl::memory::desc scratchpad_;

@@ -39,43 +39,76 @@ struct Reach {
   int64_t WindowBytes() const { return parts == 1 ? RoundToLines(count * sizeof(float)) : 0; }
 
   int64_t Offset(const Depthwise& flat, int64_t k) const {
-    const int64_t position = k * flat.dilation[2] - flat.before[2];
+    return OffsetOf(k * flat.dilation[2] - flat.before[2]);
+  }
+
+  // Where that is which the first result reads at a position.
+  int64_t OffsetOf(int64_t position) const {
     const int64_t shift = FloorDiv(position, parts), part = position - shift * parts;
     return part * count + shift - first;
   }
 
   // For all threads of a team, which wait for each other.
   void Copy(const Depthwise& d, const float* x, float* copy, const Member& member) const {
-    const int64_t rows = d.n * d.in[0] * d.in[1];
-    for (int64_t row = member.First(rows); row < member.Last(rows); ++row) {
-      for (int64_t part = 0; part < parts; ++part)
-        CopyPart(x + row * d.in[2], d.in[2], part, copy + (row * parts + part) * count);
-    }
+    CopyRows(x, d.n * d.in[0] * d.in[1], d.in[2], copy, member);
     member.Barrier();
   }
 
+  // This thread's part of the rows.
+  void CopyRows(const float* x, int64_t rows, int64_t length, float* copy,
+                const Member& member) const {
+    const int64_t last = member.Last(rows);
+    for (int64_t row = member.First(rows); row < last; ++row) {
+      if (parts == 1) {
+        CopyWhole(x + row * length, length, copy + row * count);
+        continue;
+      }
+      for (int64_t part = 0; part < parts; ++part)
+        CopyPart(x + row * length, length, part, copy + (row * parts + part) * count);
+    }
+  }
+
  private:
+  void CopyWhole(const float* row, int64_t length, float* copy) const {
+    const int64_t from = Max(0, Min(count, -first)), to = Max(from, Min(count, length - first));
+    for (int64_t i = 0; i < from; i += kLanes) Store(copy, i, _mm512_setzero_ps());
+    int64_t i = from;
+    for (; i + kLanes <= to; i += kLanes)
+      _mm512_storeu_ps(copy + i, _mm512_loadu_ps(row + first + i));
+    for (; i < count; i += kLanes)
+      Store(copy, i, _mm512_maskz_loadu_ps(Upto(i, to), row + first + i));
+  }
+
+  // As much of a vector as there is room for.
+  void Store(float* copy, int64_t i, __m512 value) const {
+    if (i + kLanes <= count)
+      _mm512_storeu_ps(copy + i, value);
+    else
+      _mm512_mask_storeu_ps(copy + i, Upto(i, count), value);
+  }
+
   void CopyPart(const float* row, int64_t length, int64_t part, float* copy) const {
     const int64_t from = Max(0, Min(count, -first));
     const int64_t to = Max(from, Min(count, CeilDiv(length - part, parts) - first));
     for (int64_t i = 0; i < from; ++i) copy[i] = 0;
     int64_t i = from;
-    if (parts == 2) i = CopyPairs(row, part, i, Min(to, length / 2 - first), copy);
+    // a vector is put together of as many as there are parts
+    for (; i + kLanes <= Min(to, length / parts - first); i += kLanes)
+      _mm512_storeu_ps(copy + i, Gathered(row + (first + i) * parts, part));
     for (; i < to; ++i) copy[i] = row[(first + i) * parts + part];
     for (; i < count; ++i) copy[i] = 0;
   }
 
-  // As many of the elements from i to `to` as vectors can: from two of them at once.
-  int64_t CopyPairs(const float* row, int64_t part, int64_t i, int64_t to, float* copy) const {
-    const __m512i lanes = LaneNumbers();
-    const __m512i chosen = _mm512_add_epi32(_mm512_add_epi32(lanes, lanes),
-                                            _mm512_set1_epi32(static_cast<int>(part)));
-    for (; i + kLanes <= to; i += kLanes) {
-      const float* at = row + (first + i) * 2;
-      const __m512 low = _mm512_loadu_ps(at), high = _mm512_loadu_ps(at + kLanes);
-      _mm512_storeu_ps(copy + i, _mm512_permutex2var_ps(low, chosen, high));
+  __m512 Gathered(const float* at, int64_t part) const {
+    __m512i place = _mm512_mullo_epi32(LaneNumbers(), _mm512_set1_epi32(static_cast<int>(parts)));
+    place = _mm512_add_epi32(place, _mm512_set1_epi32(static_cast<int>(part)));
+    __m512 found = _mm512_setzero_ps();
+    for (int64_t v = 0; v < parts; ++v, at += kLanes) {
+      const __mmask16 here = _mm512_cmplt_epu32_mask(place, _mm512_set1_epi32(kLanes));
+      found = _mm512_mask_permutexvar_ps(found, here, place, _mm512_loadu_ps(at));
+      place = _mm512_sub_epi32(place, _mm512_set1_epi32(kLanes));
     }
-    return i;
+    return found;
   }
 };
 
