@@ -22,14 +22,14 @@ UNROLLED = 64
 # Terms that a turn of such a loop adds at most, rows of the kernel together where they are short:
 # every turn is a pass over the result, and more weights than these do not stay in registers
 # (64x64 on 512 x 512: 36 ms, with 32 terms 41; 1,000 taps on 100,000 elements: 4.0 and 5.0).
-# Weights that differ from lane to lane never stay there, and XLA's loops over lanes run at a
-# fraction of their speed with 9 to 16 terms (2 cores of AVX-512 x86, jax 0.10.2, 2026-11).
-TOGETHER, TOGETHER_IN_LANES = 24, 48
+# Weights that differ from lane to lane stay there in smaller numbers (depthwise 27x27 on 28 x 28:
+# 2.1 of torch's time, with 24 terms 2.3, with 48 3.2; 2 cores of AVX-512 x86, jax 0.10.2, 2026-11).
+TOGETHER, TOGETHER_IN_LANES = 24, 12
 # Running sums that the terms of a turn are dealt to, since each waits for its last addition: half
 # of the time that one running sum takes (31x31, the same machine).
 CHAINS = 4
-# Elements of a result from which its passes are made block by block.
-BLOCK = 1 << 18
+# Elements of a result from which its passes are made block by block, without and with lanes.
+BLOCK, BLOCK_IN_LANES = 1 << 18, 1 << 20
 # Elements of a piece of a long line, and taps from which lines are cut into such pieces.
 SEGMENT, LONG = 4096, 8
 
@@ -84,10 +84,11 @@ def correlate(parts: Sequence[Part], size: tuple[int, ...]) -> jax.Array:
     passes = sum(
         loops(part.w.shape[1 : 1 + rank], part.w.shape[0], bool(lanes)).passes for part in parts
     )
-    if passes == 1 or number * size[0] * width <= BLOCK:
+    most = BLOCK_IN_LANES if lanes else BLOCK
+    if passes == 1 or number * size[0] * width <= most:
         return block(0, 0, number, size[0])
-    images = _even(number, BLOCK // (size[0] * width))
-    rows = _even(size[0], BLOCK // width) if images == 1 else size[0]
+    images = _even(number, most // (size[0] * width))
+    rows = _even(size[0], most // width) if images == 1 else size[0]
     down = -(-size[0] // rows)
 
     def step(position, total):
@@ -146,7 +147,8 @@ def _add(
     if passes == 1:
         return taps(total, w, 0, starts)
 
-    def step(position, total):
+    def turn(position):
+        """The weights of one turn, and the channel and elements of x that they meet."""
         channel, weights, at = 0, w, [*starts]
         if each_channel:
             channel, position = position % channels, position // channels
@@ -157,11 +159,19 @@ def _add(
             k, position = position % count * taken, position // count
             at[1 + dim] = at[1 + dim] + k * entries[dim].dilation
             weights = lax.dynamic_slice_in_dim(weights, k, taken, axis=1 + dim)
-        return taps(total, weights, channel, at)
+        return weights, channel, at
+
+    def step(position, state):
+        total, weights = state
+        _, channel, at = turn(position)
+        after, _, _ = turn(jnp.minimum(position + 1, passes - 1))
+        return taps(total, weights, channel, at), after
 
     if total is None:
         total = jnp.zeros((*shape, *lanes), x.dtype)
-    return lax.fori_loop(0, passes, step, total)
+    # Weights are carried from the turn before: XLA would fuse their dynamic slice into the sum,
+    # whose loop then reads the slice's place again for each element and is not vectorised.
+    return lax.fori_loop(0, passes, step, (total, turn(0)[0]))[0]
 
 
 def _cut(x: jax.Array, starts: Sequence[Any], shape: tuple[int, ...]) -> jax.Array:
