@@ -69,7 +69,7 @@ def input(
 def _sum(
     a: jax.Array, w: jax.Array, first: Sequence[int], step: int, size: Sequence[int]
 ) -> jax.Array:
-    """(n, *size, g, made): the sum over p and r of a[n, p, g, r] w[r, first + step p + .., g, made].
+    """(n, *size, g, made): the sum over p, r of a[n, p, g, r] w[r, first + step p + .., g, made].
 
     Args:
         a: (n, *space, g, read).

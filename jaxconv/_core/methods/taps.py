@@ -152,7 +152,7 @@ def _split(w: jax.Array, groups: int) -> jax.Array:
 def _output(x: jax.Array, w: jax.Array, spec: ConvSpec) -> jax.Array:
     """(n, *space', *lanes) from x (i, n, *space, *lanes) and w (i, *kernel, *lanes)."""
     lanes, terms = x.ndim > 2 + spec.rank, x.shape[0] * math.prod(spec.kernel_size)
-    if lanes and 1 < math.prod(spec.stride) and terms <= UNROLLED:
+    if lanes and math.prod(spec.stride) > 1 and terms <= UNROLLED:
         return _strided(x, w, spec)
     parts = phases(x, spec, axis=2)
     taken = [
