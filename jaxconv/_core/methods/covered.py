@@ -6,7 +6,7 @@ For unstrided kernels so large, on images so small and padded so wide, that no e
 that meets an element is cut off: the kernel takes the part of the image, and slides. There are as
 many terms as the image has elements, no zeros to multiply, and no padded copy. The tail of a
 network with large kernels has such layers: depthwise 13x13 on 7x7 has 49 terms where `taps` has
-169; it took 0.26 of its time (2 AVX-512 cores, 2026-11).
+169; it took 0.3 of its time (2 AVX-512 cores, 2026-11).
 """
 
 import math
