@@ -37,6 +37,7 @@ SPECIAL = (
     Case("depthwise", (1, 9, 9, 16), (3, 3, 1, 16), {"padding": 1, "groups": 16}),
     Case("channels", (1, 6, 7, 16), (3, 3, 16, 16), {"padding": 1, "stride": 2}),
     Case("line", (1, 60, 1), (31, 1, 1), {"padding": 15}),
+    Case("all of the image", (2, 4, 3, 4), (7, 5, 2, 6), {"padding": [3, 2], "groups": 2}),
     Case("larger than the image", (1, 4, 4, 2), (7, 7, 2, 2), {"padding": 6}),
 )
 TRIED = (

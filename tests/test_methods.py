@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import CASES, CONTRACTIONS, OPERANDS
+from cases import CASES, CONTRACTIONS, OPERANDS, Case
 from jax.extend.core import jaxprs_in_params, primitives
 
 from jaxconv._core.dispatch.primitive import contract
@@ -206,6 +206,39 @@ def test_windows_that_share_no_element(case, dtype):
         numerics = {"dtype": result, "method": "columns", "precision": HIGHEST}
         f = functools.partial(contract, contraction, spec=case.spec, **numerics)
         cases.assert_matches(jit(f)(a, b), contraction, a, b, case.spec)
+
+
+COVERED = (
+    Case("plane", (2, 4, 3, 4), (7, 5, 2, 6), {"padding": [3, 2], "groups": 2}),
+    Case("larger kernel", (1, 3, 16), (9, 1, 16), {"padding": [(4, 3)], "groups": 16}),
+    Case("one output", (2, 2, 3, 2, 3), (2, 3, 2, 3, 2)),
+)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "complex64", "int8"])
+@pytest.mark.parametrize("case", COVERED, ids=str)
+def test_kernels_that_cover_the_whole_input(case, dtype):
+    assert METHODS["covered"].refuses("output", case.spec, jnp.dtype(dtype)) is None
+    for contraction, method in METHODS["covered"].contractions.items():
+        a, b = case.operands(contraction, dtype)
+        result_dtype = RESULT.get(dtype, dtype)
+        result = method(jnp.asarray(a), jnp.asarray(b), case.spec, dtype=jnp.dtype(result_dtype))
+        assert result.dtype == result_dtype
+        cases.assert_matches(result, contraction, a, b, case.spec)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"padding": 2}, None),
+        ({"padding": [(3, 2)]}, "an output does not see all of x"),
+        ({"padding": [(2, 3)]}, "an output does not see all of x"),
+        ({"padding": 2, "stride": 2}, "a stride or dilation skips entries"),
+    ],
+)
+def test_kernels_that_do_not_cover_the_input_are_refused(arguments, reason):
+    spec = Case("", (1, 4, 1), (6, 1, 1), arguments).spec
+    assert METHODS["covered"].refuses("output", spec, jnp.dtype("float32")) == reason
 
 
 def test_columns_of_windows_that_overlap_are_refused():

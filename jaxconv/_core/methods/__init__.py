@@ -7,6 +7,7 @@ refuses, what its time grows with. Once it is in the table, `auto`, `jaxconv.exp
 
 from jaxconv._core.methods import (
     columns,
+    covered,
     fft,
     lax,
     loops,
@@ -28,6 +29,7 @@ METHODS: dict[str, Method] = {
         taps.METHOD,
         fft.METHOD,
         columns.METHOD,
+        covered.METHOD,
         phases.METHOD,
         products.METHOD,
         shifts.METHOD,

@@ -227,7 +227,7 @@ def _terms(problem: Problem) -> Terms:
         "positions": positions * g,
         "positions if few read": positions * g if read < FEW else 0.0,
         "work if few read": work if read < FEW else 0.0,
-        "work / min(made, 16)": work / min(max(made, 1), 16),
+        "work / min(made, 64)": work / min(max(made, 1), 64),
         "work / min(read, 16)": work / min(max(read, 1), 16),
         "work / min(positions, 64)": work / min(max(positions, 1), 64),
     }
