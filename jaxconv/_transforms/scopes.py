@@ -4,6 +4,7 @@ import contextlib
 import functools
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -53,8 +54,9 @@ class _Scopes:
 
     def __init__(self, nnx: Any):
         self._nnx = nnx
-        # each with its module: the id of one that is gone could be another's
-        self._paths: dict[int, tuple[Any, tuple[str, ...]]] = {}
+        # each with its module, as the id of one that is gone may be another's, but not kept alive:
+        # a module may hold tracers
+        self._paths: dict[int, tuple[weakref.ref[Any], tuple[str, ...]]] = {}
         self._open: list[Any] = []
 
     def around(self, call: Callable[..., Any]) -> Callable[..., Any]:
@@ -65,7 +67,7 @@ class _Scopes:
             if self._open and self._open[-1] is module:  # the call of a class that it inherits from
                 return call(module, *args, **kwargs)
             outer = self._path(self._open[-1]) if self._open else ()
-            if id(module) not in self._paths:
+            if not self._knows(module):
                 self._note(module, (*outer, type(module).__name__))
             path = self._path(module)
             inside = path[: len(outer)] == outer
@@ -78,9 +80,13 @@ class _Scopes:
 
         return scoped
 
+    def _knows(self, module: Any) -> bool:
+        return id(module) in self._paths and self._paths[id(module)][0]() is module
+
     def _path(self, module: Any) -> tuple[str, ...]:
         return self._paths[id(module)][1]
 
     def _note(self, module: Any, path: tuple[str, ...]) -> None:
         for below, found in self._nnx.iter_modules(module):
-            self._paths.setdefault(id(found), (found, (*path, *map(str, below))))
+            if not self._knows(found):
+                self._paths[id(found)] = weakref.ref(found), (*path, *map(str, below))
