@@ -1,5 +1,6 @@
 """Settings of the suite: strict promotion, eight CPU devices, checked types, quick compilation."""
 
+import importlib.util
 import os
 
 import jax
@@ -43,6 +44,16 @@ def pytest_configure(config):
     if jax.__version_info__ < (0, 11):
         flags.append("--xla_cpu_use_fusion_emitters=false")
     os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *flags])
+
+
+def pytest_collection_modifyitems(items):
+    """Docstrings' examples with torch are skipped where it is missing."""
+    if importlib.util.find_spec("torch") is None:
+        for item in items:
+            example = getattr(item, "dtest", None)
+            code = "".join(each.source for each in example.examples) if example else ""
+            if "import torch\n" in code or "to_torch(" in code:
+                item.add_marker(pytest.mark.skip(reason="torch is not installed"))
 
 
 @pytest.fixture

@@ -233,7 +233,7 @@ def test_precision_in_force_is_kept():
         return conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=NHWC)
 
     with jax.default_matmul_precision("highest"):
-        [equation, _] = jax.make_jaxpr(call)(x, w).eqns
+        equation, *_ = jax.make_jaxpr(call)(x, w).eqns
     assert equation.params["precision"] == (lax.Precision.HIGHEST,) * 2
 
 

@@ -48,6 +48,7 @@ def test_the_starts_mirrored_about_the_truth_give_the_same_losses(edge, mirror):
     )
 
 
+@pytest.mark.usefixtures("torch")
 def test_torch_learns_the_same(edge):
     compare = runpy.run_path(str(EXAMPLES / "compare_with_torch.py"))["compare"]
     their_losses, their_kernel, our_losses, our_kernel = compare()
@@ -56,6 +57,7 @@ def test_torch_learns_the_same(edge):
     np.testing.assert_allclose(our_kernel, their_kernel, rtol=1e-5)
 
 
+@pytest.mark.usefixtures("torch")
 def test_the_comparison_prints_a_row_a_step(capsys):
     runpy.run_path(str(EXAMPLES / "compare_with_torch.py"), run_name="__main__")
     lines = capsys.readouterr().out.splitlines()

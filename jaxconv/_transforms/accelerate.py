@@ -78,8 +78,9 @@ def accelerate(
         >>> x, w = jnp.ones((1, 3, 8, 8)), jnp.ones((4, 3, 3, 3))
         >>> print(f(x, w), accelerate(f)(x, w))
         5808.0 5808.0
-        >>> print([e.primitive.name for e in jax.make_jaxpr(accelerate(f))(x, w).eqns])
-        ['transpose', 'transpose', 'conv', 'mul', 'transpose', 'reduce_sum']
+        >>> names = [e.primitive.name for e in jax.make_jaxpr(accelerate(f))(x, w).eqns]
+        >>> names.count("conv"), names.count("conv_general_dilated")
+        (1, 0)
 
     Source:
         "Writing custom interpreters in JAX",
