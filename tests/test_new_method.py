@@ -66,8 +66,9 @@ def toy(tmp_path, monkeypatch):
 
 def test_the_rules_and_the_tools_take_it_up(toy):
     module, wanted = toy
-    explained = " ".join(str(explain(conv, X, W)).split())
-    assert explained.endswith("toy expected to be the fastest on a CPU")
+    [row] = explain(conv, X, W)
+    assert (row.method, row.reason) == ("toy", "expected to be the fastest on a CPU")
+    assert f"  toy {1e3 * row.seconds['toy']:.3g}" in str(explain(conv, X, W))
     np.testing.assert_allclose(conv(X, W), wanted, rtol=1e-5, atol=1e-5)
     assert len(module.CALLS) == 1
     np.testing.assert_allclose(conv(X, W, method="toy"), wanted, rtol=1e-5, atol=1e-5)
