@@ -14,10 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from test_torch import close, normal
-from torch_here import functional as T  # noqa: N812
 from torch_here import torch
 
 import jaxconv.compat.torch as F  # noqa: N812
+
+T = torch.nn.functional
 
 # torch warns of a copy for even kernels, which does not change its results
 pytestmark = [

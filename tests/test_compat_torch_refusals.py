@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from test_torch import normal
-from torch_here import functional as T  # noqa: N812
 from torch_here import torch
 
 import jaxconv.compat.torch as F  # noqa: N812
+
+T = torch.nn.functional
 
 
 def names(library):

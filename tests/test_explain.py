@@ -1,5 +1,8 @@
 """`explain`: every convolution of a function, what it becomes and why."""
 
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -10,6 +13,7 @@ import jaxconv
 from jaxconv._core.geometry.spec import ConvSpec
 from jaxconv._transforms.accelerate import accelerate
 from jaxconv._transforms.explain import Convolution, explain
+from jaxconv._transforms.scopes import named_modules
 
 X, W = jnp.ones((2, 4, 8)), jnp.ones((4, 1, 3))
 
@@ -29,10 +33,10 @@ def test_rows_of_a_gradient():
         return (depthwise(x, w) ** 2).sum()
 
     assert explain(jax.grad(loss, (0, 1)), X, W, platform="tpu") == (
-        Convolution("jvp()", "lax", "output", f"{x} * {w} -> {y}", spec, *xla),
-        Convolution(back, "lax", "kernel", f"{x} * {y} -> {w}", cut, *xla),
+        Convolution("jvp()", "lax", "output", f"{x} * {w} -> {y}", spec, *xla, {}),
+        Convolution(back, "lax", "kernel", f"{x} * {y} -> {w}", cut, *xla, {}),
         # lax flips the kernel and trades its channels itself
-        Convolution(back, "lax", "input", f"{y} * float32[1,4,3] -> {x}", cut, *xla),
+        Convolution(back, "lax", "input", f"{y} * float32[1,4,3] -> {x}", cut, *xla, {}),
     )
     # a grouped kernel's gradient is where lax is slowest on CPUs
     [_, kernel, _] = explain(jax.grad(loss, (0, 1)), X, W, platform="cpu")
@@ -46,7 +50,7 @@ where            call     contraction  shapes                                   
 network/scan[5]  lax      output       float32[2,4,7] * float32[4,4,4] -> float32[2,4,7]  padding=((1, 2),)              lax     XLA's own convolution
 network/remat2   jaxconv  output       float32[2,7,4] * float32[4,4,4] -> float32[2,3,4]  stride=(2,) padding=((1, 1),)  lax     XLA's own convolution
                  lax      none         float32[2,4,3] * float32[4,4,4] -> float32[2,4,2]                                 lax     stays with lax: window_strides and lhs_dilation together are not a contraction
-"""  # noqa: E501
+"""  # noqa: E501 (a table as it is printed)
 
 
 def test_the_table():
@@ -95,6 +99,20 @@ def test_where_layers_of_nnx_are():
     assert "named_scope" not in nnx.Conv.__call__.__code__.co_names
 
 
+def test_other_threads_are_left_alone():
+    network, x = Network(nnx.Rngs(0)), jnp.ones((1, 4, 4, 3))
+
+    def scopes():
+        with jax.numpy_dtype_promotion("strict"):
+            return {
+                str(e.source_info.name_stack) for e in jax.make_jaxpr(lambda x: network(x))(x).eqns
+            }
+
+    with named_modules(), ThreadPoolExecutor(1) as other:
+        assert any(scope.startswith("Network/stem") for scope in scopes())
+        assert other.submit(scopes).result() == {""}
+
+
 def test_where_layers_of_linen_are():
     class Layers(linen.Module):
         @linen.compact
@@ -130,6 +148,7 @@ def test_the_times_of_each_method():
     assert measured[0].seconds is measured[1].seconds
     assert measured[0].seconds.keys() >= {"lax", row.method}
     assert measured[0].seconds != row.seconds
+    assert pickle.loads(pickle.dumps(tuple(measured))) == measured
     header, *lines = str(measured).splitlines()
     assert header.split() == [*TABLE.split()[:6], "ms", "reason"]
     assert all("lax " in line[header.index("ms") :] for line in lines)

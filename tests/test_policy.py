@@ -67,7 +67,7 @@ Policy of 2 choices
 contraction  batch  channels  input  kernel  geometry                                method  ms
 output       2      6 -> 9    8      3       stride=(2,) padding=((1, 1),) groups=3  loops   loops 0.4, taps 1.23
 output       7      6 -> 9    8      3       stride=(2,) padding=((1, 1),) groups=3  lax
-"""  # noqa: E501
+"""  # noqa: E501 (a table as it is printed)
 
 
 def test_it_prints_what_was_measured(tmp_path):

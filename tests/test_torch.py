@@ -10,10 +10,11 @@ import functools
 import jax
 import numpy as np
 import pytest
-from torch_here import functional as F  # noqa: N812
 from torch_here import torch
 
 from jaxconv import conv, conv_transpose
+
+F = torch.nn.functional
 
 # torch warns of a copy for even kernels, which does not change its results
 pytestmark = [

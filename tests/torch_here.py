@@ -8,4 +8,3 @@ import pytest
 REASON = "torch is not installed: python tests/install_torch.py"
 
 torch = pytest.importorskip("torch", reason=REASON)
-functional = torch.nn.functional

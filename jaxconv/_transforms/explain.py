@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -43,7 +42,7 @@ class Convolution(NamedTuple):
     spec: ConvSpec | None
     method: str
     reason: str
-    seconds: Mapping[str, float] = MappingProxyType({})
+    seconds: Mapping[str, float]
 
 
 class Explanation(tuple[Convolution, ...]):
@@ -153,7 +152,8 @@ def _explained(
     call = "jaxconv" if ours else "lax"
     problem = problem_of(equation, platform)
     if isinstance(problem, str):
-        return Convolution(where, call, "none", shapes, None, "lax", f"stays with lax: {problem}")
+        reason = f"stays with lax: {problem}"
+        return Convolution(where, call, "none", shapes, None, "lax", reason, {})
     method, policy = (equation.params[n] for n in ("method", "policy")) if ours else ("auto", None)
     choice = select(problem, method, policy)
     rule = method if method in RULES else "auto"

@@ -11,11 +11,12 @@ from typing import Any
 import jax
 
 _PATCHING = threading.RLock()
+_CALL = "__call__"
 
 
 @contextlib.contextmanager
 def named_modules() -> Iterator[None]:
-    """While it lasts, every call of an NNX module is a `jax.named_scope`.
+    """While it lasts, every call of an NNX module in this thread is a `jax.named_scope`.
 
     Its name is the path of attributes from the module around it ("blocks/0/conv"), or that of its
     class for the outermost one.
@@ -26,20 +27,20 @@ def named_modules() -> Iterator[None]:
         return
     scopes = _Scopes(nnx)
     with _PATCHING:
-        calls = {kind: kind.__dict__["__call__"] for kind in _kinds(nnx.Module)}
+        calls = {kind: kind.__dict__[_CALL] for kind in _kinds(nnx.Module)}
         for kind, call in calls.items():
-            setattr(kind, "__call__", scopes.around(call))  # noqa: B010
+            setattr(kind, _CALL, scopes.around(call))
         try:
             yield
         finally:
             for kind, call in calls.items():
-                setattr(kind, "__call__", call)  # noqa: B010
+                setattr(kind, _CALL, call)
 
 
 def _kinds(module: type) -> Iterator[type]:
     """The classes of modules that define a call."""
     for kind in {module, *_subclasses(module)}:
-        if "__call__" in kind.__dict__:
+        if _CALL in kind.__dict__:
             yield kind
 
 
@@ -58,13 +59,15 @@ class _Scopes:
         # a module may hold tracers
         self._paths: dict[int, tuple[weakref.ref[Any], tuple[str, ...]]] = {}
         self._open: list[Any] = []
+        self._thread = threading.get_ident()
 
     def around(self, call: Callable[..., Any]) -> Callable[..., Any]:
         """Return a module's call in a scope."""
 
         @functools.wraps(call)
         def scoped(module: Any, *args: Any, **kwargs: Any) -> Any:
-            if self._open and self._open[-1] is module:  # the call of a class that it inherits from
+            inherited = self._open and self._open[-1] is module  # a call by super()
+            if inherited or threading.get_ident() != self._thread:
                 return call(module, *args, **kwargs)
             outer = self._path(self._open[-1]) if self._open else ()
             if not self._knows(module):
