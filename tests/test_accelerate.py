@@ -279,7 +279,7 @@ def test_exports_for_every_platform():
             ValueError,
             "accelerate: method='magic' must be one of 'auto', 'fastest', 'lax', 'loops', "
             "'onednn', 'taps', 'fft', 'columns', 'covered', 'phases', 'products', 'shifts', "
-            "'slabs'",
+            "'slabs', 'widened'",
         ),
     ],
     ids=["f", "method"],

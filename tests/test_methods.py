@@ -227,6 +227,28 @@ def test_kernels_that_cover_the_whole_input(case, dtype):
         cases.assert_matches(result, contraction, a, b, case.spec)
 
 
+WIDENED = (
+    Case("plane", (2, 4, 5, 16), (3, 2, 16, 16), {"padding": 1}),
+    Case("cut", (1, 6, 7, 16), (2, 3, 16, 17), {"padding": [(0, 1), (-1, 0)], "dilation": 2}),
+    Case("volume", (1, 4, 3, 4, 16), (2, 2, 2, 16, 16), {"padding": 1, "stride": (2, 1, 1)}),
+)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("case", WIDENED, ids=str)
+def test_planes_with_a_column_more(case, dtype):
+    method = METHODS["widened" if case.spec.rank == 2 else "slabs"]
+    for contraction in ("output", "input"):
+        a, b = case.operands(contraction, dtype)
+        operands = jnp.asarray(a), jnp.asarray(b)
+        numerics = {"spec": case.spec, "precision": HIGHEST, "dtype": jnp.dtype(dtype)}
+        compute = functools.partial(method.contractions[contraction], **numerics)
+        cases.assert_matches(compute(*operands), contraction, a, b, case.spec)
+        sizes = str(jax.make_jaxpr(compute)(*operands))
+        made = case.spec.output_size if contraction == "output" else case.spec.input_size
+        assert f",{made[-1] + 1},{16 if contraction == 'input' else b.shape[-1]}]" in sizes
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [

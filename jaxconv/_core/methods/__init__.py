@@ -17,6 +17,7 @@ from jaxconv._core.methods import (
     shifts,
     slabs,
     taps,
+    widened,
 )
 from jaxconv._core.methods.method import Method
 
@@ -34,5 +35,6 @@ METHODS: dict[str, Method] = {
         products.METHOD,
         shifts.METHOD,
         slabs.METHOD,
+        widened.METHOD,
     )
 }

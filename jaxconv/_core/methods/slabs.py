@@ -19,6 +19,7 @@ from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.shapes import extent
 from jaxconv._core.geometry.spec import ConvSpec
 from jaxconv._core.methods import lax as own
+from jaxconv._core.methods import widened
 from jaxconv._core.methods.method import Method, fitted
 from jaxconv._core.methods.terms import Terms, common, windows
 
@@ -41,6 +42,7 @@ def output(
     pads += [(0, 0, 0)] * (x.ndim - len(pads))
     x = lax.optimization_barrier(lax.pad(x, jnp.zeros((), x.dtype), pads))
     shape = (x.shape[0], *spec.output_size, w.shape[-1])
+    planes = widened if widened.gains(plane, w.shape[-2], x.dtype) else own
 
     def add(index, y):
         part, taps = x, w
@@ -50,7 +52,7 @@ def output(
             part = lax.slice_in_dim(part, 0, None, stride=s, axis=1 + dim)
             taps = lax.dynamic_index_in_dim(taps, k, 0, keepdims=False)
         part = part.reshape(math.prod(part.shape[: 1 + lead]), *part.shape[1 + lead :])
-        part = own.output(part, taps, plane, precision=precision, dtype=sums)
+        part = planes.output(part, taps, plane, precision=precision, dtype=sums)
         return y + part.reshape(shape)
 
     return _over_leading(add, jnp.zeros(shape, sums), spec.kernel_size[:lead]).astype(dtype)
@@ -64,6 +66,7 @@ def input(
     n, m = y.shape[0], spec.output_size[:lead]
     y = y.reshape(n * math.prod(m), *y.shape[1 + lead :])
     channels = spec.groups * w.shape[-2]
+    planes = widened if widened.gains(plane, w.shape[-1], y.dtype) else own
     # as far as the kernel reads, and no further than x
     size = tuple(
         max((m - 1) * s + extent(k, d), lo + n)
@@ -84,7 +87,7 @@ def input(
         taps = w
         for k in index:
             taps = lax.dynamic_index_in_dim(taps, k, 0, keepdims=False)
-        part = own.input(y, taps, plane, precision=precision, dtype=sums)
+        part = planes.input(y, taps, plane, precision=precision, dtype=sums)
         part = part.reshape(n, *m, *part.shape[1:])
         part = lax.pad(part, jnp.zeros((), sums), spread)
         for dim, k in enumerate(index):
@@ -137,8 +140,11 @@ def _terms(problem: Problem) -> Terms:
     spec, shared = problem.spec, common(problem)
     entries = math.prod(spec.kernel_size[:-2])
     batch = problem.batch * math.prod(spec.output_size[:-2])
-    found = windows(problem._replace(spec=plane_of(spec), batch=batch))
-    several = {f"planes: {name}": term * entries for name, term in found.items()}
+    plane = plane_of(spec)
+    found = windows(problem._replace(spec=plane, batch=batch))
+    read = problem.inputs if problem.contraction == "output" else problem.outputs
+    share = widened.SHARE if widened.gains(plane, read, jnp.dtype(problem.dtype)) else 1
+    several = {f"planes: {name}": term * entries * share for name, term in found.items()}
     return {**shared, **several, "leading kernel * (x + y)": entries * (shared["x"] + shared["y"])}
 
 
