@@ -26,6 +26,7 @@ def test_json_names_versions_devices_and_methods():
         "summary": "XLA's own convolution",
         "contractions": ["output", "input", "kernel"],
         "available": True,
+        "needs": "",
         "note": None,
     }
 
@@ -36,6 +37,7 @@ def test_why_a_method_is_not_available(monkeypatch):
         "summary": "oneDNN and own kernels in C++, where jaxconv-onednn is installed",
         "contractions": ["output", "input", "kernel"],
         "available": False,
+        "needs": METHODS["onednn"].needs,
         "note": "the plugin jaxconv-onednn is not installed",
     }
     assert "no: the plugin jaxconv-onednn" in " ".join(_info().split())

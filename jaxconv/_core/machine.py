@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import platform
+import time
 from pathlib import Path
 
 # Instruction sets that libraries have kernels of their own for, as Linux names them.
@@ -24,6 +25,20 @@ def cpu_flags() -> list[str]:
     """Return those of `FLAGS` that the CPU has; none where the system does not list them."""
     words = set(_cpuinfo().split())
     return [flag for flag in FLAGS if flag in words]
+
+
+def busy_cores(seconds: float = 0.3) -> float:
+    """Return how many CPUs are busy, in the mean over some time in which this thread sleeps.
+
+    Where the system has no count of it (Linux has): the load of the last minute, or 0.
+    """
+    before = _ticks()
+    time.sleep(seconds)
+    after = _ticks()
+    if before is None or after is None:
+        return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    idle, whole = (b - a for a, b in zip(before, after, strict=True))
+    return (os.cpu_count() or 1) * (1 - idle / max(whole, 1))
 
 
 def version(package: str) -> str | None:
@@ -68,3 +83,14 @@ def _cpuinfo() -> str:
         return Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:  # not Linux
         return ""
+
+
+def _ticks() -> tuple[int, int] | None:
+    """Of all CPUs since the system started: how long they were idle, and in all."""
+    try:
+        words = Path("/proc/stat").read_text(encoding="utf-8").split("\n", 1)[0].split()
+    except OSError:
+        return None
+    # user, nice, system, idle, waiting for disks, interrupts; guests are counted as users too
+    counts = [int(word) for word in words[1:9]]
+    return counts[3] + counts[4], sum(counts)

@@ -77,10 +77,31 @@ def learn(given: options.Learn) -> int:
 
 @_command(options.Info)
 def info(given: options.Info) -> int:
-    """Print versions, devices, available methods, and what the expected times were measured on."""
+    """Print versions, devices, methods and their needs, and where expected times are from."""
     from jaxconv.cli import info as command
 
     command.run(given)
+    return 0
+
+
+@_command(options.Explain)
+def explain(given: options.Explain) -> int:
+    """List the convolutions of a function with their methods and expected times.
+
+    For example: jaxconv explain model.py:forward "float32[8,32,32,3]" --gradients
+    """
+    from jaxconv.cli import explain as command
+
+    command.run_explain(given)
+    return 0
+
+
+@_command(options.Tune)
+def tune(given: options.Tune) -> int:
+    """Measure the methods of each convolution of a function, and write the fastest as a policy."""
+    from jaxconv.cli import explain as command
+
+    command.run_tune(given)
     return 0
 
 

@@ -12,6 +12,7 @@ from jaxconv._core.dispatch.arguments import check_method
 from jaxconv._core.dispatch.policy import Policy
 from jaxconv.bench import peers, regret, suites, tables
 from jaxconv.cli.errors import CommandError, as_command_error
+from jaxconv.cli.load import warn_of_load
 from jaxconv.cli.options import Bench
 
 QUICK_BUDGET, BUDGET = 0.4, 1.5
@@ -32,8 +33,10 @@ def run(given: Bench) -> bool:
     facts = tables.machine(peers.set_threads(options.peers))
     tables.print_machine(console, facts)
     if given.profile:
+        warn_of_load("bench")
         _profile(given, console, facts, options)
         return True
+    warn_of_load("bench")
     suites.warm_up()
     records: list[Mapping[str, Any]] = []
     for suite in chosen:
@@ -94,6 +97,7 @@ def _regret(given: Bench) -> bool:
     console, file = _console(), given.json
     facts = tables.machine()
     tables.print_machine(console, facts)
+    warn_of_load("bench")
     suites.warm_up()
     before = regret.load(file, given.seed) if file else []
     rows = regret.rows(

@@ -12,6 +12,7 @@ from jaxconv._core.dispatch.policy import Policy
 from jaxconv._core.dispatch.profile import MachineProfile
 from jaxconv.bench import calibrate, suites, tables
 from jaxconv.cli.errors import CommandError, as_command_error
+from jaxconv.cli.load import warn_of_load
 from jaxconv.cli.options import Calibrate
 
 INTERVAL = 30.0  # seconds between lines of progress
@@ -30,6 +31,7 @@ def run(given: Calibrate) -> None:
             f"profiles are of CPUs, and JAX's default here is {jax.default_backend()}: set "
             "JAX_PLATFORMS=cpu"
         )
+    warn_of_load("calibrate")
     suites.warm_up()
     measured = calibrate.measure(began + given.seconds - time.perf_counter(), _report(given))
     with as_command_error():

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from jaxconv._core.dispatch.policy import Policy
 from jaxconv._core.geometry.spec import ConvSpec
-from jaxconv._core.machine import version
+from jaxconv._core.machine import facts, version
 from jaxconv._core.methods import METHODS
 from jaxconv._core.methods.method import MEASURED
 from jaxconv.cli.errors import as_command_error
@@ -32,6 +32,7 @@ def gather(policy: Path | None = None) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES},
+        "cpu": facts(),
         "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
         "expected_times": dict(MEASURED),
         "policy": None if policy is None else _policy(policy),
@@ -49,6 +50,13 @@ def run(given: Info) -> None:
     console.print(f"Python {found['python']}")
     for name, installed in found["packages"].items():
         console.print(f"{name} {installed or 'not installed'}")
+    cpu = found["cpu"]
+    limits = "" if cpu["limits"] == "none" else f", limited by {cpu['limits']}"
+    console.print(
+        f"CPU {cpu['cpu']}, {cpu['cores']} cores, with {cpu['cpu flags']}{limits}",
+        markup=False,
+        soft_wrap=True,
+    )
     for device in found["devices"]:
         console.print(f"device {device}")
     for line in _profile(found):
@@ -60,6 +68,10 @@ def run(given: Info) -> None:
         answer = ("yes: " if method["available"] else "no: ") + "; ".join(told)
         table.add_row(name, ", ".join(method["contractions"]), answer)
     console.print(table)
+    for name, method in found["methods"].items():
+        if method["needs"]:
+            console.print(f"{name} needs {method['needs']}", markup=False, soft_wrap=True)
+    console.print("the others need JAX alone")
 
 
 def _policy(path: Path) -> dict[str, Any]:
@@ -106,5 +118,6 @@ def _method(name: str) -> dict[str, Any]:
         "summary": method.summary,
         "contractions": list(method.contractions),
         "available": why_not is None,
+        "needs": method.needs,
         "note": why_not or method.details(),
     }

@@ -85,6 +85,53 @@ class Info:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Named:
+    """A function of a file, and its arguments."""
+
+    function: Annotated[
+        str, Argument(help="FILE.py:NAME of a function, or of a model that can be called.")
+    ]
+    arrays: Annotated[
+        list[str] | None,
+        Argument(help="Its arguments, by dtype and shape, as float32[8,32,32,3]."),
+    ] = None
+    gradients: Annotated[
+        bool,
+        Option(
+            "--gradients",
+            help="Of the sum of its results too, in its arguments and an NNX model's parameters.",
+        ),
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explain(_Named):
+    """The options of `jaxconv explain`."""
+
+    platform: Annotated[
+        str | None, Option(help="cpu, gpu or tpu (default: that of this machine)")
+    ] = None
+    seconds: Annotated[
+        float | None,
+        Option(help="Measure the methods of each convolution for so long, on this device."),
+    ] = None
+    json: Annotated[bool, Option("--json", help="Print JSON instead of a table.")] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tune(_Named):
+    """The options of `jaxconv tune`."""
+
+    output: Annotated[Path, Option(help="File to write, for jaxconv.Policy.load.")] = Path(
+        "policy.json"
+    )
+    seconds: Annotated[float, Option(help="How long to measure each convolution.")] = 0.2
+    method: Annotated[
+        str, Option(help="auto; or fastest, to measure FFT too, which may spread NaN.")
+    ] = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Calibrate:
     """The options of `jaxconv calibrate`."""
 

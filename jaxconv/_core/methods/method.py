@@ -56,6 +56,7 @@ class Method:
             where one NaN spreads or errors are on the scale of whole arrays.
         considered: whether these rules consider it for a problem that it can serve.
         details: what `jaxconv info` adds to it on this machine, or None.
+        needs: what it needs besides JAX, in one clause; "" for nothing.
         calls_library: whether its programs call a library of this process. They are for CPUs,
             cannot be exported, and XLA cannot partition them.
         symbolic_sizes: whether it serves sizes that are unknown until a program runs.
@@ -70,6 +71,7 @@ class Method:
     rules: frozenset[Rule] = frozenset({"auto", "fastest"})
     considered: Callable[[Problem], bool] = _everywhere
     details: Callable[[], str | None] = lambda: None
+    needs: str = ""
     calls_library: bool = False
     symbolic_sizes: bool = False
 

@@ -373,5 +373,9 @@ METHOD = Method(
     terms=_terms,
     constants=fitted("onednn"),
     details=describe,
+    needs=(
+        "Linux on x86-64 and the package jaxconv-onednn; avx512f for its own kernels; avx512_bf16 "
+        "or amx_bf16 to multiply bfloat16 without conversion, avx512_fp16 for float16"
+    ),
     calls_library=True,
 )
