@@ -6,7 +6,7 @@ WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: learn test torch native bench test-matrix test-large test-tpu test-peers check format clean help
+.PHONY: learn test torch native bench wheels test-matrix test-large test-tpu test-peers check format clean help
 help:
 	@sed -n '1,3p' Makefile
 
@@ -31,6 +31,10 @@ native: | $(BIN)/python
 # Every number of the README's tables of speed.
 bench: $(VENV)/.bench native
 	$(BIN)/jaxconv bench --json bench.json --plot bench.png
+
+# Both distributions' files in dist/, tried in an empty environment.
+wheels: $(BIN)/python
+	$(BIN)/python tests/wheels.py
 
 # The suite on every Python found here, with the oldest and the newest libraries: a table.
 test-matrix:

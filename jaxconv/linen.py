@@ -10,15 +10,20 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
-from flax.linen.dtypes import promote_dtype
 from jax.typing import ArrayLike
 
 from jaxconv import _flax_layers as layers
 from jaxconv._core.dispatch.policy import Policy
+from jaxconv._core.extras import missing
 from jaxconv._core.geometry.dtypes import as_array
 from jaxconv._core.geometry.spec import Padding, per_dimension
 from jaxconv._functional.planes import corr2d
+
+try:
+    from flax import linen as nn
+    from flax.linen.dtypes import promote_dtype
+except ModuleNotFoundError as error:
+    raise missing(__name__, "flax", "flax") from error
 
 __all__ = ["Conv", "Conv2D", "ConvTranspose"]
 

@@ -36,9 +36,11 @@ def interpreter(version: str) -> str | None:
 
 
 def oldest() -> list[str]:
-    """Return the lower bounds of the dependencies as pins."""
+    """Return the lower bounds of the dependencies, and of those of the library's extras, as pins."""
     project = tomllib.loads(ROOT.joinpath("pyproject.toml").read_text())["project"]
-    return [requirement.replace(">=", "==") for requirement in project["dependencies"]]
+    extras = project["optional-dependencies"]
+    wanted = project["dependencies"] + extras["flax"] + extras["learn"] + extras["tiles"]
+    return [requirement.replace(">=", "==") for requirement in wanted]
 
 
 def environment(version: str, libraries: str, python: str) -> Path:

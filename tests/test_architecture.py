@@ -21,6 +21,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # A file imports only from lower floors, or from its own room.
 FLOORS = {
     "_core.geometry": 0,
+    "_core.extras": 0,
     "_core.machine": 0,
     "_core.programs": 0,
     "_core.methods": 1,

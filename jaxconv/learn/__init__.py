@@ -1,6 +1,11 @@
 """Learn a kernel from an input and its output, by any optax optimiser."""
 
-from jaxconv.learn import constraints, losses
+from jaxconv._core.extras import missing as _missing
+
+try:
+    from jaxconv.learn import constraints, losses
+except ModuleNotFoundError as _error:
+    raise _missing(__name__, "optax", "learn") from _error
 from jaxconv.learn._alignment import (
     WindowReport,
     border_side,

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxconv._core.extras import missing
 from jaxconv.learn._checkpoints import Checkpoints, kept_steps, key_data
 
 TEMPORARY = ".orbax-checkpoint-tmp"
@@ -56,7 +57,10 @@ class Store:
             raise OSError(
                 f"cannot write checkpoints to {self.directory}: {error.strerror}"
             ) from error
-        import orbax.checkpoint as ocp  # not at the top: it takes half a second
+        try:  # not at the top: it takes half a second
+            import orbax.checkpoint as ocp
+        except ModuleNotFoundError as error:
+            raise missing("Checkpoints", "orbax-checkpoint", "learn") from error
 
         self._args = ocp.args
         with orbax_silenced():

@@ -5,6 +5,7 @@ Importing this loads the compiled plugin and oneDNN itself; it registers nothing
 
 import ctypes
 import os
+import tempfile
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.resources import as_file, files
@@ -16,6 +17,7 @@ import jaxlib
 
 CONTRACTIONS = ("output", "input", "kernel")
 DTYPES = ("float32", "bfloat16", "float16")
+_ONEDNN = "libdnnl.so.3"
 # the numbers oneDNN gives the instruction sets that its half precision needs (dnnl_cpu_isa_t)
 _AVX512_CORE_BF16, _AVX512_CORE_FP16 = 0xE7, 0x1EF
 
@@ -55,8 +57,43 @@ def _plugin() -> ctypes.CDLL:
     for place in files(__name__).joinpath("_plugin.so"), *_installed():
         with as_file(place) as path:
             if path.exists():
-                return ctypes.CDLL(str(path), mode)
+                return _loaded(path, mode)
     raise ImportError("jaxconv_onednn: _plugin.so is missing: pip install ./native builds it")
+
+
+def _loaded(path: Path, mode: int) -> ctypes.CDLL:
+    """Load the plugin's file, with oneDNN from where its wheel is installed.
+
+    The file looks for oneDNN where the wheels of one environment put both. Where they are in
+    different places (a user's packages over an environment's, folders of `pip install --target`),
+    links to both lie side by side for the moment of loading: oneDNN must come in with the plugin,
+    whose threads it would not use if it were loaded before.
+    """
+    try:
+        return ctypes.CDLL(str(path), mode)
+    except OSError:
+        library = _onednn()
+        if library is None:
+            raise
+        with tempfile.TemporaryDirectory(prefix="jaxconv-onednn-") as folder:
+            package, beside = Path(folder, "jaxconv_onednn"), Path(folder, "lib")
+            package.mkdir()
+            beside.mkdir()
+            (package / path.name).symlink_to(path)
+            (beside / _ONEDNN).symlink_to(library)
+            return ctypes.CDLL(str(package / path.name), mode)
+
+
+def _onednn() -> Path | None:
+    """The file of oneDNN in its installed wheel, or None."""
+    try:
+        files = distribution("onednn-cpu-gomp").files or []
+    except PackageNotFoundError:
+        return None
+    found = (Path(str(file.locate())) for file in files if file.name == _ONEDNN)
+    # a record has the place of an environment; `pip install --target` moves it to TARGET/lib
+    places = (place for path in found for place in (path, Path(*path.parts[:-3], "lib", path.name)))
+    return next((place.resolve() for place in places if place.exists()), None)
 
 
 def _installed() -> list[Any]:

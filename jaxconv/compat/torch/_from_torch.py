@@ -73,11 +73,10 @@ class ConvertedModule:
         Raises:
             ValueError: the torch module has its own forward method.
         """
-        from flax import nnx
-
         from jaxconv.compat.torch import _nnx_modules as nnx_modules
 
-        return nnx_modules.module_of(self._require_spec(), nnx.Rngs(0) if rngs is None else rngs)
+        rngs = nnx_modules.flax.Rngs(0) if rngs is None else rngs
+        return nnx_modules.module_of(self._require_spec(), rngs)
 
     def _require_spec(self) -> LayerSpec | SequentialSpec:
         if self._spec is None:
