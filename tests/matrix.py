@@ -36,7 +36,7 @@ def interpreter(version: str) -> str | None:
 
 
 def oldest() -> list[str]:
-    """Return the lower bounds of the dependencies, and of those of the library's extras, as pins."""
+    """Return the lower bounds of what the library and its extras need, as pins."""
     project = tomllib.loads(ROOT.joinpath("pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     wanted = project["dependencies"] + extras["flax"] + extras["learn"] + extras["tiles"]

@@ -2,10 +2,12 @@
 
 import ctypes
 import os
+import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -203,3 +205,22 @@ def test_a_forked_child_has_helpers_of_its_own():
         "print(os.waitpid(child, 0)[1])"
     )
     assert run(code) == "0"
+
+
+# Of a copy of the plugin that is not beside oneDNN.
+MOVED = """
+import jax.numpy as jnp, jaxconv, jaxconv_onednn
+x, w = jnp.ones((1, 8, 8, 16)), jnp.ones((3, 3, 16, 16))
+y = jaxconv.conv(x, w, method="onednn")
+print(jaxconv_onednn.__file__, jaxconv_onednn._LIBRARY.jaxconv_onednn_has_own_threads(), y.sum())
+"""
+
+
+def test_onednn_is_found_where_its_wheel_is_installed(tmp_path):
+    package = Path(plugin.__file__).parent
+    moved = shutil.copytree(package, tmp_path / package.name)
+    shutil.copy(plugin._LIBRARY._name, moved / "_plugin.so")
+    paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
+    given = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    printed = subprocess.check_output([sys.executable, "-c", MOVED], env=given, text=True)
+    assert printed == f"{moved / '__init__.py'} 1 {36 * 16 * 144}.0\n"

@@ -134,12 +134,13 @@ def check_installed(work):
     run([python, "-m", "pip", "uninstall", "--quiet", "--yes", "onednn-cpu-gomp"], **given)
     both = [work / "plugin", work / "library"]
     wheels = [next(DIST.glob("jaxconv_onednn-*.whl")), "onednn-cpu-gomp==2023.2.0"]
-    for target, wheel in zip(both, wheels, strict=True):
-        run([*install, "--no-deps", "--target", target, wheel], **given)
-    for paths in (both, both[::-1]):
-        given["env"] = given["env"] | {"PYTHONPATH": os.pathsep.join(map(str, paths))}
+    for prefix, wheel in zip(both, wheels, strict=True):
+        run([*install, "--no-deps", "--prefix", prefix, wheel], **given)
+    sites = [str(next(prefix.glob("lib/python*/site-packages"))) for prefix in both]
+    for paths in (sites, sites[::-1]):
+        given["env"] = given["env"] | {"PYTHONPATH": os.pathsep.join(paths)}
         assert run([python, "-c", USE], **given) == "onednn 144.0\n"
-    print("the plugin and oneDNN in folders of their own: found")
+    print("the plugin and oneDNN in prefixes of their own: found")
 
 
 def main():

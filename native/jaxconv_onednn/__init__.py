@@ -65,16 +65,19 @@ def _loaded(path: Path, mode: int) -> ctypes.CDLL:
     """Load the plugin's file, with oneDNN from where its wheel is installed.
 
     The file looks for oneDNN where the wheels of one environment put both. Where they are in
-    different places (a user's packages over an environment's, folders of `pip install --target`),
-    links to both lie side by side for the moment of loading: oneDNN must come in with the plugin,
-    whose threads it would not use if it were loaded before.
+    different places (a user's packages over an environment's, a prefix of its own), links to both
+    lie side by side for the moment of loading: oneDNN must come in with the plugin, whose threads
+    it would not use if it were loaded before.
     """
     try:
         return ctypes.CDLL(str(path), mode)
-    except OSError:
+    except OSError as error:
         library = _onednn()
         if library is None:
-            raise
+            raise ImportError(
+                f"jaxconv_onednn: {_ONEDNN} of onednn-cpu-gomp is not there (pip install "
+                "--target leaves it out; an environment or --prefix has it)"
+            ) from error
         with tempfile.TemporaryDirectory(prefix="jaxconv-onednn-") as folder:
             package, beside = Path(folder, "jaxconv_onednn"), Path(folder, "lib")
             package.mkdir()
@@ -91,9 +94,7 @@ def _onednn() -> Path | None:
     except PackageNotFoundError:
         return None
     found = (Path(str(file.locate())) for file in files if file.name == _ONEDNN)
-    # a record has the place of an environment; `pip install --target` moves it to TARGET/lib
-    places = (place for path in found for place in (path, Path(*path.parts[:-3], "lib", path.name)))
-    return next((place.resolve() for place in places if place.exists()), None)
+    return next((path.resolve() for path in found if path.exists()), None)
 
 
 def _installed() -> list[Any]:
