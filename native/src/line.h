@@ -4,15 +4,16 @@
 #define JAXCONV_LINE_H_
 
 #include "depthwise.h"
+#include "vector.h"
 
-namespace jaxconv {
+namespace jaxconv::JAXCONV_ISA {
 
 // Vectors of results that are made together: as many as there are registers for beside what is
 // read.
-constexpr int64_t kLineVectors = 24;
+constexpr int64_t kLineVectors = ByRegisters<int64_t>(24, 10);
 
 // The entries of a kernel on a line. Entry k makes result t from x[t + k * step], where `step`
-// divides a vector. It is w[k] or, if `vectors`, the vector at w + 16 * k.
+// divides a vector. It is w[k] or, if `vectors`, the k-th vector at w.
 struct LineEntries {
   const float* w;
   int64_t count, step;
@@ -47,6 +48,6 @@ void LineInput(const Depthwise& d, float* x, const float* w, const float* y, voi
 void LineKernel(const Depthwise& d, const float* x, float* w, const float* y, void* scratch,
                 int64_t threads);
 
-}  // namespace jaxconv
+}  // namespace jaxconv::JAXCONV_ISA
 
 #endif  // JAXCONV_LINE_H_

@@ -1,12 +1,7 @@
 #include "own.h"
 
-#include "line.h"
-#include "plane.h"
-
 namespace jaxconv {
 namespace {
-
-constexpr int64_t kVector = 16;
 
 // Channels up to which rows of elements are read whatever their channel: 0.3 to 0.7 of the time
 // that vectors of channels, or oneDNN's own kernels where they were faster, take with 3 to 5, 0.3
@@ -22,20 +17,26 @@ constexpr int64_t kRowEntries = 1 << 14;
 // cores of AVX-512, oneDNN 3.2, 2026-11).
 constexpr int64_t kStemInputs = 4, kStemResults = 1 << 19, kStemGradientResults = 1 << 18;
 
-bool Serves(const Stem& s, Contraction contraction) {
+bool Serves(const Stem& s, Contraction contraction, int64_t vector) {
   if (contraction == Contraction::kInput) return false;
-  if (s.inputs > kStemInputs || s.outputs <= kVector) return false;
+  if (s.inputs > kStemInputs || s.outputs <= vector) return false;
   const int64_t results = s.out[0] * s.out[1] * s.out[2] * s.outputs;
   // an image's output must not depend on the batch
   return contraction == Contraction::kOutput ? results >= kStemResults
                                              : s.n * results >= kStemGradientResults;
 }
 
-// Whether this CPU can run our kernels, and oneDNN's limit allows it.
-bool Runs() {
+// The best of our kernels that this CPU can run and oneDNN's limit (ONEDNN_MAX_CPU_ISA) allows, or
+// null.
+const Kernels* KernelsHere() {
   const auto isa = static_cast<int>(dnnl::get_effective_cpu_isa());
-  constexpr int wanted = static_cast<int>(dnnl::cpu_isa::avx512_core);
-  return DepthwiseServes() && (isa & wanted) == wanted;
+  const auto allowed = [isa](dnnl::cpu_isa wanted) {
+    return (isa & static_cast<int>(wanted)) == static_cast<int>(wanted);
+  };
+  if (allowed(dnnl::cpu_isa::avx512_core) && __builtin_cpu_supports("avx512f"))
+    return &avx512f::kKernels;
+  const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  return allowed(dnnl::cpu_isa::avx2) && has_avx2 ? &avx2::kKernels : nullptr;
 }
 
 Space SpaceOf(const Problem& p) {
@@ -60,10 +61,6 @@ bool ReadsRows(const Depthwise& d) {
   return d.c <= kRowChannels && d.stride[2] == 1 && d.taps() * d.c <= kRowEntries;
 }
 
-bool IsLine(Contraction contraction, const Depthwise& d) {
-  return contraction == Contraction::kKernel ? LineKernelServes(d) : LineServes(d);
-}
-
 // Channels up to which ours are the faster ones for strided depthwise layers, too.
 constexpr int64_t kStridedChannels = 48;
 
@@ -83,35 +80,38 @@ bool Beats(const Depthwise& d, Contraction contraction, const std::string& name)
   return !jit && d.c <= kStridedChannels;
 }
 
-int64_t ScratchBytes(const Depthwise& d, Contraction contraction, int64_t threads) {
-  const bool rows = ReadsRows(d);
+template <typename Shape>
+int64_t ScratchBytes(const Kernels::Layer<Shape>& layer, const Shape& shape,
+                     Contraction contraction, int64_t threads) {
   switch (contraction) {
     case Contraction::kOutput:
-      return rows ? PlaneOutputScratch(d, threads) : DepthwiseOutputScratch(d, threads);
+      return layer.output_scratch(shape, threads);
     case Contraction::kInput:
-      return rows ? PlaneInputScratch(d, threads) : DepthwiseInputScratch(d, threads);
+      return layer.input_scratch(shape, threads);
     case Contraction::kKernel:
-      return rows ? PlaneKernelScratch(d, threads)
-                  : DepthwiseParts(d, threads) * d.weights() * sizeof(float);
+      return layer.kernel_scratch(shape, threads);
   }
   return 0;
 }
 
-void Compute(const Depthwise& d, Contraction contraction, float* x, float* w, float* y,
-             void* scratch, int64_t threads) {
-  const bool rows = ReadsRows(d);
+template <typename Shape>
+void Compute(const Kernels::Layer<Shape>& layer, const Shape& shape, Contraction contraction,
+             float* x, float* w, float* y, void* scratch, int64_t threads) {
   switch (contraction) {
     case Contraction::kOutput:
-      if (rows) return PlaneOutput(d, x, w, y, scratch, threads);
-      return DepthwiseOutput(d, x, w, y, scratch, threads);
+      return layer.output(shape, x, w, y, scratch, threads);
     case Contraction::kInput:
-      if (rows) return PlaneInput(d, x, w, y, scratch, threads);
-      return DepthwiseInput(d, x, w, y, scratch, threads);
+      return layer.input(shape, x, w, y, scratch, threads);
     case Contraction::kKernel:
-      if (rows) return PlaneKernel(d, x, w, y, scratch, threads);
-      return DepthwiseKernel(d, x, w, y, static_cast<float*>(scratch), threads);
+      return layer.kernel(shape, x, w, y, scratch, threads);
   }
 }
+
+const Kernels::Layer<Depthwise>& LayerOf(const Kernels& kernels, const Depthwise& d) {
+  return ReadsRows(d) ? kernels.plane : kernels.depthwise;
+}
+
+const Kernels::Layer<Stem>& LayerOf(const Kernels& kernels, const Stem&) { return kernels.stem; }
 
 }  // namespace
 
@@ -119,16 +119,18 @@ std::optional<OwnKernel> OwnKernel::For(const Problem& p) {
   const auto f32 = dnnl::memory::data_type::f32;
   for (const auto* array : {&p.x, &p.w, &p.y})
     if (array->get_data_type() != f32) return std::nullopt;
-  if (!Runs()) return std::nullopt;
+  const Kernels* const kernels = KernelsHere();
+  if (kernels == nullptr) return std::nullopt;
   const int64_t grouped = p.w.get_ndims() - p.rank - 2;
   const int64_t outputs = p.w.get_dims()[grouped], inputs = p.w.get_dims()[grouped + 1];
   // depthwise, which a single plane is too, or of small groups
   if (inputs == outputs &&
       (inputs == 1 || (grouped && (inputs == 2 || inputs == 4 || inputs == 8)))) {
-    return OwnKernel(p, Depthwise{SpaceOf(p), p.x.get_dims()[1], inputs});
+    return OwnKernel(p, *kernels, Depthwise{SpaceOf(p), p.x.get_dims()[1], inputs});
   }
   const Stem stem{SpaceOf(p), inputs, outputs};
-  return !grouped && Serves(stem, p.contraction) ? std::optional(OwnKernel(p, stem)) : std::nullopt;
+  if (grouped || !Serves(stem, p.contraction, kernels->lanes)) return std::nullopt;
+  return OwnKernel(p, *kernels, stem);
 }
 
 bool OwnKernel::IsFastest() const {
@@ -140,29 +142,32 @@ bool OwnKernel::IsFasterThan(const std::string& name) const {
   return IsFastest() || Beats(std::get<Depthwise>(kind_), contraction_, name);
 }
 
-const char* OwnKernel::name() const {
-  const auto* d = std::get_if<Depthwise>(&kind_);
-  if (d == nullptr) return "jaxconv_stem:avx512f";
-  if (ReadsRows(*d))
-    return IsLine(contraction_, *d) ? "jaxconv_line:avx512f" : "jaxconv_plane:avx512f";
-  return d->group > 1 ? "jaxconv_grouped:avx512f" : "jaxconv_depthwise:avx512f";
+std::string OwnKernel::name() const {
+  const auto kind = [this]() -> std::string {
+    const auto* d = std::get_if<Depthwise>(&kind_);
+    if (d == nullptr) return "stem";
+    if (!ReadsRows(*d)) return d->group > 1 ? "grouped" : "depthwise";
+    const bool gradient = contraction_ == Contraction::kKernel;
+    const auto line = gradient ? kernels_->line_kernel_serves : kernels_->line_serves;
+    return line(*d) ? "line" : "plane";
+  };
+  return "jaxconv_" + kind() + ":" + kernels_->isa;
 }
 
 int64_t OwnKernel::scratch_bytes() const {
-  const auto* s = std::get_if<Stem>(&kind_);
-  if (s == nullptr) return ScratchBytes(std::get<Depthwise>(kind_), contraction_, threads_);
-  return contraction_ == Contraction::kOutput ? StemOutputScratch(*s, threads_)
-                                              : StemKernelScratch(*s, threads_);
+  return std::visit(
+      [this](const auto& shape) {
+        return ScratchBytes(LayerOf(*kernels_, shape), shape, contraction_, threads_);
+      },
+      kind_);
 }
 
 void OwnKernel::Run(float* x, float* w, float* y, void* scratch) const {
-  const auto* s = std::get_if<Stem>(&kind_);
-  if (s == nullptr)
-    Compute(std::get<Depthwise>(kind_), contraction_, x, w, y, scratch, threads_);
-  else if (contraction_ == Contraction::kOutput)
-    StemOutput(*s, x, w, y, scratch, threads_);
-  else
-    StemKernel(*s, x, w, y, scratch, threads_);
+  std::visit(
+      [&](const auto& shape) {
+        Compute(LayerOf(*kernels_, shape), shape, contraction_, x, w, y, scratch, threads_);
+      },
+      kind_);
 }
 
 }  // namespace jaxconv

@@ -7,9 +7,9 @@
 #include <utility>
 #include <variant>
 
-#include "depthwise.h"
+#include "kernels.h"
 #include "problem.h"
-#include "stem.h"
+#include "space.h"
 
 namespace jaxconv {
 
@@ -24,7 +24,7 @@ class OwnKernel {
   // Whether it is faster than oneDNN's implementation of that name.
   bool IsFasterThan(const std::string& name) const;
 
-  const char* name() const;
+  std::string name() const;
   int64_t scratch_bytes() const;
 
   // Computes the missing one of the three arrays.
@@ -33,9 +33,13 @@ class OwnKernel {
  private:
   using Kind = std::variant<Depthwise, Stem>;
 
-  OwnKernel(const Problem& problem, Kind kind)
-      : contraction_(problem.contraction), threads_(problem.threads), kind_(std::move(kind)) {}
+  OwnKernel(const Problem& problem, const Kernels& kernels, Kind kind)
+      : kernels_(&kernels),
+        contraction_(problem.contraction),
+        threads_(problem.threads),
+        kind_(std::move(kind)) {}
 
+  const Kernels* kernels_;
   Contraction contraction_;
   int64_t threads_;
   Kind kind_;

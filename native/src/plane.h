@@ -5,7 +5,7 @@
 
 #include "depthwise.h"
 
-namespace jaxconv {
+namespace jaxconv::JAXCONV_ISA {
 
 // All take a `Depthwise` of one channel, or of several if the last dimension is not strided, and
 // `scratch` of as many bytes as is said here, aligned to 64.
@@ -25,6 +25,6 @@ void PlaneInput(const Depthwise& d, float* x, const float* w, const float* y, vo
 void PlaneKernel(const Depthwise& d, const float* x, float* w, const float* y, void* scratch,
                  int64_t threads);
 
-}  // namespace jaxconv
+}  // namespace jaxconv::JAXCONV_ISA
 
 #endif  // JAXCONV_PLANE_H_

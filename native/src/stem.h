@@ -8,13 +8,7 @@
 
 #include "space.h"
 
-namespace jaxconv {
-
-// Arrays are row-major with channels last: x (n, *in, inputs), w (*kernel, inputs, outputs),
-// y (n, *out, outputs). There are more outputs than a vector has.
-struct Stem : Space {
-  int64_t inputs, outputs;
-};
+namespace jaxconv::JAXCONV_ISA {
 
 // Bytes of scratch memory, aligned to 64.
 int64_t StemOutputScratch(const Stem& s, int64_t threads);
@@ -28,6 +22,6 @@ void StemOutput(const Stem& s, const float* x, const float* w, float* y, void* s
 void StemKernel(const Stem& s, const float* x, float* w, const float* y, void* scratch,
                 int64_t threads);
 
-}  // namespace jaxconv
+}  // namespace jaxconv::JAXCONV_ISA
 
 #endif  // JAXCONV_STEM_H_

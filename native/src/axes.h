@@ -1,11 +1,10 @@
-// Which entries of the kernel make a result, dimension by dimension, for the files that are
-// compiled for AVX-512.
-#ifndef JAXCONV_AXES_AVX512_H_
-#define JAXCONV_AXES_AVX512_H_
+// Which entries of the kernel make a result, dimension by dimension.
+#ifndef JAXCONV_AXES_H_
+#define JAXCONV_AXES_H_
 
-#include "columns_avx512.h"
+#include "columns.h"
 
-namespace jaxconv {
+namespace jaxconv::JAXCONV_ISA {
 namespace {
 
 // Along one dimension, the results first, first + step, ... and the entries of the kernel that make
@@ -55,6 +54,6 @@ void Pack(const Depthwise& d, const Axis* axes, const float* w, float* packed) {
 }
 
 }  // namespace
-}  // namespace jaxconv
+}  // namespace jaxconv::JAXCONV_ISA
 
-#endif  // JAXCONV_AXES_AVX512_H_
+#endif  // JAXCONV_AXES_H_

@@ -1,15 +1,16 @@
-// How dense layers of few input channels read x, for the files that are compiled for AVX-512.
-#ifndef JAXCONV_STEM_AVX512_H_
-#define JAXCONV_STEM_AVX512_H_
+// How dense layers of few input channels read x.
+#ifndef JAXCONV_STEM_ROWS_H_
+#define JAXCONV_STEM_ROWS_H_
 
-#include "reach_avx512.h"
+#include "lanes.h"
+#include "reach.h"
 #include "stem.h"
 
-namespace jaxconv {
+namespace jaxconv::JAXCONV_ISA {
 namespace {
 
 // Vectors of outputs that are worked on at once.
-constexpr int kMostWidth = 4;
+constexpr int kMostWidth = ByRegisters(4, 3);
 
 // The outputs, in blocks of at most kMostWidth vectors, as even as can be.
 struct Blocks {
@@ -100,6 +101,6 @@ struct CopiedRows {
 };
 
 }  // namespace
-}  // namespace jaxconv
+}  // namespace jaxconv::JAXCONV_ISA
 
-#endif  // JAXCONV_STEM_AVX512_H_
+#endif  // JAXCONV_STEM_ROWS_H_

@@ -1,13 +1,11 @@
-// Compiled for AVX-512 whatever the rest is compiled for, and called only where the CPU has it: so
+// Compiled once for each instruction set, JAXCONV_ISA, and called only where the CPU has it: so
 // nothing from the standard library may be instantiated here.
-#include "axes_avx512.h"
-#include "columns_avx512.h"
+#include "axes.h"
+#include "columns.h"
 #include "line.h"
 #include "plane.h"
 
-#define JAXCONV_INLINE inline __attribute__((always_inline))
-
-namespace jaxconv {
+namespace jaxconv::JAXCONV_ISA {
 namespace {
 
 // Rows of results that are made together, since they read the same rows: as many as there are
@@ -16,7 +14,10 @@ constexpr int kMostRows = 6;
 // Vectors of a row that are made together, since they need the same entries of the kernel: as many
 // as there are registers for.
 constexpr int kWidest = 8;
-constexpr int WideOf(int rows) { return rows <= 2 ? kWidest : kWidest / 2; }
+constexpr int WideOf(int rows) {
+  return rows == 1 ? kWidest
+                   : ByRegisters(rows == 2 ? kWidest : 4, rows == 2 ? 4 : rows <= 4 ? 3 : 2);
+}
 
 // The results along the last dimension for which every entry of the kernel reads something.
 struct Inner {
@@ -51,7 +52,7 @@ struct Place {
 };
 
 template <int rows, int wide>
-using Sums = __m512[rows][wide];
+using Sums = Vector[rows][wide];
 
 // Floats of a row of entries.
 template <bool several>
@@ -64,10 +65,10 @@ JAXCONV_INLINE int64_t RowOfEntries(const Sheet& s) {
 template <int wide, bool several>
 struct Columns {
   int64_t t;
-  const __mmask16* masks;
+  const LaneMask* masks;
   int64_t places[several ? wide : 1];
 
-  Columns(const Sheet& s, int64_t t, const __mmask16* masks) : t(t), masks(masks) {
+  Columns(const Sheet& s, int64_t t, const LaneMask* masks) : t(t), masks(masks) {
     if (!several) return;
     JAXCONV_UNROLL for (int v = 0; v < wide; ++v) places[v] = (t / kLanes + v) % s.period * kLanes;
   }
@@ -82,23 +83,23 @@ JAXCONV_INLINE void AddRow(const Sheet& s, Sums<rows, wide>& sums, const float* 
   const int64_t size = several ? s.period * kLanes : 1;
   for (int64_t k = 0; k < entries; ++k) {
     const float* at = source + s.columns[k].offset + columns.t;
-    __m512 values[wide];
+    Vector values[wide];
     JAXCONV_UNROLL for (int v = 0; v < wide; ++v) {
-      values[v] = edge ? _mm512_maskz_loadu_ps(columns.masks[k * wide + v], at + v * kLanes)
-                       : _mm512_loadu_ps(at + v * kLanes);
+      values[v] = edge ? LoadVector(columns.masks[k * wide + v], at + v * kLanes)
+                       : LoadVector(at + v * kLanes);
     }
     JAXCONV_UNROLL for (int r = from; r <= to; ++r) {
       const float* numbers = w + k * size - r * row;
       if (several) {
         JAXCONV_UNROLL for (int v = 0; v < wide; ++v) {
-          const __m512 entry = _mm512_loadu_ps(numbers + columns.places[v]);
-          sums[r][v] = _mm512_fmadd_ps(values[v], entry, sums[r][v]);
+          const Vector entry = LoadVector(numbers + columns.places[v]);
+          sums[r][v] = MultiplyAdd(values[v], entry, sums[r][v]);
         }
         continue;
       }
-      const __m512 entry = _mm512_set1_ps(*numbers);
+      const Vector entry = Repeat(*numbers);
       JAXCONV_UNROLL for (int v = 0; v < wide; ++v)
-        sums[r][v] = _mm512_fmadd_ps(values[v], entry, sums[r][v]);
+        sums[r][v] = MultiplyAdd(values[v], entry, sums[r][v]);
     }
   }
 }
@@ -142,24 +143,26 @@ JAXCONV_INLINE void AddLast(const Sheet& s, Sums<rows, wide>& sums, const Layer&
 }
 
 template <int wide, bool edge>
-JAXCONV_INLINE void Store(const Sheet& s, float* row, int64_t t, const __m512 (&sums)[wide]) {
+JAXCONV_INLINE void Store(const Sheet& s, float* row, int64_t t, const Vector (&sums)[wide]) {
   const Axis& axis = s.axes[2];
   JAXCONV_UNROLL for (int v = 0; v < wide; ++v) {
     const int64_t first = t + v * kLanes;
     if (axis.step == 1) {
-      const __mmask16 mask = edge ? Upto(first, axis.count) : 0xffff;
-      _mm512_mask_storeu_ps(row + first, mask, sums[v]);
+      if (edge)
+        StoreVector(Upto(first, axis.count), row + first, sums[v]);
+      else
+        StoreVector(row + first, sums[v]);
       continue;
     }
     float values[kLanes];
-    _mm512_storeu_ps(values, sums[v]);
+    StoreVector(values, sums[v]);
     float* to = row + axis.first + first * axis.step;
     for (int64_t i = 0; i < Min(kLanes, axis.count - first); ++i) to[i * axis.step] = values[i];
   }
 }
 
 template <int rows, int wide, bool edge, bool several>
-void Tile(const Sheet& s, const Place& place, __mmask16* masks) {
+void Tile(const Sheet& s, const Place& place, LaneMask* masks) {
   const Axis &depth = s.axes[0], &row = s.axes[1];
   const int64_t t = place.t;
   if (edge) {
@@ -173,7 +176,7 @@ void Tile(const Sheet& s, const Place& place, __mmask16* masks) {
   const Columns<wide, several> columns(s, t, masks);
   Sums<rows, wide> sums;
   JAXCONV_UNROLL for (int r = 0; r < rows; ++r) {
-    JAXCONV_UNROLL for (int v = 0; v < wide; ++v) sums[r][v] = _mm512_setzero_ps();
+    JAXCONV_UNROLL for (int v = 0; v < wide; ++v) sums[r][v] = Zero();
   }
   for (int64_t k = 0; k < depth.entries; ++k) {
     const int64_t at = place.depth * depth.move + k * depth.dilation + depth.start;
@@ -201,7 +204,7 @@ void Tile(const Sheet& s, const Place& place, __mmask16* masks) {
 
 // Columns from place.t to `last` of some rows.
 template <int rows, bool several>
-void Strip(const Sheet& s, Place place, int64_t last, __mmask16* masks) {
+void Strip(const Sheet& s, Place place, int64_t last, LaneMask* masks) {
   while (place.t < last) {
     const int64_t left = last - place.t;
     if (left <= kLanes) {
@@ -209,15 +212,15 @@ void Strip(const Sheet& s, Place place, int64_t last, __mmask16* masks) {
       place.t += kLanes;
       continue;
     }
-    if (left <= 2 * kLanes) {
+    constexpr int most = WideOf(rows);
+    if (most > 2 && left <= 2 * kLanes) {
       Tile<rows, 2, true, several>(s, place, masks);
       place.t += 2 * kLanes;
       continue;
     }
-    constexpr int most = WideOf(rows), half = kWidest / 2;
-    if (most > half && left <= half * kLanes) {
-      Tile<rows, half, true, several>(s, place, masks);
-      place.t += half * kLanes;
+    if (most > 4 && left <= 4 * kLanes) {
+      Tile<rows, 4, true, several>(s, place, masks);
+      place.t += 4 * kLanes;
       continue;
     }
     if (place.t >= s.inner.first && place.t + most * kLanes <= s.inner.last)
@@ -229,7 +232,7 @@ void Strip(const Sheet& s, Place place, int64_t last, __mmask16* masks) {
 }
 
 template <bool several>
-void StripOf(int64_t rows, const Sheet& s, const Place& place, int64_t last, __mmask16* masks) {
+void StripOf(int64_t rows, const Sheet& s, const Place& place, int64_t last, LaneMask* masks) {
   switch (rows) {
     case 1:
       return Strip<1, several>(s, place, last, masks);
@@ -250,7 +253,7 @@ void StripOf(int64_t rows, const Sheet& s, const Place& place, int64_t last, __m
 constexpr int64_t kChunk = 8 * kWidest * kLanes;
 
 // For all threads of a team of `threads`, or fewer, which take the tasks as they come.
-void Fill(const Sheet& s, int64_t threads, __mmask16* masks, Tasks* tasks) {
+void Fill(const Sheet& s, int64_t threads, LaneMask* masks, Tasks* tasks) {
   const Axis& row = s.axes[1];
   const bool shares = row.move == 1;
   const int64_t gap = shares ? row.dilation : 1;
@@ -283,11 +286,11 @@ int64_t ColumnBytes(const Depthwise& d) { return RoundToLines(d.kernel[2] * size
 int64_t MaskCount(const Depthwise& d) { return CeilDiv(d.kernel[2] * kWidest, 32) * 32; }
 
 int64_t MaskBytes(const Depthwise& d, int64_t threads) {
-  return threads * MaskCount(d) * sizeof(__mmask16);
+  return threads * MaskCount(d) * sizeof(LaneMask);
 }
 
-__mmask16* OwnMasks(const Depthwise& d, char* masks, const Member& member) {
-  return reinterpret_cast<__mmask16*>(masks) + member.thread * MaskCount(d);
+LaneMask* OwnMasks(const Depthwise& d, char* masks, const Member& member) {
+  return reinterpret_cast<LaneMask*>(masks) + member.thread * MaskCount(d);
 }
 
 // Vectors of an entry of several channels, none of one.
@@ -364,4 +367,4 @@ void PlaneInput(const Depthwise& d, float* x, const float* w, const float* y, vo
   });
 }
 
-}  // namespace jaxconv
+}  // namespace jaxconv::JAXCONV_ISA

@@ -1,16 +1,16 @@
-// Compiled for AVX-512 whatever the rest is compiled for, and called only where the CPU has it: so
+// Compiled once for each instruction set, JAXCONV_ISA, and called only where the CPU has it: so
 // nothing from the standard library may be instantiated here.
-#include "columns_avx512.h"
+#include "columns.h"
 #include "line.h"
 #include "plane.h"
-#include "reach_avx512.h"
+#include "reach.h"
 
-namespace jaxconv {
+namespace jaxconv::JAXCONV_ISA {
 namespace {
 
 // Rows of y, and entries of a row of the kernel, that are taken together: as many as there are
 // registers for their sums.
-constexpr int kMostRows = 6;
+constexpr int kMostRows = ByRegisters(6, 3);
 constexpr int kMostEntries = 4;
 // Rows of x whose sums are made in registers, one after the other: chunks of them, and what they
 // meet, stay in the first cache.
@@ -40,9 +40,9 @@ struct Range {
 // range.step sums.
 template <int rows, int entries>
 void Add(const Range& range, const Band& band, const int64_t* offsets, int64_t k, float* sums) {
-  __m512 own[rows][entries];
+  Vector own[rows][entries];
   JAXCONV_UNROLL for (int r = 0; r < rows; ++r) {
-    JAXCONV_UNROLL for (int e = 0; e < entries; ++e) own[r][e] = _mm512_setzero_ps();
+    JAXCONV_UNROLL for (int e = 0; e < entries; ++e) own[r][e] = Zero();
   }
   for (int64_t b = 0; b < band.count; ++b) {
     const float *at[entries], *y[rows];
@@ -50,29 +50,29 @@ void Add(const Range& range, const Band& band, const int64_t* offsets, int64_t k
     JAXCONV_UNROLL for (int r = 0; r < rows; ++r) y[r] = band.pairs[b][r].y;
     int64_t t = range.first * kLanes;
     for (; t + kLanes <= range.count; t += range.step * kLanes) {
-      __m512 results[rows];
-      JAXCONV_UNROLL for (int r = 0; r < rows; ++r) results[r] = _mm512_loadu_ps(y[r] + t);
+      Vector results[rows];
+      JAXCONV_UNROLL for (int r = 0; r < rows; ++r) results[r] = LoadVector(y[r] + t);
       JAXCONV_UNROLL for (int e = 0; e < entries; ++e) {
-        const __m512 value = _mm512_loadu_ps(at[e] + t);
+        const Vector value = LoadVector(at[e] + t);
         JAXCONV_UNROLL for (int r = 0; r < rows; ++r)
-          own[r][e] = _mm512_fmadd_ps(value, results[r], own[r][e]);
+          own[r][e] = MultiplyAdd(value, results[r], own[r][e]);
       }
     }
     if (t >= range.count) continue;
-    const __mmask16 mask = Upto(t, range.count);
-    __m512 results[rows];
+    const LaneMask mask = Upto(t, range.count);
+    Vector results[rows];
     JAXCONV_UNROLL for (int r = 0; r < rows; ++r)
-      results[r] = _mm512_maskz_loadu_ps(mask, y[r] + t);
+      results[r] = LoadVector(mask, y[r] + t);
     JAXCONV_UNROLL for (int e = 0; e < entries; ++e) {
-      const __m512 value = _mm512_maskz_loadu_ps(mask, at[e] + t);
+      const Vector value = LoadVector(mask, at[e] + t);
       JAXCONV_UNROLL for (int r = 0; r < rows; ++r)
-        own[r][e] = _mm512_fmadd_ps(value, results[r], own[r][e]);
+        own[r][e] = MultiplyAdd(value, results[r], own[r][e]);
     }
   }
   JAXCONV_UNROLL for (int r = 0; r < rows; ++r) {
     JAXCONV_UNROLL for (int e = 0; e < entries; ++e) {
       float* sum = sums + (band.pairs[0][r].taps + k + e) * range.step * kLanes;
-      _mm512_storeu_ps(sum, _mm512_add_ps(_mm512_loadu_ps(sum), own[r][e]));
+      StoreVector(sum, LoadVector(sum) + own[r][e]);
     }
   }
 }
@@ -88,22 +88,13 @@ void AddEntries(int64_t count, const Range& range, const Band& band, const int64
   if (count - k == 1) Add<rows, 1>(range, band, offsets, k, sums);
 }
 
-void AddPairs(int64_t rows, int64_t count, const Range& range, const Band& band,
+template <int rows = kMostRows>
+void AddPairs(int64_t wanted, int64_t count, const Range& range, const Band& band,
               const int64_t* offsets, float* sums) {
-  switch (rows) {
-    case 1:
-      return AddEntries<1>(count, range, band, offsets, sums);
-    case 2:
-      return AddEntries<2>(count, range, band, offsets, sums);
-    case 3:
-      return AddEntries<3>(count, range, band, offsets, sums);
-    case 4:
-      return AddEntries<4>(count, range, band, offsets, sums);
-    case 5:
-      return AddEntries<5>(count, range, band, offsets, sums);
-    default:
-      return AddEntries<kMostRows>(count, range, band, offsets, sums);
+  if constexpr (rows > 1) {
+    if (wanted < rows) return AddPairs<rows - 1>(wanted, count, range, band, offsets, sums);
   }
+  AddEntries<rows>(count, range, band, offsets, sums);
 }
 
 // Where `at` falls among `count` results, a stride apart; -1 if between them or outside. No
@@ -341,4 +332,4 @@ void PlaneKernel(const Depthwise& d, const float* x, float* w, const float* y, v
   });
 }
 
-}  // namespace jaxconv
+}  // namespace jaxconv::JAXCONV_ISA

@@ -1,10 +1,8 @@
-// Compiled for AVX-512 whatever the rest is compiled for, and called only where the CPU has it: so
+// Compiled once for each instruction set, JAXCONV_ISA, and called only where the CPU has it: so
 // nothing from the standard library may be instantiated here.
 #include "line.h"
 
-#include "lanes_avx512.h"
-
-namespace jaxconv {
+namespace jaxconv::JAXCONV_ISA {
 namespace {
 
 // Entries, each a vector apart, that share what they read.
@@ -12,23 +10,23 @@ constexpr int kSharing = 4;
 
 // Adds what `sharing` entries give, whose numbers are `apart` floats from each other.
 template <int sharing, int wide, bool vectors>
-inline void Share(const float* x, const float* w, int64_t apart, __m512 (&sums)[wide]) {
-  __m512 entries[sharing];
+inline void Share(const float* x, const float* w, int64_t apart, Vector (&sums)[wide]) {
+  Vector entries[sharing];
   JAXCONV_UNROLL for (int e = 0; e < sharing; ++e)
-    entries[e] = vectors ? _mm512_loadu_ps(w + e * apart) : _mm512_set1_ps(w[e * apart]);
+    entries[e] = vectors ? LoadVector(w + e * apart) : Repeat(w[e * apart]);
   JAXCONV_UNROLL for (int p = 0; p < wide + sharing - 1; ++p) {
-    const __m512 value = _mm512_loadu_ps(x + p * kLanes);
+    const Vector value = LoadVector(x + p * kLanes);
     JAXCONV_UNROLL for (int e = 0; e < sharing; ++e) {
       if (p - e < 0 || p - e >= wide) continue;
-      sums[p - e] = _mm512_fmadd_ps(value, entries[e], sums[p - e]);
+      sums[p - e] = MultiplyAdd(value, entries[e], sums[p - e]);
     }
   }
 }
 
 template <int wide, bool vectors>
 void Add(const LineEntries& all, const float* x, float* result) {
-  __m512 sums[wide];
-  JAXCONV_UNROLL for (int v = 0; v < wide; ++v) sums[v] = _mm512_loadu_ps(result + v * kLanes);
+  Vector sums[wide];
+  JAXCONV_UNROLL for (int v = 0; v < wide; ++v) sums[v] = LoadVector(result + v * kLanes);
   const int64_t period = kLanes / all.step, size = vectors ? kLanes : 1, apart = period * size;
   const int64_t each = all.count / period, more = all.count % period;
   for (int64_t first = 0; first < period; ++first) {
@@ -43,7 +41,7 @@ void Add(const LineEntries& all, const float* x, float* result) {
     if (left == 2) Share<2, wide, vectors>(at, w, apart, sums);
     if (left == 1) Share<1, wide, vectors>(at, w, apart, sums);
   }
-  JAXCONV_UNROLL for (int v = 0; v < wide; ++v) _mm512_storeu_ps(result + v * kLanes, sums[v]);
+  JAXCONV_UNROLL for (int v = 0; v < wide; ++v) StoreVector(result + v * kLanes, sums[v]);
 }
 
 template <bool vectors>
@@ -56,7 +54,7 @@ void AddOf(const LineEntries& entries, const float* x, int64_t width, float* sum
     case 8:
       return Add<8, vectors>(entries, x, sums);
     case 16:
-      return Add<16, vectors>(entries, x, sums);
+      return Add<Min(16, kLineVectors), vectors>(entries, x, sums);
     default:
       return Add<kLineVectors, vectors>(entries, x, sums);
   }
@@ -77,4 +75,4 @@ void AddLine(const LineEntries& entries, const float* x, int64_t count, float* s
     AddOf<false>(entries, x, LineWidth(count), sums);
 }
 
-}  // namespace jaxconv
+}  // namespace jaxconv::JAXCONV_ISA

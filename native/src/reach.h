@@ -1,11 +1,10 @@
-// What the gradient of a kernel reads of rows of planes, for the files that are compiled for
-// AVX-512.
-#ifndef JAXCONV_REACH_AVX512_H_
-#define JAXCONV_REACH_AVX512_H_
+// What the gradient of a kernel reads of rows of planes.
+#ifndef JAXCONV_REACH_H_
+#define JAXCONV_REACH_H_
 
-#include "columns_avx512.h"
+#include "columns.h"
 
-namespace jaxconv {
+namespace jaxconv::JAXCONV_ISA {
 namespace {
 
 // Results of a row that are taken together: they and what they read stay in the first cache.
@@ -71,20 +70,20 @@ struct Reach {
  private:
   void CopyWhole(const float* row, int64_t length, float* copy) const {
     const int64_t from = Max(0, Min(count, -first)), to = Max(from, Min(count, length - first));
-    for (int64_t i = 0; i < from; i += kLanes) Store(copy, i, _mm512_setzero_ps());
+    for (int64_t i = 0; i < from; i += kLanes) Store(copy, i, Zero());
     int64_t i = from;
     for (; i + kLanes <= to; i += kLanes)
-      _mm512_storeu_ps(copy + i, _mm512_loadu_ps(row + first + i));
+      StoreVector(copy + i, LoadVector(row + first + i));
     for (; i < count; i += kLanes)
-      Store(copy, i, _mm512_maskz_loadu_ps(Upto(i, to), row + first + i));
+      Store(copy, i, LoadVector(Upto(i, to), row + first + i));
   }
 
   // As much of a vector as there is room for.
-  void Store(float* copy, int64_t i, __m512 value) const {
+  void Store(float* copy, int64_t i, Vector value) const {
     if (i + kLanes <= count)
-      _mm512_storeu_ps(copy + i, value);
+      StoreVector(copy + i, value);
     else
-      _mm512_mask_storeu_ps(copy + i, Upto(i, count), value);
+      StoreVector(Upto(i, count), copy + i, value);
   }
 
   void CopyPart(const float* row, int64_t length, int64_t part, float* copy) const {
@@ -94,25 +93,23 @@ struct Reach {
     int64_t i = from;
     // a vector is put together of as many as there are parts
     for (; i + kLanes <= Min(to, length / parts - first); i += kLanes)
-      _mm512_storeu_ps(copy + i, Gathered(row + (first + i) * parts, part));
+      StoreVector(copy + i, Gathered(row + (first + i) * parts, part));
     for (; i < to; ++i) copy[i] = row[(first + i) * parts + part];
     for (; i < count; ++i) copy[i] = 0;
   }
 
-  __m512 Gathered(const float* at, int64_t part) const {
-    __m512i place = _mm512_mullo_epi32(LaneNumbers(), _mm512_set1_epi32(static_cast<int>(parts)));
-    place = _mm512_add_epi32(place, _mm512_set1_epi32(static_cast<int>(part)));
-    __m512 found = _mm512_setzero_ps();
+  Vector Gathered(const float* at, int64_t part) const {
+    LanePlaces place = LaneNumbers() * static_cast<int32_t>(parts) + static_cast<int32_t>(part);
+    Vector found = Zero();
     for (int64_t v = 0; v < parts; ++v, at += kLanes) {
-      const __mmask16 here = _mm512_cmplt_epu32_mask(place, _mm512_set1_epi32(kLanes));
-      found = _mm512_mask_permutexvar_ps(found, here, place, _mm512_loadu_ps(at));
-      place = _mm512_sub_epi32(place, _mm512_set1_epi32(kLanes));
+      found = PermutedOver(found, place, LoadVector(at));
+      place -= static_cast<int32_t>(kLanes);
     }
     return found;
   }
 };
 
 }  // namespace
-}  // namespace jaxconv
+}  // namespace jaxconv::JAXCONV_ISA
 
-#endif  // JAXCONV_REACH_AVX512_H_
+#endif  // JAXCONV_REACH_H_

@@ -1,12 +1,14 @@
-// Compiled for AVX-512 whatever the rest is compiled for, and called only where the CPU has it: so
+// Compiled once for each instruction set, JAXCONV_ISA, and called only where the CPU has it: so
 // nothing from the standard library may be instantiated here.
-#include "stem_avx512.h"
+#include "stem_rows.h"
 
-namespace jaxconv {
+namespace jaxconv::JAXCONV_ISA {
 namespace {
 
 // Results of a row that are made at once: as many as there are registers for, beside the entries.
-constexpr int Together(int width) { return width == 2 ? 14 : width == 3 ? 9 : 6; }
+constexpr int Together(int width) {
+  return width == 2 ? ByRegisters(14, 6) : width == 3 ? ByRegisters(9, 4) : 6;
+}
 // As many at the end of a row, where no more are left.
 constexpr int AtTheEnd(int width) { return Together(width) / 2 + 1; }
 
@@ -29,8 +31,8 @@ void Pack(const Stem& s, const Blocks& blocks, const float* w, float* packed) {
     const int64_t first = blocks.First(b) * kLanes, last = blocks.First(b + 1) * kLanes;
     for (int64_t e = 0; e < entries; ++e) {
       for (int64_t o = first; o < last; o += kLanes, packed += kLanes) {
-        const __mmask16 mask = Upto(o, s.outputs);
-        _mm512_storeu_ps(packed, _mm512_maskz_loadu_ps(mask, w + e * s.outputs + o));
+        const LaneMask mask = Upto(o, s.outputs);
+        StoreVector(packed, LoadVector(mask, w + e * s.outputs + o));
       }
     }
   }
@@ -50,9 +52,9 @@ struct Part {
 template <int width, int together, int step>
 JAXCONV_INLINE void Make(const Lanes<width, true>& lanes, const Part& part, int64_t t,
                          const float* w, float* y) {
-  __m512 sums[together][width];
+  Vector sums[together][width];
   JAXCONV_UNROLL for (int u = 0; u < together; ++u) {
-    JAXCONV_UNROLL for (int v = 0; v < width; ++v) sums[u][v] = _mm512_setzero_ps();
+    JAXCONV_UNROLL for (int v = 0; v < width; ++v) sums[u][v] = Zero();
   }
   const float* const x = part.x + t * step;
   const float* next = x + part.sources[0];
@@ -60,12 +62,12 @@ JAXCONV_INLINE void Make(const Lanes<width, true>& lanes, const Part& part, int6
     const float* at = next;
     next = x + part.sources[e + 1];  // early: all that follows waits for it
     asm("" : "+r"(at), "+r"(next));  // one register serves all results
-    __m512 entry[width];
-    JAXCONV_UNROLL for (int v = 0; v < width; ++v) entry[v] = _mm512_loadu_ps(w + v * kLanes);
+    Vector entry[width];
+    JAXCONV_UNROLL for (int v = 0; v < width; ++v) entry[v] = LoadVector(w + v * kLanes);
     JAXCONV_UNROLL for (int u = 0; u < together; ++u) {
-      const __m512 value = _mm512_set1_ps(at[u * step]);
+      const Vector value = Repeat(at[u * step]);
       JAXCONV_UNROLL for (int v = 0; v < width; ++v)
-        sums[u][v] = _mm512_fmadd_ps(value, entry[v], sums[u][v]);
+        sums[u][v] = MultiplyAdd(value, entry[v], sums[u][v]);
     }
   }
   float* made = y + t * part.outputs;
@@ -183,4 +185,4 @@ void StemOutput(const Stem& s, const float* x, const float* w, float* y, void* s
   });
 }
 
-}  // namespace jaxconv
+}  // namespace jaxconv::JAXCONV_ISA

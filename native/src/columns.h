@@ -1,12 +1,12 @@
-// How rows of planes of one or few channels are read, for the files that are compiled for AVX-512.
-#ifndef JAXCONV_COLUMNS_AVX512_H_
-#define JAXCONV_COLUMNS_AVX512_H_
+// How rows of planes of one or few channels are read.
+#ifndef JAXCONV_COLUMNS_H_
+#define JAXCONV_COLUMNS_H_
 
 #include "depthwise.h"
-#include "lanes_avx512.h"
+#include "vector.h"
 #include "team.h"
 
-namespace jaxconv {
+namespace jaxconv::JAXCONV_ISA {
 namespace {
 
 // What an entry of the kernel along the last dimension reads for result t: row[offset + t], if
@@ -20,16 +20,16 @@ struct Column {
   }
 
   // The lanes that read something, for the results from t on.
-  __mmask16 Mask(int64_t t) const {
+  LaneMask Mask(int64_t t) const {
     const int64_t low = Min(kLanes, Max(0, -shift - t));
     const int64_t high = Max(low, Min(kLanes, length - shift - t));
-    return static_cast<__mmask16>((1u << high) - (1u << low));
+    return LanesBetween(low, high);
   }
 };
 
 // The lanes of the results from t on, of `count`.
-inline __mmask16 Upto(int64_t t, int64_t count) {
-  return static_cast<__mmask16>((1u << Max(0, Min(kLanes, count - t))) - 1);
+inline LaneMask Upto(int64_t t, int64_t count) {
+  return LanesBetween(0, Max(0, Min(kLanes, count - t)));
 }
 
 // Rows of elements, whatever their channel: one channel with a last dimension of as many more. What
@@ -53,11 +53,9 @@ inline int64_t FloorDiv(int64_t a, int64_t b) { return a >= 0 ? a / b : -((b - 1
 inline int64_t RoundToLines(int64_t bytes) { return CeilDiv(bytes, 64) * 64; }
 
 // `channels` numbers, over and over: they divide a vector.
-inline __m512 Repeated(const float* numbers, int64_t channels) {
-  const __m512i channel =
-      _mm512_and_si512(LaneNumbers(), _mm512_set1_epi32(static_cast<int>(channels) - 1));
-  const __mmask16 all = Upto(0, channels);
-  return _mm512_maskz_permutexvar_ps(0xffff, channel, _mm512_maskz_loadu_ps(all, numbers));
+inline Vector Repeated(const float* numbers, int64_t channels) {
+  const LanePlaces channel = LaneNumbers() & static_cast<int32_t>(channels - 1);
+  return Permuted(channel, LoadVector(Upto(0, channels), numbers));
 }
 
 // `count` elements of a row of `length` from `first` on, zero outside it: where they are, or in
@@ -114,6 +112,6 @@ struct Rows {
 };
 
 }  // namespace
-}  // namespace jaxconv
+}  // namespace jaxconv::JAXCONV_ISA
 
-#endif  // JAXCONV_COLUMNS_AVX512_H_
+#endif  // JAXCONV_COLUMNS_H_

@@ -1,14 +1,17 @@
-// Compiled for AVX-512 whatever the rest is compiled for, and called only where the CPU has it: so
+// Compiled once for each instruction set, JAXCONV_ISA, and called only where the CPU has it: so
 // nothing from the standard library may be instantiated here.
 #include "depthwise.h"
-#include "lanes_avx512.h"
+#include "lanes.h"
 #include "team.h"
 
-namespace jaxconv {
+namespace jaxconv::JAXCONV_ISA {
 namespace {
 
-// Outputs that are taken together where neighbours read the same.
-constexpr int kSharing = 4;
+// Outputs that are taken together where neighbours read the same: as many as there are registers
+// for beside the sums.
+constexpr int Sharing(int taps, int width) {
+  return ByRegisters(4, static_cast<int>(Max(1, Min(4, 15 / width - taps))));
+}
 
 // The outputs t along the last dimension for which t * stride + offset is within the input.
 struct Range {
@@ -26,18 +29,18 @@ template <int taps, int width, bool ragged, typename Read>
 void RowOfSums(const Lanes<width, ragged>& lanes, const Read& read, const Depthwise& d, Range range,
                const float* x, const float* y, int64_t offset, float* sums) {
   const int64_t tap = d.group * d.c;
-  __m512 sum[taps][width];
+  Vector sum[taps][width];
   JAXCONV_UNROLL for (int k = 0; k < taps; ++k)
     JAXCONV_UNROLL for (int v = 0; v < width; ++v) sum[k][v] = lanes.Load(sums + k * tap, v);
   const int64_t step = d.stride[2] * d.c, gap = d.dilation[2] * d.c;
   x += (range.first * d.stride[2] + offset) * d.c;
   y += range.first * d.c;
   for (int64_t t = range.first; t < range.last; ++t, x += step, y += d.c) {
-    __m512 at[width];
+    Vector at[width];
     JAXCONV_UNROLL for (int v = 0; v < width; ++v) at[v] = lanes.Load(y, v);
     JAXCONV_UNROLL for (int k = 0; k < taps; ++k)
       JAXCONV_UNROLL for (int v = 0; v < width; ++v)
-        sum[k][v] = _mm512_fmadd_ps(read.Load(lanes, x + k * gap, v), at[v], sum[k][v]);
+        sum[k][v] = MultiplyAdd(read.Load(lanes, x + k * gap, v), at[v], sum[k][v]);
   }
   JAXCONV_UNROLL for (int k = 0; k < taps; ++k)
     JAXCONV_UNROLL for (int v = 0; v < width; ++v) lanes.Store(sums + k * tap, v, sum[k][v]);
@@ -48,8 +51,8 @@ void RowOfSums(const Lanes<width, ragged>& lanes, const Read& read, const Depthw
 template <int together, int taps, int width, bool ragged, typename Read>
 JAXCONV_INLINE void Slide(const Lanes<width, ragged>& lanes, const Read& read, const Depthwise& d,
                   const float* x, const float* y, int64_t t, int64_t offset,
-                  __m512 (&sums)[taps][width]) {
-  __m512 at[together][width];
+                  Vector (&sums)[taps][width]) {
+  Vector at[together][width];
   JAXCONV_UNROLL for (int u = 0; u < together; ++u) {
     JAXCONV_UNROLL for (int v = 0; v < width; ++v) at[u][v] = lanes.Load(y + (t + u) * d.c, v);
   }
@@ -57,10 +60,10 @@ JAXCONV_INLINE void Slide(const Lanes<width, ragged>& lanes, const Read& read, c
     const int64_t s = t + offset + p;
     if (static_cast<uint64_t>(s) >= static_cast<uint64_t>(d.in[2])) continue;
     JAXCONV_UNROLL for (int v = 0; v < width; ++v) {
-      const __m512 value = read.Load(lanes, x + s * d.c, v);
+      const Vector value = read.Load(lanes, x + s * d.c, v);
       JAXCONV_UNROLL for (int k = 0; k < taps; ++k) {
         if (p - k < 0 || p - k >= together) continue;
-        sums[k][v] = _mm512_fmadd_ps(value, at[p - k][v], sums[k][v]);
+        sums[k][v] = MultiplyAdd(value, at[p - k][v], sums[k][v]);
       }
     }
   }
@@ -71,13 +74,14 @@ template <int taps, int width, bool ragged, typename Read>
 void SlideRow(const Lanes<width, ragged>& lanes, const Read& read, const Depthwise& d,
               const float* x, const float* y, int64_t offset, float* sums) {
   const int64_t tap = d.group * d.c;
-  __m512 sum[taps][width];
+  Vector sum[taps][width];
   JAXCONV_UNROLL for (int k = 0; k < taps; ++k) {
     JAXCONV_UNROLL for (int v = 0; v < width; ++v) sum[k][v] = lanes.Load(sums + k * tap, v);
   }
   int64_t t = 0;
-  for (; t + kSharing <= d.out[2]; t += kSharing)
-    Slide<kSharing>(lanes, read, d, x, y, t, offset, sum);
+  constexpr int together = Sharing(taps, width);
+  for (; t + together <= d.out[2]; t += together)
+    Slide<together>(lanes, read, d, x, y, t, offset, sum);
   for (; t < d.out[2]; ++t) Slide<1>(lanes, read, d, x, y, t, offset, sum);
   JAXCONV_UNROLL for (int k = 0; k < taps; ++k) {
     JAXCONV_UNROLL for (int v = 0; v < width; ++v) lanes.Store(sums + k * tap, v, sum[k][v]);
@@ -109,7 +113,8 @@ void TapsOfSums(const Lanes<width, ragged>& lanes, const Read& read, const Depth
     // where all of the taps see the input they are taken together, elsewhere one by one
     const Range last = Valid(d, offset + (taps - 1) * d.dilation[2]);
     const Range inner{Max(first.first, last.first), Min(first.last, last.last)};
-    if (inner.first < inner.last) RowOfSums<taps>(lanes, read, d, inner, x, y, offset, sums + k * step);
+    if (inner.first < inner.last)
+      RowOfSums<taps>(lanes, read, d, inner, x, y, offset, sums + k * step);
     for (int64_t tap = k; tap < k + taps; ++tap) {
       const int64_t at = tap * d.dilation[2] - d.before[2];
       const Range all = Valid(d, at);
@@ -171,20 +176,24 @@ void SumRows(const Lanes<width, ragged>& lanes, const Depthwise& d, const float*
   }
 }
 
-}  // namespace
-
-bool DepthwiseServes() { return __builtin_cpu_supports("avx512f"); }
-
-int64_t DepthwiseParts(const Depthwise& d, int64_t threads) {
+// Parts that the rows of y fall into; each has sums of its own.
+int64_t Parts(const Depthwise& d, int64_t threads) {
   const int64_t blocks = CeilDiv(d.c, kBlock), rows = d.n * d.out[0] * d.out[1];
   return Max(1, Min(rows, threads == 1 ? 1 : CeilDiv(4 * threads, blocks)));
 }
 
-void DepthwiseKernel(const Depthwise& d, const float* x, float* w, const float* y, float* sums,
+}  // namespace
+
+int64_t DepthwiseKernelScratch(const Depthwise& d, int64_t threads) {
+  return Parts(d, threads) * d.weights() * sizeof(float);
+}
+
+void DepthwiseKernel(const Depthwise& d, const float* x, float* w, const float* y, void* scratch,
                      int64_t threads) {
   const int64_t blocks = CeilDiv(d.c, kBlock);
   const int64_t rows = d.n * d.out[0] * d.out[1], entries = d.taps() * d.group;
-  const int64_t parts = DepthwiseParts(d, threads);
+  const int64_t parts = Parts(d, threads);
+  float* const sums = static_cast<float*>(scratch);
   Tasks tasks;
   OnTeam(threads, [&](const Member& member) {
     for (int64_t task; (task = tasks.Take()) < blocks * parts;) {
@@ -207,4 +216,4 @@ void DepthwiseKernel(const Depthwise& d, const float* x, float* w, const float* 
   });
 }
 
-}  // namespace jaxconv
+}  // namespace jaxconv::JAXCONV_ISA

@@ -1,10 +1,10 @@
-// Compiled for AVX-512 whatever the rest is compiled for, and called only where the CPU has it: so
+// Compiled once for each instruction set, JAXCONV_ISA, and called only where the CPU has it: so
 // nothing from the standard library may be instantiated here.
 #include "depthwise.h"
-#include "lanes_avx512.h"
+#include "lanes.h"
 #include "team.h"
 
-namespace jaxconv {
+namespace jaxconv::JAXCONV_ISA {
 namespace {
 
 // A row of the kernel along its last dimension, and the row of the source that it falls on: where
@@ -25,11 +25,13 @@ struct Run {
 };
 
 // Results of a run that are made by one task.
-constexpr int64_t kChunk = 14;
+constexpr int64_t kChunk = ByRegisters<int64_t>(14, 20);
 // Results that are summed at once: as many as there are registers for, beside the entries.
-constexpr int Together(int width) { return width == 1 ? 14 : 7; }
-// Neighbouring entries that share what they read.
-constexpr int kSharing = 4;
+constexpr int Together(int width) {
+  return width == 1 ? ByRegisters(14, 10) : ByRegisters(7, 4);
+}
+// Neighbouring entries that share what they read, at most.
+constexpr int Sharing(int width) { return width == 1 ? 4 : ByRegisters(4, 3); }
 // What a core's second cache surely holds, in floats.
 constexpr int64_t kCached = int64_t{1} << 17;
 
@@ -106,7 +108,7 @@ struct Lined {
 };
 
 template <int together, int width>
-using Sums = __m512[together][width];
+using Sums = Vector[together][width];
 
 // Adds what `sharing` taps one after the other give to `together` results one after the other:
 // every position is read once. `at` is the first of them; x is a row of `sources` positions.
@@ -114,33 +116,35 @@ template <int sharing, int together, int width, bool ragged, typename Read>
 JAXCONV_INLINE void Slide(const Lanes<width, ragged>& lanes, const Read& read,
                   Sums<together, width>& sums, int64_t c, const float* x, int64_t at,
                   int64_t sources, const float* w, const Tap* taps) {
-  __m512 entries[sharing][width];
+  Vector entries[sharing][width];
   JAXCONV_UNROLL for (int k = 0; k < sharing; ++k) {
     JAXCONV_UNROLL for (int v = 0; v < width; ++v)
       entries[k][v] = lanes.Load(w + taps[k].weights, v);
   }
   JAXCONV_UNROLL for (int p = 0; p < together + sharing - 1; ++p) {
     if (static_cast<uint64_t>(at + p) >= static_cast<uint64_t>(sources)) continue;
-    __m512 values[width];
-    JAXCONV_UNROLL for (int v = 0; v < width; ++v) values[v] = read.Load(lanes, x + (at + p) * c, v);
+    Vector values[width];
+    JAXCONV_UNROLL for (int v = 0; v < width; ++v)
+      values[v] = read.Load(lanes, x + (at + p) * c, v);
     JAXCONV_UNROLL for (int k = 0; k < sharing; ++k) {
       if (p - k < 0 || p - k >= together) continue;
       JAXCONV_UNROLL for (int v = 0; v < width; ++v)
-        sums[p - k][v] = _mm512_fmadd_ps(values[v], entries[k][v], sums[p - k][v]);
+        sums[p - k][v] = MultiplyAdd(values[v], entries[k][v], sums[p - k][v]);
     }
   }
 }
 
 // Adds what one tap gives, for any step between the positions read. Every result has one, if `all`.
 template <bool all, int together, int width, bool ragged, typename Read>
-JAXCONV_INLINE void Add(const Lanes<width, ragged>& lanes, const Read& read, Sums<together, width>& sums,
-                int64_t step, const float* x, const float* w, int64_t first, int64_t last) {
-  __m512 entry[width];
+JAXCONV_INLINE void Add(const Lanes<width, ragged>& lanes, const Read& read,
+                        Sums<together, width>& sums, int64_t step, const float* x, const float* w,
+                        int64_t first, int64_t last) {
+  Vector entry[width];
   JAXCONV_UNROLL for (int v = 0; v < width; ++v) entry[v] = lanes.Load(w, v);
   JAXCONV_UNROLL for (int t = 0; t < together; ++t) {
     if (!all && (t < first || t >= last)) continue;
     JAXCONV_UNROLL for (int v = 0; v < width; ++v)
-      sums[t][v] = _mm512_fmadd_ps(read.Load(lanes, x + t * step, v), entry[v], sums[t][v]);
+      sums[t][v] = MultiplyAdd(read.Load(lanes, x + t * step, v), entry[v], sums[t][v]);
   }
 }
 
@@ -156,11 +160,15 @@ JAXCONV_INLINE void AddLines(const Lanes<width, ragged>& lanes, const Read& read
     const float* entries = w + lined.lines[line].weights;
     const Tap* tap = taps + run.taps;
     if (slides) {
-      for (; end - tap >= kSharing; tap += kSharing)
-        Slide<kSharing>(lanes, read, sums, c, x, at + tap->source, sources, entries, tap);
-      if (end - tap == 3) Slide<3>(lanes, read, sums, c, x, at + tap->source, sources, entries, tap);
-      if (end - tap == 2) Slide<2>(lanes, read, sums, c, x, at + tap->source, sources, entries, tap);
-      if (end - tap == 1) Slide<1>(lanes, read, sums, c, x, at + tap->source, sources, entries, tap);
+      constexpr int most = Sharing(width);
+      for (; end - tap >= most; tap += most)
+        Slide<most>(lanes, read, sums, c, x, at + tap->source, sources, entries, tap);
+      if (most > 3 && end - tap == 3)
+        Slide<3>(lanes, read, sums, c, x, at + tap->source, sources, entries, tap);
+      if (end - tap == 2)
+        Slide<2>(lanes, read, sums, c, x, at + tap->source, sources, entries, tap);
+      if (end - tap == 1)
+        Slide<1>(lanes, read, sums, c, x, at + tap->source, sources, entries, tap);
       continue;
     }
     for (; tap < end; ++tap) {
@@ -183,7 +191,7 @@ void Make(const Lanes<width, ragged>& lanes, const Gather& g, const Lined& lined
   const int64_t c = g.d.c;
   Sums<together, width> sums;
   JAXCONV_UNROLL for (int t = 0; t < together; ++t) {
-    JAXCONV_UNROLL for (int v = 0; v < width; ++v) sums[t][v] = _mm512_setzero_ps();
+    JAXCONV_UNROLL for (int v = 0; v < width; ++v) sums[t][v] = Zero();
   }
   WithGroup(g.d.group, [&](const auto& read, int64_t place) __attribute__((always_inline)) {
     AddLines<slides>(lanes, read, g, lined, run, taps, at, source, w + place * c, sums);
@@ -307,4 +315,4 @@ void DepthwiseInput(const Depthwise& d, float* x, const float* w, const float* y
   GatherAll(Gather{d, true}, y, w, x, scratch, threads);
 }
 
-}  // namespace jaxconv
+}  // namespace jaxconv::JAXCONV_ISA

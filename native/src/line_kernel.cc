@@ -1,12 +1,12 @@
-// Compiled for AVX-512 whatever the rest is compiled for, and called only where the CPU has it: so
+// Compiled once for each instruction set, JAXCONV_ISA, and called only where the CPU has it: so
 // nothing from the standard library may be instantiated here.
-#include "columns_avx512.h"
+#include "columns.h"
 #include "line.h"
 
-namespace jaxconv {
+namespace jaxconv::JAXCONV_ISA {
 namespace {
 
-// Vectors of the kernel from which on this pays: 0.1 to 0.8 of `plane_kernel_avx512.cc`'s time,
+// Vectors of the kernel from which on this pays: 0.1 to 0.8 of `plane_kernel.cc`'s time,
 // up to 1.4 with fewer (one core of AVX-512, 2026-11).
 constexpr int64_t kLeastVectors = 3;
 // Entries of the kernel that are made together.
@@ -28,7 +28,7 @@ void AddChunk(const Depthwise& flat, int64_t channels, const float* x, const flo
   if (channels > 1) {
     float* packed = scratch + kTile + kChunk * results.step;
     for (int64_t t = 0; t < count; ++t)
-      _mm512_storeu_ps(packed + t * kLanes, Repeated(results.w + t * channels, channels));
+      StoreVector(packed + t * kLanes, Repeated(results.w + t * channels, channels));
     results.w = packed;
   }
   const int64_t entries = flat.kernel[2] * channels, start = first * results.step - flat.before[2];
@@ -86,4 +86,4 @@ void LineKernel(const Depthwise& d, const float* x, float* w, const float* y, vo
   });
 }
 
-}  // namespace jaxconv
+}  // namespace jaxconv::JAXCONV_ISA

@@ -1,13 +1,15 @@
-// Compiled for AVX-512 whatever the rest is compiled for, and called only where the CPU has it: so
+// Compiled once for each instruction set, JAXCONV_ISA, and called only where the CPU has it: so
 // nothing from the standard library may be instantiated here.
-#include "stem_avx512.h"
+#include "stem_rows.h"
 
-namespace jaxconv {
+namespace jaxconv::JAXCONV_ISA {
 namespace {
 
 // Neighbouring entries of the kernel that are summed at once: as many as there are registers for,
 // beside the vectors of y.
-constexpr int MostEntries(int width) { return width == 2 ? 12 : width == 3 ? 8 : 6; }
+constexpr int MostEntries(int width) {
+  return width == 2 ? ByRegisters(12, 6) : width == 3 ? ByRegisters(8, 4) : 6;
+}
 
 // Results of a row that are taken together: they stay in the first cache.
 constexpr int64_t kTaken = 64;
@@ -23,24 +25,24 @@ struct Taken {
 template <int width, int entries>
 void Add(const Taken& taken, const float* x, float* sums) {
   const Lanes<width, true> lanes(taken.channels);
-  __m512 sum[entries][width];
+  Vector sum[entries][width];
   JAXCONV_UNROLL for (int e = 0; e < entries; ++e) {
-    JAXCONV_UNROLL for (int v = 0; v < width; ++v) sum[e][v] = _mm512_setzero_ps();
+    JAXCONV_UNROLL for (int v = 0; v < width; ++v) sum[e][v] = Zero();
   }
   const float* y = taken.y;
   for (int64_t t = 0; t < taken.count; ++t, x += taken.step, y += taken.outputs) {
-    __m512 at[width];
+    Vector at[width];
     JAXCONV_UNROLL for (int v = 0; v < width; ++v) at[v] = lanes.Load(y, v);
     JAXCONV_UNROLL for (int e = 0; e < entries; ++e) {
-      const __m512 value = _mm512_set1_ps(x[e]);
+      const Vector value = Repeat(x[e]);
       JAXCONV_UNROLL for (int v = 0; v < width; ++v)
-        sum[e][v] = _mm512_fmadd_ps(value, at[v], sum[e][v]);
+        sum[e][v] = MultiplyAdd(value, at[v], sum[e][v]);
     }
   }
   JAXCONV_UNROLL for (int e = 0; e < entries; ++e) {
     JAXCONV_UNROLL for (int v = 0; v < width; ++v) {
       float* const own = sums + e * taken.pitch + v * kLanes;
-      _mm512_storeu_ps(own, _mm512_add_ps(_mm512_loadu_ps(own), sum[e][v]));
+      StoreVector(own, LoadVector(own) + sum[e][v]);
     }
   }
 }
@@ -172,4 +174,4 @@ void StemKernel(const Stem& s, const float* x, float* w, const float* y, void* s
   });
 }
 
-}  // namespace jaxconv
+}  // namespace jaxconv::JAXCONV_ISA

@@ -1,13 +1,13 @@
-// Compiled for AVX-512 whatever the rest is compiled for, and called only where the CPU has it: so
+// Compiled once for each instruction set, JAXCONV_ISA, and called only where the CPU has it: so
 // nothing from the standard library may be instantiated here.
-#include "columns_avx512.h"
+#include "columns.h"
 #include "line.h"
 
-namespace jaxconv {
+namespace jaxconv::JAXCONV_ISA {
 namespace {
 
 // Vectors that a kernel spans, and entries of one of a single channel, from which on sharing pays:
-// 0.2 to 0.9 of the time of `plane_layer_avx512.cc`, 1.0 on lines of 100,000 with 32 entries, up to
+// 0.2 to 0.9 of the time of `plane_layer.cc`, 1.0 on lines of 100,000 with 32 entries, up to
 // 1.4 there with fewer (one core of AVX-512, 2026-11).
 constexpr int64_t kLeastSpan = 2;
 constexpr int64_t kLeastEntries = 32;
@@ -73,7 +73,7 @@ void Pack(const Depthwise& d, bool transposed, const float* w, float* packed) {
     if (d.c == 1)
       packed[k] = *entry;
     else
-      _mm512_storeu_ps(packed + k * kLanes, Repeated(entry, d.c));
+      StoreVector(packed + k * kLanes, Repeated(entry, d.c));
   }
 }
 
@@ -126,4 +126,4 @@ void LineInput(const Depthwise& d, float* x, const float* w, const float* y, voi
   GatherAll(d, true, y, w, x, scratch, threads);
 }
 
-}  // namespace jaxconv
+}  // namespace jaxconv::JAXCONV_ISA
