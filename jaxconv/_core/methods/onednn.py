@@ -374,8 +374,8 @@ METHOD = Method(
     constants=fitted("onednn"),
     details=describe,
     needs=(
-        "Linux on x86-64 and the package jaxconv-onednn; avx512f for its own kernels; avx512_bf16 "
-        "or amx_bf16 to multiply bfloat16 without conversion, avx512_fp16 for float16"
+        "Linux on x86-64 and the package jaxconv-onednn; avx512f or avx2 for its own kernels; "
+        "avx512_bf16 or amx_bf16 to multiply bfloat16 without conversion, avx512_fp16 for float16"
     ),
     calls_library=True,
 )
