@@ -6,7 +6,7 @@ WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: learn test torch native bench wheels test-matrix test-large test-tpu test-peers check format clean help
+.PHONY: learn test torch native bench wheels docs test-matrix test-large test-tpu test-peers check format clean help
 help:
 	@sed -n '1,3p' Makefile
 
@@ -28,13 +28,17 @@ torch: $(VENV)/.test
 native: | $(BIN)/python
 	@$(BIN)/python native/install.py
 
-# Every number of the README's tables of speed.
+# Every number of the tables of docs/performance.md.
 bench: $(VENV)/.bench native
 	$(BIN)/jaxconv bench --json bench.json --plot bench.png
 
 # Both distributions' files in dist/, tried in an empty environment.
 wheels: $(BIN)/python
 	$(BIN)/python tests/wheels.py
+
+# The documentation as a site: build/docs/index.html. It runs the examples, for a minute or two.
+docs: $(VENV)/.docs
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs build/docs
 
 # The suite on every Python found here, with the oldest and the newest libraries: a table.
 test-matrix:
@@ -54,7 +58,7 @@ test-tpu:
 # Every case of SciPy's own tests against jaxconv.compat.scipy, about half an hour on two cores;
 # `make test` runs a sample.
 test-peers: $(VENV)/.test
-	$(BIN)/python tests/peers/run.py --whole --limit 20000 --markdown README.md
+	$(BIN)/python tests/peers/run.py --whole --limit 20000 --markdown docs/replacements.md
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -75,4 +79,4 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 clean:
-	rm -rf $(VENV) .venv-tpu .matrix build dist learned bench.json bench.png .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-tpu .matrix build dist docs/generated learned bench.json bench.png .pytest_cache .ruff_cache

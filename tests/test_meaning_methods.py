@@ -1,6 +1,6 @@
 """What each method that `auto` takes promises: where NaN goes, and one result in any batch.
 
-README's table "What `auto` promises" names these tests.
+The table "What `auto` promises" of docs/methods.md names these tests.
 """
 
 import functools

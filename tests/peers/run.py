@@ -2,7 +2,7 @@
 
     python tests/peers/run.py              a seeded sample (what `make test` runs)
     python tests/peers/run.py --whole      every case (what `make test-peers` runs)
-    python tests/peers/run.py --whole --markdown README.md
+    python tests/peers/run.py --whole --markdown docs/replacements.md
 
 Each part is a process of its own, so that two can run at once and the compiled programs of one part
 do not fill the memory of the next. The exit code is 1 where a case fails.

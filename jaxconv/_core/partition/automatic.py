@@ -1,9 +1,9 @@
 """Convolutions that partition themselves under plain `jit` over several devices.
 
-XLA's own partitioner computes wrong values and gradients for convolutions (`README.md`, "Right on
-any mesh"), so it is given none. Each contraction is one operation with a partitioning rule of its
-own: Shardy propagates shardings by `_rule`; for the shardings it chooses, the callback `partition`
-makes a plan and writes one device's program, whose collectives name the axes of the mesh.
+XLA's own partitioner computes wrong values and gradients for convolutions (`docs/meshes.md`), so it
+is given none. Each contraction is one operation with a partitioning rule of its own: Shardy
+propagates shardings by `_rule`; for the shardings it chooses, the callback `partition` makes a plan
+and writes one device's program, whose collectives name the axes of the mesh.
 
 A sharding is read as blocks on devices, not as axes of the user's mesh, which a program need not
 have. The mesh here has axes of prime sizes, so that a part of a user's axis is an axis too, and

@@ -1,0 +1,191 @@
+"""README and docs/: every Python block runs, every link resolves, every public name is listed once."""
+
+import contextlib
+import functools
+import importlib
+import io
+import re
+import types
+from collections import Counter
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+from test_architecture import public_modules
+
+import jaxconv
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+REFERENCE = sorted((ROOT / "docs" / "reference").glob("*.md"))
+LINKING = [*PAGES, *REFERENCE, ROOT / "CONTRIBUTING.md", ROOT / "examples" / "README.md"]
+BLOCK = re.compile(r"```python\n((?:(?!```).)*)```\n\n```text\n(.*?)```", flags=re.DOTALL)
+BLOCKS = [(page, *block) for page in PAGES for block in BLOCK.findall(page.read_text())]
+TEXT = {page: page.read_text() for page in LINKING}
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def printed(code: str) -> str:
+    stream = io.StringIO()
+    with contextlib.redirect_stdout(stream):
+        exec(compile(code, "a page", "exec"), {})
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("page", "code", "output"),
+    BLOCKS,
+    ids=[f"{page.stem}-{code.strip().splitlines()[-1]}" for page, code, _ in BLOCKS],
+)
+def test_prints_what_it_says(page, code, output, request):
+    if "import torch\n" in code:
+        request.getfixturevalue("torch")
+    assert printed(code) == output
+
+
+def test_no_block_is_left_out():
+    found = Counter(page for page, *_ in BLOCKS)
+    assert found == {page: n for page in PAGES if (n := TEXT[page].count("```python"))}
+    assert all("```python" not in TEXT[page] for page in REFERENCE)
+    assert len(BLOCKS) >= 20
+
+
+def test_the_comparison_can_fail():
+    assert printed("print(1 + 1)") == "2\n"
+
+
+# Links
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors of the headings of a page, as GitHub and MyST make them."""
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    heads = re.findall(r"^#{1,3} (.*)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+def broken(page: Path, text: str) -> list[str]:
+    """The links of a page, relative ones, that lead nowhere."""
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    found = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"https?:", link):
+            continue
+        path, _, anchor = unquote(link).partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists() or (anchor and anchor not in anchors(target.read_text())):
+            found.append(link)
+    return found
+
+
+@pytest.mark.parametrize("page", LINKING, ids=name_of)
+def test_links_resolve(page):
+    assert broken(page, TEXT[page]) == []
+
+
+def test_a_broken_link_is_seen():
+    text = "# Here\n[a](#here) [b](#there) [c](none.md) [d](docs/start.md#two-commands) [e](docs/start.md#no)"
+    assert broken(README, text) == ["#there", "none.md", "docs/start.md#no"]
+
+
+def test_every_page_is_in_a_table_of_contents():
+    index = TEXT[ROOT / "docs" / "index.md"]
+    listed = re.findall(r"^(?:\w+ <)?(\w+)>?$", index, flags=re.MULTILINE)
+    assert sorted(listed) == sorted(page.stem for page in PAGES[1:] if page.stem != "index")
+    index = TEXT[ROOT / "docs" / "reference" / "index.md"]
+    listed = re.findall(r"^(\w+)$", index.split("```{toctree}")[1], flags=re.MULTILINE)
+    assert sorted(listed) == sorted(page.stem for page in REFERENCE if page.stem != "index")
+
+
+# Names
+
+
+def public_names() -> dict[str, str]:
+    """Where an object is public for the first time, from the top: its full name by every full name."""
+    first: dict[int, str] = {}
+    names = {}
+    for module in ["jaxconv", *(f"jaxconv.{name}" for name in sorted(public_modules()))]:
+        room = importlib.import_module(module)
+        for name in room.__all__:
+            thing = getattr(room, name)
+            if not isinstance(thing, types.ModuleType):
+                full = f"{module}.{name}"
+                names[full] = first.setdefault(id(thing), full)
+    return names
+
+
+def test_the_reference_has_every_public_name_once():
+    text = "\n".join(TEXT[page] for page in REFERENCE)
+    listed = re.findall(r"^\.\. auto(?:function|class|data):: (\S+)$", text, flags=re.MULTILINE)
+    assert [name for name, count in Counter(listed).items() if count > 1] == []
+    assert set(listed) == set(public_names().values())
+    modules = re.findall(r"^\.\. automodule:: (\S+)$", text, flags=re.MULTILINE)
+    # `compat` and `compat.scipy` hold modules only
+    holding = {name.rpartition(".")[0] for name in public_names()}
+    assert sorted(modules) == sorted(holding)
+
+
+def test_a_name_that_is_public_twice_is_listed_at_the_top():
+    names = public_names()
+    assert names["jaxconv.analysis.receptive_field"] == "jaxconv.receptive_field"
+    assert names["jaxconv.parallel.conv"] == "jaxconv.parallel.conv"
+
+
+def test_the_calls_are_what_is_public():
+    text = TEXT[ROOT / "docs" / "start.md"]
+    table = text[text.index("| call | what it is |") :].split("\n\n")[0]
+    calls = "\n".join(line.split("|")[1] for line in table.splitlines())
+    named = set(re.findall(r"`(?:jaxconv\.)?(\w+)", calls))
+    assert named == set(jaxconv.__all__)
+
+
+@pytest.mark.parametrize("page", LINKING, ids=name_of)
+def test_all_names_are_there(page):
+    programs = ("bench", "cli", "methods")  # which are run, not imported; a group of entry points
+    for name in set(re.findall(r"\bjaxconv((?:\.[A-Za-z]\w*)+)", TEXT[page])):
+        if name.split(".")[1] not in programs:
+            functools.reduce(getattr, name[1:].split("."), jaxconv)
+
+
+# Statements
+
+
+def test_the_message_is_the_one_that_is_raised():
+    import jax.numpy as jnp
+
+    x, w = jnp.zeros((2, 3, 32, 32)), jnp.zeros((3, 3, 3, 8))
+    with pytest.raises(ValueError, match=r"^conv: ") as error:
+        jaxconv.conv(x, w)
+    assert str(error.value) in TEXT[ROOT / "docs" / "start.md"].splitlines()
+    assert jaxconv.conv(jnp.moveaxis(x, 1, -1), w).shape == (2, 30, 30, 8)
+
+
+def test_every_promise_is_a_test():
+    text = TEXT[ROOT / "docs" / "methods.md"]
+    rows = text.split("| promise | held by | under FFT |")[1].split("\n\n")[0]
+    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    for row in rows.splitlines()[2:]:
+        named = re.findall(r"`(test_\w+)`", row.split("|")[2])
+        assert named, row
+        for name in named:
+            assert f"def {name}(" in tests, name
+
+
+def test_the_methods_are_those_of_the_package():
+    from jaxconv._core.methods import METHODS
+
+    text = TEXT[ROOT / "docs" / "methods.md"]
+    table = text.split("| method | how it computes |\n|---|---|\n")[1].split("\n\n")[0]
+    assert sorted(re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE)) == sorted(METHODS)
+
+
+def test_the_short_table_of_speed_is_part_of_the_long_ones():
+    """The README repeats some rows of `docs/performance.md`."""
+    table = TEXT[README].split("## Speed\n")[1].split("\n## ")[0]
+    rows = [line for line in table.splitlines() if line.startswith("|")]
+    assert len(rows) > 3
+    assert set(rows) <= set(TEXT[ROOT / "docs" / "performance.md"].splitlines())
