@@ -11,6 +11,7 @@ project = "jaxconv"
 author = "the authors of jaxconv"
 release = version = jaxconv.__version__
 language = "en"
+smartquotes = False  # quotes are parts of names: "auto", y'
 
 extensions = [
     "myst_parser",
@@ -36,6 +37,7 @@ autodoc_member_order = "bysource"
 python_maximum_signature_line_length = 88
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+napoleon_attr_annotations = False
 napoleon_use_rtype = False
 napoleon_custom_sections = ["Source"]
 

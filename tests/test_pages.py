@@ -1,4 +1,4 @@
-"""README and docs/: every Python block runs, every link resolves, every public name is listed once."""
+"""README and docs/: Python blocks run, links resolve, every public name is listed once."""
 
 import contextlib
 import functools
@@ -88,7 +88,8 @@ def test_links_resolve(page):
 
 
 def test_a_broken_link_is_seen():
-    text = "# Here\n[a](#here) [b](#there) [c](none.md) [d](docs/start.md#two-commands) [e](docs/start.md#no)"
+    text = "# Here\n[a](#here) [b](#there) [c](none.md) [d](docs/start.md#two-commands) "
+    text += "[e](docs/start.md#no)"
     assert broken(README, text) == ["#there", "none.md", "docs/start.md#no"]
 
 
@@ -105,7 +106,7 @@ def test_every_page_is_in_a_table_of_contents():
 
 
 def public_names() -> dict[str, str]:
-    """Where an object is public for the first time, from the top: its full name by every full name."""
+    """The name nearest to the top of each public object, by all its public names."""
     first: dict[int, str] = {}
     names = {}
     for module in ["jaxconv", *(f"jaxconv.{name}" for name in sorted(public_modules()))]:

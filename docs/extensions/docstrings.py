@@ -18,7 +18,9 @@ REFERENCE = Path(__file__).parents[1] / "reference"
 SECTION = re.compile(r"(Args|Attributes|Returns|Yields|Raises|Example|Source):$")
 FORMULA = re.compile(r"[A-Za-z]\w*'?(\[[^\]]*\]|\([^)]*\))?( \w+)? = ")
 RULE = re.compile(r"\|[-:|]+\|")
-MARKUP = re.compile(r"(?P<bullet>^\s*\* )|\*|(?<=\w)_(?!\w)|\|", flags=re.MULTILINE)
+MARKUP = re.compile(
+    r"(?P<kept>^\s*\* |(?<!\S)\*\*\w[\w ]*\*\*)|\*|(?<=\w)_(?!\w)|\|", flags=re.MULTILINE
+)
 
 Inline = Callable[[str], str]
 
@@ -46,6 +48,7 @@ def blocks(lines: list[str]) -> Iterator[list[str]]:
 
 
 def indent(line: str) -> int:
+    """The number of spaces a line begins with."""
     return len(line) - len(line.lstrip())
 
 
@@ -127,7 +130,7 @@ def inline_for(name: str, thing: Any, public: set[str]) -> Inline:
                 if n + 1 < len(parts) and re.match(r"\w", parts[n + 1]):
                     parts[n] += "\\ "  # as in `n`th
             else:
-                parts[n] = MARKUP.sub(lambda m: m["bullet"] or f"\\{m[0]}", part)
+                parts[n] = MARKUP.sub(lambda m: m["kept"] or f"\\{m[0]}", part)
         return "".join(parts)
 
     return inline
@@ -138,7 +141,9 @@ def convert(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: 
     lines[:] = converted(list(lines), inline_for(name, thing, documented()))
 
 
-def leave_out(app: Sphinx, what: str, name: str, thing: Any, skip: bool, options: Any) -> bool | None:
+def leave_out(
+    app: Sphinx, what: str, name: str, thing: Any, skip: bool, options: Any
+) -> bool | None:
     """Sphinx's event: the fields of named tuples have a docstring of Python's."""
     return True if (thing.__doc__ or "").startswith("Alias for field number") else None
 

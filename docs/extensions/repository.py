@@ -29,6 +29,9 @@ PAGES = {
     "findings": "generated/findings",
     **{f"examples/{path.name}": f"generated/examples/{path.stem}" for path in scripts()},
 }
+SAID = ("Expected:", "Seen:")
+FINDINGS = """Errors and surprises in other libraries, each with a script that shows it in an environment
+of its own: `bash findings/NAME.sh`."""
 LINK = re.compile(r"(?<=\]\()(?!https?:|#)([^)#\s]+)")
 
 
@@ -72,11 +75,6 @@ def findings() -> str:
         parts += [f"The script: `findings/{script.name}`\n"]
     table = "\n".join(["| finding | with |", "|---|---|", *rows])
     return f"# Findings\n\n{FINDINGS}\n\n{table}\n\n" + "\n".join(parts)
-
-
-SAID = ("Expected:", "Seen:")
-FINDINGS = """Errors and surprises of other libraries that work on jaxconv met, each with a script that shows
-it in an environment of its own: `bash findings/NAME.sh`."""
 
 
 def write_pages(app: Sphinx) -> None:

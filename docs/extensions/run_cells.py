@@ -1,7 +1,7 @@
 """Run one example cell by cell, in a process of its own: `run_cells.py SCRIPT FOLDER`.
 
-The figures go to the folder, with `outputs.json`: what each cell printed, in order. A script that is
-not in percent format is one cell.
+The figures go to the folder, with `outputs.json`: what each cell printed, in order. A script that
+is not in percent format is one cell.
 """
 
 import contextlib
