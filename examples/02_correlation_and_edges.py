@@ -18,7 +18,7 @@ from jaxconv.linen import Conv2D
 # ## The operation (6.2.1)
 #
 # The window starts at the top left and moves right, then down. D2L's figure: a 3x3 input, a 2x2
-# kernel, and 19 = 0*0 + 1*1 + 3*2 + 4*3 at the top left of a 2x2 output.
+# kernel, and `19 = 0*0 + 1*1 + 3*2 + 4*3` at the top left of a 2x2 output.
 
 # %%
 x, k = jnp.arange(9.0).reshape(3, 3), jnp.arange(4.0).reshape(2, 2)

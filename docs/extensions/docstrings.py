@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sphinx.application import Sphinx
+from sphinx.util.inspect import signature, stringify_signature
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 SECTION = re.compile(r"(Args|Attributes|Returns|Yields|Raises|Example|Source):$")
@@ -141,6 +142,16 @@ def convert(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: 
     lines[:] = converted(list(lines), inline_for(name, thing, documented()))
 
 
+def sign(app: Sphinx, what: str, name: str, thing: Any, options: Any, arguments: str, result: str):
+    """Sphinx's event: the signature of an object, as text, was read."""
+    if what == "class" and arguments == "(*args, **kwargs)":  # of the metaclass of NNX
+        arguments = stringify_signature(
+            signature(thing.__init__, bound_method=True), show_annotation=False
+        )
+    # initialisers and sentinels, which have no short text
+    return re.sub(r"<(?:[^<>]|<\w+>)*>", "...", arguments or ""), result
+
+
 def leave_out(
     app: Sphinx, what: str, name: str, thing: Any, skip: bool, options: Any
 ) -> bool | None:
@@ -151,5 +162,6 @@ def leave_out(
 def setup(app: Sphinx) -> dict[str, bool]:
     """Sphinx's entry point."""
     app.connect("autodoc-process-docstring", convert, priority=400)
+    app.connect("autodoc-process-signature", sign)
     app.connect("autodoc-skip-member", leave_out)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

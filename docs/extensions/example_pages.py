@@ -56,6 +56,15 @@ def captions() -> dict[str, str]:
     return dict(rows)
 
 
+def title(script: Path) -> str:
+    """The text of the link to a script in `examples/README.md`."""
+    found = re.search(rf"\[([^\]]+)\]\({script.name}\)", (EXAMPLES / "README.md").read_text())
+    if not found:
+        raise RuntimeError(f"examples/README.md has no link to {script.name}")
+    name = " ".join(found[1].split())
+    return name[0].upper() + name[1:]
+
+
 def shown(printed: str, stem: str) -> str:
     """The output of a cell as a block of text, and its figures."""
     figures = re.findall(r"^figure: (.*)$", printed, flags=re.MULTILINE)
@@ -83,10 +92,10 @@ def program(script: Path, printed: list[str] | None) -> str:
     told = ast.get_docstring(ast.parse(text)) or ""
     first, _, rest = told.partition("\n")
     code = text.split('"""', 2)[2].lstrip()
-    parts = [f"# {script.name}\n", f"{first}\n{rest}\n"]
+    parts = [f"# {title(script)}\n", f"{first}\n{rest}\n"]
     if printed:
         parts += ["## What it prints\n", shown(printed[0], script.stem)]
-    return "\n".join([*parts, "## Code\n", f"```python\n{code}```\n"])
+    return "\n".join([*parts, f"## {script.name}\n", f"```python\n{code}```\n"])
 
 
 def write_examples(folder: Path) -> None:

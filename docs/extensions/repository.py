@@ -30,8 +30,8 @@ PAGES = {
     **{f"examples/{path.name}": f"generated/examples/{path.stem}" for path in scripts()},
 }
 SAID = ("Expected:", "Seen:")
-FINDINGS = """Errors and surprises in other libraries, each with a script that shows it in an environment
-of its own: `bash findings/NAME.sh`."""
+FINDINGS = """Errors and surprises in other libraries, each with a script that shows it in an
+environment of its own: `bash findings/NAME.sh`."""
 LINK = re.compile(r"(?<=\]\()(?!https?:|#)([^)#\s]+)")
 
 
