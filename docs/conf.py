@@ -11,7 +11,7 @@ project = "jaxconv"
 author = "the authors of jaxconv"
 release = version = jaxconv.__version__
 language = "en"
-smartquotes = False  # quotes are parts of names: "auto", y'
+smartquotes_action = "D"  # dashes alone: quotes are parts of names, as in "auto" and y'
 
 extensions = [
     "myst_parser",

@@ -76,8 +76,10 @@ def broken(page: Path, text: str) -> list[str]:
         if re.match(r"https?:", link):
             continue
         path, _, anchor = unquote(link).partition("#")
-        target = (page.parent / path).resolve() if path else page
-        if not target.exists() or (anchor and anchor not in anchors(target.read_text())):
+        target = page.parent / path
+        if not target.exists():
+            found.append(link)
+        elif anchor and anchor not in anchors(target.read_text() if path else text):
             found.append(link)
     return found
 
@@ -96,7 +98,7 @@ def test_a_broken_link_is_seen():
 def test_every_page_is_in_a_table_of_contents():
     index = TEXT[ROOT / "docs" / "index.md"]
     listed = re.findall(r"^(?:\w+ <)?(\w+)>?$", index, flags=re.MULTILINE)
-    assert sorted(listed) == sorted(page.stem for page in PAGES[1:] if page.stem != "index")
+    assert set(listed) == {page.stem for page in PAGES[1:]} - {"index"}
     index = TEXT[ROOT / "docs" / "reference" / "index.md"]
     listed = re.findall(r"^(\w+)$", index.split("```{toctree}")[1], flags=re.MULTILINE)
     assert sorted(listed) == sorted(page.stem for page in REFERENCE if page.stem != "index")
