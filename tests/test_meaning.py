@@ -1,4 +1,7 @@
-"""What `auto` promises: sums stay sums, whatever is fast. The table of docs/methods.md names these tests."""
+"""What `auto` promises: sums stay sums, whatever is fast.
+
+The table of docs/methods.md names these tests.
+"""
 
 import functools
 
@@ -157,7 +160,7 @@ def test_the_past_does_not_know_the_future(channels):
 @pytest.mark.usefixtures("everywhere")
 @pytest.mark.parametrize(("image", "size"), [(128, 11), (512, 31)])
 def test_a_star_over_the_sky(image, size):
-    """Errors are on the scale of what an output sees: as docs/methods.md promises, 2e-6 of it, or one
+    """Errors are on the scale of what an output sees: 2e-6 of it (docs/methods.md), or one
     unit of float32 times the root of the entries, where that is more."""
     rng = np.random.default_rng(image)  # its own, whatever tests ran before
     x = rng.uniform(0.5, 1.5, (image, image)).astype(np.float32)

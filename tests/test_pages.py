@@ -77,9 +77,10 @@ def broken(page: Path, text: str) -> list[str]:
             continue
         path, _, anchor = unquote(link).partition("#")
         target = page.parent / path
-        if not target.exists():
-            found.append(link)
-        elif anchor and anchor not in anchors(target.read_text() if path else text):
+        there = target.exists()
+        if there and anchor:
+            there = anchor in anchors(target.read_text() if path else text)
+        if not there:
             found.append(link)
     return found
 

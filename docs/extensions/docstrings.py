@@ -142,14 +142,18 @@ def convert(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: 
     lines[:] = converted(list(lines), inline_for(name, thing, documented()))
 
 
-def sign(app: Sphinx, what: str, name: str, thing: Any, options: Any, arguments: str, result: str):
+def sign(
+    app: Sphinx, what: str, name: str, thing: Any, options: Any, arguments: str | None, result: Any
+) -> tuple[str, Any] | None:
     """Sphinx's event: the signature of an object, as text, was read."""
+    if not arguments:
+        return None
     if what == "class" and arguments == "(*args, **kwargs)":  # of the metaclass of NNX
         arguments = stringify_signature(
             signature(thing.__init__, bound_method=True), show_annotation=False
         )
     # initialisers and sentinels, which have no short text
-    return re.sub(r"<(?:[^<>]|<\w+>)*>", "...", arguments or ""), result
+    return re.sub(r"<(?:[^<>]|<\w+>)*>", "...", arguments), result
 
 
 def leave_out(
