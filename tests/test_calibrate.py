@@ -16,6 +16,7 @@ from jaxconv._core.dispatch.profile import KINDS, Factor, conditions
 from jaxconv._core.methods import METHODS
 from jaxconv.bench import calibrate, regret
 from jaxconv.bench.calibrate import Ratio
+from jaxconv.cli import load
 from jaxconv.cli.app import app
 
 CONTRACTIONS = ("output", "input", "kernel")
@@ -155,6 +156,7 @@ def small(monkeypatch):
     monkeypatch.setattr(calibrate, "BUDGET", 1e-9)
     problems = [regret.problem(0, index) for index in range(3)]
     monkeypatch.setattr(calibrate, "problems", lambda: iter(problems))
+    monkeypatch.setattr(load, "busy_cores", lambda: 0.0)
 
 
 def test_the_command_writes_a_policy_and_info_describes_it(tmp_path, monkeypatch, small):
