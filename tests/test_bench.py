@@ -33,6 +33,7 @@ from jaxconv.bench import (
 from jaxconv.bench.figure import ratios
 from jaxconv.bench.measure import Measured, contest, race
 from jaxconv.bench.peers import Program
+from jaxconv.cli import load
 from jaxconv.cli.app import app
 
 TINY = cases.Layer(
@@ -292,7 +293,8 @@ def test_wrong_values_of_ours_are_told_and_fail_the_command(tmp_path, monkeypatc
         ),
     ],
 )
-def test_refusals(arguments, message):
+def test_refusals(monkeypatch, arguments, message):
+    monkeypatch.setattr(load, "busy_cores", lambda: 0.0)
     result = _bench(*arguments)
     assert result.exit_code == 2
     assert result.stderr.startswith(f"jaxconv bench: {message}")

@@ -19,6 +19,7 @@ from jaxconv.bench.profiles import kinds
 from jaxconv.bench.profiles.operations import operations
 from jaxconv.bench.profiles.torch_operations import Ran, kind, totals
 from jaxconv.bench.profiles.traces import Event, Span, spans, sweep
+from jaxconv.cli import load
 from jaxconv.cli.app import app
 
 HLO = """
@@ -339,7 +340,8 @@ def test_a_profile_divides_a_step(tmp_path, monkeypatch):
         (["--profile", "--suite", "steps", "--only", "none"], "no case of steps matches --only"),
     ],
 )
-def test_refusals(arguments, message):
+def test_refusals(monkeypatch, arguments, message):
+    monkeypatch.setattr(load, "busy_cores", lambda: 0.0)
     result = _bench(*arguments, "--against", "lax")
     assert result.exit_code == 2
     assert result.stderr.startswith(f"jaxconv bench: {message}")
