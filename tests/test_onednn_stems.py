@@ -53,15 +53,17 @@ def implementation(contraction, case):
 
 def vectors():
     """The instruction set that the plugin's own kernels use here, "" where they do not run."""
-    name = implementation("output", cases.Case("", (2, 9, 8, 64), (7, 7, 1, 64), {"groups": 64}))
-    return name.removeprefix("jaxconv_depthwise:") if name.startswith("jaxconv") else ""
+    name = implementation("kernel", RGB)
+    return name.removeprefix("jaxconv_stem:") if name.startswith("jaxconv") else ""
 
 
 @pytest.mark.parametrize("case", STEMS, ids=str)
 @pytest.mark.parametrize("contraction", ["output", "kernel"])
 def test_exact_on_the_scale_of_each_results_terms(contraction, case):
     if vectors():
-        assert implementation(contraction, case) == f"jaxconv_stem:{vectors()}"
+        # on AVX2 oneDNN's is the faster one for some outputs of few channels
+        onednns = ["jit:avx2"] if vectors() == "avx2" and contraction == "output" else []
+        assert implementation(contraction, case) in [f"jaxconv_stem:{vectors()}", *onednns]
     a, b = case.operands(contraction)
     want = float64_answers.contract(contraction, a, b, case.spec)
     scale = float64_answers.contract(contraction, np.abs(a), np.abs(b), case.spec)
@@ -116,7 +118,7 @@ def test_smaller_layers_and_more_channels_are_for_onednn():
 
 @pytest.mark.parametrize(("limit", "ours"), [("AVX2", {"avx2"}), ("SSE41", set())])
 def test_a_limit_that_onednn_was_given_holds(limit, ours):
-    depthwise = cases.Case("", (2, 9, 8, 64), (7, 7, 1, 64), {"groups": 64})
+    depthwise = cases.Case("", (2, 9, 8, 64), (9, 9, 1, 64), {"groups": 64, "padding": 4})
     calls = [
         f"onednn.implementation({contraction!r}, {case.spec!r}, {case.x[0]}, {case.w[-2]}, "
         f"{case.w[-1] // case.spec.groups})"

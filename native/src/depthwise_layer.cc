@@ -25,10 +25,10 @@ struct Run {
 };
 
 // Results of a run that are made by one task.
-constexpr int64_t kChunk = ByRegisters<int64_t>(14, 20);
+constexpr int64_t kChunk = ByRegisters<int64_t>(14, 12);
 // Results that are summed at once: as many as there are registers for, beside the entries.
 constexpr int Together(int width) {
-  return width == 1 ? ByRegisters(14, 10) : ByRegisters(7, 4);
+  return width == 1 ? ByRegisters(14, 6) : ByRegisters(7, 4);
 }
 // Neighbouring entries that share what they read, at most.
 constexpr int Sharing(int width) { return width == 1 ? 4 : ByRegisters(4, 3); }
@@ -255,7 +255,8 @@ void GatherAll(const Gather& g, const float* source, const float* w, float* resu
   // All channels of a place lie together in memory, so they are taken one after the other, unless
   // what a row of results reads would not stay in the cache meanwhile.
   const int64_t rows_read = Min(d.kernel[0], g.source()[0]) * Min(d.kernel[1], g.source()[1]);
-  const bool by_block = rows_read * (g.source()[2] + d.kernel[2]) * d.c > kCached;
+  const bool by_block =
+      rows_read > 1 && rows_read * (g.source()[2] + d.kernel[2]) * d.c > kCached;
   const int64_t block = by_block ? kBlock : d.c, blocks = CeilDiv(d.c, block);
   const int64_t parts = Min(units, threads == 1 ? 1 : CeilDiv(4 * threads, blocks));
   Tasks tasks;

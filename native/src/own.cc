@@ -14,8 +14,11 @@ constexpr int64_t kRowEntries = 1 << 14;
 // Dense layers of few input channels and their gradients of the kernel, with more outputs than a
 // vector has and large results: 0.4 to 1.1 of oneDNN's time (1 to 4 channels, 3x3 to 11x11, strides
 // 1 to 4). With fewer outputs oneDNN needs 0.5 to 0.9 of ours, with smaller results 0.6 to 1.2 (two
-// cores of AVX-512, oneDNN 3.2, 2026-11).
+// cores of AVX-512, oneDNN 3.2, 2026-11). On AVX2 the gradient takes 0.3 to 0.9 of oneDNN's time
+// (1.0 with 12 outputs), the output 0.4 to 1.2, but beside "jit" with fewer outputs than kManyOutputs
+// 0.9 to 1.5 (one and two cores, capped by ONEDNN_MAX_CPU_ISA=AVX2, 2026-11).
 constexpr int64_t kStemInputs = 4, kStemResults = 1 << 19, kStemGradientResults = 1 << 18;
+constexpr int64_t kManyOutputs = 48;
 
 bool Serves(const Stem& s, Contraction contraction, int64_t vector) {
   if (contraction == Contraction::kInput) return false;
@@ -64,6 +67,8 @@ bool ReadsRows(const Depthwise& d) {
 // Channels up to which ours are the faster ones for strided depthwise layers, too.
 constexpr int64_t kStridedChannels = 48;
 
+bool Is(const std::string& name, const char* kind) { return name.rfind(kind, 0) == 0; }
+
 // Whether oneDNN's depthwise kernels, where they serve, are slower. They are the faster ones for the
 // gradient of the weights (0.6 to 0.8 of our time) and along strides and dilations: "jit_dw" takes
 // 0.5 to 0.9, "brdgmm_dw" 0.6 to 1.0 with more than kStridedChannels, 1.0 to 5 with fewer. Elsewhere
@@ -74,10 +79,21 @@ bool Beats(const Depthwise& d, Contraction contraction, const std::string& name)
   if (d.group > 1) {
     return d.group < 8 || (contraction == Contraction::kOutput && d.stride[2] == 1);
   }
-  const bool jit = name.rfind("jit_dw", 0) == 0;
-  if (!jit && name.rfind("brdgmm_dw", 0) != 0) return true;
+  const bool jit = Is(name, "jit_dw");
+  if (!jit && !Is(name, "brdgmm_dw")) return true;
   if (contraction != Contraction::kKernel && d.slides()) return true;
   return !jit && d.c <= kStridedChannels;
+}
+
+// The same on AVX2. oneDNN's depthwise kernels take 0.3 to 1.1 of our time for the gradient of the
+// weights, along strides and dilations, and for layers of up to 7x7 entries; from 9x9 on 0.9 to 2.
+// Without them oneDNN needs 2 to 14 times as long. Groups of 8 take 0.6 to 1.0 of our time, those of
+// 2 and 4 1.5 to 7 (one core, capped by ONEDNN_MAX_CPU_ISA=AVX2, oneDNN 3.2, 2026-11).
+bool BeatsOnAvx2(const Depthwise& d, Contraction contraction, const std::string& name) {
+  constexpr int64_t kManyEntries = 81;
+  if (d.group > 1) return d.group < 8;
+  if (!Is(name, "jit_dw") && !Is(name, "brdgmm_dw")) return true;
+  return contraction != Contraction::kKernel && d.slides() && d.taps() >= kManyEntries;
 }
 
 template <typename Shape>
@@ -135,11 +151,16 @@ std::optional<OwnKernel> OwnKernel::For(const Problem& p) {
 
 bool OwnKernel::IsFastest() const {
   const auto* d = std::get_if<Depthwise>(&kind_);
-  return d == nullptr || ReadsRows(*d);
+  const bool gradient = contraction_ == Contraction::kKernel, many_lanes = kernels_->lanes > 8;
+  if (d == nullptr) return many_lanes || gradient || std::get<Stem>(kind_).outputs >= kManyOutputs;
+  return ReadsRows(*d) && (many_lanes || gradient || d->c < kernels_->lanes);
 }
 
 bool OwnKernel::IsFasterThan(const std::string& name) const {
-  return IsFastest() || Beats(std::get<Depthwise>(kind_), contraction_, name);
+  if (IsFastest()) return true;
+  const auto* d = std::get_if<Depthwise>(&kind_);
+  if (d == nullptr) return !Is(name, "jit:");
+  return kernels_->lanes > 8 ? Beats(*d, contraction_, name) : BeatsOnAvx2(*d, contraction_, name);
 }
 
 std::string OwnKernel::name() const {
