@@ -16,19 +16,19 @@ Channels last: x (*batch, *space, in), w (*kernel, in // groups, out), y (*batch
 | `Problem`, `ConvSpec` | the keys of a `Policy` |
 | `MachineProfile` | of a `Policy`: how the expected times of a machine differ |
 
-Modules, each loaded on first use:
+Modules, each loaded on first use; some need an extra, such as `pip install 'jaxconv[flax]'`:
 
 | | |
 |---|---|
 | `jaxconv.analysis` | dense layers, matrices, what outputs depend on, equivariance |
 | `jaxconv.compat` | the signatures of lax, torch and SciPy |
 | `jaxconv.filters`, `jaxconv.psf` | Sobel, Gaussian, Gabor, ...; motion, defocus and Airy blurs |
-| `jaxconv.learn` | kernels from input and output |
-| `jaxconv.linen`, `jaxconv.nnx` | Flax modules |
+| `jaxconv.learn` | kernels from input and output (extra `learn`) |
+| `jaxconv.linen`, `jaxconv.nnx` | Flax modules (extra `flax`) |
 | `jaxconv.parallel` | arrays sharded over a mesh of devices |
-| `jaxconv.plots` | figures of kernels, fields and runs |
+| `jaxconv.plots` | figures of kernels, fields and runs (extra `cli`) |
 | `jaxconv.reference` | the definitions as explicit loops |
-| `jaxconv.tiles` | images larger than memory |
+| `jaxconv.tiles` | images larger than memory (extra `tiles` for files) |
 """
 
 import importlib as _importlib
@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from jaxconv._core.dispatch.policy import Policy
 from jaxconv._core.dispatch.profile import MachineProfile
+from jaxconv._core.extras import can_be_imported as _can_be_imported
 from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.spec import ConvSpec
 from jaxconv._functional.convolution import conv, conv_transpose
@@ -99,13 +100,16 @@ __all__ = [
     "unfold",
     "unpad",
 ]
+_PUBLIC = tuple(__all__)
+# modules whose extra is not installed: `from jaxconv import *` and `dir` leave them out
+__all__[:] = filter(_can_be_imported, _PUBLIC)
 
 
 def __getattr__(name: str):
     """Import a public module of the package on its first use."""
     if name == "receptive_field":
         return _importlib.import_module("jaxconv.analysis").receptive_field
-    if name in __all__:
+    if name in _PUBLIC:
         return _importlib.import_module(f"jaxconv.{name}")
     raise AttributeError(f"module 'jaxconv' has no attribute {name!r}")
 

@@ -14,16 +14,14 @@ from jax.typing import ArrayLike
 
 from jaxconv import _flax_layers as layers
 from jaxconv._core.dispatch.policy import Policy
-from jaxconv._core.extras import missing
+from jaxconv._core.extras import needed_by
 from jaxconv._core.geometry.dtypes import as_array
 from jaxconv._core.geometry.spec import Padding, per_dimension
 from jaxconv._functional.planes import corr2d
 
-try:
+with needed_by("jaxconv.linen"):
     from flax import linen as nn
     from flax.linen.dtypes import promote_dtype
-except ModuleNotFoundError as error:
-    raise missing(__name__, "flax", "flax") from error
 
 __all__ = ["Conv", "Conv2D", "ConvTranspose"]
 

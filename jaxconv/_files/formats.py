@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxconv._core.extras import needed_by
 from jaxconv._files.rasters import STORED, ImageError, Source, Target
 
 TIFF = (".tif", ".tiff")
@@ -22,14 +23,15 @@ def open_source(path: Path, *, whole: bool = False) -> Source:
     """
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder")
-    if whole:
-        from jaxconv._files.stored import load as Kind  # noqa: N812 - beside two classes
-    elif path.is_dir():
-        from jaxconv._files.zarr import ZarrSource as Kind
-    elif path.suffix.lower() in TIFF:
-        from jaxconv._files.tiff import TiffSource as Kind
-    else:
-        raise ImageError(f"{path}: neither a zarr folder nor a TIFF file ({', '.join(TIFF)})")
+    with needed_by(str(path)):
+        if whole:
+            from jaxconv._files.stored import load as Kind  # noqa: N812 - beside two classes
+        elif path.is_dir():
+            from jaxconv._files.zarr import ZarrSource as Kind
+        elif path.suffix.lower() in TIFF:
+            from jaxconv._files.tiff import TiffSource as Kind
+        else:
+            raise ImageError(f"{path}: neither a zarr folder nor a TIFF file ({', '.join(TIFF)})")
     source = Kind(path)
     check_values(source, path)
     return source
@@ -75,9 +77,11 @@ def open_target(
         ImageError: there is a file with other contents.
     """
     if path.suffix.lower() in TIFF:
-        from jaxconv._files.tiff import TiffTarget
+        with needed_by(str(path)):
+            from jaxconv._files.tiff import TiffTarget
 
         return TiffTarget(path, tuple(shape), dtype, profile=getattr(source, "profile", None))
-    from jaxconv._files.zarr import ZarrTarget
+    with needed_by(str(path)):
+        from jaxconv._files.zarr import ZarrTarget
 
     return ZarrTarget(path, tuple(shape), dtype, tuple(tile))

@@ -13,14 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tifffile
 
-from jaxconv._core.extras import missing
 from jaxconv._files import rasters
-
-try:
-    import tifffile
-except ModuleNotFoundError as error:
-    raise missing("a TIFF file", "tifffile", "tiles") from error
 
 TILE_EDGE = 256  # of the tiles in a target, in pixels
 # A compressed piece is decoded whole; a larger one would break the bound on memory.

@@ -4,14 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorstore as ts
 
-from jaxconv._core.extras import missing
 from jaxconv._files import rasters
-
-try:
-    import tensorstore as ts
-except ModuleNotFoundError as error:
-    raise missing("a zarr array", "tensorstore", "tiles") from error
 
 # a file in the folder -> the driver that reads the array
 _DRIVERS = {"zarr.json": "zarr3", ".zarray": "zarr"}

@@ -10,11 +10,15 @@ import sys
 from collections.abc import Sequence
 
 EXTRA = (
-    "matplotlib",
     "PIL",
+    "flax",
+    "matplotlib",
+    "optax",
+    "orbax",
     "rich",
     "skimage",
     "tensorboardX",
+    "tensorstore",
     "tifffile",
     "typer",
 )

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxconv._core.extras import missing
+from jaxconv._core.extras import needed_by
 from jaxconv.learn._checkpoints import Checkpoints, kept_steps, key_data
 
 TEMPORARY = ".orbax-checkpoint-tmp"
@@ -57,10 +57,8 @@ class Store:
             raise OSError(
                 f"cannot write checkpoints to {self.directory}: {error.strerror}"
             ) from error
-        try:  # not at the top: it takes half a second
-            import orbax.checkpoint as ocp
-        except ModuleNotFoundError as error:
-            raise missing("Checkpoints", "orbax-checkpoint", "learn") from error
+        with needed_by("jaxconv.learn.Checkpoints"):
+            import orbax.checkpoint as ocp  # not at the top: it takes half a second
 
         self._args = ocp.args
         with orbax_silenced():

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxconv._core.extras import needed_by
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -14,14 +16,10 @@ def new_figure(caller: str, width: float, height: float, *, title: str = "") -> 
     """Return a Figure without panels; width and height are in inches.
 
     Raises:
-        ImportError: matplotlib is not installed.
+        ModuleNotFoundError: matplotlib is not installed.
     """
-    try:
+    with needed_by(f"jaxconv.plots.{caller}"):
         from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            f"{caller}: matplotlib is not installed: pip install 'jaxconv[cli]'"
-        ) from error
     figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
     figure.suptitle(title, fontsize=13)
     return figure

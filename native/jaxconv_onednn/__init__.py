@@ -223,10 +223,10 @@ def implementation(
     """Return the name of the implementation that would compute one contraction.
 
     It is oneDNN's name, with " in blocks" after it if the arrays are reordered into blocks of
-    channels, or the name of one of the plugin's own kernels and of their instruction set, avx512f or
-    avx2: "jaxconv_depthwise:avx2", "jaxconv_grouped:avx2" for small groups, "jaxconv_stem:avx2" for
-    dense layers of few input channels, or "jaxconv_plane:avx2" and "jaxconv_line:avx2", which read
-    rows of one or few channels element by element.
+    channels, or the name of one of the plugin's own kernels and of their instruction set, avx512f
+    or avx2: "jaxconv_depthwise:avx2", "jaxconv_grouped:avx2" for small groups, "jaxconv_stem:avx2"
+    for dense layers of few input channels, or "jaxconv_plane:avx2" and "jaxconv_line:avx2", which
+    read rows of one or few channels element by element.
 
     Args:
         contraction: "output", "input" or "kernel".

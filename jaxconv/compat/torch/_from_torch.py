@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxconv._core.extras import needed_by
 from jaxconv.compat.torch import _state_dict as state_dict
 from jaxconv.compat.torch._conversions import CONVERSIONS
 from jaxconv.compat.torch._layer_specs import (
@@ -60,7 +61,8 @@ class ConvertedModule:
         Raises:
             ValueError: the torch module has its own forward method.
         """
-        from jaxconv.compat.torch import _linen_modules as linen_modules
+        with needed_by("ConvertedModule.layer"):
+            from jaxconv.compat.torch import _linen_modules as linen_modules
 
         return linen_modules.module_of(self._require_spec())
 
@@ -73,10 +75,12 @@ class ConvertedModule:
         Raises:
             ValueError: the torch module has its own forward method.
         """
-        from jaxconv.compat.torch import _nnx_modules as nnx_modules
+        with needed_by("ConvertedModule.nnx"):
+            from flax import nnx
 
-        rngs = nnx_modules.flax.Rngs(0) if rngs is None else rngs
-        return nnx_modules.module_of(self._require_spec(), rngs)
+            from jaxconv.compat.torch import _nnx_modules as nnx_modules
+
+        return nnx_modules.module_of(self._require_spec(), nnx.Rngs(0) if rngs is None else rngs)
 
     def _require_spec(self) -> LayerSpec | SequentialSpec:
         if self._spec is None:

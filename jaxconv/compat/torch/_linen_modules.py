@@ -3,16 +3,10 @@
 from typing import Any
 
 import jax
+from flax import linen as nn
 
-from jaxconv._core.extras import missing
+from jaxconv import linen
 from jaxconv.compat.torch._layer_specs import LayerSpec, SequentialSpec, check_dimensions
-
-try:
-    from flax import linen as nn
-
-    from jaxconv import linen
-except ModuleNotFoundError as error:
-    raise missing("ConvertedModule.layer", "flax", "flax") from error
 
 
 class Layer(nn.Module):

@@ -4,16 +4,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import nnx as flax
 
-from jaxconv._core.extras import missing
+from jaxconv import nnx
 from jaxconv.compat.torch._layer_specs import LayerSpec, SequentialSpec, check_dimensions
-
-try:
-    from flax import nnx as flax
-
-    from jaxconv import nnx
-except ModuleNotFoundError as error:
-    raise missing("ConvertedModule.nnx", "flax", "flax") from error
 
 
 class Layer(flax.Module):
