@@ -83,7 +83,13 @@ def test_the_rules_and_the_tools_take_it_up(toy):
     np.testing.assert_allclose(accelerate(conv, policy=policy)(X, W), wanted, rtol=1e-5, atol=1e-5)
 
     found = json.loads(CliRunner().invoke(app, ["info", "--json"]).stdout)["methods"]["toy"]
-    assert found == {"summary": "free", "contractions": ["output"], "available": True, "note": None}
+    assert found == {
+        "summary": "free",
+        "contractions": ["output"],
+        "available": True,
+        "note": None,
+        "needs": "",
+    }
 
 
 def test_the_table_of_cases_finds_a_wrong_one(tmp_path):
