@@ -63,3 +63,4 @@ print("nodata " + "; ".join(shown))
 without, poisoned = seen.values()
 assert without == {"bilinear": 0, "cubic": 0, "lanczos": 0}
 assert poisoned == {"bilinear": 4, "cubic": 16, "lanczos": 36}
+EOF

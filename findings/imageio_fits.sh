@@ -49,3 +49,4 @@ cube = np.arange(30, dtype=np.int16).reshape(3, 2, 5)
 plane, _ = read(cube)
 print(f"cube {cube.shape} -> {plane.shape}")
 assert (plane[::-1] == cube[0]).all()
+EOF

@@ -6,7 +6,7 @@
 # Seen: whatever the order, they take one element for each: the one after the position asked for,
 # x[floor(p) + 1]. So a shift by 0 moves the array by one, a shift by 0.5 by none, a shift by 1 by
 # none; and zoom repeats elements and loses the first one. The spline coefficients are right
-# (spline_filter is scipy's), they are only never used.
+# (spline_filter is scipy's); it is the fraction of the position that is lost.
 #   shift of [0 1 4 9 16 25] by 0: [1 4 9 16 25 0], by 0.5: [0 1 4 9 16 25], by 1: [0 1 4 9 16 25]
 set -euo pipefail
 folder=$(mktemp -d)
@@ -39,11 +39,12 @@ for order in range(6):
     for by in (0.0, 0.25, 0.5, 1.0, -0.75):
         # compared inside: the edge is a matter of the mode
         seen = interpolate.shift(wave, (by,), order=order)[3:-3]
-        assert np.allclose(seen, taken(wave, np.arange(40) - by)[3:-3], rtol=0, atol=1e-12)
+        assert np.allclose(seen, taken(wave, np.arange(40) - by)[3:-3], rtol=0, atol=1e-6)
         if order:  # a smooth wave: every true interpolation is close to it
             right = ndimage.shift(wave, by, order=order)[3:-3]
             assert abs(right - np.sin((np.arange(40) - by) / 6)[3:-3]).max() < 0.01
             assert abs(seen - right).max() > 0.03
     seen = interpolate.zoom(wave, 2.0, order=order)
     assert len(seen) == 80
-    assert np.allclose(seen[:-2], taken(wave, np.arange(80) * 39 / 79)[:-2], rtol=0, atol=1e-12)
+    assert np.allclose(seen[:-2], taken(wave, np.arange(80) * 39 / 79)[:-2], rtol=0, atol=1e-6)
+EOF

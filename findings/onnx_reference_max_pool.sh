@@ -73,3 +73,4 @@ assert inferred == (5, 5) and np.array_equal(ort, largest((1, 1, 1, 1), 2))
 assert reference.shape == (4, 5) and np.array_equal(reference, largest((0, 1, 0, 1), 2))
 _, reference, ort = run("MaxPool", auto_pad="SAME_UPPER", strides=(2, 2))
 assert np.array_equal(ort, largest((1, 1, 1, 1), 2)) and np.array_equal(reference, ort)
+EOF

@@ -81,3 +81,4 @@ for (group, auto_pad), starts in seen.items():
 assert seen[1, "NOTSET"] == seen[1, "SAME_LOWER"] == [(2, 2), (1, 1), (2, 2)]
 assert seen[1, "SAME_UPPER"] == [(1, 2), (1, 1), (1, 2)]
 assert all(b == 0 < a for name in ("NOTSET", "SAME_LOWER", "SAME_UPPER") for a, b in seen[2, name])
+EOF

@@ -58,3 +58,4 @@ print(f"in the other tiles {wrong.sum() - inside}")
 assert inside > 12000 and wrong.sum() == inside
 planes = np.nan_to_num(holed[tile])  # one band after another, read as pixels
 assert (tiff[tile] == np.moveaxis(planes.reshape(64, 64, 3), -1, 0)).all()
+EOF
