@@ -185,6 +185,27 @@ def test_any_box_of_any_tiff(tmp_path, options):
         np.testing.assert_array_equal(found, x[box])
 
 
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_tiles_that_are_not_stored_have_no_data(tmp_path, compression):
+    """GDAL leaves out tiles (SPARSE_OK) whose pixels all are the value of its tag."""
+    x = np.full((32, 48), -9999, np.float32)
+    x[:16, :32] = X[:16, :1, 0]
+    tiles = [x[:16, :16], x[:16, 16:32], None, None, None, None]
+    tifffile.imwrite(
+        tmp_path / "x.tif",
+        iter(tiles),
+        shape=x.shape,
+        dtype=x.dtype,
+        tile=(16, 16),
+        photometric="minisblack",
+        compression=compression,
+        extratags=[(42113, "s", 0, "-9999", True)],
+        metadata=None,
+    )
+    found = open_source(tmp_path / "x.tif").read((slice(3, 30), slice(5, 48)))
+    np.testing.assert_array_equal(found, x[3:30, 5:])
+
+
 def test_integers_of_a_wider_result(tmp_path):
     """The response of an 8-bit image kept as floats, neither rounded nor clipped."""
     x = RNG.integers(0, 256, (20, 20), np.uint8)

@@ -91,7 +91,8 @@ class TiffSource:
         if self._plain:
             return self._rows(*box)
         (top, bottom), (left, right) = ((s.start, s.stop) for s in box)
-        result = np.zeros((bottom - top, right - left, *self.shape[2:]), self.dtype)
+        shape = (bottom - top, right - left, *self.shape[2:])
+        result = np.full(shape, self._page.nodata, self.dtype)  # 0 without GDAL's tag
         high, wide = self._page.chunks[:2]
         across = -(-self.shape[1] // wide)
         for row in range(top // high, -(-bottom // high)):
@@ -105,7 +106,7 @@ class TiffSource:
                     raise rasters.ImageError(
                         f"{self._path}: its piece {number} cannot be decoded ({error})"
                     ) from error
-                if segment is None:  # not stored: zeros
+                if segment is None:  # not stored
                     continue
                 own = segment[0, :h, :w].reshape(h, w, *self.shape[2:])
                 y0, y1, x0, x1 = max(y, top), min(y + h, bottom), max(x, left), min(x + w, right)
