@@ -7,8 +7,8 @@
 # integers as unsigned. So in the way FITS stores uint16 (every 16-bit camera: stored = value - 32768)
 # the two halves of the range change places, and a star is darker than the sky; int16 below 0 becomes
 # 65535 downwards. Rows are upside down beside astropy's; of a cube the first plane comes, no more.
-#   uint16 0 100 32767 32768 65535 -> 32768 32868 65535 0 32767; int16 -1 -> 65535; cube (3, 2, 5) -> (2, 5)
 # (plugin="FITS" reads all of them right.)
+#   uint16 0 100 32767 32768 65535 -> 32768 32868 65535 0 32767; int16 -1 -> 65535; cube (3, 2, 5) -> (2, 5)
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

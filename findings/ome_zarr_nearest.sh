@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# ngff-zarr 0.50.0 (itk 5.4.7, itkwasm-downsample 2.0.2, dask-image 2026.5.0) and ome-zarr 0.18.0
-# (0.21.0 on Python 3.12 does the same).
+# ngff-zarr 0.50.0 (itk 5.4.7, itkwasm-downsample 2.0.2, dask-image 2026.5.0) and ome-zarr 0.18.0.
 #
 # Expected: in a pyramid the translation of a level says where its pixels lie, whichever library and
 # method made it: of an image whose values are x, each pixel holds its own x.
@@ -9,6 +8,7 @@
 # ITK_GAUSSIAN, DASK_IMAGE_GAUSSIAN, DASK_IMAGE_MODE and DASK_IMAGE_NEAREST take values at the first
 # pixel, ome-zarr's NEAREST, by which it writes labels, at the last one: so labels of one do not lie
 # on the image, nor on labels of the other, which at a factor of 8 are 7 pixels away.
+# (ome-zarr 0.21.0, which needs Python 3.12, does the same.)
 #   off by at 2, 4, 8: ngff-zarr nearest 0.5 1.5 3.5, ome-zarr nearest -0.5 -1.5 -3.5
 set -euo pipefail
 folder=$(mktemp -d)

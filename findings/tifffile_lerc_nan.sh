@@ -7,8 +7,8 @@
 # are interleaved by pixel, one NaN in one band permutes every value of its strip or tile: bands come
 # one after another in the file then, and are read as if they were interleaved. No warning; without
 # the NaN it is exact.
-#   wrong values in the tile of 64x64x3 with one NaN: 12286 of 12288, in the other tiles 0
 # (The same with tifffile 2026.11.8, imagecodecs 2026.10.10 and rasterio 1.5.2 on Python 3.12.)
+#   wrong values in the tile of 64x64x3 with one NaN: 12286 of 12288, in the other tiles 0
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -5,8 +5,8 @@
 # Seen: it makes it faster, with the same values bit for bit: XLA gives planes of many channels to
 # the library YNN, which is slow without padding. 3x3 from 256 to 128 channels, on 2 cores with
 # AVX-512, the result cut to size included:
-#   100x100: 0.38 of the time, equal bits; 64x64: 0.37 of the time, equal bits
 # (jax 0.12.0.1, which needs Python 3.12: 0.8 to 1.0 of the time.)
+#   100x100: 0.38 of the time, equal bits; 64x64: 0.37 of the time, equal bits
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
