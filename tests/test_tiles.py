@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from jaxconv import conv, filters
 from jaxconv._core.geometry.extension import source_index
 from jaxconv._files.formats import open_source
+from jaxconv._files.rasters import ImageError
 from jaxconv._functional import padding
 from jaxconv.cli.app import app
 from jaxconv.tiles import _filtering as filtering
@@ -204,6 +205,34 @@ def test_tiles_that_are_not_stored_have_no_data(tmp_path, compression):
     )
     found = open_source(tmp_path / "x.tif").read((slice(3, 30), slice(5, 48)))
     np.testing.assert_array_equal(found, x[3:30, 5:])
+
+
+def test_floats_that_would_be_decoded_wrong_are_refused(tmp_path):
+    """findings/tifffile_lerc_nan.sh; only the tag counts here."""
+    path = tmp_path / "x.tif"
+    tifffile.imwrite(path, X[..., 0], tile=(16, 16))
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages[0].tags["Compression"].overwrite(34887)
+    with pytest.raises(ImageError, match="its floats are compressed as LERC"):
+        open_source(path)
+
+
+@pytest.mark.parametrize("value", ["-9999", "nan", "300"])
+def test_no_data_that_the_dtype_cannot_hold(tmp_path, value):
+    tiles = [np.full((16, 16), 7, np.uint8), None]
+    tifffile.imwrite(
+        tmp_path / "x.tif",
+        iter(tiles),
+        shape=(16, 32),
+        dtype=np.uint8,
+        tile=(16, 16),
+        compression="zlib",
+        extratags=[(42113, "s", 0, value, True)],
+        metadata=None,
+    )
+    found = open_source(tmp_path / "x.tif").read((slice(0, 16), slice(0, 32)))
+    np.testing.assert_array_equal(found[:, :16], 7)
+    np.testing.assert_array_equal(found[:, 16:], 0)
 
 
 def test_integers_of_a_wider_result(tmp_path):

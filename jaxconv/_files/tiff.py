@@ -75,6 +75,12 @@ class TiffSource:
                 f"whole; at most {MAX_PIECE_BYTES} are allowed: save it in tiles"
             )
         kind, predictor = page.compression, page.predictor
+        if kind == tifffile.COMPRESSION.LERC and page.dtype.kind == "f":
+            # findings/tifffile_lerc_nan.sh: a NaN moves the other values of its tile
+            raise rasters.ImageError(
+                f"{path}: its floats are compressed as LERC, of which NaN cannot be read rightly; "
+                "save it with zlib or uncompressed"
+            )
         if kind not in tifffile.TIFF.DECOMPRESSORS or predictor not in tifffile.TIFF.UNPREDICTORS:
             raise rasters.ImageError(
                 f"{path}: is compressed as {getattr(kind, 'name', kind)} (predictor "
