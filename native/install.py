@@ -22,7 +22,8 @@ STAMP = Path(sysconfig.get_path("purelib")) / "jaxconv_onednn" / ".built"
 def fingerprint() -> str:
     """Return a hash of the plugin's sources and of the versions it is built with."""
     digest = hashlib.sha256(f"{version('jax')} {sys.version}".encode())
-    sources = [HERE / name for name in ("pyproject.toml", "CMakeLists.txt", "find_onednn.py")]
+    files = ("pyproject.toml", "CMakeLists.txt", "kernels.cmake", "find_onednn.py")
+    sources = [HERE / name for name in files]
     for path in [*sources, *HERE.glob("src/*"), *HERE.glob("jaxconv_onednn/*.py")]:
         digest.update(path.read_bytes())
     return digest.hexdigest()

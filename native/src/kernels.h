@@ -47,6 +47,9 @@ extern const Kernels kKernels;
 namespace avx512f {
 extern const Kernels kKernels;
 }
+namespace neon {
+extern const Kernels kKernels;
+}
 
 }  // namespace jaxconv
 

@@ -18,7 +18,8 @@ struct Space {
 // w (*kernel, group, c), y (n, *out, c).
 struct Depthwise : Space {
   int64_t c;
-  // Channels of x, and of y, that belong together: 1, or a power of two up to 8.
+  // Channels of x, and of y, that belong together: 1, or a power of two up to 8 and to the floats
+  // of a vector.
   int64_t group = 1;
 
   int64_t weights() const { return taps() * group * c; }

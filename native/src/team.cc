@@ -1,6 +1,5 @@
 #include "team.h"
 
-#include <immintrin.h>
 #include <linux/futex.h>
 #include <sched.h>
 #include <sys/syscall.h>
@@ -13,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "pause.h"
 #include "process.h"
 #include "threads.h"
 
@@ -39,7 +39,7 @@ template <typename Condition>
 bool Spin(const Condition& condition) {
   for (int look = 0; look < kLooks; ++look) {
     if (condition()) return true;
-    _mm_pause();
+    Pause();
   }
   return false;
 }

@@ -4,8 +4,10 @@
 #ifndef JAXCONV_VECTOR_H_
 #define JAXCONV_VECTOR_H_
 
-#ifdef __AVX512F__
+#if defined(__AVX512F__)
 #include "vector_avx512.h"
+#elif defined(__aarch64__)
+#include "vector_neon.h"
 #else
 #include "vector_avx2.h"
 #endif
