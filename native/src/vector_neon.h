@@ -1,7 +1,7 @@
 // Vectors of NEON (aarch64).
 //
-// Of one register, not of two: with four lanes and 32 registers the sums of every kernel read fewer
-// vectors for each multiplication than with eight lanes and 16 pairs.
+// Of one register, not of two, as which depthwise layers and lines would load a sixth to a half more
+// for each product. Groups of eight channels are not served: they do not divide a vector.
 #ifndef JAXCONV_VECTOR_NEON_H_
 #define JAXCONV_VECTOR_NEON_H_
 
