@@ -6,7 +6,7 @@ WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: learn test torch native bench wheels docs test-matrix test-large test-tpu test-peers check format clean help
+.PHONY: learn test torch native bench wheels docs test-matrix test-large test-tpu test-arm test-peers check format clean help
 help:
 	@sed -n '1,3p' Makefile
 
@@ -54,6 +54,11 @@ test-tpu:
 	$(PYTHON) -m venv .venv-tpu
 	.venv-tpu/bin/pip install --quiet --editable . libtpu
 	.venv-tpu/bin/python tests/tpu/check.py
+
+# The plugin's kernels for NEON on an emulated CPU, some minutes; needs a cross compiler and
+# qemu-user, or says so.
+test-arm: $(VENV)/.test
+	$(BIN)/python tests/arm/check.py
 
 # Every case of SciPy's own tests against jaxconv.compat.scipy, about half an hour on two cores;
 # `make test` runs a sample.
