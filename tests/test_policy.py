@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -114,6 +115,96 @@ def test_a_policy_goes_before_the_rules_but_not_before_the_user():
     )
     unknown = select(PROBLEM, policy=Policy({PROBLEM: "magic"}))
     assert unknown == Choice("lax", "there is no method magic")
+
+
+KINDS = {"H100": "NVIDIA H100 80GB HBM3", "v5e": "TPU v5 lite"}
+
+
+def anywhere(platform):
+    x, w = jnp.ones((2, 8, 8, 3)), jnp.ones((3, 3, 3, 4))
+    spec = ConvSpec((1, 1), (1, 1), ((0, 0),) * 2, 1, (8, 8), (3, 3))
+    return x, w, Problem.of("output", x, w, spec, dtype=x.dtype, platform=platform)
+
+
+def in_a_process_with(monkeypatch, *kinds):
+    """Let devices of every platform but the CPU be of these kinds."""
+
+    def devices(*, backend):
+        if not kinds:
+            raise RuntimeError(f"Unknown backend {backend}")
+        return [SimpleNamespace(device_kind=kind) for kind in kinds]
+
+    monkeypatch.setattr(jax, "local_devices", devices)
+
+
+@pytest.mark.parametrize(
+    ("platform", "compiler"), [("gpu", "cuda"), ("gpu", "rocm"), ("tpu", "tpu")]
+)
+def test_an_entry_for_a_kind_of_device(monkeypatch, platform, compiler):
+    """It holds in programs for devices of that kind, and in no others."""
+    x, w, problem = anywhere(platform)
+    mine, other = (problem._replace(device_kind=kind) for kind in KINDS.values())
+    policy = Policy({mine: "fft", other: "products", problem: "taps"})
+    traces = {"fft": "stablehlo.fft", "products": "stablehlo.dot_general"}
+    cases = (
+        ((mine.device_kind,), policy, "fft"),
+        ((other.device_kind,), policy, "products"),
+        (("another",), policy, "taps"),
+        (("another",), Policy({mine: "fft"}), "lax"),
+        ((mine.device_kind, "another"), policy, "taps"),
+        ((), policy, "taps"),
+        # the kind is unknown: what all kinds have in the policy
+        ((), Policy({mine: "fft"}), "fft"),
+        ((), Policy({mine: "fft", other: "fft"}), "fft"),
+        ((), Policy({mine: "fft", other: "products"}), "lax"),
+    )
+    for kinds, given, want in cases:
+        in_a_process_with(monkeypatch, *kinds)
+
+        def f(x, w, given=given):
+            return jaxconv.conv(x, w, policy=given)
+
+        [row] = explain(f, x, w, platform=platform)
+        assert row.method == want
+        assert (row.reason == "chosen by the policy") == (want != "lax")
+        lowered = jax.jit(f).trace(x, w).lower(lowering_platforms=(compiler,)).as_text()
+        for method, trace in traces.items():
+            assert (trace in lowered) == (method == want), (kinds, want)
+        assert ("stablehlo.convolution" in lowered) == (want == "lax")
+
+
+def test_an_exported_program_is_for_every_kind(monkeypatch):
+    """Not for that of the process that exports it alone."""
+    x, w, problem = anywhere("gpu")
+    mine, other = (problem._replace(device_kind=kind) for kind in KINDS.values())
+    in_a_process_with(monkeypatch, mine.device_kind)
+    for policy, want in (
+        (Policy({mine: "fft"}), True),
+        (Policy({mine: "fft", other: "lax"}), False),
+    ):
+        f = jax.jit(lambda x, w, policy=policy: jaxconv.conv(x, w, policy=policy))
+        exported = jax.export.export(f, platforms=["cuda"])(x, w)
+        assert ("stablehlo.fft" in exported.mlir_module()) == want
+
+
+def test_kinds_of_devices_are_saved_and_printed(monkeypatch):
+    mine = PROBLEM._replace(platform="gpu", device_kind="NVIDIA H200")
+    policy = Policy({mine: "taps", PROBLEM: "loops"})
+    assert Policy.from_json(policy.to_json()) == policy
+    head, row, _ = repr(policy).splitlines()[1:]
+    assert head.startswith("device       contraction")
+    assert row.startswith("NVIDIA H200  output")
+
+
+def test_what_is_tuned_is_for_the_kind_of_the_device(monkeypatch):
+    """Nothing is timed: a CPU's times stand for the device's."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    in_a_process_with(monkeypatch, "NVIDIA H200")
+    timed = {"lax": 2.0, "taps": 1.0}
+    monkeypatch.setattr("jaxconv._transforms.tune.medians", lambda *_: timed)
+    assert tune(ours, X, W) == Policy(
+        {PROBLEM._replace(platform="gpu", device_kind="NVIDIA H200"): "taps"}
+    )
 
 
 def test_everyone_obeys():

@@ -1,10 +1,12 @@
-"""Facts of the machine and of the installed libraries that times on its CPU depend on."""
+"""Facts of the machine, its devices and the installed libraries that times depend on."""
 
 import importlib.metadata
 import os
 import platform
 import time
 from pathlib import Path
+
+import jax
 
 # Instruction sets that libraries have kernels of their own for, as Linux names them.
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "asimd")
@@ -19,6 +21,28 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def device_kind(platform: str) -> str:
+    """Return the kind of this process's devices of a platform, such as "NVIDIA H100 80GB HBM3".
+
+    "" where it says no more than the platform (CPUs), where there are several kinds, and where
+    there is no such device.
+
+    Args:
+        platform: "cpu", "gpu" or "tpu".
+
+    Example:
+        >>> device_kind("cpu")
+        ''
+    """
+    if platform == "cpu":
+        return ""
+    try:
+        kinds = {device.device_kind for device in jax.local_devices(backend=platform)}
+    except RuntimeError:  # this process has no such backend
+        return ""
+    return kinds.pop() if len(kinds) == 1 else ""
 
 
 def cpu_flags() -> list[str]:

@@ -32,6 +32,7 @@ from jaxconv._core.dispatch.primitive import contract, conv_p
 from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.shapes import extent
 from jaxconv._core.geometry.spec import Contraction, ConvSpec
+from jaxconv._core.machine import device_kind
 
 _DTYPES = frozenset(
     map(
@@ -173,6 +174,8 @@ def perform(
 def problem_of(equation: JaxprEqn, platform: str) -> Problem | str:
     """Return the problem of a convolution's equation, or why it is not a contraction.
 
+    Its kind of device is that of this process's devices of the platform.
+
     Args:
         equation: of `conv_p` or of `conv_general_dilated`.
         platform: as in `jaxconv.Problem`.
@@ -181,9 +184,9 @@ def problem_of(equation: JaxprEqn, platform: str) -> Problem | str:
     out, params = equation.outvars[0].aval, equation.params
     if equation.primitive is conv_p:
         spec = params["spec"] if params["mode"] == "zeros" else params["spec"].padded
-        return Problem.of(
-            params["contraction"], a, b, spec, dtype=params["dtype"], platform=platform
-        )
+        contraction, dtype = params["contraction"], params["dtype"]
+        problem = Problem.of(contraction, a, b, spec, dtype=dtype, platform=platform)
+        return problem._replace(device_kind=device_kind(platform))
     reading = read(a, b, out, params)
     if isinstance(reading, str):
         return reading

@@ -104,11 +104,12 @@ def plan(
     reduction = _reduction(problem, ffi_unavailable_reason)
     wanted, reason = method, "asked for"
     if method in RULES:
-        if policy is None or problem not in policy:
+        chosen = None if policy is None else policy.choice(problem)
+        if chosen is None:
             rule = cast(Rule, method)
             profile = None if policy is None else policy.profile
             return _by_rule(problem, rule, ffi_unavailable_reason, profile), reduction
-        wanted, reason = policy[problem], "chosen by the policy"
+        wanted, reason = chosen, "chosen by the policy"
     if wanted in METHODS:
         reduced = problem.reduced if reduction else problem
         why_not = _refusal(reduced, wanted, ffi_unavailable_reason)

@@ -25,6 +25,9 @@ class Policy(Mapping[Problem, str]):
     constants were measured on, or with a profile, which `jaxconv calibrate` measures, on that
     profile's. It can be hashed, so it may be a static argument of `jax.jit`.
 
+    An entry whose problem names a kind of device takes effect on devices of that kind alone, before
+    one that names none, which takes effect on the whole platform. `choice` looks entries up so.
+
     Args:
         entries: a mapping, or pairs.
         profile: of the machine, or None.
@@ -47,7 +50,7 @@ class Policy(Mapping[Problem, str]):
         (1, True)
     """
 
-    __slots__ = ("_entries", "_hash", "_profile", "_seconds")
+    __slots__ = ("_entries", "_hash", "_methods", "_profile", "_seconds")
 
     def __init__(
         self,
@@ -63,6 +66,10 @@ class Policy(Mapping[Problem, str]):
                     "Policy: entries must map a jaxconv.Problem to a method's name, not "
                     f"{problem!r} to {method!r}"
                 )
+        # of all kinds of devices, by the problem without its kind
+        self._methods: dict[Problem, set[str]] = {}
+        for problem, method in self._entries.items():
+            self._methods.setdefault(problem._replace(device_kind=""), set()).add(method)
         if profile is not None and not isinstance(profile, MachineProfile):
             raise TypeError(
                 "Policy: profile must be a jaxconv.MachineProfile or None, not "
@@ -84,6 +91,31 @@ class Policy(Mapping[Problem, str]):
         """The measured time of each method, by problem, where `jaxconv.tune` measured them."""
         return MappingProxyType(self._seconds)
 
+    def choice(self, problem: Problem) -> str | None:
+        """Return the method that the entries choose for a problem, or None.
+
+        An entry for the problem's kind of device goes before one for every kind. Where the kind is
+        unknown, as in a program that is exported for other processes, entries for any kinds count,
+        if they have the same method.
+
+        Args:
+            problem: the contraction and its sizes.
+
+        Example:
+            >>> spec = ConvSpec((1,), (1,), ((0, 0),), 1, (8,), (3,))
+            >>> anywhere = Problem("output", spec, 2, 4, 4, "float32", "tpu")
+            >>> here, there = (anywhere._replace(device_kind=kind) for kind in ("v5e", "v6e"))
+            >>> tuned = Policy({here: "taps"})
+            >>> tuned.choice(here), tuned.choice(there), tuned.choice(anywhere)
+            ('taps', None, 'taps')
+        """
+        if problem in self._entries:
+            return self._entries[problem]
+        if problem.device_kind:
+            return self._entries.get(problem._replace(device_kind=""))
+        methods = self._methods.get(problem, set())
+        return next(iter(methods)) if len(methods) == 1 else None
+
     def __getitem__(self, problem: Problem) -> str:
         return self._entries[problem]
 
@@ -102,15 +134,16 @@ class Policy(Mapping[Problem, str]):
         return self._hash
 
     def __repr__(self) -> str:
-        rows: list[tuple[str, ...]] = [
-            ("contraction", "batch", "channels", "input", "kernel", "geometry", "method", "ms")
-        ]
+        names = ("contraction", "batch", "channels", "input", "kernel", "geometry", "method", "ms")
+        kinds = any(problem.device_kind for problem in self)
+        rows: list[tuple[str, ...]] = [("device", *names) if kinds else names]
         for problem, method in self.items():
             spec, taken = problem.spec, self._seconds.get(problem, {})
             channels = f"{spec.groups * problem.inputs} -> {spec.groups * problem.outputs}"
             sizes = ("x".join(map(str, each)) for each in (spec.input_size, spec.kernel_size))
             where = (problem.contraction, str(problem.batch), channels, *sizes)
-            rows.append((*where, geometry(spec), method, milliseconds(taken)))
+            device = (problem.device_kind,) if kinds else ()
+            rows.append((*device, *where, geometry(spec), method, milliseconds(taken)))
         count = f"{len(self)} choice{'s' * (len(self) != 1)}"
         profile = "" if self._profile is None else ", with the profile of a machine"
         return f"Policy of {count}{profile}" + (f"\n{aligned(rows)}" if self else "")

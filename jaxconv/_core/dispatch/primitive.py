@@ -32,6 +32,7 @@ from jaxconv._core.geometry.explicit_axes import entries_of, on_explicit_axes
 from jaxconv._core.geometry.extension import extend, fold
 from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.spec import Contraction, ConvSpec
+from jaxconv._core.machine import device_kind
 from jaxconv._core.methods import METHODS
 from jaxconv._core.partition.automatic import partitioned, stand_ins
 
@@ -242,6 +243,8 @@ def _run_method(
     if 0 in (*a.shape, *b.shape):  # empty sums
         return jnp.zeros(shape, dtype)
     problem = Problem.of(contraction, a, b, spec, dtype=dtype, platform=platform)
+    if policy is not None and reason != EXPORTED:
+        problem = problem._replace(device_kind=device_kind(platform))
     choice, reduction = plan(problem, method, policy, ffi_unavailable_reason=reason)
     a, b = (
         array if name == "w" else _one_batch_axis(array, spec.rank)

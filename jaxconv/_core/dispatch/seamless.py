@@ -18,6 +18,7 @@ from jaxconv._core.dispatch.costs import seconds
 from jaxconv._core.dispatch.policy import Policy
 from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.spec import ConvSpec
+from jaxconv._core.machine import device_kind
 
 SEAMLESS = ("taps", "onednn")
 
@@ -38,7 +39,9 @@ def problem_of(spec: ConvSpec, padding_mode: str, kernel: Sequence[int]) -> Prob
         spec, outputs = dataclasses.replace(spec, groups=1), 1
     x = jax.ShapeDtypeStruct((*spec.input_size, inputs * spec.groups), jnp.float32)
     w = jax.ShapeDtypeStruct((*spec.kernel_size, inputs, outputs), jnp.float32)
-    return Problem.of("output", x, w, spec, dtype=jnp.float32, platform=jax.default_backend())
+    platform = jax.default_backend()
+    problem = Problem.of("output", x, w, spec, dtype=jnp.float32, platform=platform)
+    return problem._replace(device_kind=device_kind(platform))
 
 
 def one_a_channel(groups: int, kernel: Sequence[int]) -> bool:

@@ -33,6 +33,8 @@ class Problem(NamedTuple):
         outputs: output channels in a group.
         dtype: the operands' common dtype, or that of the sums where it is beyond float32.
         platform: "cpu", "gpu" or "tpu": what `jax.default_backend()` and `Device.platform` say.
+        device_kind: what `Device.device_kind` says, such as "TPU v5 lite"; "" for every kind, for
+            CPUs, and where it is unknown.
     """
 
     contraction: Contraction
@@ -42,6 +44,7 @@ class Problem(NamedTuple):
     outputs: int
     dtype: str
     platform: str
+    device_kind: str = ""
 
     @classmethod
     def of(
