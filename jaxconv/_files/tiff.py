@@ -75,7 +75,7 @@ class TiffSource:
                 f"whole; at most {MAX_PIECE_BYTES} are allowed: save it in tiles"
             )
         kind, predictor = page.compression, page.predictor
-        if kind == tifffile.COMPRESSION.LERC and page.dtype.kind == "f":
+        if kind == tifffile.COMPRESSION.LERC and np.dtype(page.dtype).kind == "f":
             # findings/tifffile_lerc_nan.sh: a NaN moves the other values of its tile
             raise rasters.ImageError(
                 f"{path}: its floats are compressed as LERC, of which NaN cannot be read rightly; "
