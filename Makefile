@@ -59,7 +59,7 @@ test-tpu:
 # The plugin's kernels for NEON on an emulated CPU, some minutes; needs a cross compiler and
 # qemu-user, or says so.
 test-arm: $(VENV)/.test
-	$(BIN)/python tests/arm/check.py
+	$(BIN)/python tests/arm/check_kernels.py
 
 # Every case of SciPy's own tests against jaxconv.compat.scipy, about half an hour on two cores;
 # `make test` runs a sample.

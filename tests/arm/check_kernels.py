@@ -1,7 +1,7 @@
 """Compile the plugin's own kernels for NEON, run them on an emulated CPU, check every value.
 
-    python tests/arm/check.py                       what `make test-arm` runs
-    python tests/arm/check.py --isa avx2 avx512f    the same on a CPU of x86-64 that has these
+    python tests/arm/check_kernels.py                       what `make test-arm` runs
+    python tests/arm/check_kernels.py --isa avx2 avx512f    the same on an x86-64 that has these
 
 Each problem of a grid is computed by `compute.cc` and compared with the explicit loops of
 `jaxconv.reference`, on one thread and on three. The arrays lie between pages that must not be
