@@ -15,7 +15,7 @@ list(TRANSFORM KERNELS PREPEND ${CMAKE_CURRENT_LIST_DIR}/src/)
 # predictive commoning carries what one turn of a loop has read to the next, in registers that the
 # sums need
 set_source_files_properties(${CMAKE_CURRENT_LIST_DIR}/src/line.cc
-  PROPERTIES COMPILE_OPTIONS -fno-predictive-commoning)
+  PROPERTIES COMPILE_OPTIONS $<$<CXX_COMPILER_ID:GNU>:-fno-predictive-commoning>)
 # instrumented and unrolled as well, the kernels take minutes to compile
 set(KERNEL_LEVEL -O3)
 if(JAXCONV_SANITIZE)
