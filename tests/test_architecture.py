@@ -4,6 +4,7 @@ import ast
 import graphlib
 import importlib
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import jaxconv
 
 PACKAGE = Path(jaxconv.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
+FINDINGS = Path(__file__).parents[1] / "findings"
 
 # A file imports only from lower floors, or from its own room.
 FLOORS = {
@@ -151,6 +153,16 @@ def test_files_are_short_and_use_public_jax(path):
     text = path.read_text()
     assert len(text.splitlines()) <= 400
     assert "jax._src" not in text
+
+
+@pytest.mark.parametrize("script", sorted(FINDINGS.glob("*.sh")), ids=lambda path: path.stem)
+def test_findings_are_scripts_that_can_be_run(script):
+    text = script.read_text()
+    assert os.access(script, os.X_OK)
+    assert text.startswith("#!/usr/bin/env bash\n# ")
+    assert "\n# Expected: " in text
+    assert "\n# Seen: " in text
+    assert "\nset -euo pipefail\n" in text
 
 
 def public_modules() -> list[str]:

@@ -33,7 +33,7 @@ def test_killed_at_random_moments_a_run_ends_where_one_left_alone_does():
     seed = random.randrange(2**32)
     here = Path(__file__).parent
     done = subprocess.run(
-        [sys.executable, str(here / "killing.py"), str(seed), "3", "8"],
+        [sys.executable, str(here / "killing.py"), str(seed), "4", "16"],
         capture_output=True,
         text=True,
         check=False,
@@ -49,8 +49,8 @@ def test_killed_at_random_moments_a_run_ends_where_one_left_alone_does():
     print(f"seed {seed}: {done.stdout}")
     kinds = re.findall(r"^(.*): (\d+) kills, steps \[(.*)\]$", done.stdout, re.MULTILINE)
     assert [(kind, kills) for kind, kills, _ in kinds] == [
-        ("the command", "3"),
-        ("crops of two", "8"),
+        ("the command", "4"),
+        ("crops of two", "16"),
     ]
     for _, _, moments in kinds:
         assert len(set(moments.split(", "))) > 1  # not all before the first checkpoint

@@ -207,14 +207,15 @@ def test_tiles_that_are_not_stored_have_no_data(tmp_path, compression):
     np.testing.assert_array_equal(found, x[3:30, 5:])
 
 
-def test_floats_that_would_be_decoded_wrong_are_refused(tmp_path):
+@pytest.mark.parametrize("whole", [False, True])
+def test_floats_that_would_be_decoded_wrong_are_refused(tmp_path, whole):
     """findings/tifffile_lerc_nan.sh; only the tag counts here."""
     path = tmp_path / "x.tif"
     tifffile.imwrite(path, X[..., 0], tile=(16, 16))
     with tifffile.TiffFile(path, mode="r+") as file:
         file.pages[0].tags["Compression"].overwrite(34887)
     with pytest.raises(ImageError, match="its floats are compressed as LERC"):
-        open_source(path)
+        open_source(path, whole=whole)
 
 
 @pytest.mark.parametrize("value", ["-9999", "nan", "300"])

@@ -14,6 +14,7 @@ import tifffile
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from jaxconv._files.rasters import ImageError, filtered_dtype
+from jaxconv._files.tiff import misread
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 TIFF = (".tif", ".tiff")
@@ -189,6 +190,8 @@ def _load_tiff(path: Path) -> Stored:
         series = file.series[0]
         if len(file.series) > 1:
             raise _Refused(f"holds {len(file.series)} images; expected one")
+        if why := misread(page):
+            raise _Refused(why)
         photometric, extras = page.photometric, tuple(page.extrasamples)
         if photometric not in (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB):
             raise _Refused(f"its colours are stored as {photometric.name}; save it as grey or RGB")

@@ -23,6 +23,17 @@ MAX_PIECE_BYTES = 256 * 2**20
 _ALPHA = (tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA)
 
 
+def misread(page: Any) -> str | None:
+    """Return why tifffile would read wrong values of a page without an error, or None."""
+    if page.compression == tifffile.COMPRESSION.LERC and np.dtype(page.dtype).kind == "f":
+        # findings/tifffile_lerc_nan.sh
+        return (
+            "its floats are compressed as LERC, of which one NaN moves the other values of its "
+            "tile; save it with zlib or uncompressed"
+        )
+    return None
+
+
 class TiffSource:
     """The one image of a TIFF file, (H, W) or (H, W, channels)."""
 
@@ -75,12 +86,8 @@ class TiffSource:
                 f"whole; at most {MAX_PIECE_BYTES} are allowed: save it in tiles"
             )
         kind, predictor = page.compression, page.predictor
-        if kind == tifffile.COMPRESSION.LERC and np.dtype(page.dtype).kind == "f":
-            # findings/tifffile_lerc_nan.sh: a NaN moves the other values of its tile
-            raise rasters.ImageError(
-                f"{path}: its floats are compressed as LERC, of which NaN cannot be read rightly; "
-                "save it with zlib or uncompressed"
-            )
+        if why := misread(page):
+            raise rasters.ImageError(f"{path}: {why}")
         if kind not in tifffile.TIFF.DECOMPRESSORS or predictor not in tifffile.TIFF.UNPREDICTORS:
             raise rasters.ImageError(
                 f"{path}: is compressed as {getattr(kind, 'name', kind)} (predictor "

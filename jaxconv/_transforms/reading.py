@@ -184,9 +184,8 @@ def problem_of(equation: JaxprEqn, platform: str) -> Problem | str:
     out, params = equation.outvars[0].aval, equation.params
     if equation.primitive is conv_p:
         spec = params["spec"] if params["mode"] == "zeros" else params["spec"].padded
-        contraction, dtype = params["contraction"], params["dtype"]
-        problem = Problem.of(contraction, a, b, spec, dtype=dtype, platform=platform)
-        return problem._replace(device_kind=device_kind(platform))
+        device = {"platform": platform, "device_kind": device_kind(platform)}
+        return Problem.of(params["contraction"], a, b, spec, dtype=params["dtype"], **device)
     reading = read(a, b, out, params)
     if isinstance(reading, str):
         return reading

@@ -9,19 +9,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-EXTRA = (
-    "PIL",
-    "flax",
-    "matplotlib",
-    "optax",
-    "orbax",
-    "rich",
-    "skimage",
-    "tensorboardX",
-    "tensorstore",
-    "tifffile",
-    "typer",
-)
+from jaxconv._core.extras import EXTRAS
+
+EXTRA = (*EXTRAS, "PIL", "rich", "skimage", "tensorboardX", "typer")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,8 +1,8 @@
 // Computes convolutions by the plugin's own kernels: `compute PROBLEMS RESULTS`.
 //
 // PROBLEMS is a file of problems, one after the other: a `Header` and two of x, w and y, in this
-// order, float32 and row-major. RESULTS becomes one of their results: whether a line kernel made it (int64), then the
-// result twice. Each array ends where a page that must not be touched begins; for the second
+// order, float32 and row-major. RESULTS becomes one of their results: whether a line kernel made it
+// (int64), then the result twice. Each array ends where a page that must not be touched begins; for the second
 // result, each begins where one ends.
 #include <sys/mman.h>
 #include <unistd.h>

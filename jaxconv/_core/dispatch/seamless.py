@@ -40,8 +40,8 @@ def problem_of(spec: ConvSpec, padding_mode: str, kernel: Sequence[int]) -> Prob
     x = jax.ShapeDtypeStruct((*spec.input_size, inputs * spec.groups), jnp.float32)
     w = jax.ShapeDtypeStruct((*spec.kernel_size, inputs, outputs), jnp.float32)
     platform = jax.default_backend()
-    problem = Problem.of("output", x, w, spec, dtype=jnp.float32, platform=platform)
-    return problem._replace(device_kind=device_kind(platform))
+    device = {"platform": platform, "device_kind": device_kind(platform)}
+    return Problem.of("output", x, w, spec, dtype=jnp.float32, **device)
 
 
 def one_a_channel(groups: int, kernel: Sequence[int]) -> bool:

@@ -48,7 +48,15 @@ class Problem(NamedTuple):
 
     @classmethod
     def of(
-        cls, contraction: Contraction, a: Any, b: Any, spec: ConvSpec, *, dtype: Any, platform: str
+        cls,
+        contraction: Contraction,
+        a: Any,
+        b: Any,
+        spec: ConvSpec,
+        *,
+        dtype: Any,
+        platform: str,
+        device_kind: str = "",
     ) -> "Problem":
         """Return the problem of two operands, arrays or abstract values.
 
@@ -59,6 +67,7 @@ class Problem(NamedTuple):
             spec: the geometry.
             dtype: the result's dtype.
             platform: as in the class.
+            device_kind: as in the class.
         """
         batch = math.prod(a.shape[: -spec.rank - 1])
         if contraction == "input":
@@ -66,7 +75,7 @@ class Problem(NamedTuple):
         else:
             inputs, outputs = a.shape[-1] // spec.groups, b.shape[-1] // spec.groups
         works_in = working_dtype(a, b, dtype)
-        return cls(contraction, spec, batch, inputs, outputs, str(works_in), platform)
+        return cls(contraction, spec, batch, inputs, outputs, str(works_in), platform, device_kind)
 
     @property
     def reduced(self) -> "Problem":

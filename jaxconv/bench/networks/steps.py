@@ -100,18 +100,18 @@ def _steps(
     network: Network,
     batch: int,
     *,
-    small: int | None = None,
+    other: int | None = None,
     compiled: bool = False,
     quick: bool = False,
 ) -> tuple[Step, ...]:
     """The cases of a network: training on one or two batch sizes, inference of 1 and 8 images."""
     nnx = {"network": network, "written": "nnx"}
     linen = {"network": network, "written": "linen"}
-    smaller = [] if small is None else [Step(**linen, batch=small, quick=quick)]
+    second = [] if other is None else [Step(**linen, batch=other, quick=quick)]
     return (
         Step(**nnx, batch=batch, compiled=compiled),
         Step(**linen, batch=batch, dtype="bfloat16"),
-        *smaller,
+        *second,
         Step(**nnx, batch=1, training=False, compiled=compiled, quick=quick),
         Step(**linen, batch=8, training=False),
         Step(**nnx, batch=8, training=False, dtype="bfloat16", quick=quick),
@@ -120,11 +120,11 @@ def _steps(
 
 WIDE_RESIDUAL, EFFICIENT, REGNET, LARGE_KERNELS, ENCODER_DECODER = NETWORKS
 STEPS = (
-    *_steps(WIDE_RESIDUAL, 8),
+    *_steps(WIDE_RESIDUAL, 8, other=32),
     *_steps(EFFICIENT, 4),
-    *_steps(REGNET, 16, small=4, compiled=True, quick=True),
-    *_steps(LARGE_KERNELS, 8, small=4),
-    *_steps(ENCODER_DECODER, 2, small=1),
+    *_steps(REGNET, 16, other=4, compiled=True, quick=True),
+    *_steps(LARGE_KERNELS, 8, other=4),
+    *_steps(ENCODER_DECODER, 2, other=1),
 )
 
 
