@@ -166,6 +166,7 @@ def test_a_term_has_one_meaning_in_all_methods():
 def test_the_file_that_is_written_holds_constants_and_margins(rows, monkeypatch):
     monkeypatch.setattr(fit, "FOLDS", 2)
     machine = {"cores": 2, "cpu_flags": ["avx2"], "date": "2000-01-01", "versions": {"jax": "0"}}
+    machine |= {"platform": "cpu", "device_kind": "cpu"}
     found = json.loads(fit.written(rows[:10], machine))
     assert {method: list(of) for method, of in found["seconds"].items()} == {
         "lax": ["output"],

@@ -2,7 +2,10 @@
 
     jaxconv bench --suite regret --count 300 --seed 1 --json train.json
     python -m jaxconv.bench.method_times layers.json
-    python -m jaxconv.bench.fit train.json layers.json > jaxconv/_core/methods/constants.json
+    python -m jaxconv.bench.fit train.json layers.json > jaxconv/_core/methods/constants/cpu.json
+
+The same on another device gives the constants of its kind, in a file of its own. From then on
+"auto" and "fastest" choose by them on such devices; before that they take lax there.
 
 The rows of all files are used together. Each method's constants minimise the weighted sum of
 |log(predicted / measured)| over the measured problems, which is robust to outliers; layers and
@@ -49,8 +52,9 @@ MARGINS_TRIED = tuple(round(0.05 * step, 2) for step in range(20, 3, -1))
 
 
 def problem(row: Row) -> Problem:
-    """Return the reduced problem of one row of the regret suite."""
-    return regret.problem_of(row).reduced
+    """Return the problem of one row of the regret suite as methods get it."""
+    found = regret.problem_of(row)
+    return found.reduced if found.platform == "cpu" else found
 
 
 def fit(rows: Sequence[Row], method: str) -> dict[str, float]:
@@ -182,7 +186,10 @@ def regrets(
 def margins(rows: Sequence[Row], expected: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Return the default methods with the margins that minimise the mean log(regret)."""
     best: dict[str, float] = {}
-    for usual, without in (("lax", ("onednn",)), ("onednn", ())):
+    steps: list[tuple[str, tuple[str, ...]]] = [("lax", ("onednn",))]
+    if any("onednn" in times for times in expected):
+        steps.append(("onednn", ()))
+    for usual, without in steps:
         tried = [{usual: margin} | best for margin in MARGINS_TRIED]
         logs = [np.log(regrets(rows, expected, m, without)) for m in tried]
         means = [np.average(of, weights=[_weight(row) for row in rows]) for of in logs]
@@ -193,33 +200,38 @@ def margins(rows: Sequence[Row], expected: Sequence[Mapping[str, float]]) -> dic
 
 
 def written(rows: Sequence[Row], machine: Mapping[str, Any]) -> str:
-    """Return the text of `jaxconv/_core/methods/constants.json`."""
+    """Return the text of a file of `jaxconv/_core/methods/constants`."""
     versions = machine["versions"]
     layers = sum("layer" in row for row in rows)
     expected = predicted(rows)
     chosen = margins(rows, expected)
+    on_cpu = machine["platform"] == "cpu"
+    judged = {" with the plugin": regrets(rows, expected, chosen)}
+    judged[" without the plugin"] = regrets(rows, expected, chosen, ("onednn",))
+    judged = judged if on_cpu else {"": judged[" without the plugin"]}
     quantiles = [
-        f"{np.median(of):.2f} and {np.quantile(of, 0.95):.2f} {which} the plugin"
-        for which, of in (
-            ("with", regrets(rows, expected, chosen)),
-            ("without", regrets(rows, expected, chosen, ("onednn",))),
-        )
+        f"{np.median(of):.2f} and {np.quantile(of, 0.95):.2f}{which}"
+        for which, of in judged.items()
     ]
+    device = (
+        f"{machine['cores']} cores, {' '.join(machine['cpu_flags'])}"
+        if on_cpu
+        else machine["device_kind"]
+    )
     about = (
         f"Written by python -m jaxconv.bench.fit from {len(rows)} problems in float32, {layers} of "
-        f"them of layers and planes, the others random ({machine['cores']} cores, "
-        f"{' '.join(machine['cpu_flags'])}, {machine['date']}, jax {versions['jax']}). Regret in "
-        f"cross-validation, median and 95th percentile: {', '.join(quantiles)}."
+        f"them of layers and planes, the others random ({device}, {machine['date']}, jax "
+        f"{versions['jax']}). Regret in cross-validation, median and 95th percentile: "
+        f"{', '.join(quantiles)}."
     )
     seconds: dict[str, dict[str, Mapping[str, float]]] = {}
     for (method, contraction), values in constants(rows).items():
         seconds.setdefault(method, {})[contraction] = values
-    measured = {
-        "cpu flags": " ".join(machine["cpu_flags"]),
-        "cores": str(machine["cores"]),
-        "date": machine["date"],
-        "jax": versions["jax"],
-    }
+    measured = {"device": "cpu" if on_cpu else machine["device_kind"]}
+    if on_cpu:
+        flags = " ".join(machine["cpu_flags"])
+        measured |= {"cpu flags": flags, "cores": str(machine["cores"])}
+    measured |= {"date": machine["date"], "jax": versions["jax"]}
     content = {"about": [about], "measured": measured, "margins": chosen, "seconds": seconds}
     return json.dumps(content, indent=1) + "\n"
 
@@ -229,6 +241,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("files", nargs="+", type=Path, help="JSON files of the regret suite")
     read = [json.loads(path.read_text()) for path in parser.parse_args().files]
+    kinds = {(each["machine"]["platform"], each["machine"]["device_kind"]) for each in read}
+    if len(kinds) > 1:
+        parser.error(f"the files are of several kinds of devices: {sorted(kinds)}")
     print(written([row for each in read for row in each["rows"]], read[0]["machine"]), end="")
 
 

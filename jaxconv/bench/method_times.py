@@ -12,6 +12,7 @@ import re
 import sys
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -19,6 +20,7 @@ from jaxconv._core.dispatch.choose import candidates
 from jaxconv._core.dispatch.primitive import OPERANDS
 from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.spec import Contraction, ConvSpec, normalise
+from jaxconv._core.machine import device_kind
 from jaxconv._core.methods import METHODS
 from jaxconv.bench import regret
 from jaxconv.bench.cases import LAYERS, PLANES, Layer
@@ -69,12 +71,14 @@ def cases() -> list[tuple[str, Problem, dict[str, np.ndarray]]]:
         small = math.prod(plane.kernel) <= MOST_GRADIENT_ENTRIES
         wanted = ["output", "input", "kernel"] if small else ["output"]
         drawn.append((plane.name, spec, wanted, _random(index, x=x, w=w, y=x)))
+    platform = jax.default_backend()
+    device = {"platform": platform, "device_kind": device_kind(platform)}
     found = []
     for name, spec, contractions, arrays in drawn:
         for contraction in contractions:
             operands = {array: arrays[array] for array in OPERANDS[contraction]}
             a, b = operands.values()
-            problem = Problem.of(contraction, a, b, spec, dtype=jnp.float32, platform="cpu")
+            problem = Problem.of(contraction, a, b, spec, dtype=jnp.float32, **device)
             found.append((name, problem, operands))
     return found
 

@@ -23,6 +23,7 @@ from jaxconv._core.dispatch.policy import Policy
 from jaxconv._core.dispatch.primitive import OPERANDS, contract
 from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.spec import Contraction, ConvSpec, normalise
+from jaxconv._core.machine import device_kind
 from jaxconv._core.methods import METHODS
 from jaxconv.bench import float64_answers
 from jaxconv.bench.measure import compile_apart, estimate, race
@@ -113,7 +114,9 @@ def problem(seed: int, index: int) -> tuple[Problem, dict[str, np.ndarray]]:
     contractions: tuple[Contraction, ...] = ("output", "input", "kernel")
     contraction = contractions[index % 3]
     a, b = (arrays[name] for name in OPERANDS[contraction])
-    found = Problem.of(contraction, a, b, spec, dtype=jnp.float32, platform=jax.default_backend())
+    platform = jax.default_backend()
+    device = {"platform": platform, "device_kind": device_kind(platform)}
+    found = Problem.of(contraction, a, b, spec, dtype=jnp.float32, **device)
     return found, {name: arrays[name] for name in OPERANDS[contraction]}
 
 
@@ -214,6 +217,7 @@ def _features(problem: Problem) -> Row:
         "padding": [list(pair) for pair in spec.padding],
         "dtype": problem.dtype,
         "platform": problem.platform,
+        "device_kind": problem.device_kind,
     }
 
 
@@ -256,7 +260,8 @@ def problem_of(row: Mapping[str, Any]) -> Problem:
         tuple(row["kernel_size"]),
     )
     sizes = row["batch"], row["inputs"], row["outputs"]
-    return Problem(row["contraction"], spec, *sizes, row["dtype"], row["platform"])
+    device = row["platform"], row.get("device_kind", "")
+    return Problem(row["contraction"], spec, *sizes, row["dtype"], *device)
 
 
 def regret(row: Row, *, plugin: bool = True, policy: Policy | None = None) -> float | None:

@@ -15,7 +15,7 @@ from jaxconv._core.dispatch.policy import Policy
 from jaxconv._core.geometry.spec import ConvSpec
 from jaxconv._core.machine import facts, version
 from jaxconv._core.methods import METHODS
-from jaxconv._core.methods.method import MEASURED
+from jaxconv._core.methods.measured import BY_DEVICE, CPU
 from jaxconv.cli.errors import as_command_error
 from jaxconv.cli.options import Info
 
@@ -34,7 +34,10 @@ def gather(policy: Path | None = None) -> dict[str, Any]:
         "packages": {name: version(name) for name in PACKAGES},
         "cpu": facts(),
         "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
-        "expected_times": dict(MEASURED),
+        "expected_times": dict(BY_DEVICE[CPU].facts),
+        "measured_devices": {
+            device: dict(of.facts) for device, of in BY_DEVICE.items() if device != CPU
+        },
         "policy": None if policy is None else _policy(policy),
         "methods": {name: _method(name) for name in METHODS},
     }
@@ -59,7 +62,7 @@ def run(given: Info) -> None:
     )
     for device in found["devices"]:
         console.print(f"device {device}")
-    for line in _profile(found):
+    for line in (*_profile(found), *_measured_devices(found["measured_devices"])):
         console.print(line, markup=False, soft_wrap=True)
     table = Table("method", "contractions", "available", box=box.SIMPLE_HEAD)
     for name, method in found["methods"].items():
@@ -72,6 +75,16 @@ def run(given: Info) -> None:
         if method["needs"]:
             console.print(f"{name} needs {method['needs']}", markup=False, soft_wrap=True)
     console.print("the others need JAX alone")
+
+
+def _measured_devices(found: dict[str, dict[str, str]]) -> list[str]:
+    """Lines that say on which other devices the methods were measured."""
+    if not found:
+        return ["other devices: none was measured, so that they use XLA's own convolution"]
+    return [
+        f"expected times on {device}: measured {of['date']} with jax {of['jax']}"
+        for device, of in found.items()
+    ]
 
 
 def _policy(path: Path) -> dict[str, Any]:

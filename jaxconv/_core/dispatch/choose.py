@@ -7,12 +7,12 @@ from typing import NamedTuple, cast
 import jax.numpy as jnp
 from jax.export import is_symbolic_dim
 
-from jaxconv._core.dispatch.costs import seconds
+from jaxconv._core.dispatch.costs import measured, seconds
 from jaxconv._core.dispatch.policy import Policy
 from jaxconv._core.dispatch.profile import MachineProfile
 from jaxconv._core.geometry.problem import Problem, Reduction, reduce
 from jaxconv._core.methods import METHODS
-from jaxconv._core.methods.method import MARGINS, Rule
+from jaxconv._core.methods.method import Rule
 
 # Reasons why a program cannot call a library of this process by XLA's foreign function interface.
 EXPORTED = "the program is exported for other processes"
@@ -134,16 +134,16 @@ def candidates(rule: str) -> tuple[str, ...]:
 def expected(
     problem: Problem, rule: str = "auto", policy: Policy | None = None
 ) -> dict[str, float]:
-    """Return the seconds that each method is expected to take on a CPU.
+    """Return the seconds that each method is expected to take.
 
-    Nothing is expected on other devices and of unknown sizes.
+    Nothing is expected of unknown sizes, and on kinds of devices that were not measured.
 
     Args:
         problem: the contraction and its sizes.
         rule: "auto" or "fastest", whose methods these are.
         policy: whose profile is used, if it has one.
     """
-    if problem.platform != "cpu" or problem.spec.is_symbolic or is_symbolic_dim(problem.batch):
+    if measured(problem) is None or problem.spec.is_symbolic or is_symbolic_dim(problem.batch):
         return {}
     found = _expected(problem, rule, None if policy is None else policy.profile, None)
     return {name: taken for name, taken in found.items() if math.isfinite(taken)}
@@ -155,7 +155,7 @@ def _expected(
     profile: MachineProfile | None,
     ffi_unavailable_reason: str | None,
 ) -> dict[str, float]:
-    reduced = problem.reduced
+    reduced = problem.reduced if problem.platform == "cpu" else problem
     return {
         name: seconds(name, reduced, profile)
         for name in candidates(rule)
@@ -170,7 +170,8 @@ def _by_rule(
     ffi_unavailable_reason: str | None,
     profile: MachineProfile | None,
 ) -> Choice:
-    if problem.platform != "cpu":
+    of_device = measured(problem)
+    if of_device is None:
         return Choice("lax", "XLA's own convolution")
     if problem.spec.is_symbolic:
         return Choice("lax", "its sizes are unknown until it runs")
@@ -178,8 +179,15 @@ def _by_rule(
         return Choice("lax", "the batch size is unknown until it runs")
     if rule == "auto" and problem.contraction != "kernel":
         problem = problem._replace(batch=IMAGES)
-    fastest, usual = decide(_expected(problem, rule, profile, ffi_unavailable_reason), MARGINS)
-    where = "a CPU" if profile is None else "the CPU of the policy's profile"
+    times = _expected(problem, rule, profile, ffi_unavailable_reason)
+    times = {name: taken for name, taken in times.items() if math.isfinite(taken)}
+    if not times:
+        return Choice("lax", "XLA's own convolution")
+    fastest, usual = decide(times, of_device.margins)
+    if problem.platform == "cpu":
+        where = "a CPU" if profile is None else "the CPU of the policy's profile"
+    else:
+        where = problem.device_kind
     if fastest == usual:
         return Choice(usual, f"nothing is expected to be clearly faster on {where}")
     return Choice(fastest, f"expected to be the fastest on {where}")

@@ -1,8 +1,8 @@
-"""Seconds that a method is expected to take on a CPU, as a sum of positive terms.
+"""Seconds that a method is expected to take on a device, as a sum of positive terms.
 
 seconds = factor * sum over terms of constant * term
 
-where the factor is 1 on the machine of the constants.
+where the factor is 1 on the machine of the constants, and on other devices than CPUs.
 """
 
 import math
@@ -10,6 +10,12 @@ import math
 from jaxconv._core.dispatch.profile import MachineProfile
 from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.methods import METHODS
+from jaxconv._core.methods.measured import BY_DEVICE, CPU, Measured
+
+
+def measured(problem: Problem) -> Measured | None:
+    """Return what was measured on the kind of device of a problem, or None."""
+    return BY_DEVICE.get(CPU if problem.platform == "cpu" else problem.device_kind)
 
 
 def seconds(method: str, problem: Problem, profile: MachineProfile | None = None) -> float:
@@ -17,10 +23,14 @@ def seconds(method: str, problem: Problem, profile: MachineProfile | None = None
 
     Args:
         method: the method's name.
-        problem: the reduced problem.
-        profile: of the machine, or None for that of the constants.
+        problem: as the method gets it: on CPUs the reduced one.
+        profile: of the CPU, or None for that of the constants.
     """
-    constants = METHODS[method].constants.get(problem.contraction)
+    if problem.platform == "cpu":
+        constants = METHODS[method].constants.get(problem.contraction)
+    else:
+        found, profile = measured(problem), None
+        constants = found and found.seconds.get(method, {}).get(problem.contraction)
     if constants is None:
         return math.inf
     terms = METHODS[method].terms(problem)

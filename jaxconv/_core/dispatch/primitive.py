@@ -242,7 +242,7 @@ def _run_method(
     shape = _result_shape(contraction, a, b, spec)
     if 0 in (*a.shape, *b.shape):  # empty sums
         return jnp.zeros(shape, dtype)
-    kind = "" if policy is None or reason == EXPORTED else device_kind(platform)
+    kind = "" if reason == EXPORTED else device_kind(platform)
     problem = Problem.of(contraction, a, b, spec, dtype=dtype, platform=platform, device_kind=kind)
     choice, reduction = plan(problem, method, policy, ffi_unavailable_reason=reason)
     a, b = (

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from jaxconv._core import machine
 from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.methods import METHODS
-from jaxconv._core.methods.method import FINGERPRINT
+from jaxconv._core.methods.measured import BY_DEVICE, CPU
 
 # Kinds of layers, for which libraries have code of their own.
 KINDS = ("single", "dense", "depthwise", "grouped")
@@ -125,7 +125,7 @@ class MachineProfile:
 
 def conditions() -> dict[str, str]:
     """Return the facts that a profile measured here has, the version of the constants included."""
-    return machine.facts() | {"constants": FINGERPRINT}
+    return machine.facts() | {"constants": BY_DEVICE[CPU].fingerprint}
 
 
 def kind(problem: Problem) -> str:

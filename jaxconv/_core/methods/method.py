@@ -1,10 +1,7 @@
 """What a method is: the record that every file of this folder ends with."""
 
 import dataclasses
-import json
-import zlib
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Literal
 
 import jax
@@ -12,6 +9,7 @@ import jax.numpy as jnp
 
 from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.spec import Contraction, ConvSpec
+from jaxconv._core.methods.measured import BY_DEVICE, CPU
 from jaxconv._core.methods.terms import Terms, common
 
 Rule = Literal["auto", "fastest"]
@@ -21,14 +19,6 @@ Rule = Literal["auto", "fastest"]
 # one batch axis: x (n, *space, in) or y (n, *space', out), and w (*kernel, in // groups, out).
 # Sums are those of `dtypes.accumulation_dtype`, the result has `dtype`.
 Compute = Callable[..., jax.Array]
-# Written by `jaxconv.bench.fit`, with what it was measured on.
-_CONSTANTS = json.loads(Path(__file__).with_name("constants.json").read_text(encoding="utf-8"))
-# The default method, unless another is expected to take less than this part of its time.
-MARGINS: Mapping[str, float] = _CONSTANTS["margins"]
-# The machine, date and version that the constants were measured with.
-MEASURED: Mapping[str, str] = _CONSTANTS["measured"]
-# Of the constants: factors on the times that they give do not fit other constants.
-FINGERPRINT = f"{zlib.crc32(json.dumps(_CONSTANTS['seconds'], sort_keys=True).encode()):08x}"
 
 
 def _serves(contraction: Contraction, spec: ConvSpec, dtype: jnp.dtype) -> None:
@@ -49,9 +39,10 @@ class Method:
         summary: what it does, in one line.
         contractions: the arrays of the form that it computes, and the function for each.
         refuses: why it cannot serve a contraction, spec and dtype, in one clause, or None.
-        terms: what its time on a CPU grows with, by name: positive terms of a problem.
-        constants: contraction -> term -> seconds a unit of it. The rules take a method only for
-            contractions that have constants. Those that `jaxconv.bench.fit` fitted are `fitted`.
+        terms: what its time grows with, by name: positive terms of a problem.
+        constants: contraction -> term -> seconds a unit of it on a CPU. The rules take a method
+            only for contractions that have constants. Those that `jaxconv.bench.fit` fitted are
+            `fitted`; those of other devices are in `measured.BY_DEVICE` alone.
         rules: the rules that may take it without being asked: none for a reference; not "auto"
             where one NaN spreads or errors are on the scale of whole arrays.
         considered: whether these rules consider it for a problem that it can serve.
@@ -77,5 +68,5 @@ class Method:
 
 
 def fitted(name: str) -> dict[Contraction, Mapping[str, float]]:
-    """Return the constants that were fitted to a method's measured times, by contraction."""
-    return _CONSTANTS["seconds"][name]
+    """Return the constants that were fitted to a method's times on CPUs, by contraction."""
+    return dict(BY_DEVICE[CPU].seconds[name])

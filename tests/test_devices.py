@@ -1,0 +1,142 @@
+"""Rules by the kind of device: constants in a file are all that a kind needs to be chosen for."""
+
+import json
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from jaxconv import MachineProfile, Policy, accelerate, conv, explain
+from jaxconv._core.dispatch.choose import expected, select
+from jaxconv._core.methods import measured
+from jaxconv._core.methods.measured import BY_DEVICE, CPU
+from jaxconv.bench import fit, regret
+from jaxconv.cli.app import app
+
+KIND, OTHER = "TPU v5 lite", "TPU v6 lite"
+X = jnp.ones((2, 9, 8, 4))
+W = jnp.ones((3, 3, 1, 4))
+# dense layers are lax's, depthwise ones are not
+SECONDS = {
+    "lax": {"output": {"call": 1e-5}},
+    "products": {"output": {"call": 2e-5}},
+    "taps": {"output": {"call": 1e-6}},
+}
+
+
+def depthwise(x, w):
+    return conv(x, w, groups=4)
+
+
+@pytest.fixture
+def known(tmp_path, monkeypatch):
+    """One kind of TPU was measured, and is in this process."""
+    content = {
+        "about": ["a test"],
+        "measured": {"device": KIND, "date": "2000-01-01", "jax": "0"},
+        "margins": {"lax": 0.9},
+        "seconds": SECONDS,
+    }
+    (tmp_path / "v5e.json").write_text(json.dumps(content))
+    [(kind, found)] = measured.read(tmp_path).items()
+    monkeypatch.setitem(BY_DEVICE, kind, found)
+    in_a_process_with(monkeypatch, KIND)
+    return tmp_path
+
+
+def in_a_process_with(monkeypatch, *kinds):
+    devices = [SimpleNamespace(device_kind=kind) for kind in kinds]
+    monkeypatch.setattr(jax, "local_devices", lambda *, backend: devices)
+
+
+def lowered(f, platform="tpu"):
+    return jax.jit(f).trace(X, W).lower(lowering_platforms=(platform,)).as_text()
+
+
+def chosen(f, platform="tpu"):
+    [row] = explain(f, X, W, platform=platform)
+    return row.method, row.reason
+
+
+def test_what_is_expected_to_be_fastest_there_runs_there(known, monkeypatch):
+    f = depthwise
+    assert chosen(f) == ("taps", f"expected to be the fastest on {KIND}")
+    assert "stablehlo.convolution" not in lowered(f)
+    assert chosen(accelerate(f)) == chosen(f)
+    for kinds in ((OTHER,), (KIND, OTHER), ()):
+        in_a_process_with(monkeypatch, *kinds)
+        # new functions: what was traced before is kept
+        assert chosen(lambda x, w: f(x, w)) == ("lax", "XLA's own convolution")
+        assert "stablehlo.convolution" in lowered(lambda x, w: f(x, w))
+
+
+def test_other_platforms_and_programs_for_other_processes_keep_their_rules(known):
+    exported = jax.export.export(jax.jit(depthwise), platforms=["tpu"])(X, W)
+    assert "stablehlo.convolution" in exported.mlir_module()
+    spec = explain(depthwise, X, W, platform="cpu")[0]
+    assert spec.reason.endswith("a CPU")
+
+
+def test_what_was_not_measured_is_lax(known, monkeypatch):
+    """A contraction without constants, and unknown sizes."""
+    [_, row] = explain(jax.grad(lambda w: depthwise(X, w).sum()), W, platform="tpu")
+    assert (row.contraction, row.method) == ("kernel", "lax")
+    problem, _ = regret.problem(0, 0)
+    there = problem._replace(platform="tpu", device_kind=KIND)
+    assert expected(there)["taps"] == pytest.approx(1e-6)
+    assert expected(there._replace(contraction="kernel")) == {}
+    assert expected(there._replace(device_kind=OTHER)) == {}
+    # a CPU's profile is not for this device
+    slow = MachineProfile(factors=(("taps", "output", "single", 1e6),))
+    assert select(there, policy=Policy(profile=slow)).method == "taps"
+
+
+def test_its_default_method_keeps_what_is_nearly_as_fast(known, monkeypatch):
+    near = {**SECONDS, "taps": {"output": {"call": 0.95e-5}}}
+    monkeypatch.setitem(BY_DEVICE, KIND, BY_DEVICE[KIND]._replace(seconds=near))
+    assert chosen(depthwise) == ("lax", f"nothing is expected to be clearly faster on {KIND}")
+
+
+def test_a_file_that_is_fitted_on_a_device_is_one_to_choose_by(tmp_path, monkeypatch):
+    """From rows of the regret suite to choices, without a line of code."""
+    monkeypatch.setattr(fit, "FOLDS", 2)
+    rows = []
+    for index in range(0, 60, 3):
+        problem, _ = regret.problem(3, index)
+        there = problem._replace(platform="gpu", device_kind="NVIDIA H200")
+        times = {"lax": 1e-5 + 1e-9 * problem.inputs, "taps": 1e-6}
+        rows.append(regret._features(there) | {"times": times, "once": {}})
+        assert regret.problem_of(rows[-1]) == there
+    machine = {"platform": "gpu", "device_kind": "NVIDIA H200", "date": "2000-01-01"}
+    text = fit.written(rows, machine | {"versions": {"jax": "0"}})
+    assert "the others random (NVIDIA H200, 2000-01-01, jax 0)" in text
+    assert "plugin" not in text
+    (tmp_path / "H200.json").write_text(text)
+    [(kind, found)] = measured.read(tmp_path).items()
+    assert kind == "NVIDIA H200"
+    monkeypatch.setitem(BY_DEVICE, kind, found)
+    in_a_process_with(monkeypatch, kind)
+    assert chosen(depthwise, "gpu") == ("taps", f"expected to be the fastest on {kind}")
+    assert "stablehlo.convolution" not in lowered(depthwise, "cuda")
+
+
+def test_the_files_of_the_package():
+    """One a kind of device, with what it was measured on; a CPU's is there."""
+    assert CPU in BY_DEVICE
+    for kind, of in BY_DEVICE.items():
+        assert {"device", "date", "jax"} <= of.facts.keys(), kind
+        numbers = [c for ways in of.seconds.values() for t in ways.values() for c in t.values()]
+        assert np.min(numbers) > 0
+        assert all(0 < margin <= 1 for margin in of.margins.values())
+
+
+def test_info_says_which_devices_were_measured(known, monkeypatch):
+    def printed():
+        return " ".join(CliRunner().invoke(app, ["info"]).stdout.split())
+
+    assert f"expected times on {KIND}: measured 2000-01-01 with jax 0" in printed()
+    monkeypatch.delitem(BY_DEVICE, KIND)
+    assert "other devices: none was measured" in printed()
