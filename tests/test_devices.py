@@ -10,7 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from jaxconv import MachineProfile, Policy, accelerate, conv, explain
-from jaxconv._core.dispatch.choose import expected, select
+from jaxconv._core import machine
+from jaxconv._core.dispatch import costs
+from jaxconv._core.dispatch.choose import EXPORTED, expected, select
 from jaxconv._core.methods import measured
 from jaxconv._core.methods.measured import BY_DEVICE, CPU
 from jaxconv.bench import fit, regret
@@ -140,3 +142,34 @@ def test_info_says_which_devices_were_measured(known, monkeypatch):
     assert f"expected times on {KIND}: measured 2000-01-01 with jax 0" in printed()
     monkeypatch.delitem(BY_DEVICE, KIND)
     assert "other devices: none was measured" in printed()
+
+
+def test_a_kind_of_cpu_has_constants_of_its_own(monkeypatch):
+    """Not in programs for other processes; methods that were not fitted there keep theirs."""
+    problem, _ = regret.problem(0, 0)
+    dear = {name: {"output": {"call": 1e3}} for name in BY_DEVICE[CPU].seconds}
+    apart = {**dear, "taps": {"output": {"call": 1e-9}}}
+    monkeypatch.setitem(BY_DEVICE, "cpu avx2", BY_DEVICE[CPU]._replace(seconds=apart))
+    monkeypatch.setattr(costs, "cpu_kind", lambda: "avx2")
+    assert select(problem, ffi_unavailable_reason=regret.NO_PLUGIN).method == "taps"
+    assert expected(problem)["taps"] == pytest.approx(1e-9)
+    assert expected(problem)["lax"] == pytest.approx(1e3)
+    there = select(problem, ffi_unavailable_reason=EXPORTED)
+    monkeypatch.setattr(costs, "cpu_kind", lambda: "")
+    assert there == select(problem, ffi_unavailable_reason=EXPORTED)
+    assert expected(problem)["lax"] < 1
+    monkeypatch.setattr(costs, "cpu_kind", lambda: "avx2")
+    monkeypatch.delitem(apart, "lax")
+    assert expected(problem)["lax"] < 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "kind"), [("avx2", "avx2"), ("avx2 avx512f", ""), ("", ""), ("asimd", "")]
+)
+def test_the_kind_of_a_cpu(monkeypatch, flags, kind):
+    monkeypatch.setattr(machine, "cpu_flags", flags.split)
+    machine.cpu_kind.cache_clear()
+    try:
+        assert machine.cpu_kind() == kind
+    finally:
+        machine.cpu_kind.cache_clear()

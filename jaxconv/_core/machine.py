@@ -1,5 +1,6 @@
 """Facts of the machine, its devices and the installed libraries that times depend on."""
 
+import functools
 import importlib.metadata
 import os
 import platform
@@ -43,6 +44,13 @@ def device_kind(platform: str) -> str:
     except RuntimeError:  # this process has no such backend
         return ""
     return kinds.pop() if len(kinds) == 1 else ""
+
+
+@functools.cache
+def cpu_kind() -> str:
+    """Return "avx2" for an x86 CPU with AVX2 and without AVX-512, and "" for every other one."""
+    flags = cpu_flags()
+    return "avx2" if "avx2" in flags and "avx512f" not in flags else ""
 
 
 def cpu_flags() -> list[str]:

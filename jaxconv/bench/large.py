@@ -20,12 +20,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from jaxconv._core.dispatch.choose import EXPORTED, refusal, select
+from jaxconv._core.dispatch.choose import refusal, select
 from jaxconv._core.dispatch.primitive import OPERANDS, contract
 from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.spec import Contraction, ConvSpec, normalise
 from jaxconv.bench import float64_answers, tables
 from jaxconv.bench.measure import estimate, race
+from jaxconv.bench.regret import NO_PLUGIN
 
 METHODS = ("fft", "taps", "shifts", "onednn", "lax")
 CONTRACTIONS: tuple[Contraction, ...] = ("output", "input", "kernel")
@@ -67,7 +68,7 @@ def main(pattern: str = "") -> None:
             share = f" ({times[method] / times['fft']:.2f})" if method in times else ""
             row.append(tables.milliseconds(times.get(method)) + share)
         # what is taken without the plugin
-        table.add_row(name, select(problem, ffi_unavailable_reason=EXPORTED).method, *row)
+        table.add_row(name, select(problem, ffi_unavailable_reason=NO_PLUGIN).method, *row)
         print(name, {m: f"{1e3 * t:.3g}" for m, t in times.items()}, file=sys.stderr, flush=True)
     console.print("Milliseconds, and shares of FFT's; - for methods that refuse or take seconds")
     console.print(table)

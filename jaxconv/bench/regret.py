@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxconv._core.dispatch.choose import EXPORTED, candidates, refusal, select
+from jaxconv._core.dispatch.choose import candidates, refusal, select
 from jaxconv._core.dispatch.policy import Policy
 from jaxconv._core.dispatch.primitive import OPERANDS, contract
 from jaxconv._core.geometry.problem import Problem
@@ -40,6 +40,8 @@ LARGEST_SIZES = {1: (65536, 64), 2: (1024, 64), 3: (96, 9)}
 # A method whose first calls took longer than the fastest's by this factor is not timed again.
 MOST_TIMES_SLOWER = 20.0
 BUDGET = 0.1  # seconds for each method of a problem
+# The reason with which choices are made as where the plugin is not installed.
+NO_PLUGIN = "the plugin is left out"
 
 
 def shape(seed: int, index: int) -> dict[str, Any]:
@@ -152,8 +154,9 @@ def measure(
         "compile": compiling,
         "skipped": skipped,
         "chosen": select(problem, "fastest").method,
-        # an exported program calls no library either
-        "chosen without plugin": select(problem, "fastest", ffi_unavailable_reason=EXPORTED).method,
+        "chosen without plugin": select(
+            problem, "fastest", ffi_unavailable_reason=NO_PLUGIN
+        ).method,
     }
 
 
@@ -279,7 +282,7 @@ def regret(row: Row, *, plugin: bool = True, policy: Policy | None = None) -> fl
     if policy is None:
         chosen = row["chosen" if plugin else "chosen without plugin"]
     else:
-        reason = None if plugin else EXPORTED
+        reason = None if plugin else NO_PLUGIN
         choice = select(problem_of(row), "fastest", policy, ffi_unavailable_reason=reason)
         chosen = choice.method
     if len(every) < 2:

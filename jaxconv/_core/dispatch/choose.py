@@ -156,8 +156,9 @@ def _expected(
     ffi_unavailable_reason: str | None,
 ) -> dict[str, float]:
     reduced = problem.reduced if problem.platform == "cpu" else problem
+    anywhere = ffi_unavailable_reason == EXPORTED
     return {
-        name: seconds(name, reduced, profile)
+        name: seconds(name, reduced, profile, anywhere=anywhere)
         for name in candidates(rule)
         if _refusal(reduced, name, ffi_unavailable_reason) is None
         and METHODS[name].considered(reduced)
@@ -170,7 +171,7 @@ def _by_rule(
     ffi_unavailable_reason: str | None,
     profile: MachineProfile | None,
 ) -> Choice:
-    of_device = measured(problem)
+    of_device = measured(problem, anywhere=ffi_unavailable_reason == EXPORTED)
     if of_device is None:
         return Choice("lax", "XLA's own convolution")
     if problem.spec.is_symbolic:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from jaxconv._core import machine
 from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.methods import METHODS
-from jaxconv._core.methods.measured import BY_DEVICE, CPU
+from jaxconv._core.methods.measured import of_cpu
 
 # Kinds of layers, for which libraries have code of their own.
 KINDS = ("single", "dense", "depthwise", "grouped")
@@ -125,7 +125,7 @@ class MachineProfile:
 
 def conditions() -> dict[str, str]:
     """Return the facts that a profile measured here has, the version of the constants included."""
-    return machine.facts() | {"constants": BY_DEVICE[CPU].fingerprint}
+    return machine.facts() | {"constants": of_cpu(machine.cpu_kind()).fingerprint}
 
 
 def kind(problem: Problem) -> str:

@@ -5,7 +5,7 @@ Each file of `constants/` is written by `python -m jaxconv.bench.fit` on one kin
 | key | holds |
 |---|---|
 | `about` | lines for a reader |
-| `measured` | `device`: "cpu", or what `Device.device_kind` says; date, versions and facts |
+| `measured` | `device`: "cpu", "cpu avx2" or what `Device.device_kind` says; date, versions |
 | `margins` | usual method -> the part of its time below which another method is taken |
 | `seconds` | method -> contraction -> term -> seconds a unit of it |
 """
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from jaxconv._core.geometry.spec import Contraction
 
-# The constants of all CPUs; a profile of `jaxconv calibrate` has factors on them.
+# The constants of CPUs of no kind that was measured apart, and of programs for other processes.
 CPU = "cpu"
 
 
@@ -53,6 +53,17 @@ def read(folder: Path) -> dict[str, Measured]:
         measured = content["measured"]
         found[measured["device"]] = Measured(measured, content["margins"], content["seconds"])
     return found
+
+
+def of_cpu(kind: str = "") -> Measured:
+    """Return the constants of a kind of CPU, those of all if it was not measured.
+
+    A profile of `jaxconv calibrate` has factors on them.
+
+    Args:
+        kind: from `machine.cpu_kind`.
+    """
+    return BY_DEVICE.get(f"{CPU} {kind}", BY_DEVICE[CPU])
 
 
 BY_DEVICE: dict[str, Measured] = read(Path(__file__).with_name("constants"))
