@@ -20,8 +20,10 @@ from jaxconv._core.dispatch.choose import (
     select,
 )
 from jaxconv._core.dispatch.primitive import contract
+from jaxconv._core.dispatch.seamless import SEAMLESS
 from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.spec import normalise
+from jaxconv._core.machine import cpu_kind
 from jaxconv._core.methods import METHODS
 
 RNG = np.random.default_rng(0)
@@ -148,6 +150,17 @@ BATCHED = {
 }
 
 
+# Channels made up to which XLA's matrix products add an image's last positions in another order, on
+# CPUs without AVX-512.
+FEW = 16
+
+
+def holds(method, problem, made):
+    """Whether the promise is made for a method: see the exceptions in docs/methods.md."""
+    method = select(problem, method).method
+    return cpu_kind() != "avx2" or made > FEW or method in SEAMLESS
+
+
 @pytest.mark.parametrize(
     ("layer", "dtype"),
     [
@@ -166,7 +179,8 @@ def test_an_images_result_does_not_depend_on_its_batch(layer, dtype):
         problem = Problem.of(contraction, a, w, spec, dtype=a.dtype, platform="cpu")
         f = functools.partial(contract, contraction, b=w, spec=spec, dtype=a.dtype)
 
-        methods = taken(problem)
+        made = problem.outputs if contraction == "output" else problem.inputs
+        methods = [m for m in taken(problem) if holds(m, problem, made)]
 
         @quick
         def everything(a, f=f, methods=methods):

@@ -90,7 +90,10 @@ def test_other_methods_and_geometries(tmp_path, method):
     tifffile.imwrite(tmp_path / "x.tif", x, photometric="minisblack", planarconfig="contig")
     done = apply_tiled(tmp_path / "x.tif", w, tmp_path / "y.tif", tile=(5, 7), bias=b, **geometry)
     whole = np.asarray(conv(x, w, b, **geometry | {"method": done.method}))
-    np.testing.assert_array_equal(read(tmp_path / "y.tif"), whole)
+    if method == "auto":
+        np.testing.assert_array_equal(read(tmp_path / "y.tif"), whole)
+    else:  # lax orders its sums by the size of the array
+        np.testing.assert_allclose(read(tmp_path / "y.tif"), whole, rtol=1e-6, atol=1e-6)
 
 
 def test_one_channel_in_a_tiff_has_no_axis(tmp_path):

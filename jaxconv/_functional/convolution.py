@@ -42,7 +42,8 @@ def conv(
     whatever batch it comes, `vmap` over x included (w's gradient sums over the batch), where x and
     y have at least 32 positions an image and more than two channels are summed: else, as in dense
     layers, the sums' order may depend on the batch, since one image at a time would
-    read w anew for each.
+    read w anew for each. Without AVX-512 this holds for the methods "onednn" and "taps", and for
+    others where more than 16 channels are made.
 
     FFT (method="fft", or "fastest" where it takes it) may change four things. Errors are on the
     scale of the whole array: beside a star, the sky loses digits. One NaN or infinity spreads over
