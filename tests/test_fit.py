@@ -173,4 +173,5 @@ def test_the_file_that_is_written_holds_constants_and_margins(rows, monkeypatch)
         "onednn": ["output"],
     }
     assert list(found["margins"]) == ["onednn", "lax"]
+    assert found["measured"]["device"] == "cpu avx2"
     assert "from 10 problems in float32, 0 of them of layers and planes" in found["about"][0]

@@ -12,6 +12,7 @@ import pytest
 from cases import OPERANDS
 
 from jaxconv._core.dispatch.primitive import contract
+from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.methods import onednn
 from jaxconv.bench import float64_answers
 
@@ -142,6 +143,13 @@ LED = (
     ("output", BLOCKS, cases.Case("", (2, 33, 512), (3, 512, 40), {"stride": 2})),
     ("input", PRODUCT, cases.Case("", (2, 9, 8, 3), (3, 3, 3, 16), {"padding": 1})),
     ("input", PRODUCT, cases.Case("", (1, 5, 6, 8, 3), (2, 3, 3, 3, 64))),
+)
+
+
+# On AVX2 alone: images of more than 2^17 elements, gradients of which are computed in blocks.
+LARGE = (
+    ("jit:avx2 in blocks", cases.Case("", (1, 64, 66, 36), (3, 2, 36, 20), {"padding": 1})),
+    ("jit:avx2", cases.Case("", (1, 32, 66, 36), (3, 2, 36, 20), {"padding": 1})),
 )
 
 
@@ -326,3 +334,31 @@ def test_the_same_holds_for_narrower_vectors():
     environment = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:]
+
+
+@pytest.mark.parametrize(("way", "case"), LARGE, ids=["many elements", "fewer"])
+def test_gradients_of_kernels_of_large_images(way, case):
+    """On AVX2 oneDNN walks through channels last with strides that miss the caches."""
+    if vectors() == "avx2":
+        assert implementation("kernel", case) == way
+    x, y = case.operands("kernel")
+    exact = float64_answers.contract("kernel", x, y, case.spec)
+    found = compiled("kernel", case)(x, y)
+    np.testing.assert_allclose(found, exact, rtol=0, atol=2e-6 * np.abs(exact).max())
+
+
+@pytest.mark.parametrize(
+    ("stride", "way", "wanted"),
+    [
+        (2, "brgconv_strided:avx2", False),
+        (2, "brgconv_strided:avx512_core", True),
+        (1, "brgconv_strided:avx2", True),
+    ],
+)
+def test_windows_that_do_not_overlap_are_left_to_columns_on_avx2(monkeypatch, stride, way, wanted):
+    case = cases.Case("", (1, 8, 8, 16), (2, 2, 16, 24), {"stride": stride})
+    a, b = case.operands("input")
+    problem = Problem.of("input", a, b, case.spec, dtype="float32", platform="cpu")
+    monkeypatch.setattr(onednn, "implementation", lambda *_: way)
+    assert onednn.METHOD.considered(problem) == wanted
+    assert onednn.METHOD.considered(problem._replace(contraction="kernel"))

@@ -5,6 +5,7 @@ import importlib.metadata
 import os
 import platform
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -48,8 +49,16 @@ def device_kind(platform: str) -> str:
 
 @functools.cache
 def cpu_kind() -> str:
-    """Return "avx2" for an x86 CPU with AVX2 and without AVX-512, and "" for every other one."""
-    flags = cpu_flags()
+    """Return the kind of this machine's CPU, as `kind_of` names it."""
+    return kind_of(cpu_flags())
+
+
+def kind_of(flags: Sequence[str]) -> str:
+    """Return "avx2" for an x86 CPU with AVX2 and without AVX-512, and "" for every other one.
+
+    Args:
+        flags: from `cpu_flags`.
+    """
     return "avx2" if "avx2" in flags and "avx512f" not in flags else ""
 
 

@@ -5,7 +5,8 @@
     python -m jaxconv.bench.fit train.json layers.json > jaxconv/_core/methods/constants/cpu.json
 
 The same on another device gives the constants of its kind, in a file of its own. From then on
-"auto" and "fastest" choose by them on such devices; before that they take lax there.
+"auto" and "fastest" choose by them on such devices; before that they take lax there. A CPU with
+AVX2 and without AVX-512 is such a kind too; without a file of its own it has the constants of all.
 
 The rows of all files are used together. Each method's constants minimise the weighted sum of
 |log(predicted / measured)| over the measured problems, which is robust to outliers; layers and
@@ -31,7 +32,9 @@ from scipy.optimize import nnls
 
 from jaxconv._core.dispatch.choose import decide
 from jaxconv._core.geometry.problem import Problem
+from jaxconv._core.machine import kind_of
 from jaxconv._core.methods import METHODS
+from jaxconv._core.methods.measured import CPU
 from jaxconv.bench import regret
 
 Row = Mapping[str, Any]
@@ -227,7 +230,8 @@ def written(rows: Sequence[Row], machine: Mapping[str, Any]) -> str:
     seconds: dict[str, dict[str, Mapping[str, float]]] = {}
     for (method, contraction), values in constants(rows).items():
         seconds.setdefault(method, {})[contraction] = values
-    measured = {"device": "cpu" if on_cpu else machine["device_kind"]}
+    cpu = f"{CPU} {kind_of(machine['cpu_flags'])}".strip() if on_cpu else ""
+    measured = {"device": cpu or machine["device_kind"]}
     if on_cpu:
         flags = " ".join(machine["cpu_flags"])
         measured |= {"cpu flags": flags, "cores": str(machine["cores"])}

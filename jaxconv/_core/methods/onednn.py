@@ -361,6 +361,20 @@ def _terms(problem: Problem) -> Terms:
     }
 
 
+def _considered(problem: Problem) -> bool:
+    """Not where windows neither overlap nor leave gaps and oneDNN computes x for AVX2.
+
+    There `columns`, one matrix product, took 0.56 (2x2x2 by 2, 32^3 from 128 to 64 channels) and
+    0.72 (2x2 by 2, 56^2 from 1024 to 512) of its time (2 cores of an AMD EPYC with AVX2 alone,
+    2026-11).
+    """
+    spec = problem.spec
+    if problem.contraction != "input" or spec.kernel_size != spec.stride or spec.groups > 1:
+        return True
+    used = implementation("input", spec, problem.batch, problem.inputs, problem.outputs)
+    return used != "brgconv_strided:avx2"
+
+
 METHOD = Method(
     name="onednn",
     summary="oneDNN and own kernels in C++, where jaxconv-onednn is installed",
@@ -372,6 +386,7 @@ METHOD = Method(
     refuses=refuses,
     terms=_terms,
     constants=fitted("onednn"),
+    considered=_considered,
     details=describe,
     needs=(
         "Linux on x86-64 and the package jaxconv-onednn; avx512f or avx2 for its own kernels; "
