@@ -110,10 +110,9 @@ def test_matches_the_reference_under_every_transform(case, method, contraction):
 
 
 DTYPE_CASES = [cases.by_name(name) for name in ("1d", "2d everything", "2d depthwise")]
-RESULT = {"bool": "int32", "int8": "int32"}
 
 
-@pytest.mark.parametrize("dtype", [*cases.TOLERANCE, "bool", "int8", "uint8", "int16", "int32"])
+@pytest.mark.parametrize("dtype", [*cases.TOLERANCE, *cases.EXACT])
 @pytest.mark.parametrize("case", DTYPE_CASES, ids=str)
 def test_every_dtype(case, dtype):
     """Values of each method and contraction: one program a dtype."""
@@ -125,7 +124,7 @@ def test_every_dtype(case, dtype):
                 contraction,
                 *(arrays[name] for name in OPERANDS[contraction]),
                 case.spec,
-                dtype=RESULT.get(dtype, dtype),
+                dtype=cases.RESULT.get(dtype, dtype),
                 method=method,
                 precision=HIGHEST,
             )
@@ -199,7 +198,7 @@ APART = (
 @pytest.mark.parametrize("case", APART, ids=str)
 def test_windows_that_share_no_element(case, dtype):
     """They are one matrix product forward, and so is the gradient of x."""
-    result = RESULT.get(dtype, dtype)
+    result = cases.RESULT.get(dtype, dtype)
     for contraction in ("output", "input"):
         assert not METHODS["columns"].refuses(contraction, case.spec, jnp.dtype(result))
         a, b = case.operands(contraction, dtype)
@@ -221,7 +220,7 @@ def test_kernels_that_cover_the_whole_input(case, dtype):
     assert METHODS["covered"].refuses("output", case.spec, jnp.dtype(dtype)) is None
     for contraction, method in METHODS["covered"].contractions.items():
         a, b = case.operands(contraction, dtype)
-        result_dtype = RESULT.get(dtype, dtype)
+        result_dtype = cases.RESULT.get(dtype, dtype)
         result = method(jnp.asarray(a), jnp.asarray(b), case.spec, dtype=jnp.dtype(result_dtype))
         assert result.dtype == result_dtype
         cases.assert_matches(result, contraction, a, b, case.spec)
