@@ -19,8 +19,8 @@ Two errors add up, both as a share of the sum of |a| |b| over each result's term
 Nothing is allowed for the algorithms that a library chooses by itself: cuDNN's by Winograd and by
 Fourier transforms have larger errors than sums have, and a check that fails by them says so.
 
-Sources: NVIDIA A100 Tensor Core GPU Architecture, 2020 (TF32); Wang and Kanwar, BFloat16: The secret
-to high performance on Cloud TPUs, 2019.
+Sources: NVIDIA A100 Tensor Core GPU Architecture, 2020, for TF32; Wang and Kanwar, BFloat16: The
+secret to high performance on Cloud TPUs, 2019.
 """
 
 from typing import Any

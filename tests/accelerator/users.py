@@ -55,7 +55,7 @@ def checks(scope: Scope) -> Iterator[Check]:
     """Yield the checks of layers and of learning."""
     for name, layer in _layers().items():
         for face, build in (("linen", _linen), ("nnx", _nnx)):
-            for dtype, precision in NUMERICS:
+            for dtype, precision in NUMERICS[-1:] if scope.small else NUMERICS:
                 run = functools.partial(_layer, scope, layer, build, name, dtype, precision)
                 title = f"layers/{face}.{name}/{dtype}/{precision}"
                 yield Check(title, run, "auto", layer.made, dtype)
