@@ -23,7 +23,7 @@ P = PartitionSpec
 CHANNELS = P(None, None, None, "a")
 NUMPY = {"zeros": "constant", "replicate": "edge", "circular": "wrap"}
 # In a small run.
-SMALL = ("rows", "circular rows", "rows and columns")
+SMALL = ("rows", "rows and columns")
 
 
 def checks(scope: Scope) -> Iterator[Check]:

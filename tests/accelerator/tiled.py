@@ -47,7 +47,7 @@ def checks(scope: Scope) -> Iterator[Check]:
         for precision in PRECISIONS if method == "auto" and not scope.small else PRECISIONS[:1]:
             run = functools.partial(_values, scope, method=method, precision=precision)
             yield Check(f"tiles/{method}/{precision}", run, method, "output", "float32")
-    for mode in MODES[:1] if scope.small else MODES:
+    for mode in () if scope.small else MODES:
         run = functools.partial(_values, scope, mode=mode)
         yield Check(f"tiles/{mode}", run, "auto", "output", "float32")
     yield Check("tiles/uint8", functools.partial(_integers, scope), "auto", "output", "uint8")
