@@ -77,7 +77,7 @@ def test_names_of_a_whole_run(monkeypatch):
     """Every method, contraction and dtype, those of a method that is new in the table too."""
     new = dataclasses.replace(METHODS["taps"], name="new")
     monkeypatch.setitem(METHODS, "new", new)
-    names = [each.name for each in check.checks(running.Scope("cpu", "", small=False))]
+    names = [each.name for each in check.checks(running.Scope("cpu", ""))]
     assert len(set(names)) == len(names)
     for method, contraction in (("new", c) for c in new.contractions):
         for dtype in (*cases.TOLERANCE, *cases.EXACT):
@@ -86,6 +86,25 @@ def test_names_of_a_whole_run(monkeypatch):
             assert f"{part}/{method}/{contraction}" in names
     assert "table/new/output/float32/default" in names
     assert "tiles/new/highest" in names
+
+
+def test_cases_of_a_check():
+    """All in float32, some in other dtypes, all of them in a whole run, one in a small run."""
+
+    def names(dtype, **size):
+        scope = running.Scope("cpu", "", **size)
+        few = dtype != "float32"
+        found, reasons = table.served(scope, "columns", "output", dtype, few=few)
+        return [case.name for case in found], reasons
+
+    everything, reasons = names("float32")
+    assert {*everything, *reasons} == {case.name for case in table.CASES}
+    assert set(reasons.values()) == {"windows overlap"}
+    assert names("bfloat16")[0] == everything[:3]  # of those for other dtypes it serves none
+    assert names("bfloat16", whole=True) == (everything, reasons)
+    assert len(names("float32", small=True)[0]) == 1
+    found, _ = table.served(running.Scope("cpu", ""), "taps", "output", few=True)
+    assert {case.name for case in found} == set(table.FEW)
 
 
 def test_without_a_device_it_says_so_in_one_line(capsys):

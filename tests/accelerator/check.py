@@ -6,12 +6,13 @@
 
 | checks | what |
 |---|---|
-| table | each method, contraction and dtype on every case of `tests/cases.py` |
+| table | each method, contraction and dtype on the cases of `tests/cases.py` |
 | gradients, vmap, second | derivatives, and mapped axes, of each method and contraction |
 | policies | what a `Policy` names is what runs: `explain`, the program's text, kinds of devices |
 | layers, learn, tiles | those of Flax, `fit_kernel` and `solve_kernel`, `apply_tiled` |
 | sharded | values, gradients and traffic over all devices there are |
 
+float32 has every case; the other dtypes and the derivatives have six, or with `--whole` every case.
 All values are compared with the loops of `jaxconv.reference` in float64, within the tolerances of
 `tolerances.py`. The JSON has a record of each check: its name, method, contraction and dtype, the
 largest error divided by its bound, the seconds it took, and whether it is ok, failed or refused,
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if here != wanted and (wanted or here == "cpu"):
         print(f"nothing was checked: JAX has no {wanted or 'device but the CPU'} here")
         return NO_DEVICE
-    scope = running.Scope.here(small=options.small)
+    scope = running.Scope.here(small=options.small, whole=options.whole)
     about = {**running.facts(scope), "tolerances": tolerances.all_of(scope.platform)}
     print(f"{about['devices']} x {about['device_kind']} ({scope.platform}), {about['versions']}")
     chosen = [
@@ -90,7 +91,9 @@ def _platform(asked: str | None) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--platform", help="cpu, gpu, tpu: where to run; by default no CPU")
-    parser.add_argument("--small", action="store_true", help="a few cases that stand for all")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--small", action="store_true", help="a few checks that stand for all")
+    size.add_argument("--whole", action="store_true", help="every case in every dtype")
     parser.add_argument("--only", nargs="+", default=[], help="how the checks' names begin")
     parser.add_argument("--output", type=Path, help="the JSON file to write")
     return parser

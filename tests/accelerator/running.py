@@ -37,17 +37,19 @@ class Scope:
     Attributes:
         platform: what `jax.default_backend()` says.
         device_kind: as in `jaxconv.Problem`.
-        small: whether a few cases stand for all.
+        small: whether a few checks stand for all.
+        whole: whether every case is checked in every dtype and under every transform.
     """
 
     platform: str
     device_kind: str
-    small: bool
+    small: bool = False
+    whole: bool = False
 
     @classmethod
-    def here(cls, *, small: bool) -> "Scope":
+    def here(cls, **size: bool) -> "Scope":
         platform = jax.default_backend()
-        return cls(platform, device_kind(platform), small)
+        return cls(platform, device_kind(platform), **size)
 
 
 class Outcome(NamedTuple):
@@ -161,6 +163,7 @@ def facts(scope: Scope) -> dict[str, Any]:
         "device_kind": devices[0].device_kind,
         "devices": len(devices),
         "small": scope.small,
+        "whole": scope.whole,
         "python": system.python_version(),
         "runtime": devices[0].client.platform_version,
         "versions": {"jaxconv": jaxconv.__version__, **versions},

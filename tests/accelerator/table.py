@@ -25,6 +25,8 @@ from jaxconv._core.methods import METHODS
 # The table's, and a kernel over all of x, which none of them is.
 COVERED = {"padding": (3, 2), "groups": 2}
 CASES = (*cases.CASES, cases.Case("2d covered", (2, 4, 3, 4), (7, 5, 2, 6), COVERED))
+# Beside float32, those of these that a method serves, or else the first three that it does.
+FEW = ("1d", "2d", "2d everything", "2d depthwise", "3d grouped", "2d covered")
 # What stands for all in a small run: a case, or the first that a method serves, and dtypes of
 # "auto"; methods have one contraction each, in float32.
 SMALL_CASE = "2d everything"
@@ -83,9 +85,16 @@ def problem_of(scope: Scope, case: cases.Case, contraction: str, dtype: str) -> 
 
 
 def served(
-    scope: Scope, method: str, contraction: str, dtype: str = "float32"
+    scope: Scope, method: str, contraction: str, dtype: str = "float32", *, few: bool = False
 ) -> tuple[list[cases.Case], dict[str, str]]:
     """Return the cases that a method serves on this device, and why not the others, by name.
+
+    Args:
+        scope: the device, and how many cases.
+        method: its name, or "auto".
+        contraction: as in `jaxconv.Problem`.
+        dtype: of the operands.
+        few: whether a few cases are enough.
 
     Raises:
         Refused: it serves none.
@@ -102,13 +111,15 @@ def served(
         found.append(case)
     if not found:
         raise Refused("; ".join(dict.fromkeys(reasons.values())))
+    if few and not scope.whole:
+        found = [case for case in found if case.name in FEW] or found[:3]
     if scope.small:
         found = [next((case for case in found if case.name == SMALL_CASE), found[0])]
     return found, reasons
 
 
 def _values(scope: Scope, method: str, contraction: str, dtype: str, precision: str) -> Outcome:
-    found, reasons = served(scope, method, contraction, dtype)
+    found, reasons = served(scope, method, contraction, dtype, few=dtype != "float32")
     parts = [_part(scope, method, case, contraction, dtype, precision) for case in found]
     return worst(scope, parts, reasons, must=method in RULES)
 

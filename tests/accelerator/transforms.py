@@ -92,7 +92,7 @@ TRANSFORMS: dict[str, Transform] = {"gradients": gradients, "vmap": mapped, "sec
 
 
 def _run(scope: Scope, transform: Transform, method: str, contraction: str) -> Outcome:
-    found, reasons = table.served(scope, method, contraction)
+    found, reasons = table.served(scope, method, contraction, few=True)
     parts = [_part(scope, transform, method, case, contraction) for case in found]
     return table.worst(scope, parts, reasons)
 
