@@ -112,6 +112,8 @@ def test_without_a_device_it_says_so_in_one_line(capsys):
     assert capsys.readouterr().out == "nothing was checked: JAX has no device but the CPU here\n"
     assert check.main(["--platform", "cuda"]) == check.NO_DEVICE
     assert capsys.readouterr().out == "nothing was checked: JAX has no gpu here\n"
+    assert check.main(["--platform", "cpu", "--only", "magic/"]) == 2
+    assert capsys.readouterr().out.endswith("no check's name begins with magic/\n")
 
 
 def test_it_runs_as_a_program(tmp_path):
@@ -329,6 +331,27 @@ def test_tolerances_are_those_of_rounded_operands(platform, contraction):
         elsewhere = tolerances.share(*given, platform="cpu", precision="default")
         assert elsewhere == tolerances.share(*given, platform="cpu")
     assert max(worst) > 0.4  # no wider than it need be
+
+
+@pytest.mark.parametrize("platform", DEVICES)
+def test_tolerances_of_complex_numbers(platform):
+    """Three real convolutions of sums of the parts, as JAX writes a complex one on GPUs."""
+    case, worst = cases.by_name("seed edge"), []  # of two terms
+
+    def convolved(*operands):
+        rounded = (DEVICES[platform](np.ascontiguousarray(array)) for array in operands)
+        return cases.expected("output", *rounded, case.spec)
+
+    for seed in range(100):
+        x, w = (case.arrays("complex64", seed)[name] for name in ("x", "w"))
+        first = convolved(x.real + x.imag, w.real)
+        second = convolved(x.real, w.imag - w.real)
+        third = convolved(x.imag, w.real + w.imag)
+        found = (first - third + 1j * (first + second)).astype(np.complex64)
+        given = "lax", found, "output", x, w, case.spec
+        worst.append(tolerances.share(*given, platform=platform, precision="default"))
+        assert tolerances.share(*given, platform=platform) > 20
+    assert 0.2 < max(worst) <= 1
 
 
 def test_tolerances():
