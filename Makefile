@@ -6,7 +6,8 @@ WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: learn test torch native bench wheels docs test-matrix test-large test-tpu test-arm test-peers check format clean help
+.PHONY: learn test torch native bench wheels docs test-matrix test-large test-tpu test-arm \
+	test-accelerator test-peers check format clean help
 help:
 	@sed -n '1,3p' Makefile
 
@@ -61,6 +62,12 @@ test-tpu:
 test-arm: $(VENV)/.test
 	$(BIN)/python tests/arm/check_kernels.py
 
+# Everything on the GPU or TPU of this machine, into accelerator.json; without one it says so, and ends
+# with error 3. JAX finds the device once its part for it is there: .venv/bin/pip install 'jax[cuda]'
+# or 'jax[tpu]'.
+test-accelerator: $(VENV)/.test
+	$(BIN)/python tests/accelerator/check.py --output accelerator.json
+
 # Every case of SciPy's own tests against jaxconv.compat.scipy, about half an hour on two cores;
 # `make test` runs a sample.
 test-peers: $(VENV)/.test
@@ -85,4 +92,4 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 clean:
-	rm -rf $(VENV) .venv-tpu .matrix build dist docs/generated learned bench.json bench.png .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-tpu .matrix build dist docs/generated learned bench.json bench.png accelerator.json .pytest_cache .ruff_cache

@@ -21,6 +21,9 @@ TOLERANCE = {
     "complex64": 3e-6,
     "complex128": 2e-14,
 }
+# Integers, whose results must be equal, and the results' dtypes that are not the operands'.
+EXACT = ("bool", "int8", "uint8", "int16", "int32", "int64")
+RESULT = {"bool": "int32", "int8": "int32"}
 
 
 @dataclass(frozen=True)
@@ -93,43 +96,95 @@ def one_batch_axis(array: np.ndarray, rank: int) -> np.ndarray:
     return array.reshape(size, *shape[-rank - 1 :])
 
 
-def assert_matches(actual: Any, contraction: str, a: Any, b: Any, spec: ConvSpec, **kwargs) -> None:
-    """Compare with the reference, element by element, on the scale of each element's own terms."""
-    want = expected(contraction, a, b, spec)
-    assert actual.shape == want.shape, (actual.shape, want.shape)
-    dtype = str(actual.dtype)
-    if dtype.startswith(("int", "uint")):
-        np.testing.assert_array_equal(np.asarray(actual), want.astype(dtype))
-        return
-    scale = expected(contraction, np.abs(wide(a)), np.abs(wide(b)), spec)
-    tolerance = kwargs.get("tolerance", TOLERANCE[dtype])
-    error = np.abs(wide(actual) - want)
-    worst = float(np.max(error - tolerance * scale, initial=-np.inf))
-    assert worst <= 0, f"{dtype} {contraction} is off by {error.max()} (scale {scale.max()})"
+def error_and_bound(
+    actual: Any,
+    contraction: str,
+    a: Any,
+    b: Any,
+    spec: ConvSpec,
+    *,
+    tolerance: float | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return how far each element is from the reference, and the most that is allowed.
 
-
-def assert_matches_in_norm(actual: Any, contraction: str, a: Any, b: Any, spec: ConvSpec) -> None:
-    """Compare with the reference on the scale of the whole arrays, as spectra round.
-
-    |error| <= 4 u log2(N) |a| |b| in Euclidean norms, where N counts the elements of the padded
-    input and u is the unit of the dtype summed in (float32 for half precision, whose one rounding
-    at the end adds its own unit times the result).
+    The bound is on the scale of each element's own terms. Integers must be equal: their bound is 0.
     """
-    dtype = str(actual.dtype)
-    if dtype.startswith(("int", "uint")):
-        assert_matches(actual, contraction, a, b, spec)
-        return
     want = expected(contraction, a, b, spec)
     assert actual.shape == want.shape, (actual.shape, want.shape)
+    if _is_exact(actual):
+        return _difference(np.asarray(actual), want.astype(actual.dtype)), np.zeros(want.shape)
+    scale = expected(contraction, np.abs(wide(a)), np.abs(wide(b)), spec)
+    tolerance = TOLERANCE[str(actual.dtype)] if tolerance is None else tolerance
+    return np.abs(wide(actual) - want), tolerance * scale
+
+
+def error_and_bound_in_norm(
+    actual: Any,
+    contraction: str,
+    a: Any,
+    b: Any,
+    spec: ConvSpec,
+    *,
+    products: float = 0.0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the same with the bound on the scale of the whole arrays, as spectra round.
+
+    |error| <= (4 u log2(N) + e) |a| |b| in Euclidean norms, where N counts the elements of the
+    padded input, u is the unit of the dtype summed in (float32 for half precision, whose one
+    rounding at the end adds its own unit times the result), and e, `products`, is the error of a
+    product of spectra beyond u.
+    """
+    if _is_exact(actual):
+        return error_and_bound(actual, contraction, a, b, spec)
+    want = expected(contraction, a, b, spec)
+    assert actual.shape == want.shape, (actual.shape, want.shape)
+    dtype = str(actual.dtype)
     half = TOLERANCE[dtype] if dtype in ("float16", "bfloat16") else 0.0
     unit = np.finfo(np.float32 if half else dtype).eps
     points = np.prod(
         [n + lo + hi for n, (lo, hi) in zip(spec.input_size, spec.padding, strict=True)]
     )
-    bound = 4 * unit * np.log2(max(points, 2)) * np.linalg.norm(wide(a)) * np.linalg.norm(wide(b))
-    error = np.abs(wide(actual) - want)
-    worst = float(np.max(error - bound - half * np.abs(want), initial=-np.inf))
-    assert worst <= 0, f"{dtype} {contraction} is off by {error.max()} (bound {bound})"
+    relative = 4 * unit * np.log2(max(points, 2)) + products
+    norms = np.linalg.norm(wide(a)) * np.linalg.norm(wide(b))
+    return np.abs(wide(actual) - want), relative * norms + half * np.abs(want)
+
+
+def share(error: np.ndarray, bound: np.ndarray) -> float:
+    """Return the largest error divided by its bound: above 1, or infinite, if something is wrong.
+
+    It is infinite for NaN and for an error where none is allowed.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = np.where(error == 0, 0.0, error / bound)
+    return float(np.max(np.where(np.isnan(found), np.inf, found), initial=0.0))
+
+
+def assert_matches(actual: Any, contraction: str, a: Any, b: Any, spec: ConvSpec, **kwargs) -> None:
+    """Compare with the reference, element by element, on the scale of each element's own terms."""
+    _assert_within(actual, contraction, *error_and_bound(actual, contraction, a, b, spec, **kwargs))
+
+
+def assert_matches_in_norm(actual: Any, contraction: str, a: Any, b: Any, spec: ConvSpec) -> None:
+    """Compare with the reference on the scale of the whole arrays, as spectra round."""
+    _assert_within(actual, contraction, *error_and_bound_in_norm(actual, contraction, a, b, spec))
+
+
+def _assert_within(actual: Any, contraction: str, error: np.ndarray, bound: np.ndarray) -> None:
+    assert share(error, bound) <= 1, (
+        f"{actual.dtype} {contraction} is off by {error.max()} (bound {bound.max()})"
+    )
+
+
+def _is_exact(array: Any) -> bool:
+    return str(array.dtype).startswith(("int", "uint"))
+
+
+def _difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return |a - b| of integers in float64, and 1 at least where they are not equal.
+
+    Differences of integers wrap around, and float64 has 53 bits.
+    """
+    return np.where(a == b, 0.0, np.maximum(np.abs(wide(a) - wide(b)), 1.0))
 
 
 def wide(array: Any) -> np.ndarray:

@@ -110,10 +110,9 @@ def test_matches_the_reference_under_every_transform(case, method, contraction):
 
 
 DTYPE_CASES = [cases.by_name(name) for name in ("1d", "2d everything", "2d depthwise")]
-RESULT = {"bool": "int32", "int8": "int32"}
 
 
-@pytest.mark.parametrize("dtype", [*cases.TOLERANCE, "bool", "int8", "uint8", "int16", "int32"])
+@pytest.mark.parametrize("dtype", [*cases.TOLERANCE, *cases.EXACT])
 @pytest.mark.parametrize("case", DTYPE_CASES, ids=str)
 def test_every_dtype(case, dtype):
     """Values of each method and contraction: one program a dtype."""
@@ -125,7 +124,7 @@ def test_every_dtype(case, dtype):
                 contraction,
                 *(arrays[name] for name in OPERANDS[contraction]),
                 case.spec,
-                dtype=RESULT.get(dtype, dtype),
+                dtype=cases.RESULT.get(dtype, dtype),
                 method=method,
                 precision=HIGHEST,
             )
@@ -199,7 +198,7 @@ APART = (
 @pytest.mark.parametrize("case", APART, ids=str)
 def test_windows_that_share_no_element(case, dtype):
     """They are one matrix product forward, and so is the gradient of x."""
-    result = RESULT.get(dtype, dtype)
+    result = cases.RESULT.get(dtype, dtype)
     for contraction in ("output", "input"):
         assert not METHODS["columns"].refuses(contraction, case.spec, jnp.dtype(result))
         a, b = case.operands(contraction, dtype)
@@ -221,7 +220,7 @@ def test_kernels_that_cover_the_whole_input(case, dtype):
     assert METHODS["covered"].refuses("output", case.spec, jnp.dtype(dtype)) is None
     for contraction, method in METHODS["covered"].contractions.items():
         a, b = case.operands(contraction, dtype)
-        result_dtype = RESULT.get(dtype, dtype)
+        result_dtype = cases.RESULT.get(dtype, dtype)
         result = method(jnp.asarray(a), jnp.asarray(b), case.spec, dtype=jnp.dtype(result_dtype))
         assert result.dtype == result_dtype
         cases.assert_matches(result, contraction, a, b, case.spec)
@@ -385,6 +384,22 @@ def test_the_comparison_can_fail():
     wrong = contract("output", x, w[::-1], case.spec, dtype="float32")
     with pytest.raises(AssertionError, match="float32 output is off by"):
         cases.assert_matches(wrong, "output", x, w, case.spec)
+
+
+def test_integers_are_compared_exactly():
+    """Also those that float64 does not hold, and where their difference wraps around."""
+    x = np.array([[2**60], [-(2**62)], [3]])
+    w = np.ones((1, 1, 1), np.int64)
+    spec = cases.normalise("conv", x.shape, w.shape)
+    cases.assert_matches(x, "output", x, w, spec)
+    for change in (1, -(2**63)):
+        wrong = x.copy()
+        wrong[0] += np.int64(change)
+        with pytest.raises(AssertionError, match=r"int64 output is off by [19]"):
+            cases.assert_matches(wrong, "output", x, w, spec)
+    error, bound = cases.error_and_bound(x, "output", x, w, spec)
+    assert (cases.share(error, bound), cases.share(error + 1.0, bound)) == (0, np.inf)
+    assert cases.share(np.array([np.nan]), np.ones(1)) == np.inf
 
 
 def test_contractions_are_listed_once():

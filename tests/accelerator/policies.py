@@ -1,0 +1,204 @@
+"""What a policy's entry names is what runs on the device: in `explain` and in the program itself.
+
+A program is looked at as it is handed to the compiler. Under a policy it must be, to the letter,
+the program of the method asked for by name, unlike that of lax, and have every operation of the
+method's own function, called directly.
+"""
+
+import dataclasses
+import functools
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import cases
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxconv
+from accelerator import table, tolerances
+from accelerator.running import Check, Outcome, Refused, Scope
+from jaxconv._core.dispatch.choose import RULES
+from jaxconv._core.dispatch.primitive import contract
+from jaxconv._core.geometry.problem import Problem
+from jaxconv._core.methods import METHODS
+
+HIGHEST = jax.lax.Precision.HIGHEST
+FINE = Outcome(0.0)
+CONVOLUTION = "stablehlo.convolution"
+# Seconds that `tune` measures a problem.
+TUNED_FOR = 0.02
+ANOTHER_KIND = "a kind that no device is of"
+
+
+def checks(scope: Scope) -> Iterator[Check]:
+    """Yield a check for each method and contraction, and for those who take policies."""
+    for method, contraction in table.offered(scope):
+        if method not in RULES:
+            run = functools.partial(_takes_effect, scope, method, contraction)
+            yield Check(f"policies/{method}/{contraction}", run, method, contraction, "float32")
+    for name, function in {
+        "gradients": _gradients,
+        "accelerate": _accelerate,
+        "kinds": _kinds,
+        "tune": _tune,
+    }.items():
+        yield Check(f"policies/{name}", functools.partial(function, scope), dtype="float32")
+
+
+def text(function: Callable[..., Any], *arrays: Any, compilers: Sequence[str] = ()) -> str:
+    """Return a program without its name, as the compiler of this device, or of others, gets it."""
+    traced = jax.jit(function).trace(*arrays)
+    lowered = traced.lower(lowering_platforms=tuple(compilers) or None).as_text()
+    return re.sub(r"\bmodule @\S+", "module", lowered, count=1)
+
+
+def operations(program: str) -> Counter[str]:
+    """Return how often each operation occurs in a program."""
+    return Counter(re.findall(r"\b(?:stablehlo|chlo)\.\w+", program))
+
+
+def _takes_effect(scope: Scope, method: str, contraction: str) -> Outcome:
+    case = _as_it_is(scope, method, contraction)
+    problem = table.problem_of(scope, case, contraction, "float32")
+    a, b = operands = case.operands(contraction)
+
+    def calling(**how):
+        numerics = {"dtype": "float32", "precision": HIGHEST, **how}
+        return lambda a, b: contract(contraction, a, b, case.spec, **numerics)
+
+    by_policy = calling(policy=jaxconv.Policy({problem: method}))
+    [row] = jaxconv.explain(by_policy, a, b)
+    assert (row.method, row.reason) == (method, "chosen by the policy"), row
+    program = text(by_policy, a, b)
+    assert program == text(calling(method=method), a, b), "not the program of the method"
+    if method != "lax":
+        assert program != text(calling(method="lax"), a, b), "the program of lax"
+    own = functools.partial(
+        METHODS[method].contractions[contraction],
+        spec=case.spec,
+        precision=HIGHEST,
+        dtype=jnp.dtype("float32"),
+    )
+    missing = operations(text(own, *_one_batch_axis(case, operands, contraction)))
+    missing -= operations(program)
+    assert not missing, f"the program lacks {dict(missing)}"
+    found = np.asarray(jax.jit(by_policy)(a, b))
+    return Outcome(
+        tolerances.share(method, found, contraction, a, b, case.spec, platform=scope.platform),
+        case.name,
+    )
+
+
+def _as_it_is(scope: Scope, method: str, contraction: str) -> cases.Case:
+    """Return a case that the method gets as it is, not reduced to a smaller problem."""
+    found, _ = table.served(dataclasses.replace(scope, small=False), method, contraction)
+    for case in found:
+        problem = table.problem_of(scope, case, contraction, "float32")
+        if problem.batch and (scope.platform != "cpu" or problem.reduced == problem):
+            return case
+    raise Refused(f"{method} serves reduced cases alone")
+
+
+def _one_batch_axis(
+    case: cases.Case, operands: Sequence[np.ndarray], contraction: str
+) -> list[np.ndarray]:
+    return [
+        array if name == "w" else cases.one_batch_axis(array, case.spec.rank)
+        for name, array in zip(cases.OPERANDS[contraction], operands, strict=True)
+    ]
+
+
+def _layer(scope: Scope) -> tuple[np.ndarray, np.ndarray, list[Problem]]:
+    """Return x and w of a plain layer, and its problems: those of y, x and w."""
+    case = cases.by_name("2d")
+    problems = [table.problem_of(scope, case, c, "float32") for c in ("output", "input", "kernel")]
+    return *case.operands("output"), problems
+
+
+def _gradients(scope: Scope) -> Outcome:
+    """The three contractions of a layer and its gradients have an entry each."""
+    x, w, problems = _layer(scope)
+    policy = jaxconv.Policy(zip(problems, ("taps", "loops", "products"), strict=True))
+
+    def loss(x, w):
+        return (jaxconv.conv(x, w, policy=policy) ** 2).sum()
+
+    gradient = jax.grad(loss, (0, 1))
+    found = {row.contraction: row.method for row in jaxconv.explain(gradient, x, w)}
+    assert found == {"output": "taps", "input": "loops", "kernel": "products"}, found
+    assert CONVOLUTION not in operations(text(gradient, x, w)), "a convolution of lax"
+    return FINE
+
+
+def _accelerate(scope: Scope) -> Outcome:
+    """A call of lax within `accelerate` is replaced by the method of the entry."""
+    x, w, (problem, *_) = _layer(scope)
+
+    def plain(x, w):
+        how = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+        return jax.lax.conv_general_dilated(x, w, (1, 1), "VALID", **how)
+
+    f = jaxconv.accelerate(plain, policy=jaxconv.Policy({problem: "taps"}))
+    found = [row.method for row in jaxconv.explain(f, x, w)]
+    assert found == ["taps"], found
+    assert CONVOLUTION not in operations(text(f, x, w)), "a convolution of lax"
+    return FINE
+
+
+def _kinds(scope: Scope) -> Outcome:
+    if not scope.device_kind:
+        raise Refused(f"devices of {scope.platform} have no kind, or several")
+    check_kinds(scope)
+    return FINE
+
+
+def check_kinds(scope: Scope, compilers: Sequence[str] = ()) -> None:
+    """Check that entries hold on devices of their own kind, before those of any kind.
+
+    Args:
+        scope: the platform and the kind of its devices.
+        compilers: platforms to lower for, by default the one at hand.
+    """
+    x, w, (mine, *_) = _layer(scope)
+    assert mine.device_kind == scope.device_kind
+    other, every = (mine._replace(device_kind=kind) for kind in (ANOTHER_KIND, ""))
+
+    def program(**how):
+        return text(functools.partial(jaxconv.conv, **how), x, w, compilers=compilers)
+
+    rule = "lax"  # of "auto" beyond CPUs
+    for entries, want in (
+        ({mine: "taps"}, "taps"),
+        ({every: "taps"}, "taps"),
+        ({mine: "taps", every: "fft"}, "taps"),
+        ({mine: "taps", other: "fft", every: "products"}, "taps"),
+        ({other: "fft", every: "products"}, "products"),
+        ({other: "fft"}, None),
+        ({}, None),
+    ):
+        policy = jaxconv.Policy(entries)
+        assert policy.choice(mine) == want, (entries, policy.choice(mine))
+        conv = functools.partial(jaxconv.conv, policy=policy)
+        [row] = jaxconv.explain(conv, x, w, platform=scope.platform)
+        assert row.method == (want or rule), (entries, row)
+        assert program(policy=policy) == program(method=want or rule), (entries, want)
+
+
+def _tune(scope: Scope) -> Outcome:
+    """What is tuned is for this kind of device, and takes effect on it."""
+    x, w, problems = _layer(scope)
+
+    def loss(x, w):
+        return (jaxconv.conv(x, w) ** 2).sum()
+
+    step = jaxconv.conv if scope.small else jax.grad(loss, (0, 1))
+    policy = jaxconv.tune(step, x, w, seconds=TUNED_FOR)
+    assert set(policy) == set(problems[:1] if scope.small else problems), policy
+    rows = jaxconv.explain(jaxconv.accelerate(step, policy=policy), x, w)
+    found = {row.contraction: (row.method, row.reason) for row in rows}
+    want = {p.contraction: (method, "chosen by the policy") for p, method in policy.items()}
+    assert found == want, (found, want)
+    return Outcome(0.0, ", ".join(f"{p.contraction}: {m}" for p, m in policy.items()))
