@@ -26,6 +26,7 @@ from jaxconv._core.geometry.spec import Contraction, ConvSpec, normalise
 from jaxconv._core.methods import METHODS
 from jaxconv.bench import float64_answers
 from jaxconv.bench.measure import compile_apart, estimate, race
+from jaxconv.bench.numerics import FLOAT32
 
 Row = dict[str, Any]
 
@@ -138,7 +139,7 @@ def measure(
         except Exception as failure:  # one method's failure must not end the run
             skipped[method] = f"failed: {type(failure).__name__}: {str(failure)[:200]}"
             continue
-        if not error <= float64_answers.TOLERANCE:
+        if not error <= FLOAT32.tolerance:
             skipped[method] = f"wrong: off by {error:.1e} of the largest value"
             continue
         calls[method] = call
