@@ -16,8 +16,8 @@ learn: $(VENV)/.cli
 
 # These tests compile with XLA's default optimisations, as users do; the rest of the suite compiles
 # with fewer, which is faster (tests/conftest.py).
-AS_SHIPPED := $(addprefix tests/test_,examples.py large_kernels.py meaning.py methods.py tiles.py \
-	tiles_methods.py)
+AS_SHIPPED := $(addprefix tests/test_,examples.py large_kernels.py meaning.py methods.py precision.py \
+	tiles.py tiles_methods.py)
 test: $(VENV)/.test torch native
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not as_shipped"
 	$(BIN)/python -m pytest -n $(WORKERS) -m as_shipped $(AS_SHIPPED)

@@ -188,8 +188,8 @@ for precision, shown in (
     row(
         LAYERS,
         {"precision": precision},
-        f"precision={shown} must be one of None, 'default', 'high', 'highest', a jax.lax.Precision"
-        ", or a pair of these",
+        f"precision={shown} must be one of None, 'default', 'high', 'highest', 'tensorfloat32', "
+        "'float32', a jax.lax.Precision, a pair of these, or a jax.lax.DotAlgorithmPreset",
         precision="high",
     )
 for flip in ("no", 1, None):

@@ -273,13 +273,14 @@ def test_wrong_values_of_ours_are_told_and_fail_the_command(tmp_path, monkeypatc
     [
         (
             ["--suite", "all"],
-            "--suite 'all' is unknown; known: filters, networks, learn, models, steps, and regret "
-            "alone",
+            "--suite 'all' is unknown; known: filters, networks, learn, models, steps, known, and "
+            "regret alone",
         ),
         (["--only", "("], "--only '(' is not a regular expression: "),
         (
             ["--against", "numpy"],
-            "peer 'numpy' is unknown; known: lax, torch, torch.compile, scipy, opencv, float32",
+            "peer 'numpy' is unknown; known: lax, torch, torch.compile, scipy, opencv, float32, "
+            "causal-conv1d",
         ),
         (["--budget", "0"], "--budget must be above 0, got 0.0"),
         (["--json", "/nowhere/a.json"], "cannot write /nowhere/a.json: /nowhere is not a folder"),
@@ -296,7 +297,7 @@ def test_wrong_values_of_ours_are_told_and_fail_the_command(tmp_path, monkeypatc
 def test_refusals(monkeypatch, arguments, message):
     monkeypatch.setattr(load, "busy_cores", lambda: 0.0)
     result = _bench(*arguments)
-    assert result.exit_code == 2
+    assert result.exit_code == 2, result.output
     assert result.stderr.startswith(f"jaxconv bench: {message}")
 
 

@@ -184,6 +184,11 @@ def test_forms_of_an_argument_mean_the_same(forms):
         ("highest", HIGHEST),
         ("float32", HIGHEST),
         ("high", jax.lax.Precision.HIGH),
+        ("tensorfloat32", jax.lax.Precision.HIGH),
+        ("TF32_TF32_F32", jax.lax.Precision.HIGH),
+        (jax.lax.DotAlgorithmPreset.BF16_BF16_F32, jax.lax.Precision.DEFAULT),
+        ("BF16_BF16_F32_X3", HIGHEST),
+        ("F32_F32_F32", HIGHEST),
         ("default", jax.lax.Precision.DEFAULT),
         (HIGHEST, HIGHEST),
         (("high", "highest"), (jax.lax.Precision.HIGH, HIGHEST)),
@@ -204,7 +209,7 @@ def test_default_matmul_precision_is_read_where_the_call_is_made():
     """As lax reads it: where a program is lowered or partitioned the context is another."""
     assert convolutions(conv, X[..., :2], W)[0].params["precision"] is None
     with jax.default_matmul_precision("highest"):
-        assert convolutions(conv, X[..., :2], W)[0].params["precision"] == "highest"
+        assert convolutions(conv, X[..., :2], W)[0].params["precision"] == HIGHEST
 
 
 @pytest.mark.parametrize("batch", [(), (0,), (1,), (2, 3), (2, 0, 3), (1, 2, 1, 2)])

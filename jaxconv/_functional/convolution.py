@@ -73,8 +73,9 @@ def conv(
             method's name.
         policy: what `jaxconv.tune` or `jaxconv calibrate` measured; it goes before the rules where
             method is "auto" or "fastest".
-        precision: as in `jax.lax.conv_general_dilated`; None is the device's default, which is less
-            than float32 on GPU (TF32) and TPU (bfloat16).
+        precision: as in `jax.lax.conv_general_dilated`, for all derivatives too; None is the
+            device's default, which is less than float32 on GPU (TF32) and TPU (bfloat16). A
+            `jax.lax.DotAlgorithmPreset` is the lowest level that is at least as precise.
         preferred_element_type: dtype of the result: for integers an integer dtype that holds
             their values, or any float; for floats any float or complex dtype. By default the
             operands'.

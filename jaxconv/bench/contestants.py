@@ -4,34 +4,49 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
 import jaxconv
+from jaxconv.bench import each_method
 from jaxconv.bench.cases import Layer
+from jaxconv.bench.numerics import FLOAT32, Precision
 from jaxconv.bench.peers import OURS, Program
+from jaxconv.bench.results import channels_last, named
 
 
-def arrays(case: Layer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Random x, w and cotangent of y; w scaled so that y is of order one."""
+def arrays(
+    case: Layer, precision: Precision = FLOAT32
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Random x, w and cotangent of y; w scaled so that y is of order one.
+
+    They are float32 arrays, of numbers that the precision's dtype holds.
+    """
     rng = np.random.default_rng(0)
     x = rng.standard_normal(case.x, np.float32)
     w = rng.standard_normal(case.w, np.float32) / np.float32(np.prod(case.w[:-1])) ** 0.5
-    return x, w.astype(np.float32), rng.standard_normal(case.y, np.float32)
+    ct = rng.standard_normal(case.y, np.float32)
+    x, w, ct = precision.arrays(x, w.astype(np.float32), ct)
+    return x, w, ct
 
 
-def programs(case: Layer, mode: str, *, method: str, peers: Sequence[str]) -> list[Program]:
+def programs(
+    case: Layer,
+    mode: str,
+    *,
+    method: str,
+    peers: Sequence[str],
+    precision: Precision = FLOAT32,
+) -> list[Program]:
     """Return every way to run one layer, ours first."""
-    x, w, ct = arrays(case)
-    found = [_ours(case, mode, x, w, ct, method)]
+    given = arrays(case, precision)
+    found = _ours(case, mode, given, method, precision)
     if "lax" in peers:
-        found += [_lax(case, mode, x, w, ct, first) for first in (False, True)]
-    if "torch" in peers:
-        # channels_last is a memory format of four and five dimensions
-        formats = [None, "channels_last"] if case.rank == 2 else [None]
-        formats = [None, "channels_last_3d"] if case.rank == 3 else formats
-        found += [_torch(case, mode, x, w, ct, form) for form in formats]
+        found += [_lax(case, mode, given, precision, first) for first in (False, True)]
+    if {"torch", "causal-conv1d"} & {*peers}:
+        from jaxconv.bench import torch_layers
+
+        found += torch_layers.programs(case, mode, given, precision, peers)
     return found
 
 
@@ -46,7 +61,7 @@ def function(case: Layer, method: str) -> Callable[..., jax.Array]:
 
 
 def with_gradients(run: Callable[..., Any], mode: str) -> Callable[..., Any]:
-    """Return `(x, w, ct) -> y` or `-> (y, dx, dw)`."""
+    """Return `(x, w, ct) ->` the tuple of the mode's `RESULTS`."""
 
     def forward(x: jax.Array, w: jax.Array, ct: jax.Array) -> Any:
         del ct
@@ -56,25 +71,37 @@ def with_gradients(run: Callable[..., Any], mode: str) -> Callable[..., Any]:
         y, pull = jax.vjp(run, x, w)
         return (y, *pull(ct))
 
-    return forward if mode == "forward" else both
+    def of_kernel(x: jax.Array, w: jax.Array, ct: jax.Array) -> Any:
+        return jax.vjp(lambda w: run(x, w), w)[1](ct)
+
+    def of_each(x: jax.Array, w: jax.Array, ct: jax.Array) -> Any:
+        return jax.vmap(lambda x, ct: of_kernel(x[None], w, ct[None]))(x, ct)
+
+    ways = {"forward": forward, "kernel gradient": of_kernel, "per-example gradients": of_each}
+    return ways.get(mode, both)
 
 
-def _named(results: Sequence[Any]) -> dict[str, np.ndarray]:
-    return {name: np.asarray(a) for name, a in zip(("y", "dx", "dw"), results, strict=False)}
+def _ours(
+    case: Layer, mode: str, given: Sequence[np.ndarray], method: str, precision: Precision
+) -> list[Program]:
+    placed = [precision.place(a) for a in given]
+
+    def make(method: str) -> Program:
+        return Program(
+            peer=OURS,
+            label=OURS,
+            function=with_gradients(function(case, method), mode),
+            arguments=placed,
+            values=lambda results: named(mode, results),
+            compiled=True,
+        )
+
+    return each_method.programs(make, method)
 
 
-def _ours(case: Layer, mode: str, x: Any, w: Any, ct: Any, method: str) -> Program:
-    return Program(
-        peer=OURS,
-        label=OURS,
-        function=with_gradients(function(case, method), mode),
-        arguments=[jnp.asarray(a) for a in (x, w, ct)],
-        values=_named,
-        compiled=True,
-    )
-
-
-def _lax(case: Layer, mode: str, x: Any, w: Any, ct: Any, channels_first: bool) -> Program:
+def _lax(
+    case: Layer, mode: str, given: Sequence[np.ndarray], precision: Precision, channels_first: bool
+) -> Program:
     space = "DHW"[-case.rank :]
     layout = f"NC{space}" if channels_first else f"N{space}C"
     kernel = f"OI{space}" if channels_first else f"{space}IO"
@@ -103,25 +130,25 @@ def _lax(case: Layer, mode: str, x: Any, w: Any, ct: Any, channels_first: bool) 
         )
 
     def arranged(a: np.ndarray) -> jax.Array:
-        return jnp.asarray(np.ascontiguousarray(np.moveaxis(a, -1, 1) if channels_first else a))
+        return precision.place(np.moveaxis(a, -1, 1) if channels_first else a)
 
     def arranged_kernel(a: np.ndarray) -> jax.Array:
         if case.transposed:
             a = np.swapaxes(np.flip(a, spatial), -1, -2)
-        a = np.moveaxis(a, (-1, -2), (0, 1)) if channels_first else a
-        return jnp.asarray(np.ascontiguousarray(a))
+        return precision.place(np.moveaxis(a, (-1, -2), (0, 1)) if channels_first else a)
 
     def values(results: Sequence[Any]) -> dict[str, np.ndarray]:
-        named = _named(results)
-        if channels_first:
-            named = {
-                name: np.moveaxis(a, (0, 1), (-1, -2)) if name == "dw" else np.moveaxis(a, 1, -1)
-                for name, a in named.items()
-            }
-        if case.transposed and "dw" in named:
-            named["dw"] = np.flip(np.swapaxes(named["dw"], -1, -2), spatial)
-        return named
+        found = named(mode, results)
+        found = channels_last(found) if channels_first else found
+        if not case.transposed:
+            return found
+        axes = tuple(axis - case.rank - 2 for axis in spatial)
+        return {
+            name: np.flip(np.swapaxes(a, -1, -2), axes) if name.startswith("dw") else a
+            for name, a in found.items()
+        }
 
+    x, w, ct = given
     return Program(
         peer="lax",
         label="lax NCHW" if channels_first else "lax NHWC",
@@ -129,54 +156,4 @@ def _lax(case: Layer, mode: str, x: Any, w: Any, ct: Any, channels_first: bool) 
         arguments=[arranged(x), arranged_kernel(w), arranged(ct)],
         values=values,
         compiled=True,
-    )
-
-
-def _torch(case: Layer, mode: str, x: Any, w: Any, ct: Any, memory_format: str | None) -> Program:
-    import torch
-
-    gradients = mode != "forward"
-    name = "conv_transpose" if case.transposed else "conv"
-    layer = getattr(torch.nn.functional, f"{name}{case.rank}d")
-    arguments = case.arguments
-    causal = case.padding == "causal"
-    if causal:
-        arguments["padding"] = (case.w[0] - 1) * case.dilation
-    form = torch.contiguous_format if memory_format is None else getattr(torch, memory_format)
-
-    def arranged(a: np.ndarray, *axes: Any) -> torch.Tensor:
-        tensor = torch.from_numpy(np.ascontiguousarray(np.moveaxis(a, *axes)))
-        return tensor.contiguous(memory_format=form)
-
-    # (*kernel, i, o) -> (o, i, *kernel): torch's own order for both layers
-    tensors = [arranged(x, -1, 1), arranged(w, (-1, -2), (0, 1)), arranged(ct, -1, 1)]
-    for tensor in tensors[:2]:
-        tensor.requires_grad_(gradients)
-
-    def run(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-        y = layer(x, w, **arguments)
-        return y[..., : x.shape[-1]] if causal else y
-
-    def forward(x: torch.Tensor, w: torch.Tensor, ct: torch.Tensor) -> Any:
-        del ct
-        with torch.inference_mode():
-            return (run(x, w),)
-
-    def both(x: torch.Tensor, w: torch.Tensor, ct: torch.Tensor) -> Any:
-        y = run(x, w)
-        return (y, *torch.autograd.grad(y, (x, w), ct))
-
-    def values(results: Sequence[torch.Tensor]) -> dict[str, np.ndarray]:
-        named = _named([a.detach().numpy() for a in results])
-        return {
-            name: np.moveaxis(a, (0, 1), (-1, -2)) if name == "dw" else np.moveaxis(a, 1, -1)
-            for name, a in named.items()
-        }
-
-    return Program(
-        peer="torch",
-        label=f"torch {'contiguous' if memory_format is None else 'channels_last'}",
-        function=both if gradients else forward,
-        arguments=tensors,
-        values=values,
     )

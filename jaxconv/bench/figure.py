@@ -14,6 +14,7 @@ _SUITES = {
     "learn": "#009e73",
     "models": "#cc79a7",
     "steps": "#e69f00",
+    "known": "#56b4e9",
 }
 ROW = 0.24
 """Inches."""
@@ -36,9 +37,11 @@ def ratios(records: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> Fi
     figure = Figure(
         figsize=(3.6 + 3.4 * panels, 2 + ROW * len(rows)), dpi=110, layout="constrained"
     )
+    cpu = facts["platform"] == "cpu"
+    where = f"{facts['cores']} cores of cpu" if cpu else facts["device_kind"]
     figure.suptitle(
-        f"Our time as a share of the peer's best, {facts['date']}, {facts['cores']} cores of "
-        f"{facts['platform']};\nleft of the line is faster"
+        f"Our time as a share of the peer's best, {facts['date']}, {where}, {facts['precision']};\n"
+        "left of the line is faster"
     )
     grid = figure.subplots(1, panels, squeeze=False, sharey=True)[0]
     for axes, peer in zip(grid, shown, strict=False):

@@ -12,9 +12,6 @@ import numpy as np
 from jaxconv._core.geometry.spec import Contraction, ConvSpec
 from jaxconv.bench.cases import Layer, Plane
 
-TOLERANCE = 1e-4
-"""Largest error allowed in float32, as a share of the largest magnitude of the float64 array."""
-
 
 def contract(contraction: Contraction, a: np.ndarray, b: np.ndarray, spec: ConvSpec) -> np.ndarray:
     """Return one contraction of its two operands in float64; padding may be negative."""
@@ -29,6 +26,13 @@ def layer(case: Layer, x: np.ndarray, w: np.ndarray, ct: np.ndarray) -> dict[str
         return {"y": y, "dx": dx, "dw": contract("kernel", ct, x, case.spec)}
     y, dx = contract("output", x, w, case.spec), contract("input", ct, w, case.spec)
     return {"y": y, "dx": dx, "dw": contract("kernel", x, ct, case.spec)}
+
+
+def of_each(case: Layer, x: np.ndarray, ct: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the gradient dw of <y, ct> for each image (n, *kernel, in // groups, out)."""
+    pairs = (ct, x) if case.transposed else (x, ct)
+    images = zip(*(np.split(a, len(x)) for a in pairs), strict=True)
+    return {"dw of each": np.stack([contract("kernel", *pair, case.spec) for pair in images])}
 
 
 def plane(case: Plane, x: np.ndarray, k: np.ndarray) -> dict[str, np.ndarray]:

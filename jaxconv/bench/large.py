@@ -26,6 +26,7 @@ from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.spec import Contraction, ConvSpec, normalise
 from jaxconv.bench import float64_answers, tables
 from jaxconv.bench.measure import estimate, race
+from jaxconv.bench.numerics import FLOAT32
 from jaxconv.bench.regret import NO_PLUGIN
 
 METHODS = ("fft", "taps", "shifts", "onednn", "lax")
@@ -111,7 +112,7 @@ def seconds(problem: Problem, operands: list[np.ndarray]) -> dict[str, float]:
         (error,) = float64_answers.errors(
             {"result": np.asarray(call())}, {"result": wanted}
         ).values()
-        if not error <= float64_answers.TOLERANCE:
+        if not error <= FLOAT32.tolerance:
             raise AssertionError(f"{method} is off by {error:.1e} of the largest value: {problem}")
         calls[method] = call
     once = {method: estimate(call) for method, call in calls.items()}

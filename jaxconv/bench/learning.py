@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxconv.bench import devices
 from jaxconv.bench.peers import OURS, Program
 from jaxconv.learn import init, step
 
@@ -129,11 +130,15 @@ def _torch(x: np.ndarray, y: np.ndarray, start: np.ndarray, *, compiled: bool) -
         peer="torch.compile" if compiled else "torch",
         label="torch.compile" if compiled else "torch eager",
         function=run,
-        arguments=[torch.from_numpy(a) for a in (x[None, None], y[None], start[:, None])],
+        arguments=[
+            torch.from_numpy(a).to(devices.torch_device())
+            for a in (x[None, None], y[None], start[:, None])
+        ],
         values=lambda found: {
-            "losses": torch.stack(found[0], dim=1).numpy(),
-            "kernels": found[1][:, 0].numpy(),
+            "losses": torch.stack(found[0], dim=1).cpu().numpy(),
+            "kernels": found[1][:, 0].cpu().numpy(),
         },
+        on_cuda=devices.torch_device() == "cuda",
     )
 
 

@@ -2,7 +2,8 @@
 
 Contestants run in one process, one block of calls each in turn. A block begins with a pause and
 with calls that are not timed: the threads of the previous contestant still spin for a while, and
-its data fills the caches.
+its data fills the caches. On devices that work through a queue a block is one or more bursts
+(`queued`).
 """
 
 import math
@@ -15,8 +16,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxconv.bench import float64_answers
+from jaxconv.bench import devices, float64_answers
+from jaxconv.bench.numerics import FLOAT32
 from jaxconv.bench.peers import Program
+from jaxconv.bench.queued import DISPATCHES, Queued, seconds_of, timed
 
 ROUNDS = 5
 LONGEST_BLOCK = 200  # calls
@@ -36,11 +39,16 @@ class Measured:
     """The measurements of one contestant in one case.
 
     Attributes:
-        seconds: median of the timed calls, None if there are none.
-        calls: number of timed calls.
+        seconds: median of the timed calls, or bursts a call; None if there are none.
+        calls: number of timed calls, or bursts.
         error: largest error against float64, as a share of the largest exact magnitude.
         compile_seconds: tracing, lowering and compiling, the faster of the attempts.
         temporary_bytes: XLA's temporary buffers.
+        device_bytes: the most that the device held during the first call beyond what it held
+            before, None where it does not tell.
+        dispatch_seconds: until the device is asked for one call; None where calls wait anyway.
+        latency_seconds: of a call alone, with the way to the device and back; None likewise.
+        bound_by_dispatch: whether `seconds` is the time of asking rather than the device's.
         left_out: why it was not timed.
     """
 
@@ -50,6 +58,10 @@ class Measured:
     error: float | None = None
     compile_seconds: float | None = None
     temporary_bytes: int | None = None
+    device_bytes: int | None = None
+    dispatch_seconds: float | None = None
+    latency_seconds: float | None = None
+    bound_by_dispatch: bool = False
     left_out: str | None = None
 
 
@@ -59,7 +71,8 @@ def contest(
     *,
     budget: float,
     compiles: int = 2,
-    tolerance: float = float64_answers.TOLERANCE,
+    tolerance: float = FLOAT32.tolerance,
+    bursts: bool | None = None,
 ) -> dict[str, Measured]:
     """Compile, check and time every program of one case.
 
@@ -69,6 +82,7 @@ def contest(
         budget: seconds of timing for all contestants together; each is called at least once.
         compiles: how often to compile; the fastest counts.
         tolerance: largest error as a share of the largest expected magnitude.
+        bursts: whether to time bursts of calls; by default where the device works through a queue.
 
     Returns:
         The measurements by label. A contestant with wrong values, or that raised, is not timed;
@@ -76,12 +90,13 @@ def contest(
     """
     measured = {program.label: Measured(peer=program.peer) for program in programs}
     calls: dict[str, Callable[[], Any]] = {}
+    bursts = devices.asynchronous() if bursts is None else bursts
     for program in programs:
         record = measured[program.label]
         try:
-            call = _ready(program, record, compiles)
+            call = _ready(program, record, compiles, bursts)
             began = time.perf_counter()
-            results = call()
+            results, record.device_bytes = devices.with_peak(call, on_cuda=program.on_cuda)
             first = time.perf_counter() - began
             errors = float64_answers.errors(program.values(results), expected)
         except Exception as error:  # another contestant's failure must not end the run
@@ -100,21 +115,39 @@ def contest(
         if times:
             measured[label].seconds = statistics.median(times)
             measured[label].calls = len(times)
+            _note_dispatch(measured[label], calls[label])
         else:
             measured[label].left_out = "slower than the peer's other way at its first call"
     return measured
+
+
+def _note_dispatch(record: Measured, call: Callable[[], Any]) -> None:
+    if isinstance(call, Queued):
+        record.dispatch_seconds, record.latency_seconds = call.alone()
+        assert record.seconds is not None
+        record.bound_by_dispatch = record.seconds < DISPATCHES * record.dispatch_seconds
 
 
 def _first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), "")
 
 
-def _ready(program: Program, record: Measured, compiles: int) -> Callable[[], Any]:
-    if not program.compiled:
-        return lambda: program.function(*program.arguments)
-    compiled, record.compile_seconds = compile_apart(program.function, program.arguments, compiles)
-    record.temporary_bytes = temporary_bytes(compiled)
-    return lambda: jax.block_until_ready(compiled(*program.arguments))
+def _ready(
+    program: Program, record: Measured, compiles: int, bursts: bool = False
+) -> Callable[[], Any]:
+    function = program.function
+    if program.compiled:
+        function, record.compile_seconds = compile_apart(function, program.arguments, compiles)
+        record.temporary_bytes = temporary_bytes(function)
+
+    def start() -> Any:
+        return function(*program.arguments)
+
+    # what runs on the host has no queue
+    wait = jax.block_until_ready if program.compiled else program.wait
+    if wait is None:
+        return start
+    return Queued(start=start, wait=wait) if bursts else lambda: wait(start())
 
 
 def compile_apart(
@@ -176,7 +209,7 @@ def race(
             block = min(max(int(share / rounds / once[label]), 1), LONGEST_BLOCK)
             if once[label] < LONG_CALL:
                 _settle(calls[label], settle)
-            times[label] += [seconds_of(calls[label]) for _ in range(block)]
+            times[label] += timed(calls[label], block, once[label])
     return times
 
 
@@ -186,13 +219,6 @@ def _settle(call: Callable[[], Any], seconds: float) -> None:
     call()
     while time.perf_counter() < until:
         call()
-
-
-def seconds_of(call: Callable[[], Any]) -> float:
-    """Wall-clock seconds of one call, which must wait for its results."""
-    began = time.perf_counter()
-    call()
-    return time.perf_counter() - began
 
 
 def estimate(call: Callable[[], Any]) -> float:

@@ -16,6 +16,7 @@ import numpy as np
 from flax import linen as nn
 
 from jaxconv._transforms.accelerate import accelerate
+from jaxconv.bench import devices
 from jaxconv.bench.peers import OURS, Program
 
 RATE, MOMENTUM = 1e-3, 0.9
@@ -134,7 +135,7 @@ def training_step(block: nn.Module) -> Callable[..., Any]:
 
 def exact(case: Model) -> dict[str, np.ndarray]:
     """The loss and the gradients in float64, by Flax's own layers."""
-    with jax.enable_x64(True):
+    with devices.on_the_host(), jax.enable_x64(True):
         wide = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), arrays(case))
         return _values(jax.jit(training_step(case.block))(*_arguments(*wide)))
 
@@ -179,7 +180,8 @@ def _torch(case: Model, variables: Any, x: Any, target: Any, form: str | None) -
     import torch
 
     def arranged(a: np.ndarray) -> torch.Tensor:
-        tensor = torch.from_numpy(np.array(a, order="C"))  # a copy: the step updates in place
+        # a copy: the step updates in place
+        tensor = torch.from_numpy(np.array(a, order="C")).to(devices.torch_device())
         if form is None or tensor.ndim != 4:
             return tensor
         return tensor.contiguous(memory_format=getattr(torch, form))
@@ -203,8 +205,8 @@ def _torch(case: Model, variables: Any, x: Any, target: Any, form: str | None) -
         return loss.detach()
 
     def values(loss: torch.Tensor) -> dict[str, np.ndarray]:
-        found = {name: _from_torch(name, v.numpy()) for name, v in velocity.items()}
-        return {"loss": loss.numpy()} | found
+        found = {name: _from_torch(name, v.cpu().numpy()) for name, v in velocity.items()}
+        return {"loss": loss.cpu().numpy()} | found
 
     return Program(
         peer="torch",
@@ -212,6 +214,7 @@ def _torch(case: Model, variables: Any, x: Any, target: Any, form: str | None) -
         function=step,
         arguments=images,
         values=values,
+        on_cuda=devices.torch_device() == "cuda",
     )
 
 

@@ -1,5 +1,6 @@
 """The peers measured beside this package: which are installed, and how many threads they use."""
 
+import importlib
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxconv._core.machine import cores
+from jaxconv.bench import devices
 
 OURS = "jaxconv"
 # peer -> the module to import, and the package that installs it; "float32" is our own, beside which
@@ -19,6 +21,7 @@ PEERS: Mapping[str, tuple[str, str]] = {
     "scipy": ("scipy", "scipy"),
     "opencv": ("cv2", "opencv-python-headless"),
     "float32": ("jax", "jax"),
+    "causal-conv1d": ("causal_conv1d", "causal-conv1d"),
 }
 
 
@@ -34,6 +37,7 @@ class Program:
         values: converts the call's result to float arrays in our layout, by name.
         compiled: whether `function` is for `jax.jit`; then it is compiled ahead of time, its
             compile time and memory are recorded, and its results are waited for.
+        on_cuda: whether it is torch's, on a GPU.
     """
 
     peer: str
@@ -42,15 +46,33 @@ class Program:
     arguments: Sequence[Any]
     values: Callable[[Any], dict[str, np.ndarray]]
     compiled: bool = False
+    on_cuda: bool = False
+
+    @property
+    def wait(self) -> Callable[[Any], Any] | None:
+        """How to wait for results that are asked for and not there yet; None if there are none."""
+        if not self.on_cuda:
+            return None
+        cuda: Any = importlib.import_module("torch").cuda
+
+        def wait(results: Any) -> Any:
+            cuda.synchronize()
+            return results
+
+        return wait
 
 
 def present(wanted: Sequence[str] | None = None) -> tuple[list[str], dict[str, str]]:
-    """Return the peers that are installed, and by name a message for each one that is not.
+    """Return the peers to measure, and by name a message for each one that cannot be.
+
+    Args:
+        wanted: names; by default all, on CPUs but the one for GPUs.
 
     Raises:
         ValueError: a name is unknown.
     """
-    names = list(PEERS if wanted is None else wanted)
+    usual = [name for name in PEERS if name != "causal-conv1d" or devices.asynchronous()]
+    names = list(usual if wanted is None else wanted)
     for name in names:
         if name not in PEERS:
             raise ValueError(f"peer {name!r} is unknown; known: {', '.join(PEERS)}")
@@ -59,6 +81,9 @@ def present(wanted: Sequence[str] | None = None) -> tuple[list[str], dict[str, s
         for name in names
         if importlib.util.find_spec(PEERS[name][0]) is None
     }
+    for name in names:
+        if name not in missing and (reason := devices.why_not_here(name)):
+            missing[name] = f"{name} is left out: {reason}"
     return [name for name in names if name not in missing], missing
 
 

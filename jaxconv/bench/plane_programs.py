@@ -5,34 +5,44 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
 import jaxconv
 from jaxconv._core.machine import cores
+from jaxconv.bench import devices, each_method
 from jaxconv.bench.cases import Plane
+from jaxconv.bench.numerics import FLOAT32, Precision
 from jaxconv.bench.peers import OURS, Program
 
 # Entries of a kernel up to which SciPy sums directly; beyond, it is timed with FFT.
 MOST_DIRECT_ENTRIES = 100
 
 
-def arrays(case: Plane) -> tuple[np.ndarray, np.ndarray]:
-    """Random plane and kernel, scaled so that the result is of order one."""
+def arrays(case: Plane, precision: Precision = FLOAT32) -> tuple[np.ndarray, np.ndarray]:
+    """Random plane and kernel, scaled so that the result is of order one.
+
+    They are float32 arrays, of numbers that the precision's dtype holds.
+    """
     rng = np.random.default_rng(0)
     k = rng.standard_normal(case.kernel, np.float32) / np.float32(np.prod(case.kernel)) ** 0.5
-    return rng.standard_normal((case.size, case.size), np.float32), k.astype(np.float32)
+    plane = rng.standard_normal((case.size, case.size), np.float32)
+    x, k = precision.arrays(plane, k.astype(np.float32))
+    return x, k
 
 
-def programs(case: Plane, *, method: str, peers: Sequence[str]) -> list[Program]:
-    """Return every way to filter one plane, ours first."""
-    x, k = arrays(case)
-    found = [_ours(x, k, method)]
+def programs(
+    case: Plane, *, method: str, peers: Sequence[str], precision: Precision = FLOAT32
+) -> list[Program]:
+    """Return every way to filter one plane, ours first; SciPy and OpenCV in float32 alone."""
+    x, k = arrays(case, precision)
+    found = _ours(x, k, method, precision)
     if "lax" in peers:
-        found += [_lax(x, k, first) for first in (False, True)]
+        found += [_lax(x, k, precision, first) for first in (False, True)]
     if "torch" in peers:
-        found.append(_torch(x, k))
+        found.append(_torch(x, k, precision))
+    if precision is not FLOAT32:
+        return found
     if "scipy" in peers:
         found += _scipy(x, k)
     if "opencv" in peers:
@@ -44,21 +54,20 @@ def _plane(result: Any) -> dict[str, np.ndarray]:
     return {"y": np.asarray(result)}
 
 
-def _ours(x: np.ndarray, k: np.ndarray, method: str) -> Program:
-    def run(x: jax.Array, k: jax.Array) -> jax.Array:
-        return jaxconv.correlate(x, k, mode="same_lower", method=method)
+def _ours(x: np.ndarray, k: np.ndarray, method: str, precision: Precision) -> list[Program]:
+    placed = [precision.place(x), precision.place(k)]
 
-    return Program(
-        peer=OURS,
-        label=OURS,
-        function=run,
-        arguments=[jnp.asarray(x), jnp.asarray(k)],
-        values=_plane,
-        compiled=True,
-    )
+    def make(method: str) -> Program:
+        def run(x: jax.Array, k: jax.Array) -> jax.Array:
+            return jaxconv.correlate(x, k, mode="same_lower", method=method)
+
+        ours = {"peer": OURS, "label": OURS, "compiled": True}
+        return Program(**ours, function=run, arguments=placed, values=_plane)
+
+    return each_method.programs(make, method)
 
 
-def _lax(x: np.ndarray, k: np.ndarray, channels_first: bool) -> Program:
+def _lax(x: np.ndarray, k: np.ndarray, precision: Precision, channels_first: bool) -> Program:
     numbers = ("NCHW", "OIHW", "NCHW") if channels_first else ("NHWC", "HWIO", "NHWC")
     pads = [(m // 2, (m - 1) // 2) for m in k.shape]
 
@@ -73,14 +82,16 @@ def _lax(x: np.ndarray, k: np.ndarray, channels_first: bool) -> Program:
         peer="lax",
         label="lax NCHW" if channels_first else "lax NHWC",
         function=run,
-        arguments=[jnp.asarray(x), jnp.asarray(k)],
+        arguments=[precision.place(x), precision.place(k)],
         values=lambda y: _plane(np.asarray(y).squeeze()),
         compiled=True,
     )
 
 
-def _torch(x: np.ndarray, k: np.ndarray) -> Program:
+def _torch(x: np.ndarray, k: np.ndarray, precision: Precision) -> Program:
     import torch
+
+    from jaxconv.bench.torch_layers import gone, placed
 
     padding = tuple(m // 2 for m in k.shape)
     rows, columns = x.shape
@@ -94,8 +105,9 @@ def _torch(x: np.ndarray, k: np.ndarray) -> Program:
         peer="torch",
         label="torch",
         function=run,
-        arguments=[torch.from_numpy(x)[None, None], torch.from_numpy(k)[None, None]],
-        values=lambda y: _plane(y[0, 0].numpy()),
+        arguments=[placed(a, precision.dtype)[None, None] for a in (x, k)],
+        values=lambda y: _plane(gone(y[0, 0])),
+        on_cuda=devices.torch_device() == "cuda",
     )
 
 

@@ -27,6 +27,7 @@ from jaxconv._core.machine import device_kind
 from jaxconv._core.methods import METHODS
 from jaxconv.bench import float64_answers
 from jaxconv.bench.measure import compile_apart, estimate, race
+from jaxconv.bench.numerics import FLOAT32
 
 Row = dict[str, Any]
 
@@ -143,7 +144,7 @@ def measure(
         except Exception as failure:  # one method's failure must not end the run
             skipped[method] = f"failed: {type(failure).__name__}: {str(failure)[:200]}"
             continue
-        if not error <= float64_answers.TOLERANCE:
+        if not error <= FLOAT32.tolerance:
             skipped[method] = f"wrong: off by {error:.1e} of the largest value"
             continue
         calls[method] = call

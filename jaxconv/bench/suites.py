@@ -10,11 +10,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxconv._transforms.explain import explain
 from jaxconv.bench import (
     cases,
     contestants,
+    each_method,
     float64_answers,
+    known,
     learning,
     plane_programs,
     torch_blocks,
@@ -22,6 +23,7 @@ from jaxconv.bench import (
 from jaxconv.bench import models as blocks
 from jaxconv.bench.measure import Measured, contest
 from jaxconv.bench.networks import steps as whole_networks
+from jaxconv.bench.numerics import FLOAT32, Precision
 from jaxconv.bench.peers import OURS, Program
 
 # Times the budget of a case for a step of a whole network, whose calls are longer
@@ -35,8 +37,9 @@ class Options:
     Attributes:
         only: a regular expression to find in "suite: case, mode".
         quick: whether to run only the cases marked quick, and compile each once.
-        method: of every call of ours.
+        method: of every call of ours; "every" for "auto" and each method that serves.
         peers: names of the peers to measure.
+        precision: of the arrays and of products.
         budget: seconds of timing for each case, of a whole network `STEP_BUDGET` times as many.
     """
 
@@ -44,12 +47,18 @@ class Options:
     quick: bool = False
     method: str = "auto"
     peers: Sequence[str] = ()
+    precision: Precision = FLOAT32
     budget: float = 1.5
 
     @property
     def compiles(self) -> int:
         """Number of times each program is compiled; the fastest counts."""
         return 1 if self.quick else 2
+
+    @property
+    def ways(self) -> dict[str, Any]:
+        """The arguments of a case's programs."""
+        return {"method": self.method, "peers": self.peers, "precision": self.precision}
 
 
 Record = dict[str, Any]
@@ -60,8 +69,8 @@ def filters(options: Options) -> Iterator[Record]:
     for case in cases.PLANES:
         if not _wanted(case, "filters", "forward", options):
             continue
-        x, k = plane_programs.arrays(case)
-        programs = plane_programs.programs(case, method=options.method, peers=options.peers)
+        x, k = plane_programs.arrays(case, options.precision)
+        programs = plane_programs.programs(case, **options.ways)
         shapes = {"x": x.shape, "w": k.shape, "y": x.shape}
         expected = float64_answers.plane(case, x, k)
         yield _measured("filters", case, "forward", shapes, programs, expected, options)
@@ -71,15 +80,36 @@ def networks(options: Options) -> Iterator[Record]:
     """Layers of networks, forward and with gradients."""
     for case in cases.LAYERS:
         modes = [mode for mode in cases.MODES if _wanted(case, "networks", mode, options)]
-        if not modes:
-            continue
-        shapes = {"x": case.x, "w": case.w, "y": case.y}
-        arguments = {"arguments": case.arguments | {"transposed": case.transposed}}
-        expected = float64_answers.layer(case, *contestants.arrays(case))
-        for mode in modes:
-            programs = contestants.programs(case, mode, method=options.method, peers=options.peers)
-            found = _measured("networks", case, mode, shapes, programs, expected, options)
-            yield found | arguments
+        yield from _of_layer("networks", case, modes, options)
+
+
+def reported(options: Options) -> Iterator[Record]:
+    """Layers that users reported as slow; with `quick` small ones of their kinds."""
+    for case in known.KNOWN:
+        modes = [mode for mode in case.modes if _wanted(case, "known", mode, options)]
+        layer = case.small if options.quick else case.layer
+        told = {"sources": list(case.sources), "reported": case.reported}
+        for found in _of_layer("known", layer, modes, options):
+            yield found | told
+
+
+def _of_layer(
+    suite: str, case: cases.Layer, modes: Sequence[str], options: Options
+) -> Iterator[Record]:
+    """One layer, in each of some modes."""
+    if not modes:
+        return
+    shapes = {"x": case.x, "w": case.w, "y": case.y}
+    arguments = {"arguments": case.arguments | {"transposed": case.transposed}}
+    x, w, ct = contestants.arrays(case, options.precision)
+    of_each = "per-example gradients"
+    expected = float64_answers.of_each(case, x, ct) if of_each in modes else {}
+    if [*modes] != [of_each]:
+        expected |= float64_answers.layer(case, x, w, ct)
+    for mode in modes:
+        programs = contestants.programs(case, mode, **options.ways)
+        found = _measured(suite, case, mode, shapes, programs, expected, options)
+        yield found | arguments
 
 
 def learn(options: Options) -> Iterator[Record]:
@@ -122,7 +152,7 @@ def steps(options: Options) -> Iterator[Record]:
             programs = whole_networks.programs(case, **ways)
             y = expected["y"].shape if "y" in expected else ()
             shapes = {"x": (case.batch, *case.network.image), "w": (), "y": y}
-            limits["tolerance"] = case.tolerance
+            limits["tolerance"] = case.tolerance_in(options.precision)
             found = _measured(
                 "steps", case, case.mode, shapes, programs, expected, options, **limits
             )
@@ -132,7 +162,11 @@ def steps(options: Options) -> Iterator[Record]:
 
 def chosen_steps(options: Options) -> list[whole_networks.Step]:
     """The cases of `steps` that were asked for."""
-    return [case for case in whole_networks.STEPS if _wanted(case, "steps", case.mode, options)]
+    return [
+        case
+        for case in whole_networks.STEPS
+        if _wanted(case, "steps", case.mode, options) and case.belongs_to(options.precision)
+    ]
 
 
 SUITES = {
@@ -141,8 +175,18 @@ SUITES = {
     "learn": learn,
     "models": models,
     "steps": steps,
+    "known": reported,
 }
 """Each suite yields a record for each case and mode, as soon as it is measured."""
+IN_EVERY_PRECISION = ("filters", "networks", "steps", "known")
+"""The suites that run in TF32 and bfloat16 too, and by each method; all of them on accelerators."""
+
+
+def usual(platform: str) -> tuple[str, ...]:
+    """Return the suites of a run that names none; the reported cases are for accelerators."""
+    if platform != "cpu":
+        return IN_EVERY_PRECISION
+    return tuple(suite for suite in SUITES if suite != "known")
 
 
 def _measured(
@@ -157,9 +201,16 @@ def _measured(
 ) -> Record:
     """Check and time the programs of one case; `limits` are those of `contest`."""
     limits = {"budget": options.budget, "compiles": options.compiles, **limits}
+    limits.setdefault("tolerance", options.precision.tolerance)
     measured = contest(programs, expected, **limits)
-    methods = _methods(programs[0].function, programs[0].arguments)
-    return record(suite, case.name, mode, shapes, measured, methods)
+    ways = {
+        program.label: each_method.methods(program.function, program.arguments)
+        for program in programs
+        if program.label.startswith(OURS) and program.peer != "float32"
+    }
+    size = options.precision.itemsize
+    methods = ways[OURS]
+    return record(suite, case.name, mode, shapes, measured, methods, ways=ways, itemsize=size)
 
 
 def record(
@@ -169,11 +220,15 @@ def record(
     shapes: Mapping[str, Sequence[int]],
     measured: Mapping[str, Measured],
     methods: Mapping[str, str],
+    *,
+    ways: Mapping[str, Mapping[str, str]] | None = None,
+    itemsize: int = 4,
 ) -> Record:
     """Return one case's record: all measurements, each peer's best time, and ratios.
 
     `ratios` are our time over each peer's best; `memory` is our temporary buffers over the larger
-    of input and output (float32).
+    of input and output (or of the gradients, where there is one for each image). `methods` are ours
+    by contraction, and `ways` those of each contestant of ours.
     """
     ours = measured[OURS]
     best: dict[str, float] = {}
@@ -183,13 +238,17 @@ def record(
             best[found.peer] = min(found.seconds, best.get(found.peer, found.seconds))
         if found.peer == "lax" and found.compile_seconds is not None:
             compiled.append(found.compile_seconds)
-    larger = 4 * max(math.prod(shapes["x"]), math.prod(shapes["y"]))
+    larger = max(math.prod(shapes["x"]), math.prod(shapes["y"]))
+    if mode == "per-example gradients":
+        larger = max(larger, shapes["x"][0] * math.prod(shapes["w"]))
+    larger *= itemsize
     return {
         "suite": suite,
         "case": case,
         "mode": mode,
         "shapes": {name: list(shape) for name, shape in shapes.items()},
         "methods": dict(methods),
+        "ways": {label: dict(taken) for label, taken in (ways or {OURS: methods}).items()},
         "contestants": {label: asdict(found) for label, found in measured.items()},
         "best": best,
         "ratios": {
@@ -204,15 +263,6 @@ def record(
         },
         "memory": None if ours.temporary_bytes is None else ours.temporary_bytes / larger,
     }
-
-
-def _methods(function: Any, arguments: Sequence[Any]) -> dict[str, str]:
-    """The chosen methods of each contraction in a function."""
-    platform = jax.default_backend()
-    taken: dict[str, set[str]] = {}
-    for found in explain(function, *arguments, platform=platform):
-        taken.setdefault(found.contraction, set()).add(found.method)
-    return {contraction: " ".join(sorted(methods)) for contraction, methods in taken.items()}
 
 
 def _wanted(case: Any, suite: str, mode: str, options: Options) -> bool:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from statistics import geometric_mean
 from typing import Any
 
-import jax
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from jaxconv._core.machine import cores, cpu_flags, version
+from jaxconv.bench import devices
+from jaxconv.bench.numerics import FLOAT32, Precision
 from jaxconv.bench.peers import OURS, PEERS
 
 _PACKAGES = (
@@ -94,11 +95,14 @@ COMPILE_FACTOR, COMPILE_SECONDS = 1.5, 0.05
 MEMORY, MEMORY_BESIDE_LAX = 2.0, 1.0
 
 
-def machine(threads: Mapping[str, int] | None = None) -> dict[str, Any]:
-    """Return facts of the machine: versions, cores, CPU flags, device, date.
+def machine(
+    threads: Mapping[str, int] | None = None, precision: Precision = FLOAT32
+) -> dict[str, Any]:
+    """Return facts of the machine: versions, cores, CPU flags, device, precision, date.
 
     Args:
         threads: of each peer; None where XLA runs alone.
+        precision: of the run.
     """
     versions = {package: version(package) for package in _PACKAGES}
     return {
@@ -109,9 +113,9 @@ def machine(threads: Mapping[str, int] | None = None) -> dict[str, Any]:
         "cpu_flags": cpu_flags(),
         "cores": cores(),
         "threads": dict(threads or {"xla": cores()}),
-        "platform": jax.default_backend(),
-        "device_kind": jax.devices()[0].device_kind,
-        "devices": jax.device_count(),
+        "precision": precision.name,
+        "tolerance": precision.tolerance,
+        **devices.facts(torch="torch" in (threads or {})),
     }
 
 
@@ -120,8 +124,13 @@ def has_plugin() -> bool:
     return version("jaxconv-onednn") is not None
 
 
-def summary(records: Sequence[Mapping[str, Any]], *, plugin: bool) -> dict[str, Any]:
-    """Geometric means, the worst case beside each peer, and each limit with the cases above it."""
+def summary(
+    records: Sequence[Mapping[str, Any]], *, plugin: bool, platform: str = "cpu"
+) -> dict[str, Any]:
+    """Geometric means, the worst case beside each peer, and each limit with the cases above it.
+
+    The limits are goals on CPUs, and on other platforms there are none.
+    """
     groups = {}
     for suite, mode in dict.fromkeys((r["suite"], r["mode"]) for r in records):
         of = [r["ratios"] for r in records if (r["suite"], r["mode"]) == (suite, mode)]
@@ -136,14 +145,20 @@ def summary(records: Sequence[Mapping[str, Any]], *, plugin: bool) -> dict[str, 
         "cases": len(records),
         "geometric_means": groups | {"all": _means([r["ratios"] for r in records])},
         "worst": worst,
-        "limits": [*_time_limits(records, plugin), *_other_limits(records)],
+        "limits": [*_time_limits(records, plugin), *_other_limits(records)]
+        if platform == "cpu"
+        else [],
         "not_right": {
-            title(r): found["left_out"]
+            title(r) if label == OURS else f"{title(r)}, {label}": found["left_out"]
             for r in records
             for label, found in r["contestants"].items()
-            if label == OURS and found["left_out"]
+            if label.startswith(OURS) and _is_wrong(found["left_out"])
         },
     }
+
+
+def _is_wrong(left_out: str | None) -> bool:
+    return left_out is not None and left_out.startswith(("wrong", "failed"))
 
 
 def _means(ratios: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
@@ -216,12 +231,15 @@ def line(record: Mapping[str, Any]) -> str:
 def print_machine(console: Console, facts: Mapping[str, Any]) -> None:
     """Print the facts of the machine."""
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
-    console.print(
-        f"{facts['date']}, {facts['platform']} ({facts['device_kind']}), {facts['cores']} cores "
-        f"[{' '.join(facts['cpu_flags'])}], threads {facts['threads']}\n{versions}\n",
-        markup=False,
-        soft_wrap=True,
-    )
+    many = f"{facts['devices']} devices" if facts["devices"] > 1 else "1 device"
+    lines = [
+        f"{facts['platform']} ({facts['device_kind']}), {many}, {facts['precision']}, "
+        f"{facts['date']}, {facts['cores']} cores [{' '.join(facts['cpu_flags'])}], threads "
+        f"{facts['threads']}"
+    ]
+    if facts["platform"] != "cpu":
+        lines.append(f"runtime: {facts['runtime']}")
+    console.print("\n".join([*lines, versions, ""]), markup=False, soft_wrap=True)
 
 
 def table(records: Sequence[Mapping[str, Any]]) -> Table:
@@ -233,14 +251,47 @@ def table(records: Sequence[Mapping[str, Any]]) -> Table:
     for column in ("ms", *(f"/ {peer}" for peer in peers), "compile", "lax's", memory):
         made.add_column(column, justify="right")
     for r in records:
-        ours = r["contestants"][OURS]
-        row = [title(r), " ".join(dict.fromkeys(" ".join(r["methods"].values()).split()))]
-        row.append(ours["left_out"] or milliseconds(ours["seconds"]))
-        row += [f"{r['ratios'][p]:.3f}" if p in r["ratios"] else "-" for p in peers]
-        row += [milliseconds(r["compile"][whose]) for whose in ("ours", "lax")]
         share = r["memory beside lax" if beside else "memory"]
-        made.add_row(*row, "-" if share is None else f"{share:.2f}")
+        end = [milliseconds(r["compile"]["lax"]), "-" if share is None else f"{share:.2f}"]
+        for label, methods in r.get("ways", {OURS: r["methods"]}).items():
+            # those of one method are not compared in memory: the JSON has theirs
+            first = label == OURS
+            row = [title(r) if first else "", _names(label, methods), *_times(r, label, peers)]
+            made.add_row(*row, *(end if first else ["", ""]))
     return made
+
+
+def _names(label: str, methods: Mapping[str, str]) -> str:
+    """The methods of a row; of one that was forced by "every", its name first."""
+    taken = " ".join(dict.fromkeys(" ".join(methods.values()).split()))
+    return taken if label == OURS else f"{label.removeprefix(OURS).strip()}: {taken}"
+
+
+def _times(record: Mapping[str, Any], label: str, peers: Sequence[str]) -> list[str]:
+    """Milliseconds of a contestant of ours, as shares of each peer's best, and of compilation."""
+    ours = record["contestants"][label]
+    seconds, best = ours["seconds"], record["best"]
+    of_dispatch = "*" if ours.get("bound_by_dispatch") else ""
+    row = [ours["left_out"] or milliseconds(seconds) + of_dispatch]
+    row += [f"{seconds / best[p]:.3f}" if seconds and p in best else "-" for p in peers]
+    return [*row, milliseconds(ours["compile_seconds"])]
+
+
+def dispatched(records: Sequence[Mapping[str, Any]]) -> str | None:
+    """A line on the times with a star, and how many others are bound by dispatch; None if none."""
+    bound = [
+        label
+        for r in records
+        for label, found in r["contestants"].items()
+        if found.get("bound_by_dispatch")
+    ]
+    if not bound:
+        return None
+    others = sum(not label.startswith(OURS) for label in bound)
+    return (
+        "* the time to ask for a call, not of the device, which waits for the next one "
+        f"({len(bound) - others} of ours, {others} of peers; the JSON says which)"
+    )
 
 
 def milliseconds(seconds: float | None) -> str:

@@ -147,18 +147,31 @@ class Bench:
 
     suite: Annotated[
         str | None,
-        Option(help="filters,networks,learn,models,steps (default: these), or regret alone."),
+        Option(
+            help="filters,networks,learn,models,steps,known, or regret alone. Default: these but "
+            "known; on accelerators filters,networks,steps,known."
+        ),
     ] = None
     only: Annotated[str, Option(help="Regular expression that 'suite: case, mode' must match.")] = (
         ""
     )
     quick: Annotated[bool, Option("--quick", help="A few cases, less time each.")] = False
-    method: Annotated[str, Option(help="Force one of our methods.")] = "auto"
+    method: Annotated[
+        str,
+        Option(help="Force one of our methods; every: a row for each that serves, beside auto."),
+    ] = "auto"
+    precision: Annotated[
+        str,
+        Option(
+            help="float32, strictly; tf32: float32 arrays, TF32 where the device has it; bfloat16 "
+            "arrays. The last two in filters, networks, steps and known."
+        ),
+    ] = "float32"
     against: Annotated[
         str | None,
         Option(
             help="Peers, with commas: lax, torch, torch.compile, scipy, opencv, float32 (beside "
-            "which our bfloat16 is measured). Default: all."
+            "which our bfloat16 is measured), causal-conv1d. Default: all that run on the device."
         ),
     ] = None
     budget: Annotated[

@@ -16,6 +16,7 @@ from jaxconv._core.dispatch.arguments import check_method, check_padding_mode, c
 from jaxconv._core.dispatch.choose import RULES, refusal
 from jaxconv._core.dispatch.policy import Policy
 from jaxconv._core.geometry import dtypes
+from jaxconv._core.geometry.precision import check_precision
 from jaxconv._core.geometry.spec import Padding, normalise, per_dimension
 from jaxconv._files import formats, rasters
 from jaxconv.tiles import _program as program
@@ -195,7 +196,7 @@ def apply_tiled(
             groups=spec.groups,
             flip=bool(flip),
             method=chosen.method,
-            precision=dtypes.check_precision("apply_tiled", precision),
+            precision=check_precision("apply_tiled", precision),
             shifted=(low, offset, divisor) != (0.0, 0.0, 1.0),
             clip=bool(clip),
             dtype=stored,

@@ -8,7 +8,8 @@ import numpy as np
 
 from jaxconv._core.dispatch.choose import RULES
 from jaxconv._core.dispatch.policy import Policy
-from jaxconv._core.geometry import dtypes, extension
+from jaxconv._core.geometry import extension
+from jaxconv._core.geometry.precision import check_precision
 from jaxconv._core.geometry.spec import ConvSpec
 from jaxconv._core.methods import METHODS
 
@@ -66,7 +67,7 @@ def check_numerics(
     return {
         "method": check_method(caller, method),
         "policy": check_policy(caller, policy),
-        "precision": dtypes.check_precision(caller, precision),
+        "precision": check_precision(caller, precision),
     }
 
 

@@ -30,6 +30,7 @@ from jaxconv._core.dispatch.taylor import bilinear
 from jaxconv._core.geometry.dtypes import accumulation_dtype, in_64_bits, is_wide, one
 from jaxconv._core.geometry.explicit_axes import entries_of, on_explicit_axes
 from jaxconv._core.geometry.extension import extend, fold
+from jaxconv._core.geometry.precision import check_precision
 from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.spec import Contraction, ConvSpec
 from jaxconv._core.machine import device_kind
@@ -78,7 +79,7 @@ def contract(
         dtype: the result's dtype.
         method: a method's name or "auto".
         policy: measured choices, for "auto".
-        precision: as `jax.lax.Precision`; None is the value of `jax.default_matmul_precision`.
+        precision: as in `check_precision`; None is the value of `jax.default_matmul_precision`.
         mode: how x is extended beyond its borders, as in `jaxconv.pad`.
 
     Returns:
@@ -87,6 +88,7 @@ def contract(
     a, b = _match_varying_axes(a, b)
     if precision is None:  # read here: where programs are lowered it may have another value
         precision = _CONFIG.jax_default_matmul_precision
+    precision = check_precision("contract", precision)
     bind = partial(
         conv_p.bind,
         contraction=contraction,

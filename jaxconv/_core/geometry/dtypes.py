@@ -235,30 +235,6 @@ def operand_dtype(a: jax.Array, b: jax.Array, sums: jnp.dtype) -> jnp.dtype:
     return common if _kind(common) == _kind(sums) else jnp.dtype(sums)
 
 
-def check_precision(caller: str, precision: Any) -> Any:
-    """Return `precision` as None, a `jax.lax.Precision` or a pair of them.
-
-    Raises:
-        ValueError: it names no precision.
-    """
-    if precision is None:
-        return None
-    if isinstance(precision, (tuple, list)) and len(precision) == 2:
-        # lax takes no None inside a pair
-        return tuple(_one_precision(caller, "default" if p is None else p) for p in precision)
-    return _one_precision(caller, precision)
-
-
-def _one_precision(caller: str, precision: Any) -> jax.lax.Precision:
-    try:
-        return jax.lax.Precision(precision)
-    except (ValueError, TypeError):  # TypeError: what cannot be hashed
-        raise ValueError(
-            f"{caller}: precision={precision!r} must be one of None, 'default', 'high', 'highest', "
-            "a jax.lax.Precision, or a pair of these"
-        ) from None
-
-
 def _common(*wanted: Any) -> jnp.dtype:
     # our own rule, whatever promotion the user's program has switched on
     with jax.numpy_dtype_promotion("standard"):

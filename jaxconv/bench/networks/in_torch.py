@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from jaxconv.bench import devices
 from jaxconv.bench.networks.definitions import Layers, Network
 
 # torch's names of Flax's arrays
@@ -77,7 +78,7 @@ class TorchNetwork(nn.Module):
 def as_torch(network: Network, variables: Mapping[str, Any], *, training: bool) -> TorchNetwork:
     """Return the torch module with the weights of the linen one, channels_last."""
     module = TorchNetwork(network)
-    with torch.no_grad():
+    with torch.no_grad(), torch.device(devices.torch_device()):
         module(as_images(np.zeros((1, *network.image), np.float32)))
         for layers in variables.values():  # "params" and "batch_stats"
             for name, arrays in layers.items():
@@ -86,12 +87,12 @@ def as_torch(network: Network, variables: Mapping[str, Any], *, training: bool) 
                     tensor.copy_(torch.from_numpy(_arranged(name, np.asarray(array))))
     module.train(training)
     channels_last: Any = {"memory_format": torch.channels_last}  # an overload torch does not type
-    return module.to(**channels_last)
+    return module.to(devices.torch_device(), **channels_last)
 
 
 def as_images(array: np.ndarray) -> torch.Tensor:
     """Return channels-last images as a channels_last tensor."""
-    return torch.from_numpy(np.moveaxis(np.array(array), -1, 1))
+    return torch.from_numpy(np.moveaxis(np.array(array), -1, 1)).to(devices.torch_device())
 
 
 def gradients(module: TorchNetwork) -> dict[str, np.ndarray]:
@@ -100,7 +101,7 @@ def gradients(module: TorchNetwork) -> dict[str, np.ndarray]:
     for path, parameter in module.layers.named_parameters():
         name, key = path.split(".")
         assert parameter.grad is not None
-        array = parameter.grad.float().numpy()
+        array = parameter.grad.float().cpu().numpy()
         key = {"weight": "scale" if array.ndim == 1 else "kernel"}.get(key, key)
         found[f"{name}/{key}"] = _arranged(name, array, back=True)
     return found

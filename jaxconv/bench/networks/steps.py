@@ -16,9 +16,11 @@ import numpy as np
 from flax import nnx
 
 from jaxconv._transforms.accelerate import accelerate
+from jaxconv.bench import devices, each_method
 from jaxconv.bench.networks import flax_steps
 from jaxconv.bench.networks.definitions import NETWORKS, Network
 from jaxconv.bench.networks.in_flax import LinenNetwork, as_nnx
+from jaxconv.bench.numerics import FLOAT32, TF32, Precision
 from jaxconv.bench.peers import OURS, Program
 
 TOLERANCES = {
@@ -84,11 +86,21 @@ class Step:
         what = "training step" if self.training else "inference"
         return what if self.dtype == "float32" else f"{self.dtype} {what}"
 
+    def tolerance_in(self, precision: Precision) -> float:
+        """Largest error, as a share of an array's largest magnitude; of TF32 that of bfloat16."""
+        if precision is TF32:
+            return TOLERANCES["bfloat16 " + self.mode]
+        return self.tolerance
+
     @property
     def tolerance(self) -> float:
-        """Largest error, as a share of an array's largest magnitude."""
+        """Largest error in float32 or bfloat16, as a share of an array's largest magnitude."""
         kinked = self.training and self.dtype == "float32" and not self.network.smooth
         return KINKED_TOLERANCE if kinked else TOLERANCES[self.mode]
+
+    def belongs_to(self, precision: Precision) -> bool:
+        """Whether it is a case of a run: every case of one in float32, else those of the dtype."""
+        return precision is FLOAT32 or precision.dtype == self.dtype
 
     @property
     def values(self) -> tuple[Network, int, bool]:
@@ -157,7 +169,7 @@ def exact(case: Step) -> dict[str, np.ndarray]:
 
     A gradient that is rounding only is set to zero: a bias has none if batch norm follows.
     """
-    with jax.enable_x64(True):
+    with devices.on_the_host(), jax.enable_x64(True):
         variables, *images = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), arrays(case))
         network = LinenNetwork(case.network, training=case.training)
         way = flax_steps.linen_training if case.training else flax_steps.linen_inference
@@ -173,22 +185,23 @@ def programs(case: Step, *, method: str, peers: Sequence[str], quick: bool) -> l
     variables, x, target = arrays(case)
     images = [jnp.asarray(a) for a in (x, target) if a is not None]
 
-    def ours(peer: str, label: str, dtype: str) -> Program:
-        step, state = _in_flax(case, variables, dtype)
-        return Program(
-            peer=peer,
-            label=label,
-            function=step if peer == "lax" else accelerate(step, method=method),
-            arguments=[state, *images],
-            values=flax_steps.values,
-            compiled=True,
-        )
+    step, state = _in_flax(case, variables, case.dtype)
 
-    found = [ours(OURS, OURS, case.dtype)]
+    def in_flax(peer: str, label: str, step: Any, state: Any) -> Program:
+        ways = {"values": flax_steps.values, "compiled": True}
+        arguments = [state, *images]
+        return Program(peer=peer, label=label, function=step, arguments=arguments, **ways)
+
+    def ours(method: str) -> Program:
+        return in_flax(OURS, OURS, accelerate(step, method=method), state)
+
+    found = each_method.programs(ours, method)
     if "lax" in peers:
-        found.append(ours("lax", PLAIN, case.dtype))
+        found.append(in_flax("lax", PLAIN, step, state))
     if "float32" in peers and case.dtype != "float32":
-        found.append(ours("float32", f"{OURS} float32", "float32"))
+        wide, state = _in_flax(case, variables, "float32")
+        wide = accelerate(wide, method="auto" if method == each_method.EVERY else method)
+        found.append(in_flax("float32", f"{OURS} float32", wide, state))
     in_torch = (case.network, variables, x, target)
     if "torch" in peers:
         found.append(_torch(*in_torch, dtype=case.dtype))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from jaxconv.bench import devices
 from jaxconv.bench.networks.definitions import Network
 from jaxconv.bench.networks.flax_steps import RATE
 from jaxconv.bench.networks.in_torch import TorchNetwork, as_images, as_torch, gradients
@@ -48,17 +49,20 @@ def program(
         function=run,
         arguments=images,
         values=lambda result: _values(module, result, training=target is not None),
+        on_cuda=devices.torch_device() == "cuda",
     )
 
 
 def _arranged(target: np.ndarray) -> torch.Tensor:
-    return as_images(target) if target.ndim == 4 else torch.from_numpy(np.array(target))
+    if target.ndim == 4:
+        return as_images(target)
+    return torch.from_numpy(np.array(target)).to(devices.torch_device())
 
 
 def _numerics(dtype: str) -> contextlib.AbstractContextManager[Any]:
     if dtype == "float32":
         return contextlib.nullcontext()
-    return torch.autocast("cpu", getattr(torch, dtype))
+    return torch.autocast(devices.torch_device(), getattr(torch, dtype))
 
 
 def _loss(
@@ -119,6 +123,6 @@ def _raising(error: Exception) -> Callable[..., Any]:
 
 def _values(module: TorchNetwork, result: torch.Tensor, *, training: bool) -> dict[str, np.ndarray]:
     if training:
-        return {"loss": result.numpy()} | gradients(module)
-    y = result.float().numpy()
+        return {"loss": result.cpu().numpy()} | gradients(module)
+    y = result.float().cpu().numpy()
     return {"y": np.moveaxis(y, 1, -1) if y.ndim == 4 else y}

@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxconv._core.dispatch.arguments import check_method
 from jaxconv._core.geometry import dtypes, shapes
+from jaxconv._core.geometry.precision import check_precision
 from jaxconv._core.geometry.spec import per_dimension
 
 FLOATS = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128")
@@ -144,7 +145,7 @@ def numerics(caller: str, method: str, precision: Any) -> dict[str, Any]:
     """Check and return the arguments that torch does not have."""
     return {
         "method": check_method(caller, method),
-        "precision": dtypes.check_precision(caller, precision),
+        "precision": check_precision(caller, precision),
     }
 
 
