@@ -90,6 +90,16 @@ def _two(sides: list[Side]) -> tuple[Side, Side]:
     return (ONE, sides[0]) if len(sides) == 1 else (sides[0], sides[1])
 
 
+def entry(phase: Residue, j: Any) -> Any:
+    """Return which entry of the kernel is number j of a phase."""
+    return phase.first + phase.step * j
+
+
+def element(phase: Residue, j: Any) -> Any:
+    """Return which element step 0 reads for entry j of a phase."""
+    return phase.offset + phase.dilation * j
+
+
 def over(number: int, size: int, body: Callable[[Any, int, Any], Any], carry: Any) -> Any:
     """Fold body(first, count, carry) over parts of `size`, and what is left: one loop.
 
@@ -112,14 +122,15 @@ def over_entries(
     body: Callable[[Any, int, Any, int, Any], Any],
     carry: Any,
     *,
-    most: int = UNROLLED,
+    most: int | None = None,
 ) -> Any:
     """Fold body(first row, rows, first column, columns, carry) over the entries of two phases.
 
-    At most `most` entries come at once.
+    At most `most` entries come at once, by default `UNROLLED`.
     """
     if not rows.number * columns.number:
         return carry
+    most = most or UNROLLED
     wide = min(columns.number, most)
     high = min(rows.number, most // wide)
 

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxconv._core.methods.pallas_plan import Side, over_entries
+from jaxconv._core.methods.pallas_plan import Side, element, entry, over_entries
 
 WARPS = 4
 THREADS = 32 * WARPS
@@ -57,26 +57,24 @@ def correlate(
 
             def add(k_row, count, k_column, width, sums, phases=phases):
                 """Add some entries of a phase; each element is loaded once for all of them."""
+                first_k = k_row, k_column
                 firsts = [
-                    start + (phase.offset + phase.dilation * k)
-                    for start, phase, k in zip(starts, phases, (k_row, k_column), strict=True)
+                    start + element(phase, k)
+                    for start, phase, k in zip(starts, phases, first_k, strict=True)
                 ]
 
                 @functools.cache
-                def element(down, right):
+                def loaded(down, right):
                     at = firsts[0] + np.int32(down), firsts[1] + np.int32(right)
                     seen = [q < total, *_within(at, sides, inside)]
                     return x_rows.load(_flat(image, at, (rows.read, columns.read)), seen)
 
                 sums = list(sums)
                 for i, j in itertools.product(range(count), range(width)):
-                    k = [
-                        phase.first + phase.step * (first + at)
-                        for phase, first, at in zip(phases, (k_row, k_column), (i, j), strict=True)
-                    ]
+                    k = entry(phases[0], k_row + i), entry(phases[1], k_column + j)
                     weight = w_rows.load(k[0] * w.shape[1] + k[1])
                     for at, (down, right) in enumerate(np.ndindex(*repeats)):
-                        sums[at] += weight * element(
+                        sums[at] += weight * loaded(
                             down * rows.stride + i * phases[0].dilation,
                             right * columns.stride + j * phases[1].dilation,
                         )
@@ -107,8 +105,8 @@ def gradient(
     their order. There are no atomics: every run has the same bits.
     """
     n, channels = x.shape[0], x.shape[-1]
-    entries = [side.phases[0] for side in sides]
-    sizes = [entry.number for entry in entries]
+    phases = [side.phases[0] for side in sides]
+    sizes = [phase.number for phase in phases]
     made, read = [side.made for side in sides], [side.read for side in sides]
     inside = [side.inside(side.made) for side in sides]
     tile = _tile(channels, 4)
@@ -129,7 +127,7 @@ def gradient(
         _, c = tile.at(place)
         x_rows, y_rows, w_rows = (_Rows(ref, c, tile) for ref in (x_ref, y_ref, w_ref))
         ks = [at * np.int32(some) for at, some in zip(group, taken, strict=True)]
-        firsts = [entry.offset + entry.dilation * k for entry, k in zip(entries, ks, strict=True)]
+        firsts = [element(phase, k) for phase, k in zip(phases, ks, strict=True)]
 
         def add(i, sums):
             q = (part * np.int32(each) + i) * np.int32(tile.positions)
@@ -143,8 +141,8 @@ def gradient(
             found = []
             for sum_, moves in zip(sums, np.ndindex(*taken), strict=True):
                 at = [
-                    start + np.int32(move * entry.dilation)
-                    for start, move, entry in zip(starts, moves, entries, strict=True)
+                    start + np.int32(move * phase.dilation)
+                    for start, move, phase in zip(starts, moves, phases, strict=True)
                 ]
                 seen = [q < total, *_within(at, sides, inside)]
                 found.append(sum_ + value * x_rows.load(_flat(image, at, read), seen))
