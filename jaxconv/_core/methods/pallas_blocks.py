@@ -20,6 +20,8 @@ LANES, SUBLANES = 128, 8
 ALIGNED = 16
 # Columns that are computed at once: eight registers.
 AT_ONCE = 64
+# Rows that are widened at once, which hides the time that a row waits for its loads.
+ROWS = 4
 # Bytes of a block with all that belongs to it; a core has 16 MiB for a program by default.
 BLOCK = 6 << 20
 
@@ -153,7 +155,7 @@ def widen(x_ref: Any, x_wide: Any, blocks: Blocks, at: tuple[Any, Any]) -> None:
     size = np.int32(columns.side.read)
     real = jnp.where(wanted[1] < size, size - starts[1], np.int32(0))
 
-    def one_row(row, _):
+    def one_row(row):
         here = row + wanted[0]
         seen = jnp.clip(here - starts[0], np.int32(0), np.int32(rows.width - 1))
         inside = (here >= 0) & (here < rows.side.read)
@@ -172,6 +174,10 @@ def widen(x_ref: Any, x_wide: Any, blocks: Blocks, at: tuple[Any, Any]) -> None:
 
         over(columns.before, AT_ONCE, zeros, 0)
         over(columns.width, AT_ONCE, copy, 0)
+
+    def some_rows(first, count, _):
+        for row in range(count):
+            one_row(first + row)
         return 0
 
-    lax.fori_loop(np.int32(0), np.int32(rows.width), one_row, 0)
+    over(rows.width, ROWS, some_rows, 0)
