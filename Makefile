@@ -54,8 +54,9 @@ test-large: $(VENV)/.test
 # Compiles for a TPU slice, with no TPU: libtpu needs an environment of its own.
 test-tpu:
 	$(PYTHON) -m venv .venv-tpu
-	.venv-tpu/bin/pip install --quiet --editable . libtpu
+	.venv-tpu/bin/pip install --quiet --editable '.[learn]' libtpu
 	.venv-tpu/bin/python tests/tpu/check.py
+	.venv-tpu/bin/python tests/tpu/depthwise.py
 
 # The plugin's kernels for NEON on an emulated CPU, some minutes; needs a cross compiler and
 # qemu-user, or says so.

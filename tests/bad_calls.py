@@ -130,7 +130,7 @@ for name in (*LAYERS.split(), *PLANES.split(), "causal_conv1d"):
         name,
         {"method": "fast"},
         "method='fast' must be one of 'auto', 'fastest', 'lax', 'loops', 'onednn', 'taps', 'fft', "
-        "'columns', 'covered', 'phases', 'products', 'shifts', 'slabs', "
+        "'columns', 'covered', 'pallas', 'phases', 'products', 'shifts', 'slabs', "
         "'widened'",
     )
 for narrow, wide in (("float8_e4m3fn", "bfloat16"), ("int4", "int8"), ("uint2", "int8")):
@@ -145,7 +145,7 @@ row(
     "conv",
     {"method": ["lax"]},
     "method=['lax'] must be one of 'auto', 'fastest', 'lax', 'loops', 'onednn', 'taps', 'fft', "
-    "'columns', 'covered', 'phases', 'products', 'shifts', 'slabs', "
+    "'columns', 'covered', 'pallas', 'phases', 'products', 'shifts', 'slabs', "
     "'widened'",
 )
 row(

@@ -49,7 +49,10 @@ FLOORS = {
 }
 # Programs, which are run and not imported: nothing in them is public.
 PROGRAMS = ("bench", "cli")
-HEAVY = ("flax", "optax", "chex", "matplotlib", "torch", "typer", "rich", "skimage", "scipy")
+HEAVY = (
+    *("flax", "optax", "chex", "matplotlib", "torch", "typer", "rich", "skimage", "scipy"),
+    "jax.experimental.pallas",
+)
 
 
 def module_name(path: Path) -> str:

@@ -197,8 +197,9 @@ def large(contraction, **changed):
 
 @pytest.mark.parametrize("contraction", CONTRACTIONS)
 def test_auto_takes_no_spectra_and_fastest_may(contraction):
-    assert set(candidates("auto")) == set(METHODS) - {"fft", "loops"}
-    assert set(candidates("fastest")) == set(METHODS) - {"loops"}
+    assert set(candidates("auto", "gpu")) == set(METHODS) - {"fft", "loops"}
+    assert set(candidates("fastest", "gpu")) == set(METHODS) - {"loops"}
+    assert set(candidates("fastest")) - set(candidates("auto")) == {"fft"}
     assert select(large(contraction), "fastest").method == "fft"
     assert select(large(contraction), "fft").method == "fft"
     for platform in ("cpu", "gpu", "tpu"):

@@ -112,7 +112,7 @@ def medians(problem: Problem, seconds: float, rule: str) -> dict[str, float]:
     operands = _operands(problem)
     calls = {
         method: _call(problem, method)
-        for method in candidates(rule)
+        for method in candidates(rule, problem.platform)
         if refusal(problem, method) is None
     }
     for call in calls.values():

@@ -27,7 +27,7 @@ def programs(make: Callable[[str], Program], method: str) -> list[Program]:
     if method != EVERY:
         return [make(method)]
     found = [make("auto")]
-    for name in candidates("fastest"):
+    for name in candidates("fastest", jax.default_backend()):
         program = make(name)
         taken = methods(program.function, program.arguments).values()
         if any(name in names.split() for names in taken):

@@ -94,7 +94,8 @@ def main(path: Path, pattern: str = "") -> None:
     for index, (name, problem, operands) in enumerate(cases()):
         if not re.search(pattern, name):
             continue
-        methods = [m for m in candidates("fastest") if METHODS[m].considered(problem)]
+        serving = candidates("fastest", problem.platform)
+        methods = [m for m in serving if METHODS[m].considered(problem)]
         measured = regret.measure(problem, operands, methods)
         found.append({"seed": -1, "index": index, "layer": name} | measured)
         regret.save(path, machine(), found)

@@ -127,7 +127,7 @@ def measure(
     problem: Problem, arrays: Mapping[str, np.ndarray], methods: Sequence[str] | None = None
 ) -> Row:
     """Time every method that can compute a problem; return a row with the one "fastest" chooses."""
-    methods = candidates("fastest") if methods is None else methods
+    methods = candidates("fastest", problem.platform) if methods is None else methods
     operands = [jnp.asarray(a) for a in arrays.values()]
     expected = {"result": _exact(problem, *arrays.values())}
     calls: dict[str, Callable[[], Any]] = {}

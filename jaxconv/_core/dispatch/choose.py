@@ -52,9 +52,13 @@ def _refusal(reduced: Problem, method: str, ffi_unavailable_reason: str | None) 
         return f"{method} does not offer this contraction"
     if way.calls_library and (ffi_unavailable_reason or reduced.platform != "cpu"):
         return ffi_unavailable_reason or f"{method} runs on CPUs only"
+    if ffi_unavailable_reason == EXPORTED and reduced.platform in way.not_exported:
+        return f"jax.export takes no programs with {method}"
     if reduced.spec.is_symbolic and not way.symbolic_sizes:
         return f"{method} needs known sizes"
-    return way.refuses(reduced.contraction, reduced.spec, jnp.dtype(reduced.dtype))
+    return way.refuses_channels(reduced.inputs, reduced.outputs) or way.refuses(
+        reduced.contraction, reduced.spec, jnp.dtype(reduced.dtype)
+    )
 
 
 def _reduction(problem: Problem, ffi_unavailable_reason: str | None) -> Reduction | None:
@@ -118,17 +122,24 @@ def plan(
     return (Choice("lax", why_not) if why_not else Choice(wanted, reason)), reduction
 
 
-def candidates(rule: str) -> tuple[str, ...]:
+def candidates(rule: str, platform: str = "cpu") -> tuple[str, ...]:
     """Return the methods that a rule may take.
 
     Args:
         rule: "auto" or "fastest".
+        platform: as `Problem` has it.
 
     Example:
         >>> set(candidates("fastest")) - set(candidates("auto"))
         {'fft'}
+        >>> set(candidates("auto", "tpu")) - set(candidates("auto"))
+        {'pallas'}
     """
-    return tuple(name for name, way in METHODS.items() if rule in way.rules)
+    return tuple(
+        name
+        for name, way in METHODS.items()
+        if rule in way.rules and (not way.platforms or platform in way.platforms)
+    )
 
 
 def expected(
@@ -159,7 +170,7 @@ def _expected(
     anywhere = ffi_unavailable_reason == EXPORTED
     return {
         name: seconds(name, reduced, profile, anywhere=anywhere)
-        for name in candidates(rule)
+        for name in candidates(rule, problem.platform)
         if _refusal(reduced, name, ffi_unavailable_reason) is None
         and METHODS[name].considered(reduced)
     }

@@ -258,8 +258,10 @@ def _run_method(
             for name, array in zip(OPERANDS[contraction], (a, b), strict=True)
         )
     with in_64_bits(a.dtype, b.dtype, dtype):
-        compute = METHODS[choice.method].contractions[contraction]
-        result = compute(a, b, spec, precision=precision, dtype=dtype)
+        way = METHODS[choice.method]
+        on = {"platform": platform} if way.takes_platform else {}
+        compute = way.contractions[contraction]
+        result = compute(a, b, spec, precision=precision, dtype=dtype, **on)
         if reduction:
             return reduction.grow(_MAKES[contraction], result, shape)
         return result.reshape(shape)

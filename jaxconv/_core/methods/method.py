@@ -25,6 +25,10 @@ def _serves(contraction: Contraction, spec: ConvSpec, dtype: jnp.dtype) -> None:
     del contraction, spec, dtype
 
 
+def _serves_channels(inputs: int, outputs: int) -> None:
+    del inputs, outputs
+
+
 def _everywhere(problem: Problem) -> bool:
     del problem
     return True
@@ -39,6 +43,12 @@ class Method:
         summary: what it does, in one line.
         contractions: the arrays of the form that it computes, and the function for each.
         refuses: why it cannot serve a contraction, spec and dtype, in one clause, or None.
+        refuses_channels: why it cannot serve groups of so many input and output channels, in one
+            clause, or None.
+        platforms: those, as `Problem` names them, on which rules and `jaxconv.tune` consider it;
+            none for all.
+        takes_platform: whether its functions also take `platform`, as `Problem` has it.
+        not_exported: platforms for which `jax.export` takes no programs with it.
         terms: what its time grows with, by name: positive terms of a problem.
         constants: contraction -> term -> seconds a unit of it on a CPU. The rules take a method
             only for contractions that have constants. Those that `jaxconv.bench.fit` fitted are
@@ -57,6 +67,10 @@ class Method:
     summary: str
     contractions: Mapping[Contraction, Compute]
     refuses: Callable[[Contraction, ConvSpec, jnp.dtype], str | None] = _serves
+    refuses_channels: Callable[[int, int], str | None] = _serves_channels
+    platforms: frozenset[str] = frozenset()
+    takes_platform: bool = False
+    not_exported: frozenset[str] = frozenset()
     terms: Callable[[Problem], Terms] = common
     constants: Mapping[Contraction, Mapping[str, float]] = dataclasses.field(default_factory=dict)
     rules: frozenset[Rule] = frozenset({"auto", "fastest"})

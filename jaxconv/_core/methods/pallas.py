@@ -1,0 +1,155 @@
+"""Kernels of our own for depthwise layers on GPUs and TPUs, written in Pallas.
+
+Depthwise: one input channel in each group. XLA computes such layers on GPUs and TPUs through forms
+that are made for sums over channels, of which there are none here. All three contractions are
+kernels, for lines and planes, in float32 and bfloat16; sums are float32, bfloat16 is rounded once.
+GPUs have the kernels of `pallas_triton`, TPUs those of `pallas_mosaic`; elsewhere the latter run in
+Pallas' interpreter, to compare results. A channel with several outputs is repeated.
+
+No rule takes this method before its times are measured on a device; `jaxconv.tune` measures them.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from jaxconv._core.geometry.shapes import extent
+from jaxconv._core.geometry.spec import Contraction, ConvSpec
+from jaxconv._core.methods import pallas_mosaic, pallas_triton
+from jaxconv._core.methods.method import Method
+from jaxconv._core.methods.pallas_plan import backward, forward
+
+# A block of a TPU holds what a kernel spans at least, and what a stride skips.
+MOST_SPANNED = 4096
+MOST_STRIDE = 16
+_DTYPES = (jnp.dtype(jnp.float32), jnp.dtype(jnp.bfloat16))
+
+
+def output(
+    x: jax.Array,
+    w: jax.Array,
+    spec: ConvSpec,
+    *,
+    precision=None,
+    dtype: jnp.dtype,
+    platform: str = "cpu",
+) -> jax.Array:
+    """One sum over the kernel's entries for each output."""
+    del precision  # for matrix products
+    x = _repeated(_served(x), w.shape[-1])
+    y = _kernels(platform).correlate(
+        _as_planes(x), _without_inputs(_served(w)), forward(spec), dtype=dtype, **_how(platform)
+    )
+    return y.reshape(x.shape[0], *spec.output_size, w.shape[-1])
+
+
+def input(
+    y: jax.Array,
+    w: jax.Array,
+    spec: ConvSpec,
+    *,
+    precision=None,
+    dtype: jnp.dtype,
+    platform: str = "cpu",
+) -> jax.Array:
+    """For each element of x, one sum over the entries that meet it."""
+    del precision
+    many = w.shape[-1] // spec.groups
+    made = dtype if many == 1 else jnp.dtype(jnp.float32)
+    x = _kernels(platform).correlate(
+        _as_planes(_served(y)),
+        _without_inputs(_served(w)),
+        backward(spec),
+        dtype=made,
+        **_how(platform),
+    )
+    # (n, rows, columns, g * o) -> (n, *space, g, o)
+    x = x.reshape(y.shape[0], *spec.input_size, spec.groups, many)
+    return (x[..., 0] if many == 1 else x.sum(-1)).astype(dtype)
+
+
+def kernel(
+    x: jax.Array,
+    y: jax.Array,
+    spec: ConvSpec,
+    *,
+    precision=None,
+    dtype: jnp.dtype,
+    platform: str = "cpu",
+) -> jax.Array:
+    """For each entry, one sum over the positions."""
+    del precision
+    x = _repeated(_served(x), y.shape[-1])
+    w = _kernels(platform).gradient(
+        _as_planes(x), _as_planes(_served(y)), forward(spec), dtype=dtype, **_how(platform)
+    )
+    return w.reshape(*spec.kernel_size, 1, y.shape[-1])
+
+
+def refuses(contraction: Contraction, spec: ConvSpec, dtype: jnp.dtype) -> str | None:
+    """Return why the kernels do not serve a contraction, in one clause, or None if they do.
+
+    Example:
+        >>> spec = ConvSpec((1,) * 3, (1,) * 3, ((0, 0),) * 3, 2, (4,) * 3, (3,) * 3)
+        >>> refuses("output", spec, jnp.dtype("float32"))
+        'pallas has no kernels of rank 3'
+    """
+    del contraction  # all three are offered
+    if spec.rank > 2:
+        return f"pallas has no kernels of rank {spec.rank}"
+    if dtype not in _DTYPES:
+        return f"pallas does not compute in {dtype.name}"
+    if math.prod(map(extent, spec.kernel_size, spec.dilation)) > MOST_SPANNED:
+        return f"pallas has no kernels that span more than {MOST_SPANNED:,} positions"
+    if max(spec.stride) > MOST_STRIDE:
+        return f"pallas has no kernels of strides above {MOST_STRIDE}"
+    return None
+
+
+def refuses_channels(inputs: int, outputs: int) -> str | None:
+    """Return why the kernels do not serve groups of so many channels, or None if they do."""
+    del outputs
+    return None if inputs == 1 else "pallas has kernels for one input channel in each group alone"
+
+
+def _kernels(platform: str):
+    return pallas_triton if platform == "gpu" else pallas_mosaic
+
+
+def _how(platform: str) -> dict[str, bool]:
+    return {"interpret": platform not in ("gpu", "tpu")}
+
+
+def _served(array: jax.Array) -> jax.Array:
+    """The array in a dtype that the kernels read."""
+    return array if array.dtype in _DTYPES else array.astype(jnp.float32)
+
+
+def _repeated(x: jax.Array, outputs: int) -> jax.Array:
+    """Repeat the channels of x, once for each output of theirs."""
+    many = outputs // x.shape[-1]
+    return x if many == 1 else jnp.repeat(x, many, axis=-1)
+
+
+def _as_planes(array: jax.Array) -> jax.Array:
+    """(n, columns, c) -> (n, 1, columns, c)."""
+    return array if array.ndim == 4 else array[:, None]
+
+
+def _without_inputs(w: jax.Array) -> jax.Array:
+    """(*kernel, 1, c) -> (rows, columns, c)."""
+    return w.reshape(*(w.shape[:-2] if w.ndim == 4 else (1, *w.shape[:-2])), w.shape[-1])
+
+
+METHOD = Method(
+    name="pallas",
+    summary="depthwise kernels of our own for GPUs and TPUs, written in Pallas",
+    contractions={"output": output, "input": input, "kernel": kernel},
+    refuses=refuses,
+    refuses_channels=refuses_channels,
+    platforms=frozenset({"gpu", "tpu"}),
+    takes_platform=True,
+    not_exported=frozenset({"gpu"}),
+    details=lambda: "on GPUs and TPUs; elsewhere interpreted, and taken by name alone",
+)
