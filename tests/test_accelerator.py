@@ -145,7 +145,7 @@ def test_a_wrong_sign_is_seen(monkeypatch, run):
     assert code == check.FAILED
     wrong = found["table/taps/output/float32/highest"]
     assert (wrong["status"], wrong["error_over_bound"] > 1e3) == ("failed", True)
-    assert wrong["reason"].endswith("times its bound; beyond it: 2d everything; 1 cases")
+    assert wrong["reason"].endswith("times its bound; beyond it: 2d everything; 1 case")
     assert found["table/loops/output/float32/highest"]["status"] == "ok"
 
 
@@ -264,7 +264,7 @@ def test_what_xla_lacks_is_refused_and_hides_nothing():
     lacking = part("lacking", LACKING)
     reason = running.LACKS["integer convolution"]
     found = table.worst(HERE, [fine, lacking])
-    assert found == (0.0, f"worst: fine; 1 cases; 1 left out: {reason}")
+    assert found == (0.0, f"worst: fine; 1 case; 1 left out: {reason}")
     assert table.worst(HERE, [fine, lacking, wrong])[0] == 3
     with pytest.raises(running.Refused, match="jax issue 7637"):
         table.worst(HERE, [lacking])

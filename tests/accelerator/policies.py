@@ -20,7 +20,7 @@ import numpy as np
 import jaxconv
 from accelerator import table, tolerances
 from accelerator.running import Check, Outcome, Refused, Scope
-from jaxconv._core.dispatch.choose import RULES
+from jaxconv._core.dispatch.choose import RULES, select
 from jaxconv._core.dispatch.primitive import contract
 from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.methods import METHODS
@@ -31,6 +31,8 @@ CONVOLUTION = "stablehlo.convolution"
 # Seconds that `tune` measures a problem.
 TUNED_FOR = 0.02
 ANOTHER_KIND = "a kind that no device is of"
+# They serve every layer, on every platform.
+METHODS_OF_ALL = ("taps", "fft", "products", "loops")
 
 
 def checks(scope: Scope) -> Iterator[Check]:
@@ -169,14 +171,15 @@ def check_kinds(scope: Scope, compilers: Sequence[str] = ()) -> None:
     def program(**how):
         return text(functools.partial(jaxconv.conv, **how), x, w, compilers=compilers)
 
-    rule = "lax"  # of "auto" beyond CPUs
+    rule = select(mine).method
+    first, second, third = [name for name in METHODS_OF_ALL if name != rule][:3]
     for entries, want in (
-        ({mine: "taps"}, "taps"),
-        ({every: "taps"}, "taps"),
-        ({mine: "taps", every: "fft"}, "taps"),
-        ({mine: "taps", other: "fft", every: "products"}, "taps"),
-        ({other: "fft", every: "products"}, "products"),
-        ({other: "fft"}, None),
+        ({mine: first}, first),
+        ({every: first}, first),
+        ({mine: first, every: second}, first),
+        ({mine: first, other: second, every: third}, first),
+        ({other: second, every: third}, third),
+        ({other: second}, None),
         ({}, None),
     ):
         policy = jaxconv.Policy(entries)

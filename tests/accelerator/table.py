@@ -180,7 +180,7 @@ def worst(
     name = max(shares, key=lambda name: shares[name])
     beyond = [each for each, found in shares.items() if not found <= 1]
     notes = [f"beyond it: {', '.join(beyond)}"] if beyond else [f"worst: {name}"]
-    notes.append(f"{len(shares)} cases")
+    notes.append(f"{len(shares)} case{'s' * (len(shares) != 1)}")
     left_out = {**(reasons or {}), **lacks}
     for reason in dict.fromkeys(left_out.values()):
         count = sum(reason == other for other in left_out.values())
