@@ -469,10 +469,17 @@ def test_a_wrong_method_is_told(monkeypatch):
         "contestants": {label: vars(found) for label, found in measured.items()},
         "compile": {"ours": None, "lax": None},
     }
-    record |= {"suite": "networks", "case": "a", "mode": "forward", "ratios": {}, "memory": None}
+    record |= {
+        "suite": "networks",
+        "case": "a",
+        "mode": "forward",
+        "ratios": {"lax": 2},
+        "memory": None,
+    }
     found = tables.summary([record], plugin=False)
     assert found["not_right"] == {"a, forward, jaxconv taps": "wrong: y is off by 1"}
     # goals are those on CPUs
+    assert [limit["exceeded"] for limit in found["limits"]] == [1]
     assert tables.summary([record], plugin=False, platform="gpu")["limits"] == []
 
 

@@ -280,7 +280,7 @@ def gpu_described():
     return jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), (), abstract_device=gpu))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("dtype", "wide"), [("float32", True), ("bfloat16", False)])
 @pytest.mark.parametrize(
     ("platform", "target"),
     [
@@ -289,13 +289,14 @@ def gpu_described():
         ("tpu", "tpu_custom_call"),
     ],
 )
-def test_lowered_for_accelerators(platform, target, dtype):
-    """Value and both gradients, from this CPU, as kernels and nothing else."""
+def test_lowered_for_accelerators(platform, target, dtype, wide):
+    """Value and both gradients, from this CPU, as kernels and nothing else; in 64 bits too."""
     program = jax.value_and_grad(
         lambda x, w: conv(x, w, **LAYER.arguments, method="pallas").astype("float32").sum(), (0, 1)
     )
     x, w = (array.astype(dtype) for array in layer())
-    with gpu_described() if platform == "cuda" else contextlib.nullcontext():
+    described = gpu_described() if platform == "cuda" else contextlib.nullcontext()
+    with described, jax.enable_x64(wide):
         text = jax.jit(program).trace(x, w).lower(lowering_platforms=(platform,)).as_text()
     assert targets(text) == {target}
     assert "stablehlo.convolution" not in text

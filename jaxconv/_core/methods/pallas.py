@@ -38,9 +38,8 @@ def output(
     """One sum over the kernel's entries for each output."""
     del precision  # for matrix products
     x = _repeated(_served(x), w.shape[-1])
-    y = _kernels(platform).correlate(
-        _as_planes(x), _without_inputs(_served(w)), forward(spec), dtype=dtype, **_how(platform)
-    )
+    w = _without_inputs(_served(w))
+    y = _computed("correlate", _as_planes(x), w, forward(spec), dtype, platform)
     return y.reshape(x.shape[0], *spec.output_size, w.shape[-1])
 
 
@@ -57,13 +56,8 @@ def input(
     del precision
     many = w.shape[-1] // spec.groups
     made = dtype if many == 1 else jnp.dtype(jnp.float32)
-    x = _kernels(platform).correlate(
-        _as_planes(_served(y)),
-        _without_inputs(_served(w)),
-        backward(spec),
-        dtype=made,
-        **_how(platform),
-    )
+    w = _without_inputs(_served(w))
+    x = _computed("correlate", _as_planes(_served(y)), w, backward(spec), made, platform)
     # (n, rows, columns, g * o) -> (n, *space, g, o)
     x = x.reshape(y.shape[0], *spec.input_size, spec.groups, many)
     return (x[..., 0] if many == 1 else x.sum(-1)).astype(dtype)
@@ -81,9 +75,8 @@ def kernel(
     """For each entry, one sum over the positions."""
     del precision
     x = _repeated(_served(x), y.shape[-1])
-    w = _kernels(platform).gradient(
-        _as_planes(x), _as_planes(_served(y)), forward(spec), dtype=dtype, **_how(platform)
-    )
+    y = _as_planes(_served(y))
+    w = _computed("gradient", _as_planes(x), y, forward(spec), dtype, platform)
     return w.reshape(*spec.kernel_size, 1, y.shape[-1])
 
 
@@ -117,8 +110,12 @@ def _kernels(platform: str):
     return pallas_triton if platform == "gpu" else pallas_mosaic
 
 
-def _how(platform: str) -> dict[str, bool]:
-    return {"interpret": platform not in ("gpu", "tpu")}
+def _computed(kind: str, a: jax.Array, b: jax.Array, sides, dtype: jnp.dtype, platform: str):
+    """Return what a kernel makes of its operands; on other platforms, in the interpreter."""
+    compute = getattr(_kernels(platform), kind)
+    # Mosaic has no 64-bit integers, which indices otherwise are under `jax.enable_x64`
+    with jax.enable_x64(False):
+        return compute(a, b, sides, dtype=dtype, interpret=platform not in ("gpu", "tpu"))
 
 
 def _served(array: jax.Array) -> jax.Array:
