@@ -3,6 +3,7 @@
 import dataclasses
 import re
 import runpy
+import sys
 from pathlib import Path
 
 import chex
@@ -58,16 +59,25 @@ def test_torch_learns_the_same(edge):
 
 
 @pytest.mark.usefixtures("torch")
-def test_the_comparison_prints_a_row_a_step(capsys):
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
+def test_the_comparison_prints_a_row_a_step_and_errors_within_bounds(
+    capsys, monkeypatch, precision
+):
+    monkeypatch.setattr(sys, "argv", ["compare_with_torch.py", "--precision", precision])
     runpy.run_path(str(EXAMPLES / "compare_with_torch.py"), run_name="__main__")
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["step", "torch", "jaxconv", "relative", "difference"]
     printed = {int(line.split()[0]): line.split()[1:3] for line in lines[1:11]}
     assert [f"{float(printed[step][1]):.3f}" for step in (2, 10)] == ["11.983", "0.112"]
-    assert lines[11:] == [
+    assert lines[11:14] == [
         "   torch kernel: (1.01856, -0.95157)",
         " jaxconv kernel: (1.01856, -0.95157)",
+        "",
     ]
+    bound = {"float32": 1e-4, "tf32": 2e-3, "bfloat16": 8e-3}[precision]
+    rows = {name: list(map(float, errors)) for name, *errors in map(str.split, lines[-3:])}
+    assert set(rows) == {"torch", "lax", "jaxconv"}
+    assert all(0 < error <= bound for errors in rows.values() for error in errors)
 
 
 def test_losses_are_seen_before_the_update_and_final_loss_after_the_last(edge):

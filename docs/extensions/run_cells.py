@@ -27,7 +27,8 @@ def cells(text: str) -> list[tuple[bool, str]]:
 def main(script: Path, folder: Path) -> None:
     """Run the code of a script, and write what it printed."""
     text = script.read_text()
-    sys.argv = [str(script), str(folder)]
+    # `_figures` takes a folder; other scripts have arguments of their own, or none
+    sys.argv = [str(script), *([str(folder)] if "_figures" in text else [])]
     sys.path.insert(0, str(script.parent))
     scope = {"__name__": "__main__", "__file__": str(script)}
     outputs = []
