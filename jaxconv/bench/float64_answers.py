@@ -32,7 +32,7 @@ def of_each(case: Layer, x: np.ndarray, ct: np.ndarray) -> dict[str, np.ndarray]
     """Return the gradient dw of <y, ct> for each image (n, *kernel, in // groups, out)."""
     pairs = (ct, x) if case.transposed else (x, ct)
     images = zip(*(np.split(a, len(x)) for a in pairs), strict=True)
-    return {"dw of each": np.stack([contract("kernel", *pair, case.spec) for pair in images])}
+    return {"dw of each": np.stack([contract("kernel", a, b, case.spec) for a, b in images])}
 
 
 def plane(case: Plane, x: np.ndarray, k: np.ndarray) -> dict[str, np.ndarray]:

@@ -61,7 +61,8 @@ def correlate(
                     total += x_wide[down, seen, :] * w_ref[*k, :]
                 return total
 
-            return over_entries(*phases, add, jnp.zeros((count, lanes), jnp.float32))
+            of_rows, of_columns = phases
+            return over_entries(of_rows, of_columns, add, jnp.zeros((count, lanes), jnp.float32))
 
         def one_row(row, _):
             for row_phase in rows.side.phases:
