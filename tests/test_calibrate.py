@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from jaxconv import MachineProfile, Policy
+from jaxconv._core.dispatch.choose import candidates
 from jaxconv._core.dispatch.profile import KINDS, Factor, conditions
 from jaxconv._core.methods import METHODS
 from jaxconv.bench import calibrate, regret
@@ -177,7 +178,7 @@ def test_the_command_writes_a_policy_and_info_describes_it(tmp_path, monkeypatch
     policy = Policy.load(file)
     assert (len(policy), policy.profile.problems) == (0, 3)
     assert dict(policy.profile.facts) == conditions()
-    assert {row.method for row in policy.profile.factors} == set(METHODS) - {"loops"}
+    assert {row.method for row in policy.profile.factors} == set(candidates("fastest"))
 
     shown = " ".join(_run("info", "--policy", file).stdout.split())
     assert f"expected times: the profile in {file}, from 3 problems" in shown
