@@ -14,10 +14,14 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-import torch
 
 from jaxconv import conv, corr2d
 from jaxconv.learn import fit_kernel
+
+try:
+    import torch
+except ImportError:
+    raise SystemExit("compare_with_torch: torch is not installed; pytorch.org says how") from None
 
 START = np.array([[0.0166553, 0.6072187]], np.float32)
 RATE, STEPS = 3e-2, 10
