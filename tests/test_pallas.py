@@ -248,6 +248,13 @@ def test_what_it_serves(found, reason):
     assert select(found, "pallas") == wanted
 
 
+def test_a_jax_without_triton(monkeypatch):
+    monkeypatch.setattr(pallas, "_has_triton", lambda: False)
+    reason = "this version of JAX has no Pallas for GPUs through Triton"
+    assert select(problem(), "pallas") == ("lax", reason)
+    assert refusal(problem(platform="tpu"), "pallas") is None
+
+
 @pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu"])
 def test_no_rule_takes_it_unmeasured(platform):
     for rule in ("auto", "fastest"):

@@ -56,7 +56,7 @@ def _refusal(reduced: Problem, method: str, ffi_unavailable_reason: str | None) 
         return f"jax.export takes no programs with {method}"
     if reduced.spec.is_symbolic and not way.symbolic_sizes:
         return f"{method} needs known sizes"
-    return way.refuses_channels(reduced.inputs, reduced.outputs) or way.refuses(
+    return way.refuses_problem(reduced) or way.refuses(
         reduced.contraction, reduced.spec, jnp.dtype(reduced.dtype)
     )
 

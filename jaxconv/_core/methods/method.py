@@ -25,8 +25,8 @@ def _serves(contraction: Contraction, spec: ConvSpec, dtype: jnp.dtype) -> None:
     del contraction, spec, dtype
 
 
-def _serves_channels(inputs: int, outputs: int) -> None:
-    del inputs, outputs
+def _serves_problem(problem: Problem) -> None:
+    del problem
 
 
 def _everywhere(problem: Problem) -> bool:
@@ -43,8 +43,8 @@ class Method:
         summary: what it does, in one line.
         contractions: the arrays of the form that it computes, and the function for each.
         refuses: why it cannot serve a contraction, spec and dtype, in one clause, or None.
-        refuses_channels: why it cannot serve groups of so many input and output channels, in one
-            clause, or None.
+        refuses_problem: why it cannot serve a problem for what is not in the spec, such as the
+            channels of a group or the platform, in one clause, or None.
         platforms: those, as `Problem` names them, on which rules and `jaxconv.tune` consider it;
             none for all.
         takes_platform: whether its functions also take `platform`, as `Problem` has it.
@@ -67,7 +67,7 @@ class Method:
     summary: str
     contractions: Mapping[Contraction, Compute]
     refuses: Callable[[Contraction, ConvSpec, jnp.dtype], str | None] = _serves
-    refuses_channels: Callable[[int, int], str | None] = _serves_channels
+    refuses_problem: Callable[[Problem], str | None] = _serves_problem
     platforms: frozenset[str] = frozenset()
     takes_platform: bool = False
     not_exported: frozenset[str] = frozenset()

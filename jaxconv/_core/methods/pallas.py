@@ -9,11 +9,14 @@ Pallas' interpreter, to compare results. A channel with several outputs is repea
 No rule takes this method before its times are measured on a device; `jaxconv.tune` measures them.
 """
 
+import functools
+import importlib.util
 import math
 
 import jax
 import jax.numpy as jnp
 
+from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.shapes import extent
 from jaxconv._core.geometry.spec import Contraction, ConvSpec
 from jaxconv._core.methods import pallas_mosaic, pallas_triton
@@ -100,10 +103,19 @@ def refuses(contraction: Contraction, spec: ConvSpec, dtype: jnp.dtype) -> str |
     return None
 
 
-def refuses_channels(inputs: int, outputs: int) -> str | None:
-    """Return why the kernels do not serve groups of so many channels, or None if they do."""
-    del outputs
-    return None if inputs == 1 else "pallas has kernels for one input channel in each group alone"
+def refuses_problem(problem: Problem) -> str | None:
+    """Return why the kernels do not serve these channels or this platform, or None if they do."""
+    if problem.inputs != 1:
+        return "pallas has kernels for one input channel in each group alone"
+    if problem.platform == "gpu" and not _has_triton():
+        return "this version of JAX has no Pallas for GPUs through Triton"
+    return None
+
+
+@functools.cache
+def _has_triton() -> bool:
+    """Whether JAX has the module: 0.12 says that a later version will not."""
+    return importlib.util.find_spec("jax.experimental.pallas.triton") is not None
 
 
 def _kernels(platform: str):
@@ -144,7 +156,7 @@ METHOD = Method(
     summary="depthwise kernels of our own for GPUs and TPUs, written in Pallas",
     contractions={"output": output, "input": input, "kernel": kernel},
     refuses=refuses,
-    refuses_channels=refuses_channels,
+    refuses_problem=refuses_problem,
     platforms=frozenset({"gpu", "tpu"}),
     takes_platform=True,
     not_exported=frozenset({"gpu"}),
