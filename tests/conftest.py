@@ -68,3 +68,11 @@ def torch():
 def undrawn(monkeypatch):
     """For commands whose figures are not looked at: test_cli.py draws them."""
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda _, path: path.write_bytes(b""))
+
+
+@pytest.fixture
+def as_a_command(monkeypatch):
+    """For what runs as a command: promotion as it comes; what other tests compiled is kept."""
+    monkeypatch.setattr(jax, "clear_caches", lambda: None)
+    with jax.numpy_dtype_promotion("standard"):
+        yield

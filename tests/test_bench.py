@@ -6,7 +6,6 @@ import math
 import re
 import time
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -54,12 +53,7 @@ LAYERS = (
 )
 
 
-@pytest.fixture(autouse=True)
-def as_a_command(monkeypatch):
-    """Promotion as it comes, for Flax and optax mix dtypes; what other tests compiled is kept."""
-    monkeypatch.setattr(jax, "clear_caches", lambda: None)
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("as_a_command")
 
 
 def _bench(*arguments):

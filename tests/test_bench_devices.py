@@ -1,9 +1,8 @@
-"""The bench command on devices that work through a queue, in TF32 and bfloat16, by every method.
+"""The bench on devices that work through a queue. No times are compared.
 
-No accelerator is needed: clocks, devices and the CUDA package are stand-ins. No times.
+No accelerator is needed: clocks, devices and the CUDA package are stand-ins.
 """
 
-import json
 import sys
 import types
 
@@ -11,168 +10,29 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from bench_layers import DEPTHWISE, EVERY_PRECISION, NETWORK, TINY
 from torch_here import torch
-from typer.testing import CliRunner
 
-from jaxconv._core.dispatch.choose import candidates
 from jaxconv.bench import (
     cases,
     contestants,
     devices,
-    each_method,
     float64_answers,
-    known,
     learning,
     models,
-    numerics,
     peers,
     plane_programs,
     queued,
     tables,
     torch_blocks,
 )
-from jaxconv.bench.measure import Measured, contest
+from jaxconv.bench.measure import contest
 from jaxconv.bench.networks import steps
-from jaxconv.bench.networks.definitions import Network
-from jaxconv.bench.numerics import BFLOAT16, FLOAT32, PRECISIONS, TF32
+from jaxconv.bench.numerics import TF32
 from jaxconv.bench.peers import Program
 from jaxconv.bench.queued import Queued
-from jaxconv.cli import load
-from jaxconv.cli.app import app
 
-TINY = cases.Layer(name="tiny", x=(2, 6, 5, 4), w=(3, 3, 2, 6), padding=1, groups=2, quick=True)
-DEPTHWISE = cases.depthwise("causal", (2, 12, 16), 4, padding="causal")
-NETWORK = Network(
-    name="two layers",
-    define=lambda layers, x: layers.conv(layers.conv_norm(x, 4, 3), 4, 3),
-    image=(6, 6, 4),
-)
-EVERY_PRECISION = pytest.mark.parametrize("precision", PRECISIONS.values(), ids=PRECISIONS)
-
-
-@pytest.fixture(autouse=True)
-def as_a_command(monkeypatch):
-    """Promotion as it comes, for Flax mixes dtypes; what other tests compiled is kept."""
-    monkeypatch.setattr(jax, "clear_caches", lambda: None)
-    with jax.numpy_dtype_promotion("standard"):
-        yield
-
-
-def bench(*arguments):
-    return CliRunner().invoke(app, ["bench", *map(str, arguments)])
-
-
-# Precision
-
-
-def switches():
-    backends = torch.backends
-    return backends.cudnn.conv.fp32_precision, backends.cuda.matmul.fp32_precision
-
-
-@pytest.mark.parametrize(
-    ("precision", "level", "wanted"),
-    [
-        (FLOAT32, "highest", ("ieee", "ieee")),
-        (TF32, "tensorfloat32", ("tf32", "tf32")),
-        (BFLOAT16, "highest", ("ieee", "ieee")),
-    ],
-)
-def test_jax_and_torch_are_told_and_untold(precision, level, wanted):
-    before = switches(), torch.backends.cudnn.benchmark, jax.config.jax_default_matmul_precision
-    with numerics.applied(precision, ["lax", "torch"]):
-        assert (switches(), jax.config.jax_default_matmul_precision) == (wanted, level)
-        assert torch.backends.cudnn.benchmark
-    with numerics.applied(precision, ["lax"]):
-        assert (switches(), jax.config.jax_default_matmul_precision) == (before[0], level)
-    now = switches(), torch.backends.cudnn.benchmark, jax.config.jax_default_matmul_precision
-    assert now == before
-
-
-def test_older_torch_has_flags(monkeypatch):
-    flags = types.SimpleNamespace
-    cudnn, matmul = flags(allow_tf32=True, benchmark=False), flags(allow_tf32=False)
-    backends = flags(cudnn=cudnn, cuda=flags(matmul=matmul))
-    monkeypatch.setitem(sys.modules, "torch", flags(backends=backends))
-    for precision in (TF32, FLOAT32):
-        with numerics.applied(precision, ["torch"]):
-            assert (cudnn.allow_tf32, matmul.allow_tf32) == (precision.tf32, precision.tf32)
-        assert (cudnn.allow_tf32, matmul.allow_tf32) == (True, False)
-
-
-def cut(a, bits):
-    """Keep a number of significant bits, cut off."""
-    mantissa, exponent = np.frexp(np.asarray(a, np.float64))
-    return np.ldexp(np.trunc(np.ldexp(mantissa, bits)), exponent - bits)
-
-
-def rounded(a, bits):
-    mantissa, exponent = np.frexp(np.asarray(a, np.float64))
-    return np.ldexp(np.rint(np.ldexp(mantissa, bits)), exponent - bits)
-
-
-@pytest.mark.parametrize("case", [TINY, *(k.small for k in known.KNOWN)], ids=lambda c: c.name)
-def test_tolerances_allow_a_precision_and_notice_a_lower_one(case):
-    """Products emulated in float64: TF32 that rounds, and that cuts off; bfloat16 sums."""
-    given = contestants.arrays(case)
-    exact = float64_answers.layer(case, *given)
-
-    def error(**computed):
-        return max(float64_answers.errors(computed, exact).values())
-
-    for narrow in (rounded, cut):
-        found = error(**float64_answers.layer(case, *(narrow(a, 11) for a in given)))
-        assert FLOAT32.tolerance < found < TF32.tolerance
-    found = error(**float64_answers.layer(case, *(rounded(a, 8) for a in given)))
-    assert found > TF32.tolerance
-    # results in bfloat16, of operands in bfloat16
-    given = contestants.arrays(case, BFLOAT16)
-    exact = float64_answers.layer(case, *given)
-    assert error(**{name: rounded(a, 8) for name, a in exact.items()}) < BFLOAT16.tolerance
-    # a missing tap is seen in any precision
-    x, w, ct = given
-    w = np.where(np.arange(w.size).reshape(w.shape) < w.size / len(w), 0, w)
-    assert error(y=float64_answers.layer(case, x, w, ct)["y"]) > BFLOAT16.tolerance
-
-
-def test_numbers_are_those_of_the_dtype():
-    for precision in PRECISIONS.values():
-        for a in contestants.arrays(TINY, precision):
-            assert a.dtype == np.float32
-            np.testing.assert_array_equal(np.float32(precision.place(a)), a)
-            assert precision.place(a).dtype == precision.dtype
-    (wide, *_), (narrow, *_) = contestants.arrays(TINY), contestants.arrays(TINY, BFLOAT16)
-    assert (wide != narrow).any()
-    assert [p.itemsize for p in PRECISIONS.values()] == [4, 4, 2]
-
-
-@EVERY_PRECISION
-def test_every_contestant_is_right_in_every_precision(precision):
-    ways = {"method": "auto", "peers": ["lax", "torch", "scipy"], "precision": precision}
-    limits = {"budget": 1e-9, "compiles": 1, "tolerance": precision.tolerance}
-    with numerics.applied(precision, ways["peers"]):
-        expected = float64_answers.layer(TINY, *contestants.arrays(TINY, precision))
-        found = contest(contestants.programs(TINY, "forward+backward", **ways), expected, **limits)
-        plane = cases.Plane(size=24, kernel=(4, 3))
-        expected = float64_answers.plane(plane, *plane_programs.arrays(plane, precision))
-        filtered = contest(plane_programs.programs(plane, **ways), expected, **limits)
-    assert len(found) == 5
-    assert len(filtered) == (5 if precision is FLOAT32 else 4)
-    for label, measured in (found | filtered).items():
-        assert measured.left_out is None or "slower" in measured.left_out, label
-        if precision is BFLOAT16:
-            assert measured.error > 1e-4, label
-
-
-def test_steps_by_precision():
-    belong = {
-        p.name: {s.dtype for s in steps.STEPS if s.belongs_to(p)} for p in PRECISIONS.values()
-    }
-    narrow = {"float32": {"float32", "bfloat16"}, "tf32": {"float32"}, "bfloat16": {"bfloat16"}}
-    assert belong == narrow
-    (case, *_) = steps.STEPS
-    assert case.tolerance_in(FLOAT32) == case.tolerance == steps.KINKED_TOLERANCE
-    assert case.tolerance_in(TF32) == steps.TOLERANCES["bfloat16 training step"]
+pytestmark = pytest.mark.usefixtures("as_a_command")
 
 
 # Time
@@ -271,8 +131,8 @@ def on_a_gpu(monkeypatch):
 
 
 def test_peers_of_a_gpu(on_a_gpu, monkeypatch):
-    find = peers.importlib.util.find_spec
-    found = lambda name: types if name == "causal_conv1d" else find(name)
+    installed = {"jax", "torch", "causal_conv1d", "scipy"}
+    found = lambda name: types if name in installed else None
     monkeypatch.setattr(peers.importlib.util, "find_spec", found)
     there, missing = peers.present()
     assert there == ["lax", "torch", "torch.compile", "float32", "causal-conv1d"]
@@ -288,6 +148,12 @@ def test_peers_of_a_gpu(on_a_gpu, monkeypatch):
     assert missing["torch"] == f"torch is left out: {unseen}"
     assert missing["causal-conv1d"].endswith("it runs on GPUs that torch sees")
     assert devices.torch_device() == "cpu"
+    installed -= {"torch", "causal_conv1d"}
+    to_install = peers.present(["torch", "causal-conv1d"])[1].values()
+    assert [line.split(":")[1] for line in to_install] == [
+        " pip install torch",
+        " pip install causal-conv1d",
+    ]
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
     assert "no peer" in peers.present(["torch"])[1]["torch"]
 
@@ -434,135 +300,3 @@ def test_causal_conv1d_is_called_as_it_is_documented(monkeypatch, precision):
     # not what it has no kernels for
     for other in (TINY, cases.depthwise("wide", (2, 12, 16), 5, padding="causal")):
         assert len(contestants.programs(other, "forward", **ways)) == 1
-
-
-# Every method
-
-
-def test_every_method_that_serves_has_a_row(tmp_path, monkeypatch):
-    monkeypatch.setattr(cases, "LAYERS", (TINY,))
-    file = tmp_path / "every.json"
-    ways = ("--method", "every", "--against", "lax", "--budget", "0.001", "--json", file)
-    result = bench("--suite", "networks", "--quick", "--only", "forward$", *ways)
-    assert result.exit_code == 0, result.output
-    (record,) = json.loads(file.read_text())["records"]
-    forced = {label.removeprefix("jaxconv "): taken for label, taken in record["ways"].items()}
-    assert forced.pop("jaxconv") == record["methods"]
-    assert {"lax", "taps", "products", "fft"} <= set(forced) <= set(candidates("fastest"))
-    for name, taken in forced.items():
-        assert taken == {"output": name}
-        assert record["contestants"][f"jaxconv {name}"]["error"] < 1e-4
-        assert f"{name}: {name}" in result.stdout
-    # no ratio of theirs counts as one beside a peer
-    assert set(record["ratios"]) == {"lax", *(f"jaxconv {name}" for name in forced)}
-    summary = tables.summary([record], plugin=False)
-    assert set(summary["geometric_means"]["networks, forward"]) == {"lax"}
-
-
-def test_a_wrong_method_is_told(monkeypatch):
-    measured = {
-        "jaxconv": Measured(peer="jaxconv", seconds=1.0),
-        "jaxconv taps": Measured(peer="jaxconv taps", left_out="wrong: y is off by 1"),
-        "jaxconv fft": Measured(peer="jaxconv fft", left_out="slower than the peer's other way"),
-    }
-    record = {
-        "contestants": {label: vars(found) for label, found in measured.items()},
-        "compile": {"ours": None, "lax": None},
-    }
-    record |= {
-        "suite": "networks",
-        "case": "a",
-        "mode": "forward",
-        "ratios": {"lax": 2},
-        "memory": None,
-    }
-    found = tables.summary([record], plugin=False)
-    assert found["not_right"] == {"a, forward, jaxconv taps": "wrong: y is off by 1"}
-    # goals are those on CPUs
-    assert [limit["exceeded"] for limit in found["limits"]] == [1]
-    assert tables.summary([record], plugin=False, platform="gpu")["limits"] == []
-
-
-def test_every_method_of_a_step_and_of_a_plane():
-    case = steps.Step(network=NETWORK, written="nnx", batch=2, training=False)
-    programs = steps.programs(case, method="every", peers=[], quick=True)
-    labels = {program.label for program in programs}
-    assert {"jaxconv", "jaxconv lax", "jaxconv taps"} <= labels
-    plane = cases.Plane(size=8, kernel=(3, 3))
-    programs = plane_programs.programs(plane, method="every", peers=[])
-    assert {"jaxconv", "jaxconv lax", "jaxconv taps", "jaxconv fft"} <= {p.label for p in programs}
-    assert "jaxconv loops" not in labels
-    methods = each_method.methods(programs[-1].function, programs[-1].arguments)
-    assert methods == {"output": programs[-1].label.removeprefix("jaxconv ")}
-
-
-# The command
-
-
-@pytest.mark.parametrize("name", ["tf32", "bfloat16"])
-def test_the_command_says_device_and_precision(tmp_path, monkeypatch, name):
-    monkeypatch.setattr(cases, "LAYERS", (TINY,))
-    file = tmp_path / "bench.json"
-    ways = ("--against", "lax,torch", "--budget", "0.001", "--json", file, "--precision", name)
-    result = bench("--suite", "networks", "--quick", "--only", "backward", *ways)
-    assert result.exit_code == 0, result.output
-    assert result.stdout.startswith(f"cpu (cpu), {jax.device_count()} devices, {name}, 20")
-    found = json.loads(file.read_text())
-    assert found["machine"]["precision"] == name
-    assert {"device_kind", "devices", "runtime", "date"} <= set(found["machine"])
-    contestants = found["records"][0]["contestants"]
-    errors = [c["error"] for c in contestants.values() if c["error"] is not None]
-    assert (min(errors) > 1e-4) == (name == "bfloat16")
-
-
-def test_suites_that_are_not_named(monkeypatch):
-    ran = []
-
-    def run(name):
-        return lambda options: iter(ran.append(name) or ())
-
-    from jaxconv.bench import suites
-
-    monkeypatch.setattr(load, "busy_cores", lambda: 0.0)
-    monkeypatch.setattr(suites, "SUITES", {name: run(name) for name in suites.SUITES})
-    monkeypatch.setattr(suites, "warm_up", lambda: None)
-    for arguments, expected in (
-        ([], ["filters", "networks", "learn", "models", "steps"]),
-        (["--precision", "tf32"], ["filters", "networks", "steps"]),
-        (["--method", "every"], ["filters", "networks", "steps"]),
-        (["--suite", "known,learn"], ["known", "learn"]),
-    ):
-        ran.clear()
-        assert bench("--against", "lax", *arguments).exit_code == 2  # no case
-        assert ran == expected
-    assert suites.usual("gpu") == ("filters", "networks", "steps", "known")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (
-            ["--precision", "half"],
-            "precision 'half' is unknown; known: float32, tf32, bfloat16",
-        ),
-        (
-            ["--suite", "learn", "--precision", "tf32"],
-            "--suite learn runs in float32, and by one method: --precision and --method every are "
-            "for filters, networks, steps, known",
-        ),
-        (["--suite", "models", "--method", "every"], "--suite models runs in float32, and by one"),
-        (
-            ["--suite", "regret", "--precision", "tf32"],
-            "--suite regret measures in float32: leave --precision out",
-        ),
-        (
-            ["--suite", "steps", "--profile", "--method", "every"],
-            "--profile takes one method, not every",
-        ),
-    ],
-)
-def test_refusals(monkeypatch, arguments, message):
-    monkeypatch.setattr(load, "busy_cores", lambda: 0.0)
-    result = bench(*arguments)
-    assert result.exit_code == 2, result.output
-    assert result.stderr.startswith(f"jaxconv bench: {message}")

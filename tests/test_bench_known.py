@@ -2,7 +2,6 @@
 
 import json
 
-import jax
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -14,13 +13,7 @@ from jaxconv.bench.numerics import BFLOAT16, FLOAT32, applied
 from jaxconv.bench.results import RESULTS
 from jaxconv.cli.app import app
 
-
-@pytest.fixture(autouse=True)
-def as_a_command(monkeypatch):
-    """Promotion as it comes; what other tests compiled is kept."""
-    monkeypatch.setattr(jax, "clear_caches", lambda: None)
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("as_a_command")
 
 
 def test_the_table_is_well_formed():

@@ -94,12 +94,7 @@ WITH_RELUS = Network(
 PEERS = ["lax", "torch", "torch.compile", "float32"]
 
 
-@pytest.fixture(autouse=True)
-def as_a_command(monkeypatch):
-    """Promotion as it comes, for Flax mixes dtypes; what other tests compiled is kept."""
-    monkeypatch.setattr(jax, "clear_caches", lambda: None)
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("as_a_command")
 
 
 def _case(**options):

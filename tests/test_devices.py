@@ -16,6 +16,7 @@ from jaxconv._core.dispatch.choose import EXPORTED, expected, select
 from jaxconv._core.methods import measured
 from jaxconv._core.methods.measured import BY_DEVICE, CPU
 from jaxconv.bench import fit, regret
+from jaxconv.cli import info
 from jaxconv.cli.app import app
 
 KIND, OTHER = "TPU v5 lite", "TPU v6 lite"
@@ -161,6 +162,16 @@ def test_a_kind_of_cpu_has_constants_of_its_own(monkeypatch):
     monkeypatch.setattr(costs, "cpu_kind", lambda: "avx2")
     monkeypatch.delitem(apart, "lax")
     assert expected(problem)["lax"] < 1
+
+
+def test_info_is_of_the_kind_of_cpu_that_it_runs_on(monkeypatch):
+    facts = {**BY_DEVICE[CPU].facts, "date": "2001-01-01"}
+    monkeypatch.setitem(BY_DEVICE, "cpu avx2", BY_DEVICE[CPU]._replace(facts=facts))
+    for kind in ("avx2", ""):
+        monkeypatch.setattr(info, "cpu_kind", lambda kind=kind: kind)
+        shown = CliRunner().invoke(app, ["info"]).stdout
+        assert ("constants, measured 2001-01-01" in shown) == (kind == "avx2")
+        assert "other devices: none was measured" in shown
 
 
 @pytest.mark.parametrize(

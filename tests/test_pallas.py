@@ -93,16 +93,16 @@ def program(case, result="float32"):
     return everything
 
 
-def held(case, found, arrays):
+def assert_held(case, found, arrays):
     for contraction, result in found.items():
         a, b = (arrays[name] for name in OPERANDS[contraction])
         cases.assert_matches(result, contraction, a, b, case.spec)
 
 
-def matches(case):
+def assert_matches(case):
     """Values, and where NaN in x and y goes: not to what lies beside it in a block."""
     everything, arrays = program(case), case.arrays()
-    held(case, everything(arrays), arrays)
+    assert_held(case, everything(arrays), arrays)
     for name, contractions in (("x", ("output", "kernel")), ("y", ("input",))):
         for place in (1, 2):
             given = arrays | {name: arrays[name].copy()}
@@ -116,7 +116,7 @@ def matches(case):
 
 @pytest.mark.parametrize("case", [*TABLE, *OWN], ids=str)
 def test_all_contractions_match_the_reference(case, kernels):
-    matches(case)
+    assert_matches(case)
 
 
 LARGE = (
@@ -130,7 +130,7 @@ def test_kernels_and_arrays_of_several_blocks(case, kernels, small):
     if kernels == "tpu":
         rows, columns = pallas_blocks.cut(pallas_plan.forward(case.spec), "float32", "float32")
         assert rows.number * columns.number > 1
-    matches(case)
+    assert_matches(case)
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -145,7 +145,7 @@ def test_random_geometries(seed, kernels, small):
         "padding": [tuple(rng.integers(-2, 9, 2).tolist()) for _ in range(rank)],
         "groups": channels,
     }
-    matches(Case("", (2, *pick(18, 30), channels), (*kernel, 1, many * channels), arguments))
+    assert_matches(Case("", (2, *pick(18, 30), channels), (*kernel, 1, many * channels), arguments))
 
 
 def test_bfloat16_is_rounded_once(kernels):
@@ -153,9 +153,9 @@ def test_bfloat16_is_rounded_once(kernels):
     case = cases.by_name("1d causal depthwise")
     arrays = case.arrays("bfloat16")
     found = program(case, "bfloat16")(arrays)
-    held(case, found, arrays)
+    assert_held(case, found, arrays)
     wide = program(case)(arrays)
-    held(case, wide, arrays)
+    assert_held(case, wide, arrays)
     for contraction in CONTRACTIONS:
         np.testing.assert_array_equal(found[contraction], wide[contraction].astype("bfloat16"))
 
@@ -163,7 +163,7 @@ def test_bfloat16_is_rounded_once(kernels):
 def test_integers_as_floats():
     case = cases.by_name("1d causal depthwise")
     arrays = case.arrays("int8")
-    held(case, program(case)(arrays), arrays)
+    assert_held(case, program(case)(arrays), arrays)
 
 
 def test_gradients_to_second_order():

@@ -72,17 +72,19 @@ def test_on_cpus_precision_changes_no_bit(dtype):
     with jax.enable_x64(dtype == "float64"):
         given = {name: jnp.asarray(a, dtype) for name, a in arrays().items()}
         found = [every_method(level, dtype)(**given) for level in LEVELS]
-    same_bits(*found)
+    assert_same_bits(*found)
     assert {name for name, _ in found[0]} >= set(METHODS) - {"onednn", "covered", "phases", "slabs"}
 
 
 @pytest.mark.as_shipped
 def test_nor_in_optimised_programs():
     names = ("lax", "onednn", "taps", "columns", "products", "shifts")
-    same_bits(*(every_method(level, "float32", names)(**arrays()) for level in (None, HIGHEST)))
+    assert_same_bits(
+        *(every_method(level, "float32", names)(**arrays()) for level in (None, HIGHEST))
+    )
 
 
-def same_bits(first, *others):
+def assert_same_bits(first, *others):
     for way, expected in first.items():
         for other in others:
             assert np.asarray(other[way]).tobytes() == np.asarray(expected).tobytes(), way

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -27,14 +28,14 @@ def torch_device() -> str:
     """Where torch's tensors belong: "cuda" if JAX's device is a GPU that torch sees too."""
     if jax.default_backend() != "gpu":
         return "cpu"
-    return "cuda" if _torch_sees_a_gpu() else "cpu"
+    return "cuda" if _torch_may_see_a_gpu() else "cpu"
 
 
 def why_not_here(peer: str) -> str | None:
-    """Return why a peer, if installed, cannot be measured on JAX's device; None if it can."""
+    """Return why a peer cannot be measured on JAX's device, once installed; None if it can."""
     platform = jax.default_backend()
     if peer == "causal-conv1d":
-        seen = platform == "gpu" and _torch_sees_a_gpu()
+        seen = platform == "gpu" and _torch_may_see_a_gpu()
         return None if seen else "it runs on GPUs that torch sees"
     if platform == "cpu" or peer in ("lax", "float32"):
         return None
@@ -42,11 +43,14 @@ def why_not_here(peer: str) -> str | None:
         if platform != "gpu":
             return f"it is not measured on a {platform}, and on a CPU it is no peer for one"
         unseen = "it sees no GPU, and on a CPU it is no peer for one"
-        return None if _torch_sees_a_gpu() else unseen
+        return None if _torch_may_see_a_gpu() else unseen
     return f"it runs on CPUs, and is no peer for a {platform}"
 
 
-def _torch_sees_a_gpu() -> bool:
+def _torch_may_see_a_gpu() -> bool:
+    """Whether torch sees a GPU; one that is not installed may."""
+    if importlib.util.find_spec("torch") is None:
+        return True
     torch: Any = importlib.import_module("torch")
     return torch.cuda.is_available()
 
@@ -95,7 +99,7 @@ def memory(device: Any) -> dict[str, int] | None:
     """Return a device's memory statistics, None where it keeps none (CPUs)."""
     try:
         return device.memory_stats()
-    except (jax.errors.JaxRuntimeError, NotImplementedError):
+    except (jax.errors.JaxRuntimeError, NotImplementedError):  # JAX's ways to say that it has none
         return None
 
 

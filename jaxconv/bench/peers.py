@@ -76,14 +76,13 @@ def present(wanted: Sequence[str] | None = None) -> tuple[list[str], dict[str, s
     for name in names:
         if name not in PEERS:
             raise ValueError(f"peer {name!r} is unknown; known: {', '.join(PEERS)}")
-    missing = {
-        name: f"{name} is left out: pip install {PEERS[name][1]}"
-        for name in names
-        if importlib.util.find_spec(PEERS[name][0]) is None
-    }
+    missing = {}
     for name in names:
-        if name not in missing and (reason := devices.why_not_here(name)):
+        module, package = PEERS[name]
+        if reason := devices.why_not_here(name):
             missing[name] = f"{name} is left out: {reason}"
+        elif importlib.util.find_spec(module) is None:
+            missing[name] = f"{name} is left out: pip install {package}"
     return [name for name in names if name not in missing], missing
 
 

@@ -13,9 +13,9 @@ from rich.table import Table
 
 from jaxconv._core.dispatch.policy import Policy
 from jaxconv._core.geometry.spec import ConvSpec
-from jaxconv._core.machine import facts, version
+from jaxconv._core.machine import cpu_kind, facts, version
 from jaxconv._core.methods import METHODS
-from jaxconv._core.methods.measured import BY_DEVICE, CPU
+from jaxconv._core.methods.measured import BY_DEVICE, CPU, of_cpu
 from jaxconv.cli.errors import as_command_error
 from jaxconv.cli.options import Info
 
@@ -34,9 +34,9 @@ def gather(policy: Path | None = None) -> dict[str, Any]:
         "packages": {name: version(name) for name in PACKAGES},
         "cpu": facts(),
         "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
-        "expected_times": dict(BY_DEVICE[CPU].facts),
+        "expected_times": dict(of_cpu(cpu_kind()).facts),
         "measured_devices": {
-            device: dict(of.facts) for device, of in BY_DEVICE.items() if device != CPU
+            device: dict(of.facts) for device, of in BY_DEVICE.items() if not device.startswith(CPU)
         },
         "policy": None if policy is None else _policy(policy),
         "methods": {name: _method(name) for name in METHODS},

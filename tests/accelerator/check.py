@@ -32,7 +32,7 @@ if __name__ == "__main__":  # not this folder, whose modules are those of the pa
 
 import jax  # noqa: E402 (after the path)
 
-from accelerator import (  # noqa: E402
+from accelerator import (  # noqa: E402 (after the path)
     policies,
     running,
     sharded,

@@ -79,7 +79,7 @@ def _takes_effect(scope: Scope, method: str, contraction: str) -> Outcome:
     if method != "lax":
         assert program != text(calling(method="lax"), a, b), "the program of lax"
     own = functools.partial(
-        METHODS[method].contractions[contraction],
+        METHODS[method].on(scope.platform, contraction),
         spec=case.spec,
         precision=HIGHEST,
         dtype=jnp.dtype("float32"),

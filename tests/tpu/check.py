@@ -73,8 +73,13 @@ def check_halos(done, paper):
     assert sent == paper
 
 
+def described():
+    """The devices of a v5e 2x2."""
+    return topologies.get_topology_desc(platform="tpu", topology_name="v5e:2x2").devices
+
+
 def main():
-    devices = topologies.get_topology_desc(platform="tpu", topology_name="v5e:2x2").devices
+    devices = described()
     one = Mesh(np.array(devices[:1]), ("a",))
     grid = Mesh(np.array(devices).reshape(2, 2), ("a", "b"))
     plain = functools.partial(jaxconv.conv, padding="same")

@@ -9,32 +9,19 @@ any program.
 Run with libtpu in an environment of its own (`make test-tpu`), like check.py.
 """
 
-import os
-import sys
-
-os.environ |= {
-    "TPU_SKIP_MDS_QUERY": "1",
-    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
-    "TPU_WORKER_HOSTNAMES": "localhost",
-    "TPU_WORKER_ID": "0",
-    "JAX_PLATFORMS": "cpu",
-    # libtpu reads this when it is loaded; the folder for schedules is an argument
-    "LIBTPU_INIT_ARGS": " ".join(
-        f"--xla_jf_dump_to={folder} --xla_jf_dump_llo_text=true" for folder in sys.argv[1:]
-    ),
-}
-
 import functools
 import math
+import os
 import re
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
+import check  # before jax: it says which TPU is described
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxconv._core.dispatch.primitive import contract
@@ -61,8 +48,7 @@ def problems():
 
 
 def compiled(contraction, dtype, spec, shapes, method):
-    devices = topologies.get_topology_desc(platform="tpu", topology_name="v5e:2x2").devices
-    one = NamedSharding(Mesh(np.array(devices[:1]), ("a",)), PartitionSpec())
+    one = NamedSharding(Mesh(np.array(check.described()[:1]), ("a",)), PartitionSpec())
     operands = [
         jax.ShapeDtypeStruct(shapes[name], dtype, sharding=one) for name in OPERANDS[contraction]
     ]
@@ -120,8 +106,15 @@ def size(shapes, dtype, tile: int = 1) -> int:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        run = [sys.executable, __file__, folder]
-        done = subprocess.run(run, check=True, stdout=subprocess.PIPE, text=True)
+        # libtpu reads its arguments when it is loaded
+        written = f"--xla_jf_dump_to={folder} --xla_jf_dump_llo_text=true"
+        done = subprocess.run(
+            [sys.executable, __file__, folder],
+            env=os.environ | {"LIBTPU_INIT_ARGS": written},
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
     found = [int(line) for line in done.stdout.split()]
     for (name, contraction, dtype, spec, shapes), ours in zip(problems(), found, strict=True):
         lax = compiled(contraction, dtype, spec, shapes, "lax")

@@ -156,8 +156,7 @@ def expected(
     """
     if measured(problem) is None or problem.spec.is_symbolic or is_symbolic_dim(problem.batch):
         return {}
-    found = _expected(problem, rule, None if policy is None else policy.profile, None)
-    return {name: taken for name, taken in found.items() if math.isfinite(taken)}
+    return _expected(problem, rule, None if policy is None else policy.profile, None)
 
 
 def _expected(
@@ -168,12 +167,13 @@ def _expected(
 ) -> dict[str, float]:
     reduced = problem.reduced if problem.platform == "cpu" else problem
     anywhere = ffi_unavailable_reason == EXPORTED
-    return {
+    found = {
         name: seconds(name, reduced, profile, anywhere=anywhere)
         for name in candidates(rule, problem.platform)
         if _refusal(reduced, name, ffi_unavailable_reason) is None
         and METHODS[name].considered(reduced)
     }
+    return {name: taken for name, taken in found.items() if math.isfinite(taken)}
 
 
 def _by_rule(
@@ -192,7 +192,6 @@ def _by_rule(
     if rule == "auto" and problem.contraction != "kernel":
         problem = problem._replace(batch=IMAGES)
     times = _expected(problem, rule, profile, ffi_unavailable_reason)
-    times = {name: taken for name, taken in times.items() if math.isfinite(taken)}
     if not times:
         return Choice("lax", "XLA's own convolution")
     fastest, usual = decide(times, of_device.margins)

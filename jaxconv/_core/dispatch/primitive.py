@@ -258,10 +258,8 @@ def _run_method(
             for name, array in zip(OPERANDS[contraction], (a, b), strict=True)
         )
     with in_64_bits(a.dtype, b.dtype, dtype):
-        way = METHODS[choice.method]
-        on = {"platform": platform} if way.takes_platform else {}
-        compute = way.contractions[contraction]
-        result = compute(a, b, spec, precision=precision, dtype=dtype, **on)
+        compute = METHODS[choice.method].on(platform, contraction)
+        result = compute(a, b, spec, precision=precision, dtype=dtype)
         if reduction:
             return reduction.grow(_MAKES[contraction], result, shape)
         return result.reshape(shape)

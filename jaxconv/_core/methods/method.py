@@ -1,6 +1,7 @@
 """What a method is: the record that every file of this folder ends with."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Literal
 
@@ -46,8 +47,7 @@ class Method:
         refuses_problem: why it cannot serve a problem for what is not in the spec, such as the
             channels of a group or the platform, in one clause, or None.
         platforms: those, as `Problem` names them, on which rules and `jaxconv.tune` consider it;
-            none for all.
-        takes_platform: whether its functions also take `platform`, as `Problem` has it.
+            none for all. Its functions then also take `platform`.
         not_exported: platforms for which `jax.export` takes no programs with it.
         terms: what its time grows with, by name: positive terms of a problem.
         constants: contraction -> term -> seconds a unit of it on a CPU. The rules take a method
@@ -69,7 +69,6 @@ class Method:
     refuses: Callable[[Contraction, ConvSpec, jnp.dtype], str | None] = _serves
     refuses_problem: Callable[[Problem], str | None] = _serves_problem
     platforms: frozenset[str] = frozenset()
-    takes_platform: bool = False
     not_exported: frozenset[str] = frozenset()
     terms: Callable[[Problem], Terms] = common
     constants: Mapping[Contraction, Mapping[str, float]] = dataclasses.field(default_factory=dict)
@@ -79,6 +78,11 @@ class Method:
     needs: str = ""
     calls_library: bool = False
     symbolic_sizes: bool = False
+
+    def on(self, platform: str, contraction: Contraction) -> Compute:
+        """Return the function of a contraction in programs for a platform."""
+        compute = self.contractions[contraction]
+        return functools.partial(compute, platform=platform) if self.platforms else compute
 
 
 def fitted(name: str) -> dict[Contraction, Mapping[str, float]]:

@@ -1,10 +1,10 @@
 """Kernels of our own for depthwise layers on GPUs and TPUs, written in Pallas.
 
-Depthwise: one input channel in each group. XLA computes such layers on GPUs and TPUs through forms
-that are made for sums over channels, of which there are none here. All three contractions are
-kernels, for lines and planes, in float32 and bfloat16; sums are float32, bfloat16 is rounded once.
-GPUs have the kernels of `pallas_triton`, TPUs those of `pallas_mosaic`; elsewhere the latter run in
-Pallas' interpreter, to compare results. A channel with several outputs is repeated.
+Depthwise: one input channel in each group, so that there are no sums over channels. On TPUs lax is
+estimated far above what memory needs (docs/methods.md). All three contractions are kernels, for
+lines and planes, in float32 and bfloat16; sums are float32, bfloat16 is rounded once. GPUs have the
+kernels of `pallas_triton`, TPUs those of `pallas_mosaic`; elsewhere the latter run in Pallas'
+interpreter, to compare results. A channel with several outputs is repeated.
 
 No rule takes this method before its times are measured on a device; `jaxconv.tune` measures them.
 """
@@ -158,7 +158,6 @@ METHOD = Method(
     refuses=refuses,
     refuses_problem=refuses_problem,
     platforms=frozenset({"gpu", "tpu"}),
-    takes_platform=True,
     not_exported=frozenset({"gpu"}),
     details=lambda: "on GPUs and TPUs; elsewhere interpreted, and taken by name alone",
 )
