@@ -49,17 +49,17 @@ class Model(NamedTuple):
         return tuple(n + sum(pair) - k + 1 for n, k, pair in sizes)
 
     def extended(self, x: jax.Array) -> jax.Array:
-        """x with the elements beyond its ends that the outputs read."""
+        """Return x with the elements beyond its ends that the outputs read."""
         return extended(x, dict(enumerate(self.pads)), self.boundary)
 
     def prepared(self, x: jax.Array) -> jax.Array:
-        """x by cells, which does not depend on the kernels; linear."""
+        """Return x by cells, which does not depend on the kernels; linear."""
         if self.at == "input":
             return self.field.weighed(x)
         return self.field.cut(self.extended(x))
 
     def applied(self, cells: jax.Array, kernels: jax.Array) -> jax.Array:
-        """`prepared` x and (*grid, *kernel) -> y; linear in each."""
+        """From `prepared` x and (*grid, *kernel) to y; linear in each."""
         reverse = self.flip == (self.at == "output")
         last = range(self.field.rank, 2 * self.field.rank)
         kernels = jnp.flip(kernels, last) if reverse else kernels
@@ -132,10 +132,10 @@ def correlate(
 ) -> jax.Array:
     """Cross-correlate an array with a kernel that varies smoothly from place to place.
 
-    | at | y | the kernel is |
+    | at | y | kernel of the place of |
     |---|---|---|
-    | "output" | `y[t] = sum over j of h_j(t) correlate(x, K_j)[t]` | that of the place of the output |
-    | "input" | `y = sum over j of correlate(h_j x, K_j)` | that of the place of the input |
+    | "output" | `y[t] = sum over j of h_j(t) correlate(x, K_j)[t]` | the output |
+    | "input" | `y = sum over j of correlate(h_j x, K_j)` | the input |
 
     The kernels K_j belong to the nodes j of an even grid over the output or the input, the first
     and last elements included. Between nodes they are interpolated: the hats h_j fall from 1 at

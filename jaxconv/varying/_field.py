@@ -5,12 +5,13 @@ With m outputs along an axis and kernels of k elements, x of m + k - 1 elements:
     gathered:  y[t] = sum over j, a of h_j(t) K_j[a] x[t + a]        m + k - 1 -> m
     spread:    z[p] = sum over j, t of h_j(t) K_j[p - t] y[t]        m -> m + k - 1
 
-Each is the other's adjoint. In a cell only the kernels at its corners have a part, so the patch that
-a cell reads is correlated with these, two to the power of the rank, and the results are added under
-their hats: as many products as that many plain correlations, however many nodes there are. All
-cells' patches have one size, and are one batch.
+Each is the other's adjoint. In a cell only the kernels at its corners have a part, so the patch
+that a cell reads is correlated with these, two to the power of the rank, and the results are added
+under their hats: as many products as that many plain correlations, however many nodes there are.
+All cells' patches have one size, and are one batch.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +20,35 @@ import numpy as np
 
 from jaxconv._functional.convolution import conv, conv_transpose
 from jaxconv.varying._grid import Line
+
+
+def taken(x: jax.Array, index: np.ndarray, axis: int, *, unique: bool = False) -> jax.Array:
+    """Return elements of x along an axis, by indices that are within it.
+
+    What clamps indices breaks where 64-bit types are enabled for a part of a program only.
+    """
+    at = (*(slice(None),) * axis, index.astype(np.int32))
+    return x.at[at].get(mode="promise_in_bounds", unique_indices=unique)
+
+
+def by_windows(x: jax.Array, windows: Sequence[np.ndarray]) -> jax.Array:
+    """Cut windows from x: all combinations of those along each axis.
+
+    Args:
+        x: any shape.
+        windows: for each axis (windows, elements), the indices of the elements.
+
+    Returns:
+        (all windows, *elements).
+    """
+    rank = x.ndim
+    for axis, index in enumerate(windows):
+        flat = index.reshape(-1)
+        if not np.array_equal(flat, np.arange(x.shape[axis])):
+            x = taken(x, flat, axis)
+    x = x.reshape([n for index in windows for n in index.shape])
+    order = [2 * n for n in range(rank)] + [2 * n + 1 for n in range(rank)]
+    return x.transpose(order).reshape(-1, *(index.shape[1] for index in windows))
 
 
 class Field(NamedTuple):
@@ -58,7 +88,7 @@ class Field(NamedTuple):
         """(*wide) -> (cells, *patch, 1), what the outputs of every cell read."""
         extras = [k - 1 for k in self.kernel]
         windows = [line.windows(more) for line, more in zip(self.lines, extras, strict=True)]
-        return self._by_cell(x, windows)[..., None]
+        return by_windows(x, windows)[..., None]
 
     def gathered(self, patches: jax.Array, kernels: jax.Array) -> jax.Array:
         """`cut` patches and (*grid, *kernel) -> (*size); linear in each."""
@@ -75,12 +105,12 @@ class Field(NamedTuple):
         y = y.transpose(order).reshape([c * s for c, s in zip(cells, spans, strict=True)])
         for axis, line in enumerate(self.lines):
             if y.shape[axis] != line.size:
-                y = jnp.take(y, line.places, axis, mode="clip", unique_indices=True)
+                y = taken(y, line.places, axis, unique=True)
         return y
 
     def weighed(self, y: jax.Array) -> jax.Array:
         """(*size) -> (cells, *span, corners), every cell's own part under its hats."""
-        cut = self._by_cell(y, [line.windows() for line in self.lines])
+        cut = by_windows(y, [line.windows() for line in self.lines])
         own = np.ones((), bool)
         for line in self.lines:  # (cells, S) for one axis after another
             own = own[..., None, None] & line.own
@@ -100,7 +130,7 @@ class Field(NamedTuple):
         extras = [k - 1 for k in self.kernel]
         windows = [line.windows(more) for line, more in zip(self.lines, extras, strict=True)]
         cutting = jax.linear_transpose(
-            lambda x: self._by_cell(x, windows), jax.ShapeDtypeStruct(self.wide, patches.dtype)
+            lambda x: by_windows(x, windows), jax.ShapeDtypeStruct(self.wide, patches.dtype)
         )
         return cutting(patches)[0]
 
@@ -111,15 +141,6 @@ class Field(NamedTuple):
             # the first axis goes to the end, once for each axis
             values = jnp.tensordot(values, hats, ((0,), (1,)), precision="highest")
         return values
-
-    def _by_cell(self, x: jax.Array, windows: list[np.ndarray]) -> jax.Array:
-        """(*any) -> (cells, *window)."""
-        for axis, index in enumerate(windows):
-            if index.size != x.shape[axis]:
-                x = jnp.take(x, index.reshape(-1), axis, mode="clip")
-        x = x.reshape([n for index in windows for n in index.shape])
-        order = [2 * n for n in range(self.rank)] + [2 * n + 1 for n in range(self.rank)]
-        return x.transpose(order).reshape(-1, *(index.shape[1] for index in windows))
 
     def _corners(self, kernels: jax.Array) -> jax.Array:
         """(*grid, *kernel) -> (cells, *kernel, 1, corners)."""

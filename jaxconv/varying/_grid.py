@@ -1,9 +1,10 @@
 """An even grid of nodes over an array, the hats between them, and the cells that they bound.
 
-Along an axis of n elements, node j of g lies at element `j (n - 1) / (g - 1)`, so that the first and
-the last element are nodes. Its hat is 1 there and falls to 0 at its two neighbours, in a straight
-line; at every element the hats sum to 1. A single node has the hat 1 everywhere. Cell c is what lies
-from node c on, before node c + 1 (the last cell has its end too): in it two hats are not 0.
+Along an axis of n elements, node j of g lies at element `j (n - 1) / (g - 1)`, so that the first
+and the last element are nodes. Its hat is 1 there and falls to 0 at its two neighbours, in a
+straight line; at every element the hats sum to 1. A single node has the hat 1 everywhere. Cell c is
+what lies from node c on, before node c + 1 (the last cell has its end too): in it two hats are
+not 0.
 
 Cells differ in size by one element at most. Arrays by cell have the size of the largest, S; what is
 too much in the others is not read again.
@@ -12,7 +13,7 @@ too much in the others is not read again.
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -85,16 +86,24 @@ class Line(NamedTuple):
     @property
     def hats(self) -> np.ndarray:
         """(n, g), every hat at every element."""
-        return hats_at(np, np.arange(self.size), self)
+        away = np.arange(self.size)[:, None] * self.cells - np.arange(self.nodes) * (self.size - 1)
+        return (
+            np.maximum(0.0, 1 - np.abs(away) / max(self.size - 1, 1))
+            if self.nodes > 1
+            else away + 1.0
+        )
 
-
-def hats_at(numpy: Any, position: Any, line: Line) -> Any:
-    """(..., g), the hats at positions (...,) between the first and last element, by a NumPy."""
-    if line.nodes == 1:
-        return numpy.ones((*position.shape, 1))
-    place = position * (line.cells / (line.size - 1))
-    away = numpy.abs(place[..., None] - numpy.arange(line.nodes))
-    return numpy.maximum(0.0, 1.0 - away)
+    @property
+    def reaches(self) -> tuple[np.ndarray, np.ndarray]:
+        """(g, N) twice, elements around each node and its hat there: all where it is not 0."""
+        ends = np.append(self.starts, self.size)
+        node = np.arange(self.nodes)
+        first = ends[np.maximum(node - 1, 0)]
+        last = ends[np.minimum(node + 1, self.cells)]
+        every = first[:, None] + np.arange((last - first).max())
+        inside = every < self.size
+        every = np.minimum(every, self.size - 1)
+        return every, np.where(inside, self.hats[every, node[:, None]], 0.0)
 
 
 def lines_of(caller: str, name: str, shape: Sequence[int], grid: Sequence[int]) -> tuple[Line, ...]:
@@ -112,7 +121,9 @@ def lines_of(caller: str, name: str, shape: Sequence[int], grid: Sequence[int]) 
     return tuple(map(Line, shape, grid))
 
 
-def split(caller: str, kernels: jax.Array, rank: int, name: str) -> tuple[Any, Any]:
+def split(
+    caller: str, kernels: jax.Array, rank: int, name: str
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return the grid and the kernel's size of kernels (*grid, *kernel).
 
     Raises:
@@ -159,7 +170,7 @@ def kernel_at(
     kernels = as_array("kernel_at", "kernels", kernels)
     position = as_array("kernel_at", "position", position)
     shape = tuple(shape)
-    grid, size = split("kernel_at", kernels, len(shape), "shape")
+    grid, _ = split("kernel_at", kernels, len(shape), "shape")
     lines = lines_of("kernel_at", "the array", shape, grid)
     if position.ndim < 1 or position.shape[-1] != len(shape):
         raise ValueError(
@@ -207,7 +218,10 @@ def _kernel_at(kernels: jax.Array, position: jax.Array, lines: tuple[Line, ...])
     found = jnp.broadcast_to(kernels.reshape(1, -1), (len(places), kernels.size))
     for axis, line in enumerate(lines):
         at = jnp.clip(places[:, axis], 0, line.size - 1)
-        hats = hats_at(jnp, at, line).astype(kernels.dtype)
+        place = at[:, None] * (line.cells / max(line.size - 1, 1))
+        hats = jnp.maximum(0.0, 1.0 - jnp.abs(place - jnp.arange(line.nodes, dtype=real)[None]))
+        hats = jnp.ones_like(hats) if line.nodes == 1 else hats
+        hats = hats.astype(kernels.dtype)
         # (places, nodes of this axis, all that follows)
         found = found.reshape(len(places), line.nodes, found.shape[1] // line.nodes)
         found = jnp.sum(hats[:, :, None] * found, axis=1)
