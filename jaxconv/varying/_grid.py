@@ -86,12 +86,10 @@ class Line(NamedTuple):
     @property
     def hats(self) -> np.ndarray:
         """(n, g), every hat at every element."""
+        if self.nodes == 1:
+            return np.ones((self.size, 1))
         away = np.arange(self.size)[:, None] * self.cells - np.arange(self.nodes) * (self.size - 1)
-        return (
-            np.maximum(0.0, 1 - np.abs(away) / max(self.size - 1, 1))
-            if self.nodes > 1
-            else away + 1.0
-        )
+        return np.maximum(0.0, 1 - np.abs(away) / (self.size - 1))
 
     @property
     def reaches(self) -> tuple[np.ndarray, np.ndarray]:
