@@ -7,6 +7,7 @@ factor L_j, and the overlaps of the hats `M[j, i] = sum h_j h_i / sqrt(sum h_j^2
 matrix is about `L M L^T`, in the mean if x has the same statistics everywhere; that is inverted.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -129,7 +130,7 @@ def _matrix(
         found = taken(found, lag.reshape(-1), 2 * axis)
         shape = found.shape
         found = found.reshape(*shape[: 2 * axis], k, k, *shape[2 * axis + 1 :])
-    size = int(np.prod(kernel))
+    size = math.prod(kernel)
     order = [2 * n for n in axes] + [2 * n + 1 for n in axes]
     matrix = found.transpose(order).reshape(size, size)
     if share is None:
@@ -149,7 +150,7 @@ def _box_means(x: jax.Array, kernel: tuple[int, ...]) -> jax.Array:
         window = [k if other == axis else 1 for other in range(x.ndim)]
         zero = np.zeros((), x.dtype)
         x = jax.lax.reduce_window(x, zero, jax.lax.add, window, (1,) * x.ndim, "valid")
-    return x / np.prod(kernel)
+    return x / math.prod(kernel)
 
 
 def _products(hats: list[np.ndarray]) -> jax.Array:

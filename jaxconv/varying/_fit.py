@@ -206,14 +206,14 @@ def _other_mode(x: jax.Array, y: jax.Array, kernel: tuple[int, ...]) -> str:
 
 
 def _check_number(name: str, value: Any, *, traced: bool) -> None:
+    if getattr(value, "shape", ()):
+        raise ValueError(f"fit: {name} must be one number, got shape {value.shape}")
     if isinstance(value, Tracer) and traced:
         return
     if not isinstance(value, Real) and not (
         hasattr(value, "dtype") and jnp.issubdtype(value.dtype, jnp.number)
     ):
         raise TypeError(f"fit: {name}={shown(value)} must be a number")
-    if getattr(value, "shape", ()):
-        raise ValueError(f"fit: {name} must be one number, got shape {value.shape}")
     if not 0 <= float(value) < math.inf:
         raise ValueError(f"fit: {name}={shown(value)} must be 0 or more, and finite")
 

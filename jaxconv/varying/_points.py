@@ -1,7 +1,6 @@
 """Images of point sources, from a catalogue of places and brightnesses."""
 
 import functools
-import itertools
 from collections.abc import Sequence
 
 import jax
@@ -11,8 +10,9 @@ from jax.typing import ArrayLike
 from jaxconv._core.geometry.dtypes import as_array
 from jaxconv._core.geometry.messages import shown
 
-# interpolation -> elements on each side of a point that have a share in it
-REACH = {"linear": 1, "lanczos": 3}
+# interpolation -> elements on each side of a point that have a share in it; the window's parameter
+REACH = {"linear": 1, "sinc": 4}
+STEEPNESS = 6.0
 
 
 def point_sources(
@@ -20,7 +20,7 @@ def point_sources(
     fluxes: ArrayLike,
     shape: Sequence[int],
     *,
-    interpolation: str = "lanczos",
+    interpolation: str = "sinc",
 ) -> jax.Array:
     """Return an image of points of light, such as the stars of a catalogue.
 
@@ -37,11 +37,11 @@ def point_sources(
             catalogues that count from 1, as FITS does, subtract 1.
         fluxes: (stars,), the total light of each, in the image's units and positions' dtype.
         shape: of the image.
-        interpolation: "lanczos" shares a star among six elements along each axis,
-            `w(d) = sinc(d) sinc(d / 3)`, and is right for point-spread functions of a width of
-            about two elements or more; "linear" shares it between two, `w(d) = 1 - |d|`: never
-            negative, but the functions that are fitted are then too narrow, by about the width of
-            an element, as they make up for the interpolation.
+        interpolation: "sinc" shares a star among eight elements along each axis,
+            `w(d) = sinc(d) I0(6 sqrt(1 - (d / 4)^2)) / I0(6)`: a Gaussian of 2.8 elements' full
+            width at half maximum is moved to any place with an error of 0.3 % of its height.
+            "linear" shares it between two, `w(d) = 1 - |d|`: nowhere negative, but that error is
+            6 %, and functions that are fitted are too narrow, as they make up for it.
 
     Returns:
         `shape`, in positions' dtype. Stars beyond its ends count as far as they reach into it.
@@ -55,8 +55,9 @@ def point_sources(
         ...               interpolation="linear")
         Array([0., 4., 0., 6., 2., 0.], dtype=float32)
 
-    Source: C. E. Duchon, "Lanczos filtering in one and two dimensions", Journal of Applied
-    Meteorology 18 (8), 1979, for the window.
+    Source: J. F. Kaiser and R. W. Schafer, "On the use of the I0-sinh window for spectrum
+    analysis", IEEE Transactions on Acoustics, Speech and Signal Processing 28 (1), 1980, for the
+    window.
     """
     positions = as_array("point_sources", "positions", positions)
     fluxes = as_array("point_sources", "fluxes", fluxes)
@@ -91,25 +92,25 @@ def point_sources(
 def _point_sources(
     positions: jax.Array, fluxes: jax.Array, shape: tuple[int, ...], interpolation: str
 ) -> jax.Array:
-    reach = REACH[interpolation]
+    reach, rank = REACH[interpolation], len(shape)
     first = jnp.floor(positions)
-    steps = jnp.arange(1 - reach, 1 + reach)
-    away = steps.astype(positions.dtype)[None, :, None] - (positions - first)[:, None, :]
+    steps = jnp.arange(1 - reach, 1 + reach, dtype=jnp.int32)[None, :, None]
+    away = steps.astype(positions.dtype) - (positions - first)[:, None, :]
     if interpolation == "linear":
         weights = 1 - jnp.abs(away)
     else:
-        weights = jnp.sinc(away) * jnp.sinc(away / reach)
-        weights = weights / jnp.sum(weights, 1, keepdims=True)
-    rows = first.astype(jnp.int32)[:, None, :] + steps.astype(jnp.int32)[None, :, None]
-    image = jnp.zeros(shape, positions.dtype)
-    for each in itertools.product(range(2 * reach), repeat=len(shape)):
-        share = fluxes
-        index = []
-        for axis, number in enumerate(each):
-            share = share * weights[:, number, axis]
-            index.append(rows[:, number, axis])
-        # a negative index would count from the end
-        inside = jnp.stack([i >= 0 for i in index]).all(0)
-        share = jnp.where(inside, share, jnp.zeros((), share.dtype))
-        image = image.at[tuple(jnp.maximum(i, 0) for i in index)].add(share, mode="drop")
-    return image
+        # above 0, where the square root has a derivative
+        inside = jnp.maximum(1e-12, 1 - jnp.square(away / reach))
+        weights = jnp.sinc(away) * jnp.i0(STEEPNESS * jnp.sqrt(inside))
+    weights = weights / jnp.sum(weights, 1, keepdims=True)
+    rows = first.astype(jnp.int32)[:, None, :] + steps
+    share, index = fluxes.reshape(-1, *(1,) * rank), []
+    for axis in range(rank):
+        # (stars, 1, ..., elements along this axis, ..., 1)
+        along = [-1] + [2 * reach if other == axis else 1 for other in range(rank)]
+        share = share * weights[:, :, axis].reshape(along)
+        index.append(rows[:, :, axis].reshape(along))
+    for row in index:  # a negative index would count from the end
+        share = jnp.where(row >= 0, share, jnp.zeros((), share.dtype))
+    index = [jnp.broadcast_to(jnp.maximum(row, 0), share.shape) for row in index]
+    return jnp.zeros(shape, positions.dtype).at[tuple(index)].add(share, mode="drop")
