@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
-from jaxconv._core.geometry.dtypes import as_array
+from jaxconv._core.geometry.dtypes import as_array, one
 from jaxconv._core.geometry.messages import shown
 from jaxconv.varying._apply import At, Mode, make_model
 from jaxconv.varying._grid import lines_of, sizes
@@ -160,10 +161,11 @@ def fit(
     if bias:
         lines_of("fit", "y", y.shape, model.field.grid)
     shares = _weights(weights, y)
-    y = jnp.where(shares > 0, y, jnp.zeros((), y.dtype))
-    _check_finite(x=x, y=y, weights=shares)
+    _check_values(x, y, shares)
     problem = Problem(model, bias, float(tolerance), steps)
-    answer = _compiled(x, y, shares, jnp.asarray(ridge, x.dtype), problem=problem)
+    answer = _compiled(
+        x, y, shares, as_array("fit", "ridge", ridge).astype(x.dtype), problem=problem
+    )
     return VaryingFit(*answer)._replace(bias=answer.bias if bias else None)
 
 
@@ -171,6 +173,7 @@ def fit(
 def _compiled(
     x: jax.Array, y: jax.Array, weights: jax.Array, ridge: jax.Array, *, problem: Problem
 ) -> Answer:
+    y = jnp.where(weights > 0, y, jnp.zeros((), y.dtype))
     return solve(problem, x, y, weights, ridge)
 
 
@@ -185,17 +188,15 @@ def _floating(name: str, array: jax.Array) -> jax.Array:
 
 def _weights(weights: ArrayLike | None, y: jax.Array) -> jax.Array:
     if weights is None:
-        return jnp.ones_like(y)
+        return jnp.broadcast_to(one(y.dtype), y.shape)
     found = as_array("fit", "weights", weights)
     if found.shape != y.shape:
         raise ValueError(
             f"fit: weights.shape={found.shape} must be y.shape={y.shape}, one weight an output"
         )
-    if found.dtype != jnp.bool_:
-        _floating("weights", found)
-    if not isinstance(found, Tracer) and bool((found < 0).any()):
-        raise ValueError("fit: weights must be 0 or more; 0 leaves an output out")
-    return found.astype(y.dtype)
+    if found.dtype == jnp.bool_:
+        return found.astype(y.dtype)
+    return _floating("weights", found).astype(y.dtype)
 
 
 def _other_mode(x: jax.Array, y: jax.Array, kernel: tuple[int, ...]) -> str:
@@ -218,8 +219,20 @@ def _check_number(name: str, value: Any, *, traced: bool) -> None:
         raise ValueError(f"fit: {name}={shown(value)} must be 0 or more, and finite")
 
 
-def _check_finite(**arrays: jax.Array) -> None:
-    for name, array in arrays.items():
-        if not isinstance(array, Tracer) and not bool(jnp.isfinite(array).all()):
-            out = "; give weights=jnp.isfinite(y) to leave such outputs out" * (name == "y")
-            raise ValueError(f"fit: {name} has values that are NaN or infinite{out}")
+def _check_values(x: jax.Array, y: jax.Array, weights: jax.Array) -> None:
+    """Check what is known of the values: nothing is of what is traced."""
+    known: dict[str, Any] = {
+        name: np.asarray(array)  # not an operation of a program that is traced
+        for name, array in (("x", x), ("y", y), ("weights", weights))
+        if not isinstance(array, Tracer)
+    }
+    if "weights" in known and (known["weights"] < 0).any():
+        raise ValueError("fit: weights must be 0 or more; 0 leaves an output out")
+    if {"y", "weights"} <= known.keys():
+        known["y"] = known["y"][known["weights"] > 0]
+    elif "y" in known:
+        known.pop("y")  # which of them count is not known
+    for name, array in known.items():
+        if not np.isfinite(array).all():
+            way = "; give weights=jnp.isfinite(y) to leave such outputs out" * (name == "y")
+            raise ValueError(f"fit: {name} has values that are NaN or infinite{way}")
