@@ -14,6 +14,7 @@ kernel that fits the field best (`learn.solve_kernel`). The errors are `|found -
 """
 
 import argparse
+import functools
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -96,14 +97,12 @@ def fitted(field: Field, size: int, nodes: int) -> varying.VaryingFit:
     image = jnp.asarray(field.image, jnp.float32)
     points = stars_of(field)
     how: dict[str, Any] = {"at": "input", "mode": "same"}
-    fit = jax.jit(
-        lambda weights: varying.fit(
-            points, image, size, grid=nodes, flip=True, bias=True, weights=weights, **how
-        )
+    fit = functools.partial(
+        varying.fit, points, image, size, grid=nodes, flip=True, bias=True, tolerance=1e-4, **how
     )
-    first = fit(jnp.ones_like(image))
+    first = fit()
     model = varying.convolve(points, first.kernels, **how) + SKY
-    return fit(1 / jnp.maximum(model, SKY / 2))
+    return fit(weights=1 / jnp.maximum(model, SKY / 2))
 
 
 def stars_of(field: Field) -> jax.Array:
@@ -131,6 +130,8 @@ def draw(path: Path, rows: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]])
     figure = Figure(figsize=(9.5, 2.3 * len(rows)), layout="constrained")
     axes = figure.subplots(len(rows), 4, squeeze=False)
     titles = ("true", "fitted, varying", "fitted, single", "varying - true")
+    for axis, title in zip(axes[0], titles, strict=True):
+        axis.set_title(title)
     for row, (place, (true, found, one)) in zip(axes, rows.items(), strict=True):
         top = max(kernel.max() for kernel in (true, found, one))
         for axis, title, kernel in zip(row, titles, (true, found, one, found - true), strict=True):
@@ -139,7 +140,7 @@ def draw(path: Path, rows: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]])
             shown = axis.imshow(
                 kernel, cmap="RdBu_r" if last else "viridis", vmin=low, vmax=-low if last else top
             )
-            axis.set(title=title if row is axes[0] else "", xticks=[], yticks=[])
+            axis.set(xticks=[], yticks=[])
             if last or title == titles[2]:
                 figure.colorbar(shown, ax=axis, shrink=0.8)
         row[0].set_ylabel(place)

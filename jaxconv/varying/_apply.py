@@ -55,7 +55,7 @@ class Model(NamedTuple):
     def prepared(self, x: jax.Array) -> jax.Array:
         """Return x by cells, which does not depend on the kernels; linear."""
         if self.at == "input":
-            return self.field.weighed(x)
+            return self.field.parted(x)
         return self.field.cut(self.extended(x))
 
     def applied(self, cells: jax.Array, kernels: jax.Array) -> jax.Array:

@@ -8,17 +8,20 @@ With m outputs along an axis and kernels of k elements, x of m + k - 1 elements:
 Each is the other's adjoint. In a cell only the kernels at its corners have a part, so the patch
 that a cell reads is correlated with these, two to the power of the rank, and the results are added
 under their hats: as many products as that many plain correlations, however many nodes there are.
-All cells' patches have one size, and are one batch.
+All cells' patches have one size, and are taken one after another: a plane and a kernel at a time is
+what methods are fastest at, and no array is longer than x but by what patches overlap.
 """
 
-from collections.abc import Sequence
+import functools
+import operator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxconv._functional.convolution import conv, conv_transpose
+from jaxconv._functional.planes import convolve, correlate
 from jaxconv.varying._grid import Line
 
 
@@ -85,54 +88,55 @@ class Field(NamedTuple):
         return tuple(n + k - 1 for n, k in zip(self.size, self.kernel, strict=True))
 
     def cut(self, x: jax.Array) -> jax.Array:
-        """(*wide) -> (cells, *patch, 1), what the outputs of every cell read."""
-        extras = [k - 1 for k in self.kernel]
-        windows = [line.windows(more) for line, more in zip(self.lines, extras, strict=True)]
-        return by_windows(x, windows)[..., None]
+        """(*wide) -> (cells, *patch), what the outputs of every cell read."""
+        return by_windows(x, self._patches)
 
     def gathered(self, patches: jax.Array, kernels: jax.Array) -> jax.Array:
         """`cut` patches and (*grid, *kernel) -> (*size); linear in each."""
-        settings: Any = {"method": self.method, "precision": jax.lax.Precision.HIGHEST}
-        y = jax.vmap(lambda x, w: conv(x, w, **settings))(patches, self._corners(kernels))
-        cells = tuple(line.cells for line in self.lines)
-        spans, corners = (
-            tuple(getattr(line, name) for line in self.lines) for name in ("span", "corners")
-        )
-        y = y.reshape(*cells, *spans, *corners)
-        y = jnp.sum(y * self._weights(y.dtype), tuple(range(2 * self.rank, 3 * self.rank)))
-        # (*cells, *spans) -> (cells, span, cells, span, ...) -> (cells * span, ...)
+
+        def cell(arrays: Any) -> jax.Array:
+            patch, corners, weights = arrays
+            parts = [
+                correlate(patch, corner, method=self.method) * weight
+                for corner, weight in self._at_corners(corners, weights)
+            ]
+            return functools.reduce(operator.add, parts)
+
+        y = jax.lax.map(cell, (patches, self._corners(kernels), self._weights(patches.dtype)))
+        cells = [line.cells for line in self.lines]
+        # (cells, *span) -> (cells, span, cells, span, ...) -> (cells * span, ...)
         order = [axis for n in range(self.rank) for axis in (n, self.rank + n)]
-        y = y.transpose(order).reshape([c * s for c, s in zip(cells, spans, strict=True)])
+        y = y.reshape(*cells, *y.shape[1:]).transpose(order)
+        y = y.reshape([line.cells * line.span for line in self.lines])
         for axis, line in enumerate(self.lines):
             if y.shape[axis] != line.size:
                 y = taken(y, line.places, axis, unique=True)
         return y
 
-    def weighed(self, y: jax.Array) -> jax.Array:
-        """(*size) -> (cells, *span, corners), every cell's own part under its hats."""
+    def parted(self, y: jax.Array) -> jax.Array:
+        """(*size) -> (cells, *span), every cell's own part, zeros beyond its end."""
         cut = by_windows(y, [line.windows() for line in self.lines])
         own = np.ones((), bool)
         for line in self.lines:  # (cells, S) for one axis after another
             own = own[..., None, None] & line.own
         order = [2 * n for n in range(self.rank)] + [2 * n + 1 for n in range(self.rank)]
         own = own.transpose(order).reshape(cut.shape)
-        if not own.all():
-            cut = jnp.where(own, cut, jnp.zeros((), cut.dtype))
-        weights = self._weights(y.dtype)
-        cut = cut.reshape(*weights.shape[: 2 * self.rank], *(1,) * self.rank) * weights
-        return cut.reshape(*own.shape, -1)
+        return cut if own.all() else jnp.where(own, cut, jnp.zeros((), cut.dtype))
 
-    def spread(self, weighed: jax.Array, kernels: jax.Array) -> jax.Array:
-        """`weighed` parts and (*grid, *kernel) -> (*wide); linear in each."""
-        settings: Any = {"method": self.method, "precision": jax.lax.Precision.HIGHEST}
-        apply = jax.vmap(lambda y, w: conv_transpose(y, w, **settings))
-        patches = apply(weighed, self._corners(kernels))[..., 0]
-        extras = [k - 1 for k in self.kernel]
-        windows = [line.windows(more) for line, more in zip(self.lines, extras, strict=True)]
-        cutting = jax.linear_transpose(
-            lambda x: by_windows(x, windows), jax.ShapeDtypeStruct(self.wide, patches.dtype)
-        )
-        return cutting(patches)[0]
+    def spread(self, parts: jax.Array, kernels: jax.Array) -> jax.Array:
+        """`parted` y and (*grid, *kernel) -> (*wide); linear in each."""
+
+        def cell(arrays: Any) -> jax.Array:
+            part, corners, weights = arrays
+            patches = [
+                convolve(part * weight, corner, mode="full", method=self.method)
+                for corner, weight in self._at_corners(corners, weights)
+            ]
+            return functools.reduce(operator.add, patches)
+
+        patches = jax.lax.map(cell, (parts, self._corners(kernels), self._weights(parts.dtype)))
+        wide = jax.ShapeDtypeStruct(self.wide, patches.dtype)
+        return jax.linear_transpose(self.cut, wide)(patches)[0]
 
     def constant(self, values: jax.Array) -> jax.Array:
         """(*grid) -> (*size): what a number at each node is between them."""
@@ -142,8 +146,13 @@ class Field(NamedTuple):
             values = jnp.tensordot(values, hats, ((0,), (1,)), precision="highest")
         return values
 
+    @property
+    def _patches(self) -> list[np.ndarray]:
+        extras = [k - 1 for k in self.kernel]
+        return [line.windows(more) for line, more in zip(self.lines, extras, strict=True)]
+
     def _corners(self, kernels: jax.Array) -> jax.Array:
-        """(*grid, *kernel) -> (cells, *kernel, 1, corners)."""
+        """(*grid, *kernel) -> (cells, *kernel, *corners)."""
         for axis, line in enumerate(self.lines):
             # the corners along this axis become the last axis
             ends = [
@@ -151,13 +160,21 @@ class Field(NamedTuple):
                 for corner in range(line.corners)
             ]
             kernels = jnp.stack(ends, -1)
-        return kernels.reshape(-1, *self.kernel, 1, np.prod([n.corners for n in self.lines]))
+        return kernels.reshape(-1, *kernels.shape[self.rank :])
 
-    def _weights(self, dtype: Any) -> jax.Array:
-        """(*cells, *spans, *corners)."""
-        weights = jnp.ones((1,) * (3 * self.rank), dtype)
-        for axis, line in enumerate(self.lines):
-            shape = [1] * (3 * self.rank)
-            shape[axis :: self.rank] = line.weights.shape
-            weights = weights * jnp.asarray(line.weights.reshape(shape), dtype)
-        return weights
+    def _weights(self, dtype: Any) -> list[jax.Array]:
+        """For each axis (cells, S, corners), of all cells one after another."""
+        number = np.indices([line.cells for line in self.lines]).reshape(self.rank, -1)
+        each = zip(self.lines, number, strict=True)
+        return [jnp.asarray(line.weights[which], dtype) for line, which in each]
+
+    def _at_corners(
+        self, kernels: jax.Array, weights: list[jax.Array]
+    ) -> Iterator[tuple[jax.Array, jax.Array]]:
+        """A cell's (*kernel, *corners) and (S, corners) an axis -> each corner's kernel and hat."""
+        for corner in np.ndindex(*(line.corners for line in self.lines)):
+            hat = jnp.ones((1,) * self.rank, kernels.dtype)
+            for axis, (along, end) in enumerate(zip(weights, corner, strict=True)):
+                shape = [len(along) if other == axis else 1 for other in range(self.rank)]
+                hat = hat * along[:, end].reshape(shape)
+            yield kernels[(..., *corner)], hat
