@@ -117,6 +117,7 @@ def fit(
             NaN or infinity that counts (under jit and the like the kernels are NaN then).
 
     Example:
+        >>> from jaxconv import varying
         >>> x = jax.random.normal(jax.random.key(0), (300,))
         >>> true = jnp.array([[0.5, 0.5], [1.0, 0.0], [0.0, 1.0]])  # at three nodes
         >>> found = fit(x, varying.correlate(x, true), 2, grid=3)

@@ -95,11 +95,13 @@ def solve(problem: Problem, x: Any, y: Any, weights: Any, ridge: Any) -> Answer:
     equations; the other fields are constants.
     """
 
+    dtype = x.dtype  # what is kept of x: what a batching rule refers to must not be traced
+
     def in_double(*arrays: Any) -> Answer:
         # where weights or images are constants of a program, XLA would compute with them while it
         # compiles, for minutes
         arrays = jax.lax.optimization_barrier(arrays)
-        return cast(_solved(problem, *cast(arrays, jnp.float64)), x.dtype)
+        return cast(_solved(problem, *cast(arrays, jnp.float64)), dtype)
 
     return in_double_precision(in_double)(x, y, weights, ridge)
 
