@@ -114,14 +114,8 @@ class Field(NamedTuple):
         return y
 
     def parted(self, y: jax.Array) -> jax.Array:
-        """(*size) -> (cells, *span), every cell's own part, zeros beyond its end."""
-        cut = by_windows(y, [line.windows() for line in self.lines])
-        own = np.ones((), bool)
-        for line in self.lines:  # (cells, S) for one axis after another
-            own = own[..., None, None] & line.own
-        order = [2 * n for n in range(self.rank)] + [2 * n + 1 for n in range(self.rank)]
-        own = own.transpose(order).reshape(cut.shape)
-        return cut if own.all() else jnp.where(own, cut, jnp.zeros((), cut.dtype))
+        """(*size) -> (cells, *span), every cell's part, which may reach into the next by one."""
+        return by_windows(y, [line.windows() for line in self.lines])
 
     def spread(self, parts: jax.Array, kernels: jax.Array) -> jax.Array:
         """`parted` y and (*grid, *kernel) -> (*wide); linear in each."""

@@ -51,13 +51,12 @@ class Line(NamedTuple):
 
     @property
     def span(self) -> int:
-        """S, the number of elements of the largest cell."""
-        return int(np.diff([*self.starts, self.size]).max())
+        """S, the number of elements of the largest cell, which the last one is."""
+        return (self.size - 1) // self.cells + 1
 
     def windows(self, more: int = 0) -> np.ndarray:
         """(cells, S + more), the elements from each start, of an axis of n + more elements."""
-        every = self.starts[:, None] + np.arange(self.span + more)
-        return np.minimum(every, self.size + more - 1)
+        return self.starts[:, None] + np.arange(self.span + more)
 
     @property
     def places(self) -> np.ndarray:
@@ -67,21 +66,16 @@ class Line(NamedTuple):
         return cell * self.span + element - self.starts[cell]
 
     @property
-    def own(self) -> np.ndarray:
-        """(cells, S), whether the element is the cell's own."""
-        ends = np.append(self.starts[1:], self.size)
-        return self.starts[:, None] + np.arange(self.span) < ends[:, None]
-
-    @property
     def weights(self) -> np.ndarray:
         """(cells, S, corners), the hats of the nodes that bound a cell, 0 beyond its end."""
         if self.nodes == 1:
             return np.ones((1, self.size, 1))
-        element = self.starts[:, None] + np.arange(self.span)
+        element = self.windows()
+        ends = np.append(self.starts[1:], self.size)[:, None]
         # in integers, so that nodes that are elements have 0 and 1 exactly
         above = element * self.cells - np.arange(self.cells)[:, None] * (self.size - 1)
         share = above / (self.size - 1)
-        return np.where(self.own[..., None], np.stack([1 - share, share], -1), 0.0)
+        return np.where((element < ends)[..., None], np.stack([1 - share, share], -1), 0.0)
 
     @property
     def hats(self) -> np.ndarray:

@@ -94,7 +94,6 @@ def solve(problem: Problem, x: Any, y: Any, weights: Any, ridge: Any) -> Answer:
     Kernels, bias and residual have derivatives, in reverse mode, by one more solve of the same
     equations; the other fields are constants.
     """
-
     dtype = x.dtype  # what is kept of x: what a batching rule refers to must not be traced
 
     def in_double(*arrays: Any) -> Answer:
