@@ -7,7 +7,9 @@ factor L_j, and the overlaps of the hats `M[j, i] = sum h_j h_i / sqrt(sum h_j^2
 matrix is about `L M L^T`, in the mean if x has the same statistics everywhere; that is inverted.
 """
 
+import functools
 import math
+import operator
 from typing import Any, NamedTuple
 
 import jax
@@ -92,15 +94,17 @@ def make_blocks(problem: Problem, x: jax.Array, weights: jax.Array, ridge: jax.A
         energies = jnp.square(share * x)
         seen = x
     reaches = [line.reaches for line in lines]
-    windows = [index for index, _ in reaches]
-    hats = _products([hat for _, hat in reaches])
-    shares = hats * by_windows(share, windows)
-    patches = shares * by_windows(seen, windows)
-    energies = jnp.sum((jnp.square(hats) * by_windows(energies, windows)).reshape(len(hats), -1), 1)
+    number = np.indices(model.field.grid).reshape(len(lines), -1)
+    # for each axis the hats (nodes, N) of all nodes, one after another
+    hats = [jnp.asarray(hat[which]) for (_, hat), which in zip(reaches, number, strict=True)]
 
-    def factor(node: Any) -> jax.Array:
-        patch, own, energy = node
-        matrix = _matrix(patch, own if problem.bias else None, kernel, flip=model.flip)
+    def factor(node: Any) -> tuple[jax.Array, jax.Array]:
+        share, seen, energies, *alongs = node
+        hat = functools.reduce(
+            operator.mul, [_along(h, n, len(lines)) for n, h in enumerate(alongs)]
+        )
+        energy, share = jnp.sum(jnp.square(hat) * energies), hat * share
+        matrix = _matrix(share * seen, share if problem.bias else None, kernel, flip=model.flip)
         # the centre's energy is far below the mean where only a margin of the node sees anything
         centre = matrix[0, 0]
         more = ridge + FLOOR * energy + jnp.maximum(0.0, energy - 2 * centre)
@@ -111,9 +115,12 @@ def make_blocks(problem: Problem, x: jax.Array, weights: jax.Array, ridge: jax.A
             last = matrix[-1, -1]
             added = added.at[-1].set(FLOOR * last + jnp.where(last > 0, 0.0, 1.0))
         lower = jnp.linalg.cholesky(matrix + jnp.diag(added))
-        return jax.scipy.linalg.solve_triangular(lower, jnp.eye(size, dtype=x.dtype), lower=True)
+        unit = jnp.eye(size, dtype=x.dtype)
+        return jax.scipy.linalg.solve_triangular(lower, unit, lower=True), energy
 
-    factors = jax.lax.map(factor, (patches, shares, energies))
+    windows = [index for index, _ in reaches]
+    images = [by_windows(image, windows) for image in (share, seen, energies)]
+    factors, energies = jax.lax.map(factor, (*images, *hats))
     overlaps = tuple(map(_inverse_overlap, lines))
     return Blocks(factors, overlaps, energies, (energies > 0) | (ridge > 0))
 
@@ -156,15 +163,9 @@ def _box_means(x: jax.Array, kernel: tuple[int, ...]) -> jax.Array:
     return x / math.prod(kernel)
 
 
-def _products(hats: list[np.ndarray]) -> jax.Array:
-    """For each axis (g, N) -> (nodes, *N), the products over axes."""
-    rank = len(hats)
-    found = jnp.ones((1,) * (2 * rank))
-    for axis, hat in enumerate(hats):
-        shape = [1] * (2 * rank)
-        shape[axis], shape[rank + axis] = hat.shape
-        found = found * jnp.asarray(hat.reshape(shape))
-    return found.reshape(-1, *found.shape[rank:])
+def _along(hat: jax.Array, axis: int, rank: int) -> jax.Array:
+    """(N,) -> (1, ..., N, ..., 1)."""
+    return hat.reshape([len(hat) if other == axis else 1 for other in range(rank)])
 
 
 def _inverse_overlap(line: Line) -> np.ndarray:
