@@ -148,9 +148,9 @@ def correlate(
     astronomers call a varying point-spread function. The kernel of each place may then be measured
     from the image of one star or bead there, and its sum is the part of the light that arrives.
 
-    The cost does not depend on the number of nodes: every cell between nodes is a patch that is
+    The cost hardly depends on the number of nodes: every cell between nodes is a patch that is
     correlated with the kernels at its corners, 2^rank plain correlations of x in all, and some more
-    where patches overlap. Linear in x and in kernels; the transpose in x, of the same cost, is
+    where patches overlap (measured in docs/learning.md). Linear in x and in kernels; the transpose in x, of the same cost, is
     `jax.linear_transpose`, and equals `convolve` with the other `at` and mode="full" for "valid".
     With equal kernels at all nodes, or one node, the result is that of `jaxconv.correlate` up to
     rounding, not bit for bit.
