@@ -150,10 +150,10 @@ def correlate(
 
     The cost hardly depends on the number of nodes: every cell between nodes is a patch that is
     correlated with the kernels at its corners, 2^rank plain correlations of x in all, and some more
-    where patches overlap (measured in docs/learning.md). Linear in x and in kernels; the transpose in x, of the same cost, is
-    `jax.linear_transpose`, and equals `convolve` with the other `at` and mode="full" for "valid".
-    With equal kernels at all nodes, or one node, the result is that of `jaxconv.correlate` up to
-    rounding, not bit for bit.
+    where patches overlap (measured in docs/learning.md). Linear in x and in kernels. The transpose
+    in x is `jax.linear_transpose`, by patches too; of mode="valid" it is `convolve` with the other
+    `at` and mode="full". With equal kernels at all nodes, or one node, the result is that of
+    `jaxconv.correlate` up to rounding, not bit for bit.
 
     Args:
         x: any rank, floating point or complex; for several arrays use `jax.vmap`.

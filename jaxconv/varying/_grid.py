@@ -6,8 +6,8 @@ straight line; at every element the hats sum to 1. A single node has the hat 1 e
 what lies from node c on, before node c + 1 (the last cell has its end too): in it two hats are
 not 0.
 
-Cells differ in size by one element at most. Arrays by cell have the size of the largest, S; what is
-too much in the others is not read again.
+Cells differ in size by one element at most. Arrays by cell have the size of the largest, S; in
+others the last element is the next cell's first, and its weights are 0.
 """
 
 import functools
