@@ -169,14 +169,6 @@ def test_gpus_get_no_convolution_of_integers(case, method):
         assert (row.method, row.reason) == ("lax", "XLA's own convolution")
 
 
-def test_integers_of_a_batch_that_is_unknown():
-    [batch] = jax.export.symbolic_shape("n")
-    x = jax.ShapeDtypeStruct((batch, 9, 8, 4), jnp.int32)
-    w = jax.ShapeDtypeStruct((3, 3, 1, 4), jnp.int32)
-    exported = jax.export.export(jax.jit(depthwise), platforms=["cuda"])(x, w)
-    assert "stablehlo.convolution" not in exported.mlir_module()
-
-
 def test_info_says_which_devices_were_measured(known, monkeypatch):
     def printed():
         return " ".join(CliRunner().invoke(app, ["info"]).stdout.split())

@@ -53,7 +53,7 @@ def _refusal(reduced: Problem, method: str, ffi_unavailable_reason: str | None) 
         return ffi_unavailable_reason or f"{method} runs on CPUs only"
     if ffi_unavailable_reason == EXPORTED and reduced.platform in way.not_exported:
         return f"jax.export takes no programs with {method}"
-    if reduced.spec.is_symbolic and not way.symbolic_sizes:
+    if (reduced.spec.is_symbolic or is_symbolic_dim(reduced.batch)) and not way.symbolic_sizes:
         return f"{method} needs known sizes"
     return way.refuses(reduced)
 
@@ -204,7 +204,7 @@ def _by_rule(
 def _lax(problem: Problem, reason: str) -> Choice:
     """Choose XLA's own convolution, or sums of slices where it has none."""
     why_not = METHODS["lax"].refuses(problem)
-    if why_not is None or problem.spec.is_symbolic:  # `taps` needs known sizes
+    if why_not is None or _refusal(problem, "taps", None):
         return Choice("lax", reason)
     return Choice("taps", why_not)
 

@@ -26,6 +26,8 @@ from jaxconv._core.methods.pallas_plan import backward, forward
 # A block of a TPU holds what a kernel spans at least, and what a stride skips.
 MOST_SPANNED = 4096
 MOST_STRIDE = 16
+# Of all images; on GPUs they are numbered by 32 bits, and the last tile may reach beyond them.
+MOST_POSITIONS = 1 << 30
 _DTYPES = ("float32", "bfloat16")
 
 
@@ -102,8 +104,12 @@ def refuses(problem: Problem) -> str | None:
         return f"pallas has no kernels that span more than {MOST_SPANNED:,} positions"
     if max(spec.stride) > MOST_STRIDE:
         return f"pallas has no kernels of strides above {MOST_STRIDE}"
-    if problem.platform == "gpu" and not _has_triton():
-        return "this version of JAX has no Pallas for GPUs through Triton"
+    if problem.platform == "gpu":
+        positions = problem.batch * max(math.prod(spec.input_size), math.prod(spec.output_size))
+        if positions > MOST_POSITIONS:
+            return f"pallas counts no more than {MOST_POSITIONS:,} positions on GPUs"
+        if not _has_triton():
+            return "this version of JAX has no Pallas for GPUs through Triton"
     return None
 
 
