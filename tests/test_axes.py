@@ -31,7 +31,7 @@ def values(dtype, *shape):
     if np.dtype(dtype).kind == "f":
         return found.astype(dtype)
     kind = np.iinfo(dtype)
-    low, high = (0, kind.max) if kind.bits < 32 else (kind.min and -1000, 1000)
+    low, high = (kind.min, kind.max) if kind.bits < 32 else (kind.min and -1000, 1000)
     return np.rint(low + found * (high - low)).astype(dtype)
 
 

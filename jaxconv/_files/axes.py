@@ -162,7 +162,7 @@ def layout(axes: str, shape: Sequence[int], rank: int) -> tuple[Layout, bool]:
             return Layout("", tuple(range(count - 1)), count - 1, ()), True
         if 2 <= rank < count:
             raise ValueError(
-                f"kernel has {rank} axes, and the source does not say which of its axes "
+                f"kernel has rank {rank}, and the source does not say which of its axes "
                 f"{tuple(shape)} is what; say it: axes={examples(count)}"
             )
         raise ValueError(
@@ -176,15 +176,15 @@ def layout(axes: str, shape: Sequence[int], rank: int) -> tuple[Layout, bool]:
     if rank not in ranks | with_channels:
         takes = " or ".join(map(str, sorted(ranks)))
         more = " or ".join(map(str, sorted(with_channels)))
-        more = f", or {more} with channels (*kernel, in // groups, out)" if more else ""
+        more = f", or {more} with channels: (*kernel, in // groups, out)" if more else ""
         unnamed = [n for n, letter in enumerate(axes) if letter not in SPACE + "SC"]
         hint = ""
         if rank == 3 and len(space) == 2 and unnamed:
             said = axes[: unnamed[-1]] + "Z" + axes[unnamed[-1] + 1 :]
             hint = f"; if they are a volume, say it: axes={said!r}"
         raise ValueError(
-            f"kernel has {rank} axes; the source {tuple(shape)} with the axes {axes} takes "
-            f"{takes or 'none'}{more}{hint}"
+            f"kernel has rank {rank}; the source {tuple(shape)}, axes {axes}, takes rank "
+            f"{takes}{more}{hint}"
         )
     has_channels = rank not in ranks
     if rank - 2 * has_channels < len(space):

@@ -38,12 +38,12 @@ class Kernel:
         """Height and width, or depth, height and width."""
         return self.weights.shape[self.axes.startswith("C") :]
 
-    @property
-    def largest_response(self) -> float:
-        """The largest response to intensities from 0 to 1, 1 if all are zero."""
+    def largest_response(self, *, signed: bool = False) -> float:
+        """The largest response to intensities from 0, or -1, to 1; 1 if all are zero."""
         planes = self.weights.reshape(len(self.weights) if self.axes.startswith("C") else 1, -1)
         positive, negative = (np.maximum(s * planes, 0).sum(1) for s in (1, -1))
-        return float(np.max(np.maximum(positive, negative) + np.abs(self.bias))) or 1.0
+        largest = positive + negative if signed else np.maximum(positive, negative)
+        return float(np.max(largest + np.abs(self.bias))) or 1.0
 
     def text(self) -> str:
         """Describe it: its name, its size and the bias that is added."""

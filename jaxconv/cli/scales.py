@@ -56,7 +56,9 @@ def choose_scale(
             f"--scale signed is for images of at most 16 bits and floating-point ones, not {dtype}"
         )
     if name == "signed":
-        return Scale(name, offset=0.5, divisor=2 * kernel.largest_response)
+        if dtype.startswith("int"):  # whose 0 is in the middle
+            return Scale(name, divisor=kernel.largest_response(signed=True))
+        return Scale(name, offset=0.5, divisor=2 * kernel.largest_response())
     if name == "stretch":
         limits = Limits()
         apply(target=limits, dtype="float32")

@@ -119,7 +119,7 @@ def _check_exact(x: np.ndarray) -> None:
     if changed.any():
         raise rasters.ImageError(
             f"source: {np.sum(changed)} of {x.size} {x.dtype} values, such as {x[changed][0]}, are "
-            " not exact in float32, in which images are computed; save the image as float32 or "
+            "not exact in float32, in which images are computed; save the image as float32 or "
             "in fewer bits"
         )
 
