@@ -20,23 +20,29 @@ import optax
 from jaxconv._core.geometry.dtypes import as_array, constant, refuse_masked
 from jaxconv._core.geometry.spec import ConvSpec, normalise
 from jaxconv.learn._gram import embedded, gram
-from jaxconv.learn._pairs import size_tuple
+from jaxconv.learn._pairs import Images, size_tuple
+from jaxconv.learn._weighted import weighted_gram
 
 
-def window_covariance(x: jax.Array, kernel_size: int | Sequence[int]) -> np.ndarray:
+def window_covariance(
+    x: Images, kernel_size: int | Sequence[int], *, weights: Images | None = None
+) -> np.ndarray:
     """Average the products of every two pixels in a window of the kernel's size.
 
     `C[(a, b), (c, d)] = mean over i, j of x[..., i + a, j + b] * x[..., i + c, j + d]`
 
+    With weights `sum(weights products) / sum(weights)`. Over all windows of all images.
+
     Args:
-        x: planes (*batch, H, W), usually with their mean subtracted.
+        x: planes (*batch, H, W), usually with their mean subtracted; or a list of them.
         kernel_size: (h, w), or h for a square.
+        weights: (*batch, H - h + 1, W - w + 1), for each window how much it counts, or a list.
 
     Returns:
         (h * w, h * w) float64, symmetric; half the Hessian of the mean squared error.
 
     Raises:
-        ValueError: kernel_size is not made of integers of 1 or more.
+        ValueError: kernel_size is not made of integers of 1 or more, or weights have other shapes.
 
     Example:
         >>> import numpy as np
@@ -48,17 +54,39 @@ def window_covariance(x: jax.Array, kernel_size: int | Sequence[int]) -> np.ndar
     Source: Wiener, Extrapolation, Interpolation, and Smoothing of Stationary Time Series, 1949.
     """
     shape = size_tuple("window_covariance", kernel_size)
-    refuse_masked("window_covariance", "x", x)
-    with jax.enable_x64(True):  # a float64 array keeps its digits
-        planes = jnp.asarray(np.asarray(x), jnp.float64)[..., None]
-        spec = normalise("window_covariance", planes.shape, (*shape, 1, 1))
-        windows = math.prod(planes.shape[: -len(shape) - 1]) * math.prod(spec.output_size)
-        return np.asarray(_gram(planes, spec=spec)) / windows
+    several = isinstance(x, tuple | list)
+    xs = list(x) if several else [x]
+    ws: Any = [None] * len(xs) if weights is None else list(weights) if several else [weights]
+    total, windows = np.zeros(()), 0.0
+    for plane, weight in zip(xs, ws, strict=True):
+        refuse_masked("window_covariance", "x", plane)
+        with jax.enable_x64(True):  # a float64 array keeps its digits
+            planes = jnp.asarray(np.asarray(plane), jnp.float64)[..., None]
+            spec = normalise("window_covariance", planes.shape, (*shape, 1, 1))
+            outputs = (*planes.shape[: -len(shape) - 1], *spec.output_size)
+            if weight is None:
+                own, count = _gram(planes, spec=spec), math.prod(outputs)
+            else:
+                if np.shape(weight) != outputs:
+                    raise ValueError(
+                        f"window_covariance: weights.shape={np.shape(weight)}, but the windows of "
+                        f"x are {outputs}; give one weight for each window"
+                    )
+                each = np.asarray(weight, np.float64)
+                own, count = _weighted(planes, jnp.asarray(each), spec=spec), each.sum()
+            total, windows = total + np.asarray(own), windows + count
+    return total / windows
 
 
 @functools.partial(jax.jit, static_argnames="spec")
 def _gram(planes: jax.Array, *, spec: ConvSpec) -> jax.Array:
     return gram(*embedded(planes, spec, "zeros"))[0]
+
+
+@functools.partial(jax.jit, static_argnames="spec")
+def _weighted(planes: jax.Array, weights: jax.Array, *, spec: ConvSpec) -> jax.Array:
+    x, left = embedded(planes, spec, "zeros")
+    return weighted_gram(x, left, weights.reshape(-1, *spec.output_size, 1))[0]
 
 
 def seen_directions(covariance: np.ndarray) -> int:
