@@ -47,9 +47,9 @@ def examine_residuals(
     """Check whether `r = y - prediction` looks like independent noise.
 
     `correlation = sum r[a] r[b] / sqrt(sum r[a] ** 2  sum r[b] ** 2)` over neighbours a, b along
-    the spatial axes. Of independent residuals, whatever their variances, its terms are not
-    correlated, so that `z = sum r[a] r[b] / sqrt(sum (r[a] r[b]) ** 2)` is nearly standard normal. It is told
-    if abs(z) > 6 and abs(correlation) > 0.1.
+    the spatial axes. If residuals are independent, whatever their variances, the products are not
+    correlated with each other, so that `z = sum r[a] r[b] / sqrt(sum (r[a] r[b]) ** 2)` is nearly
+    standard normal. It is told if abs(z) > 6 and abs(correlation) > 0.1.
 
     `dependence = 1 - sum over bins of (r - its bin's mean) ** 2 / sum of (r - mean) ** 2` with ten
     bins of equal size of the predicted value. It is told above 0.01, if its F statistic is above
