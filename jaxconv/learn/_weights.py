@@ -125,10 +125,10 @@ def weighed(
                 f"{caller}: weights must hold real numbers, got weights.dtype={w.dtype}"
             )
         if w.shape != y.shape[:-1]:
-            kind = "positions" if channels else "shape"
+            kind = "y without its channels" if channels else "y"
             raise ValueError(
-                f"{caller}: weights.shape={w.shape}, but y's {kind} is {y.shape[:-1]}; give one "
-                "weight for each output" + (", which all its channels share" if channels else "")
+                f"{caller}: weights.shape={w.shape}, but {kind} is {y.shape[:-1]}; give one weight "
+                "for each output" + (", which all its channels share" if channels else "")
             )
         w = w.astype(jnp.finfo(y.dtype).dtype)[..., None]
         if _known(w) and not bool(((w >= 0) & (w < jnp.inf)).all()):
