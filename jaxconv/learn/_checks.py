@@ -146,14 +146,16 @@ def check_loss(caller: str, loss: Any, *, weighted: bool) -> None:
         return  # a function without a signature
 
 
-def one_number(caller: str, loss: Any, prediction: jax.Array, target: jax.Array) -> jax.Array:
+def one_number(
+    caller: str, loss: Any, prediction: jax.Array, *target_and_weights: jax.Array
+) -> jax.Array:
     """Call a loss and check, while it is traced, that it returns one real number.
 
     Raises:
         TypeError: it returns something else.
         ValueError: it returns several numbers.
     """
-    found = loss(prediction, target)
+    found = loss(prediction, *target_and_weights)
     dtype = getattr(found, "dtype", type(found).__name__)
     if not (isinstance(found, jax.Array) and jnp.issubdtype(found.dtype, jnp.floating)):
         raise TypeError(

@@ -41,7 +41,7 @@ from jaxconv.learn._outcome import Fit
 from jaxconv.learn._pairs import Images, read_pairs, size_tuple
 from jaxconv.learn._solve import solve_kernel
 from jaxconv.learn._weights import weighed
-from jaxconv.learn._whitening import whiten, window_covariance
+from jaxconv.learn._whitening import whiten, window_moments
 from jaxconv.learn.constraints import Projection, projected
 from jaxconv.learn.losses import mean_squared_error
 
@@ -232,11 +232,10 @@ def recover_kernel(
     y_unit: Any = [(y - y_mean) / y_scale for y in ys]
     if not several:
         x_unit, y_unit, ws = x_unit[0], y_unit[0], None if ws is None else ws[0]
-    covariance = functools.partial(window_covariance, x_unit, shape, weights=ws)  # pyright: ignore
     start = jnp.zeros(shape) if key is None else None
     if project is not None:
         if optimizer is None:
-            steepest = 2 * np.linalg.eigvalsh(covariance())[-1]
+            steepest = 2 * np.linalg.eigvalsh(window_moments(x_unit, shape, weights=ws)[1])[-1]
             # an array, not a number: one compiled program for all images of a size
             rate = jnp.asarray(1 / steepest, xs[0].dtype)
             optimizer = optax.sgd(rate, momentum=0.9, nesterov=True)
@@ -250,7 +249,8 @@ def recover_kernel(
     else:
         optimizer = optax.sgd(0.25) if optimizer is None else optimizer
         if whitened:
-            optimizer = optax.chain(whiten(covariance()), optimizer)
+            means, covariance = window_moments(x_unit, shape, weights=ws)
+            optimizer = optax.chain(whiten(covariance, means if bias else None), optimizer)
     if checkpoints is not None:
         # the images as given: standardising them may round differently on another machine
         own = {"x": xs, "y": ys, "whitened": whitened, "bias": bias}
