@@ -207,10 +207,10 @@ REFUSALS = {
     "none, such as 255 or 0:4095; got 'white'",
     "grey.png grey.png --kernel 3 --saturated 9:3": "--saturated LOW:HIGH must have LOW below "
     "HIGH; got '9:3'",
-    "grey.png grey.png --kernel 3 --pair colour.png colour.png": "colour.png and grey.png are grey "
+    "grey.png grey.png --kernel 3 --pair colour.png:colour.png": "colour.png and grey.png are grey "
     "and colour; give pairs of one kind",
     "--mask grey.png": "--mask is for images; give them too: BEFORE AFTER",
-    "--pair grey.png grey.png": "--pair is for images; give them too: BEFORE AFTER",
+    "--pair grey.png:grey.png": "--pair is for images; give them too: BEFORE AFTER",
     "--saturated 255": "--saturated is for images; give them too: BEFORE AFTER",
     "flat.tif grey.png --kernel 3": "flat.tif has one value everywhere, which determines no kernel",
     "red.png red.png --kernel 3": "the green plane of red.png has one value everywhere, which "

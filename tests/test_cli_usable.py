@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from jaxconv._files import images
 from jaxconv.cli.app import app
+from jaxconv.cli.pairs import parse_pair
 from jaxconv.cli.usable import Limits, Reading, clipped, count_ends, own_limits, parse_limits
 
 SHARPEN = np.array([[0, -1, 0], [-1, 5, -1], [0, -1, 0]])
@@ -39,6 +40,10 @@ def _png(path, levels, dtype=np.uint8):
 
 def _pair(folder, x, y, name=""):
     return _png(folder / f"before{name}.png", x), _png(folder / f"after{name}.png", y)
+
+
+def _more(pair):
+    return "--pair", f"{pair[0]}:{pair[1]}"
 
 
 @pytest.mark.parametrize("kernel", [SHARPEN, SOBEL], ids=["sharpen", "sobel"])
@@ -195,13 +200,13 @@ def test_several_pairs_make_one_kernel(tmp_path, photo):
     options = ("--kernel", 3, "--out", tmp_path / "out")
     one = _learn(*pairs[0], *options)
     assert "determines only 3 of 9 independent weights" in one.stderr
-    two = _learn(*pairs[0], "--pair", *pairs[1], *options)
+    two = _learn(*pairs[0], *_more(pairs[1]), *options)
     assert "determines only 5 of 9 independent weights" in two.stderr
     mask = [
         _png(tmp_path / f"mask{n}.png", np.ones(x.shape)) for n, x in enumerate([*stripes, photo])
     ]
     masks = [part for path in mask for part in ("--mask", path)]
-    more = ("--pair", *pairs[1], "--pair", *pairs[2], *masks)
+    more = (*_more(pairs[1]), *_more(pairs[2]), *masks)
     found = json.loads(_learn(*pairs[0], *more, *options, "--exact").stdout)
     np.testing.assert_allclose(found["learned"][0]["kernel"], kernel, atol=5e-3)
     np.testing.assert_allclose(found["exact"][0]["kernel"], kernel, atol=5e-3)
@@ -215,7 +220,10 @@ def test_a_run_is_not_resumed_with_another_mask(tmp_path, photo):
     assert _learn(before, after, *options).exit_code == 0
     again = _learn(before, after, *options, "--resume", "--saturated", "none")
     assert again.exit_code == 2
-    assert "the outputs that are used" in again.stderr or "bias" not in again.stderr
+    assert "/grey holds a run with the outputs in use bool (1, 158, 198) " in again.stderr
+    assert again.stderr.endswith(
+        ", this one has all: repeat that one's settings, or name another folder\n"
+    )
 
 
 def _reading(levels, dtype=np.uint8):
@@ -231,9 +239,10 @@ def test_what_counts_as_many():
     assert count_ends(_reading(deep, np.uint16)).many == (False, False)
     piled = np.append(deep, np.full(20, 65_535))
     assert count_ends(_reading(piled, np.uint16)).many == (False, True)
-    nine = rng.integers(1, 65_000, 200_000)
-    assert count_ends(_reading(np.append(nine, [0] * 9), np.uint16)).many == (False, False)
-    assert count_ends(_reading(np.append(nine, [0] * 10), np.uint16)).many == (True, False)
+    nine = rng.integers(0, 65_000, 200_000)
+    assert count_ends(_reading(np.append(nine + 10, [0] * 9), np.uint16)).many == (False, False)
+    ten = np.append(nine + 10, [0] * 10)
+    assert count_ends(_reading(ten, np.uint16)).many == (True, False)
     assert count_ends(_reading(np.ones(9), np.float32)) is None
 
 
@@ -273,3 +282,16 @@ def test_given_limits_replace_the_rule():
 )
 def test_the_option_saturated(text, limits):
     assert parse_limits(text) == limits
+
+
+def test_the_option_pair(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert [path.name for path in parse_pair("a.png:b.png")] == ["a.png", "b.png"]
+    for name in ("a:1.png", "b.png"):
+        (tmp_path / name).write_text("")
+    assert [path.name for path in parse_pair("a:1.png:b.png")] == ["a:1.png", "b.png"]
+    for text in ("a.png", "a.png:", ":b.png", "x:y:z"):
+        with pytest.raises(
+            ValueError, match=r"^--pair must be BEFORE:AFTER, two image files; got "
+        ):
+            parse_pair(text)

@@ -19,7 +19,7 @@ from jaxconv.cli.checkpoints import CheckpointOptions
 from jaxconv.cli.errors import CommandError, as_command_error
 from jaxconv.cli.metrics import Metrics, metrics
 from jaxconv.cli.options import Learn
-from jaxconv.cli.pairs import Pair, colours, demonstration, from_files, planes
+from jaxconv.cli.pairs import Pair, colours, demonstration, from_files, parse_pair, planes
 from jaxconv.cli.progress import Reporter, reporting
 from jaxconv.cli.results import check_writable, write_results
 from jaxconv.cli.usable import parse_limits
@@ -133,7 +133,7 @@ def _pair(request: Learn) -> Pair:
 
 
 def _from_files(request: Learn, first: tuple[Path, Path]) -> Pair:
-    files = [first, *(request.pairs or [])]
+    files = [first, *map(parse_pair, request.pairs or [])]
     limits, masks = parse_limits(request.saturated), []
     for name, given in (("--mask", request.masks), ("--mask-before", request.masks_before)):
         if given and len(given) != len(files):
@@ -181,15 +181,15 @@ def _optimizer(request: Learn) -> optax.GradientTransformation | None:
 
 
 def _checkpoints(pair: Pair, request: Learn) -> CheckpointOptions:
+    images: dict[str, Any]
     if request.before is None:
         images = {"--photo": request.photo or "camera", "--target": pair.target}
     else:
         images = {"BEFORE": pair.before, "AFTER": pair.after}
         if pair.others:
             images["--pair"] = [a for own in pair.others for a in (own.before, own.after)]
-        if any(own.weights is not None for own in pair.every):
-            (whole,) = planes(pair, 1)
-            images["the outputs that are used"] = whole.ws
+        (whole,) = planes(pair, 1)
+        images["the outputs in use"] = "all" if whole.ws is None else whole.ws
     checkpoints = CheckpointOptions(
         folder=request.checkpoint,
         every=request.checkpoint_every,

@@ -18,11 +18,11 @@ class Learn:
         Path | None, Argument(help="The same image after it: as large, or cut to 'valid'.")
     ] = None
     pairs: Annotated[
-        list[tuple[Path, Path]] | None,
+        list[str] | None,
         Option(
             "--pair",
-            metavar="BEFORE AFTER",
-            help="Two more images that the same kernel is learned from, of any size. May be given "
+            metavar="BEFORE:AFTER",
+            help="Two more images, of any size, that the same kernel is learned from. May be given "
             "several times.",
         ),
     ] = None

@@ -115,6 +115,20 @@ def parse_size(text: str) -> tuple[int, int]:
     return size
 
 
+def parse_pair(text: str) -> tuple[Path, Path]:
+    """Read `before.png:after.png`; of names with colons, the division into two files that exist."""
+    parts = text.split(":")
+    found = [
+        (Path(":".join(parts[:n])), Path(":".join(parts[n:])))
+        for n in range(1, len(parts))
+        if all(parts[n - 1 : n + 1])
+    ]
+    there = [pair for pair in found if all(path.exists() for path in pair)]
+    if len(there or found) != 1:
+        raise ValueError(f"--pair must be BEFORE:AFTER, two image files; got {text!r}")
+    return (there or found)[0]
+
+
 def demonstration(photo: str, target: str, kernel: str | None) -> Pair:
     """Filter a photograph with a named kernel and round the result to 8 bits."""
     if target not in filters.NAMES:

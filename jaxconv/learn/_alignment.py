@@ -259,7 +259,9 @@ def _gain(
     inner = (..., *(slice(1, -1) for _ in size))
     target = y[inner]
     # a larger window must not reach what is missing: outputs count if all of theirs around them do
-    own = None if w is None else w[inner] * usable_outputs(w, (3,) * len(size))
+    own = None
+    if w is not None:
+        own = jnp.where(usable_outputs(w, (3,) * len(size)), w[inner], jnp.zeros_like(w[inner]))
     if own is not None and not bool((own > 0).any()):
         return 0.0
     small = solve_kernel(x[inner], target, size, weights=own, bias=bias)
@@ -268,7 +270,8 @@ def _gain(
     freedom = int(small.positions) - int(large.rank) - bias
     more = int(large.rank) - int(small.rank)
     share = 1.0 if own is None else own / jnp.mean(own)
-    energy = float(jnp.sum(share * jnp.square(target - bias * jnp.mean(share * target))))
+    middle = jnp.mean(share * target) if bias else 0.0
+    energy = float(jnp.sum(share * jnp.square(target - middle)))
     if freedom < 1 or more < 1 or before <= ROUNDING * energy:
         return 0.0
     statistic = (before - after) / more / max(after / freedom, np.finfo(float).tiny)

@@ -242,16 +242,13 @@ def _compiled(
     *,
     geometry: Geometry,
 ) -> Answer:
-    ys, ws = (
-        None
-        if arrays is None
-        else tuple(
+    def inside(arrays: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        return tuple(
             cut(array, (*x.shape[: -spec.rank - 1], *spec.output_size))
             for x, array, spec in zip(xs, arrays, geometry.specs, strict=True)
         )
-        for arrays in (ys, ws)
-    )
-    return solve(geometry, xs, ys, ws, ridge)
+
+    return solve(geometry, xs, inside(ys), None if ws is None else inside(ws), ridge)
 
 
 @functools.partial(jax.jit, static_argnames="geometry")
