@@ -64,7 +64,7 @@ def run(request: Learn) -> None:
     found = exact.distances(pair, fits) if request.exact else []
     outside = exact.window_remarks(pair, fits, thorough=request.exact)
     left = residuals.reports(pair, fits)
-    told = [*pair.remarks, *_unseen(pair), *outside, *residuals.remarks(pair, left)]
+    told = [*pair.remarks, *_unseen(pair), *outside, *residuals.remarks(pair, fits, left)]
     for remark in told:
         print(f"jaxconv learn: {remark}", file=sys.stderr)
     report.print_fits(console, pair, fits, seconds, files)

@@ -8,6 +8,8 @@ import numpy as np
 from jaxconv.cli.pairs import Pair, colours, planes
 from jaxconv.learn import Fit, ResidualReport, examine_residuals, predict
 
+SETTLED = 0.99  # of the loss before the last step; residuals of a run that goes on tell nothing
+
 
 def prediction(pair: Pair, fits: Sequence[Fit]) -> np.ndarray:
     """The output of one pair, (H - h + 1, W - w + 1) or with 3 colours."""
@@ -33,14 +35,14 @@ def reports(pair: Pair, fits: Sequence[Fit]) -> list[ResidualReport]:
     return found
 
 
-def remarks(pair: Pair, found: Sequence[ResidualReport]) -> list[str]:
-    """Say whose residuals are not noise."""
-    names = colours(pair, len(found))
-    return [
-        report.message if len(found) == 1 else f"{colour}: {report.message}"
-        for report, colour in zip(found, names, strict=True)
-        if report.message is not None
-    ]
+def remarks(pair: Pair, fits: Sequence[Fit], found: Sequence[ResidualReport]) -> list[str]:
+    """Say whose residuals are not noise, of the kernels that the last step hardly changed."""
+    told = []
+    for fit, report, colour in zip(fits, found, colours(pair, len(found)), strict=True):
+        settled = float(fit.final_loss) >= SETTLED * float(fit.losses[-1])
+        if settled and report.message is not None:
+            told.append(report.message if len(found) == 1 else f"{colour}: {report.message}")
+    return told
 
 
 def _predicted(x: Any, fit: Fit) -> np.ndarray:

@@ -84,7 +84,7 @@ def examine_residuals(
         None
         >>> report = examine_residuals(y, np.minimum(y, 50.0))
         >>> print(round(report.dependence, 2))
-        0.84
+        0.9
         >>> print(report.message.split(":")[0])
         the residuals are not noise
 
