@@ -257,7 +257,7 @@ CALLS = {
         EDGES,
     ),
     "learn.solve_kernel of complex images": (
-        lambda x, y: learn.solve_kernel(x + 1j * x[::-1], y, (1, 2)),
+        lambda x, y: learn.solve_kernel(jax.lax.complex(x, x[::-1]), y, (1, 2)),
         PLANE,
         EDGES,
     ),

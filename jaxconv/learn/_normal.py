@@ -249,7 +249,7 @@ def _solve_in_double(
     condition = jnp.max(jnp.sqrt(largest[:, 0] / smallest))
     return Answer(
         kernel=geometry.as_kernel(weights).astype(dtype),
-        bias=(shift + y_mean - taken.reshape(-1)).astype(dtype),
+        bias=(shift + y_mean - taken.reshape(1, -1)).astype(dtype),
         residual=residual.astype(dtype),
         positions=jnp.asarray(used / geometry.halves, jnp.int32),
         rank=jnp.sum(identified, dtype=jnp.int32),
@@ -316,9 +316,8 @@ def _solve_jvp(geometry: Geometry, primals: Any, tangents: Any) -> tuple[Answer,
     if geometry.bias:
         moved = jnp.einsum("hgp,gpo->hgo", sums, step).reshape(bias_slope.shape)
         bias_change = -(bias_slope + moved) / count
-    matrix_change = matrix_change + tangents[3] * jnp.eye(
-        matrix_change.shape[-1], dtype=inverse.dtype
-    )
+    one = jnp.eye(matrix_change.shape[-1], dtype=inverse.dtype)
+    matrix_change = matrix_change + tangents[3] * one[None]
 
     def residual(*arguments: Any) -> jax.Array:
         return sum(map(_sum, squares(*arguments)), jnp.zeros_like(answer.residual))

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxconv._core.geometry.dtypes import with_bias
 from jaxconv._core.geometry.spec import ConvSpec
 from jaxconv.learn._gram import embedded, gram, window_mask, window_masks, window_sums
 from jaxconv.learn._places import Place
@@ -53,7 +54,7 @@ class Part(NamedTuple):
 
     def less(self, mean: jax.Array) -> "Part":
         """Subtract a mean from x, except from images that are padding."""
-        x = self.x - mean
+        x = with_bias(self.x, -mean)
         if self.real is not None:
             axes = tuple(range(1, x.ndim))
             x = x * jnp.max(self.real, axes, keepdims=True)
