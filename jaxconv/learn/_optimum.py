@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 
+from jaxconv._core.geometry.dtypes import with_bias
 from jaxconv._core.geometry.spec import Padding
 from jaxconv._functional.convolution import conv
 from jaxconv.learn._outcome import Distance, Fit
@@ -116,7 +117,7 @@ def _offset(
         x, y = jnp.asarray(x, kernel.dtype), jnp.asarray(y, kernel.dtype)
         x = x if weights is None else jnp.where(jnp.isfinite(x), x, jnp.zeros_like(x))
         if channels:
-            left = y - conv(x, kernel, **geometry) - bias
+            left = with_bias(y - conv(x, kernel, **geometry), -bias)
         else:
             left = y[..., None] - conv(x[..., None], kernel[..., None, None], **geometry) - bias
         if weights is None:
