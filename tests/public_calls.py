@@ -68,6 +68,7 @@ APART = {
     },
     "looks at the values, to say what is wrong with them": {
         *("learn.border_side", "learn.estimate_shift", "learn.examine_window", "learn.find_shift"),
+        "learn.examine_residuals",
         *("learn.recover_kernel", "learn.seen_directions", "learn.window_covariance"),
     },
 }
@@ -249,6 +250,18 @@ CALLS = {
     "learn.interior": (lambda y: learn.interior(y, (6, 8), (3, 3)), PLANE),
     "learn.predict": (learn.predict, PLANE, EDGE),
     "learn.solve_kernel": (lambda x, y: learn.solve_kernel(x, y, (1, 2)), PLANE, EDGES),
+    "learn.solve_kernel with weights": (
+        lambda x, y, w: learn.solve_kernel(x, y, (1, 2), weights=w),
+        PLANE,
+        EDGES,
+        EDGES,
+    ),
+    "learn.solve_kernel of complex images": (
+        lambda x, y: learn.solve_kernel(jax.lax.complex(x, x[::-1]), y, (1, 2)),
+        PLANE,
+        EDGES,
+    ),
+    "learn.usable_outputs": (lambda x: learn.usable_outputs(x > 0.5, (1, 2)), PLANE),
     "learn.step": (
         lambda k, x, y: learn.step(learn.init(k, optimizer=SGD), x, y, optimizer=SGD),
         EDGE,

@@ -17,8 +17,40 @@ class Learn:
     after: Annotated[
         Path | None, Argument(help="The same image after it: as large, or cut to 'valid'.")
     ] = None
+    pairs: Annotated[
+        list[str] | None,
+        Option(
+            "--pair",
+            metavar="BEFORE:AFTER",
+            help="Two more images, of any size, that the same kernel is learned from. May be given "
+            "several times.",
+        ),
+    ] = None
     kernel: Annotated[
         str | None, Option(help="Size of the kernel to learn, HxW or one number for a square.")
+    ] = None
+    masks: Annotated[
+        list[Path] | None,
+        Option(
+            "--mask",
+            help="An image of AFTER's size: its pixels of 0 are left out. One for each pair.",
+        ),
+    ] = None
+    masks_before: Annotated[
+        list[Path] | None,
+        Option(
+            "--mask-before",
+            help="An image of BEFORE's size: outputs that read its pixels of 0 are left out. One "
+            "for each pair.",
+        ),
+    ] = None
+    saturated: Annotated[
+        str | None,
+        Option(
+            help="LEVEL, or LOW:HIGH, as stored: values at or beyond it are left out, in both "
+            "images; or none (default: the ends of an integer type's range, in AFTER, if many "
+            "values are there)"
+        ),
     ] = None
     target: Annotated[
         str | None, Option(help="The hidden kernel of the demonstration (default: sobel_x)")

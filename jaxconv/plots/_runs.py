@@ -117,6 +117,7 @@ def learning(
     labels: Sequence[str],
     title: str,
     floor: float | None = None,
+    used: np.ndarray | None = None,
 ) -> "Figure":
     """Show one run of learning: before, after, prediction, residual, kernels, loss curves.
 
@@ -131,6 +132,7 @@ def learning(
         labels: one for each kernel, such as its colour.
         title: of the figure.
         floor: the loss that rounding the images leaves, if known.
+        used: of after's shape, False where it was left out; the residual is 0 there. All if None.
 
     Returns:
         A Figure; `figure.savefig(path)` writes it.
@@ -165,8 +167,9 @@ def learning(
     )
     draw_image(figure.add_subplot(upper[1]), after, "after", limits=limits)
     draw_image(figure.add_subplot(upper[2]), prediction, "prediction", limits=limits)
-    residual = prediction - after
-    rms = float(np.sqrt(np.mean(np.square(residual))))
+    counted = np.ones(after.shape, bool) if used is None else used
+    residual = np.where(counted, prediction - after, 0)
+    rms = float(np.sqrt(np.mean(np.square(residual), where=counted)))
     draw_residual(
         figure.add_subplot(lower[0]), residual, f"residual = prediction - after\nrms {rms:.3g}"
     )
