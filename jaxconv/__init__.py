@@ -29,6 +29,7 @@ Modules, each loaded on first use; some need an extra, such as `pip install 'jax
 | `jaxconv.plots` | figures of kernels, fields and runs (extra `cli`) |
 | `jaxconv.reference` | the definitions as explicit loops |
 | `jaxconv.tiles` | images larger than memory (extra `tiles` for files) |
+| `jaxconv.varying` | kernels that vary from place to place: fit and apply them |
 """
 
 import importlib as _importlib
@@ -62,6 +63,7 @@ if _TYPE_CHECKING:
         psf,
         reference,
         tiles,
+        varying,
     )
     from jaxconv.analysis import receptive_field
 
@@ -99,6 +101,7 @@ __all__ = [
     "tune",
     "unfold",
     "unpad",
+    "varying",
 ]
 _PUBLIC = tuple(__all__)
 # modules whose extra is not installed: `from jaxconv import *` and `dir` leave them out

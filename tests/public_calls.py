@@ -16,7 +16,7 @@ from flax import nnx as flax_nnx
 from sharded_cases import P, mesh_of
 
 import jaxconv
-from jaxconv import learn, linen, nnx, parallel
+from jaxconv import learn, linen, nnx, parallel, varying
 from jaxconv.analysis import _equivariance as equivariance
 from jaxconv.analysis import _influence as influence
 from jaxconv.analysis import _matrix as matrix
@@ -38,7 +38,7 @@ MODULES = {
         *("jaxconv.compat.scipy.ndimage", "jaxconv.compat.scipy.signal"),
         *("jaxconv.analysis", "jaxconv.analysis.dense", "jaxconv.linen", "jaxconv.nnx"),
         *("jaxconv.learn", "jaxconv.learn.constraints", "jaxconv.learn.losses"),
-        "jaxconv.parallel",
+        *("jaxconv.parallel", "jaxconv.varying"),
     )
 }
 # reason -> public rooms without such functions
@@ -282,6 +282,25 @@ CALLS = {
             "sum_squared_error",
         )
     },
+    **{
+        f"varying.{name}": (getattr(varying, name), PLANE, numbers(2, 3, 1, 2))
+        for name in ("convolve", "correlate")
+    },
+    "varying.fit": (
+        lambda x, y: varying.fit(x, y, (1, 2), grid=(2, 1), ridge=1e-3, bias=True, steps=4),
+        PLANE,
+        EDGES,
+    ),
+    "varying.kernel_at": (
+        lambda k, place: varying.kernel_at(k, place, (6, 8)),
+        numbers(2, 3, 1, 2),
+        numbers(4, 2),
+    ),
+    "varying.point_sources": (
+        lambda place, flux: varying.point_sources(place, flux, (6, 8)),
+        numbers(4, 2),
+        numbers(4),
+    ),
     "linen.Conv": lambda: linen_layer(linen.Conv(8, (3, 3), padding_mode="reflect"), X),
     "linen.Conv2D": lambda: linen_layer(linen.Conv2D((1, 2)), PLANE),
     "linen.ConvTranspose": lambda: linen_layer(linen.ConvTranspose(8, (3, 3), strides=2), X),

@@ -43,6 +43,7 @@ FLOORS = {
     "learn": 5,
     "plots": 5,
     "tiles": 5,
+    "varying": 5,
     "compat": 6,
     "bench": 6,
     "cli": 7,
