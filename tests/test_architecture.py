@@ -42,6 +42,7 @@ FLOORS = {
     "nnx": 5,
     "learn": 5,
     "plots": 5,
+    "restore": 5,
     "tiles": 5,
     "compat": 6,
     "bench": 6,
