@@ -20,8 +20,8 @@ def restore_tiled(
 ) -> None:
     """Restore an image tile by tile.
 
-    `target[tile] = function(source[tile and its margin])[tile]`, where windows that would reach over
-    an end are moved inside, so that all have one shape and `function` is compiled once
+    `target[tile] = function(source[tile and its margin])[tile]`, where windows that would reach
+    over an end are moved inside, so that all have one shape and `function` is compiled once
 
     A restored element depends on all of the image, but little on what is many kernels away: the
     result differs from that of the whole image by what lies beyond the margin. Give the function a
@@ -44,11 +44,11 @@ def restore_tiled(
 
     Example:
         >>> import functools
-        >>> y, k = np.random.default_rng(0).random((64, 96), np.float32), np.ones((3, 3), np.float32)
-        >>> whole, tiled = restore.wiener(y, k / 9, balance=0.1), np.zeros_like(y)
-        >>> way = functools.partial(restore.wiener, k=k / 9, balance=0.1)
-        >>> restore.restore_tiled(y, tiled, way, tile=32, margin=16)
-        >>> bool(np.abs(tiled - whole).max() < 1e-3)
+        >>> y = np.random.default_rng(0).random((64, 96), np.float32)
+        >>> way = functools.partial(wiener, k=np.full((3, 3), 1 / 9, np.float32), balance=0.1)
+        >>> tiled = np.zeros_like(y)
+        >>> restore_tiled(y, tiled, way, tile=32, margin=16)
+        >>> bool(np.abs(tiled - way(y)).max() < 1e-3)
         True
 
     Source: the overlap-save method; T. G. Stockham, "High-speed convolution and correlation", AFIPS
@@ -81,7 +81,7 @@ def _per_axis(name: str, value: Any, shape: Sequence[int], least: int) -> tuple[
     found = (value,) * len(shape) if np.ndim(value) == 0 else tuple(value)
     if len(found) != len(shape) or any(int(v) != v or v < least for v in found):
         raise ValueError(
-            f"restore_tiled: {name}={shown(value)} must be an integer of {least} or more, or one for "
-            f"each axis of the image, {tuple(shape)}"
+            f"restore_tiled: {name}={shown(value)} must be an integer of {least} or more, or one "
+            f"for each axis of the image, {tuple(shape)}"
         )
     return tuple(map(int, found))
