@@ -3,10 +3,10 @@
     python examples/restore_table.py [--quick] [--seconds]
 
 Photographs (scikit-image's camera, Hubble deep field and retina, in grey, 256x256 pixels of each)
-are blurred by the 15x15 kernels of psf_table.py: Gaussian, motion, defocus and diffraction. The blur
-is that of a larger scene, of which the image is cut out. Noise of 0.1 or 1 % of white is added. The
-numbers are peak signal-to-noise ratios in dB, over the whole image, ends included; the larger, the
-nearer to the truth. The columns:
+are blurred by the 15x15 kernels of psf_table.py: Gaussian, motion, defocus and diffraction. The
+blur is that of a larger scene, of which the image is cut out. Noise of 0.1 or 1 % of white is
+added. The numbers are peak signal-to-noise ratios in dB, over the whole image, ends included; the
+larger, the nearer to the truth. The columns:
 
 * blurred: what was seen;
 * wiener, tikhonov: `jaxconv.restore`, with the balance that they estimate;
@@ -195,9 +195,8 @@ def compare_times() -> list[dict[str, Any]]:
     )
     for row in rows:
         a, b = row["s"]
-        print(
-            f"{row['case']:20} {row['ours']:8} beside {row['beside']:10} {a:8.3f} s {b:8.3f} s {a / b:6.2f}"
-        )
+        ways = f"{row['ours']:8} beside {row['beside']:10}"
+        print(f"{row['case']:20} {ways} {a:8.3f} s {b:8.3f} s {a / b:6.2f}")
     return rows
 
 

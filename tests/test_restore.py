@@ -18,8 +18,8 @@ from jaxconv.restore._blur import BOUNDARIES, make_blur
 SIZES = {
     1: ((9,), (4,)),
     2: ((6, 5), (3, 2)),
-    3: ((4, 3, 5), (2, 3, 2)),
-    4: ((3, 2, 3, 2), (2, 2, 1, 2)),
+    3: ((3, 2, 3), (2, 1, 2)),
+    4: ((2, 1, 2, 2), (2, 1, 1, 2)),
 }
 
 
@@ -83,9 +83,8 @@ def test_the_blur_and_its_adjoint(rank, boundary, flip, method):
     x = drawn(1, *shape_of_x(size, kernel, boundary))
     assert blur.shape == x.shape
     np.testing.assert_allclose(blur.forward(x), blurred(x, k, size, boundary, flip), atol=1e-13)
-    dense = matrix(lambda x: blurred(x, k, size, boundary, flip), x.shape)
     y = drawn(2, *size)
-    np.testing.assert_allclose(np.ravel(blur.adjoint(y)), dense.T @ y.ravel(), atol=1e-13)
+    assert np.vdot(blur.adjoint(y), x) == pytest.approx(np.vdot(y, blur.forward(x)), rel=1e-12)
     np.testing.assert_array_equal(blur.crop(x), x[middle(size, kernel, boundary)])
     np.testing.assert_array_equal(blur.crop(blur.grow(y)), y)
 
@@ -273,10 +272,11 @@ def test_descent_ends_where_least_squares_do():
     count = math.prod(shape_of_x(y.shape, k.shape, "unknown"))
     expected = restore.tikhonov(y, k, balance=balance, tolerance=1e-12).image
     rough = lambda x: balance * count / y.size * penalties.roughness(x)
-    found = restore.descend(y, k, optimizer=optax.sgd(0.7, 0.95), penalty=rough, steps=6000)
+    with jax.numpy_dtype_promotion("standard"):
+        found = restore.descend(y, k, optimizer=optax.sgd(0.7, 0.95), penalty=rough, steps=6000)
     np.testing.assert_allclose(found.image, expected, atol=1e-6)
     assert found.losses[-1] < found.losses[0]
-    plain = restore.descend(y, k, optimizer=optax.adam(0.1), steps=1)
+    plain = restore.descend(y, k, optimizer=optax.sgd(0.1), steps=1)
     assert plain.losses[0] == pytest.approx(
         float(
             np.mean(
@@ -332,8 +332,12 @@ def test_the_balance_of_a_random_image_is_found(order, known):
     x = np.fft.ifft2(np.fft.fft2(rng.standard_normal(size)) * np.sqrt(a / penalty)).real
     k = filters.gaussian(1.0, 7, rank=2).astype(float)
     y = blurred_by_spectra(x, k) + sigma * rng.standard_normal(size)
-    found = restore.estimate_balance(y, k, order=order, noise=sigma if known else None)
+    given = {"order": order, "noise": sigma if known else None}
+    found = restore.estimate_balance(y, k, boundary="circular", **given)
     assert found == pytest.approx(sigma**2 / a, rel=0.15)
+    # a part of it alone, closed by straight lines
+    found = restore.estimate_balance(y[:200, :180], k, **given)
+    assert found == pytest.approx(sigma**2 / a, rel=0.5)
 
 
 def blurred_by_spectra(x, k):
@@ -490,6 +494,17 @@ REFUSED = {
         ValueError,
         "blind: rounds must be 1 or more, got 0",
     ),
+    "tile": (
+        lambda: restore.restore_tiled(Y, Y, np.abs, tile=(4, 0), margin=1),
+        ValueError,
+        "restore_tiled: tile=(4, 0) must be an integer of 1 or more, or one for each axis of the "
+        "image, (4, 4)",
+    ),
+    "another shape": (
+        lambda: restore.restore_tiled(Y, Y.copy(), lambda window: window[1:], tile=4, margin=1),
+        ValueError,
+        "restore_tiled: function made (3, 4) of a window of (4, 4); it must keep the shape",
+    ),
     "smoothing": (
         lambda: penalties.total_variation(Y, smoothing=0.0),
         ValueError,
@@ -504,3 +519,43 @@ def test_refusals(name):
     with pytest.raises(kind) as caught:
         call()
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("shape", [(50,), (37, 50), (9, 12, 10)])
+def test_tiles_are_those_of_the_whole_image_far_from_their_margins(shape):
+    y, shapes, told = drawn(0, *shape), set(), []
+    k = np.asarray(filters.gaussian(0.5, 3, rank=len(shape)), np.float64)
+
+    def function(window):
+        shapes.add(window.shape)
+        return restore.tikhonov(window, k, balance=0.1, tolerance=1e-12).image
+
+    whole, tiled = np.asarray(function(y)), np.full(shape, np.nan)
+    shapes.clear()
+    tile, margin = tuple(n // 3 for n in shape), 2 if len(shape) == 3 else 10
+    step = lambda done, count: told.append((done, count))
+    restore.restore_tiled(y, tiled, function, tile=tile, margin=margin, on_tile=step)
+    assert len(shapes) == 1
+    assert shapes != {shape}
+    count = math.prod(-(-n // t) for n, t in zip(shape, tile, strict=True))
+    assert told == [(done, count) for done in range(1, count + 1)]
+    assert np.abs(tiled - whole).max() < (0.2 if len(shape) == 3 else 1e-3) * np.abs(whole).max()
+    # one tile is the whole image, whatever the margin
+    restore.restore_tiled(y, tiled, function, tile=max(shape), margin=0)
+    np.testing.assert_array_equal(tiled, whole)
+
+
+def test_a_tile_is_read_with_its_margin_alone():
+    """Each window is moved inside, and every element is written once."""
+
+    class Watched:
+        shape = (10,)
+
+        def __getitem__(self, box):
+            read.append((box[0].start, box[0].stop))
+            return np.arange(10.0)[box]
+
+    read, written = [], np.zeros(10)
+    restore.restore_tiled(Watched(), written, lambda window: window, tile=4, margin=2)
+    assert read == [(0, 8), (2, 10), (2, 10)]
+    np.testing.assert_array_equal(written, np.arange(10.0))

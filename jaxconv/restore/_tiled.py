@@ -31,8 +31,8 @@ def restore_tiled(
         source: what has a `shape` and gives NumPy arrays for slices: an array, a memory map, a zarr
             or HDF5 array.
         target: what takes arrays for slices, of source's shape; not source itself.
-        function: from an array to one of its shape, such as `functools.partial(restore.wiener, k=k,
-            balance=0.01)`.
+        function: from an array to one of its shape, such as
+            `lambda y: restore.tikhonov(y, k, balance=0.01).image`.
         tile: elements along each axis that are restored at once, or one number for all.
         margin: elements around a tile that are looked at as well, likewise; some three times the
             kernel's size.
@@ -43,9 +43,8 @@ def restore_tiled(
             shape from `function`.
 
     Example:
-        >>> import functools
-        >>> y = np.random.default_rng(0).random((64, 96), np.float32)
-        >>> way = functools.partial(wiener, k=np.full((3, 3), 1 / 9, np.float32), balance=0.1)
+        >>> y, k = np.eye(64, 96, dtype=np.float32), np.full((3, 3), 1 / 9, np.float32)
+        >>> way = lambda y: tikhonov(y, k, balance=0.1).image
         >>> tiled = np.zeros_like(y)
         >>> restore_tiled(y, tiled, way, tile=32, margin=16)
         >>> bool(np.abs(tiled - way(y)).max() < 1e-3)

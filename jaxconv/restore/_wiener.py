@@ -55,7 +55,12 @@ def noise_level(y: ArrayLike) -> jax.Array:
 
 
 def estimate_balance(
-    y: ArrayLike, k: ArrayLike, *, noise: ArrayLike | None = None, order: int = 1
+    y: ArrayLike,
+    k: ArrayLike,
+    *,
+    noise: ArrayLike | None = None,
+    order: int = 1,
+    boundary: str = "unknown",
 ) -> jax.Array:
     """Estimate from a blurred image how much its restoration must be smoothed.
 
@@ -65,14 +70,15 @@ def estimate_balance(
     `balance = s^2 / a`, the minimum over a and s of
     `sum over f of log v(f) + |Y(f)|^2 / v(f)`, `v = a |K|^2 / R + s^2`
 
-    R is `R(f) = (sum over axes of 2 - 2 cos(2 pi f))^order`, the frequency 0 is left out; y is
-    carried on around its ends as in `wiener`. Photographs fall off about as order 1 says.
+    R is `R(f) = (sum over axes of 2 - 2 cos(2 pi f))^order`, the frequency 0 is left out.
+    Photographs fall off about as order 1 says.
 
     Args:
         y: the blurred image, any rank, float32 or float64.
         k: the blur, of y's rank and dtype.
         noise: the standard deviation s of the noise, in y's units, if it is known.
         order: as above.
+        boundary: what lies beyond y, "unknown" or "circular", as in `wiener`.
 
     Returns:
         A scalar above 0 of y's dtype, between 1e-8 and 1e4. It counts as a constant: its derivative
@@ -80,7 +86,8 @@ def estimate_balance(
 
     Raises:
         TypeError: y or k is not floating point, or their dtypes differ.
-        ValueError: different ranks, a k larger than y, `order` below 1.
+        ValueError: different ranks, a k larger than y, fewer than 2 elements, `order` below 1, or
+            another boundary.
 
     Example:
         >>> x = jnp.cumsum(jax.random.normal(jax.random.key(0), (4096,)))
@@ -94,8 +101,8 @@ def estimate_balance(
     properties of cortical cells", JOSA A 4 (12), 1987, for the spectra of photographs.
     """
     y, k = images("estimate_balance", y=y, k=k)
-    _check("estimate_balance", y, k, order)
-    grown, lengths = _closed(y, k)
+    _check("estimate_balance", y, k, order, boundary)
+    grown, lengths = (y, y.shape) if boundary == "circular" else _closed(y, k)
     return _balance(transform(grown, lengths), transform(k, lengths), lengths, noise, order)
 
 
@@ -152,12 +159,7 @@ def wiener(
     density `a / R` and noise of variance `balance a` it is N. Wiener's filter.
     """
     y, k = images("wiener", y=y, k=k)
-    _check("wiener", y, k, order)
-    if boundary not in ("unknown", "circular"):
-        raise ValueError(
-            f"wiener: boundary={shown(boundary)} must be 'unknown' or 'circular'; "
-            "restore.tikhonov takes the others"
-        )
+    _check("wiener", y, k, order, boundary)
     if balance is not None and noise is not None:
         raise ValueError("wiener: noise is for the estimate of a balance; give one of the two")
     if flip:
@@ -168,13 +170,19 @@ def wiener(
         balance = _balance(seen, spectrum, lengths, noise, order)
     smoothing = as_array("wiener", "balance", balance).astype(y.dtype)
     power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
-    x = inverse(seen * spectrum / (power + smoothing * _penalty(lengths, order, y.dtype)), lengths)
+    passed = power + smoothing * _penalty(lengths, order, y.dtype)
+    x = inverse(seen * spectrum / passed.astype(seen.dtype), lengths)
     # correlating moved the image by the kernel's centre to the start
     x = jnp.roll(x, [-((n - 1) // 2) for n in k.shape], range(k.ndim))
     return x[tuple(map(slice, y.shape))]
 
 
-def _check(caller: str, y: jax.Array, k: jax.Array, order: int) -> None:
+def _check(caller: str, y: jax.Array, k: jax.Array, order: int, boundary: str) -> None:
+    if boundary not in ("unknown", "circular"):
+        raise ValueError(
+            f"{caller}: boundary={shown(boundary)} must be 'unknown' or 'circular'; "
+            "restore.tikhonov takes the others"
+        )
     if any(a > n for a, n in zip(k.shape, y.shape, strict=True)):
         raise ValueError(f"{caller}: k.shape={k.shape} is larger than y.shape={y.shape}")
     if order < 1:
@@ -219,6 +227,8 @@ def _balance(
     order: int,
 ) -> jax.Array:
     """`estimate_balance` from spectra: profile likelihoods over a grid that is refined."""
+    if seen.size < 2:
+        raise ValueError("estimate_balance: needs at least 2 elements; give a balance")
     seen, spectrum = jax.lax.stop_gradient((seen, spectrum))
     step = -(-seen.size // FREQUENCIES)
     step += step % 2 == 0  # an odd step meets all columns
