@@ -66,13 +66,15 @@ def descend(
             method.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxconv import correlate, restore
         >>> import optax
         >>> from jaxconv.restore import penalties
         >>> x = jnp.zeros(32).at[8:16].set(1.0)
         >>> k = jnp.array([0.25, 0.5, 0.25])
-        >>> y = jaxconv.correlate(x, k, mode="same", boundary="replicate")
+        >>> y = correlate(x, k, mode="same", boundary="replicate")
         >>> edges = lambda x: 1e-3 * penalties.total_variation(x)
-        >>> found = descend(y, k, optimizer=optax.adam(0.05), penalty=edges, steps=300)
+        >>> found = restore.descend(y, k, optimizer=optax.adam(0.05), penalty=edges, steps=300)
         >>> found.image[6:10].round(1)
         Array([0., 0., 1., 1.], dtype=float32)
 

@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 from jaxconv._core.geometry.dtypes import as_array
 from jaxconv.restore._blur import Blur, images, make_blur
-from jaxconv.restore.penalties import divergence, gradient, lengths
+from jaxconv.restore._differences import divergence, gradient, lengths
 
 
 class Deconvolved(NamedTuple):
@@ -80,10 +80,12 @@ def richardson_lucy(
             a start of another shape, or an unknown boundary or method.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxconv import correlate, restore
         >>> x = jnp.zeros(32).at[jnp.array([8, 16])].set(100.0)
         >>> k = jnp.array([0.25, 0.5, 0.25])
-        >>> y = jaxconv.correlate(x, k, mode="same")
-        >>> richardson_lucy(y, k, steps=500).image[7:10].round()
+        >>> y = correlate(x, k, mode="same")
+        >>> restore.richardson_lucy(y, k, steps=500).image[7:10].round()
         Array([ 0., 100.,  0.], dtype=float32)
 
     Source: W. H. Richardson, "Bayesian-based iterative method of image restoration", JOSA 62 (1),

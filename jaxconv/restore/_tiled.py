@@ -43,10 +43,12 @@ def restore_tiled(
             shape from `function`.
 
     Example:
+        >>> import numpy as np
+        >>> from jaxconv import restore
         >>> y, k = np.eye(64, 96, dtype=np.float32), np.full((3, 3), 1 / 9, np.float32)
-        >>> way = lambda y: tikhonov(y, k, balance=0.1).image
+        >>> way = lambda y: restore.tikhonov(y, k, balance=0.1).image
         >>> tiled = np.zeros_like(y)
-        >>> restore_tiled(y, tiled, way, tile=32, margin=16)
+        >>> restore.restore_tiled(y, tiled, way, tile=32, margin=16)
         >>> bool(np.abs(tiled - way(y)).max() < 1e-3)
         True
 

@@ -36,10 +36,12 @@ def noise_level(y: ArrayLike) -> jax.Array:
         ValueError: fewer than 3 elements along an axis.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxconv import restore
         >>> ramp = jnp.arange(100.0)[:, None] + jnp.arange(100.0)
         >>> noise = 0.5 * jax.random.normal(jax.random.key(0), ramp.shape)
-        >>> noise_level(ramp + noise).round(2)
-        Array(0.51, dtype=float32)
+        >>> restore.noise_level(ramp + noise).round(2)
+        Array(0.5, dtype=float32)
 
     Source: J. Immerkaer, "Fast noise variance estimation", Computer Vision and Image Understanding
     64 (2), 1996, for the mask; D. L. Donoho, "De-noising by soft-thresholding", IEEE Transactions
@@ -78,7 +80,7 @@ def estimate_balance(
         k: the blur, of y's rank and dtype.
         noise: the standard deviation s of the noise, in y's units, if it is known.
         order: as above.
-        boundary: what lies beyond y, "unknown" or "circular", as in `wiener`.
+        boundary: what lies beyond y: "circular", or "unknown", where y fades out at its ends.
 
     Returns:
         A scalar above 0 of y's dtype, between 1e-8 and 1e4. It counts as a constant: its derivative
@@ -90,9 +92,11 @@ def estimate_balance(
             another boundary.
 
     Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxconv import restore
         >>> x = jnp.cumsum(jax.random.normal(jax.random.key(0), (4096,)))
         >>> y = x + 2.0 * jax.random.normal(jax.random.key(1), x.shape)
-        >>> estimate_balance(y, jnp.ones(1)).round()  # 2^2 of noise, steps of 1
+        >>> restore.estimate_balance(y, jnp.ones(1)).round()  # (2 of noise)^2 / (1 of steps)^2
         Array(4., dtype=float32)
 
     Source: R. Molina, A. K. Katsaggelos and J. Mateos, "Bayesian and regularization methods for
@@ -102,8 +106,7 @@ def estimate_balance(
     """
     y, k = images("estimate_balance", y=y, k=k)
     _check("estimate_balance", y, k, order, boundary)
-    grown, lengths = (y, y.shape) if boundary == "circular" else _closed(y, k)
-    return _balance(transform(grown, lengths), transform(k, lengths), lengths, noise, order)
+    return _balance(y, k, noise, order, boundary)
 
 
 def wiener(
@@ -148,10 +151,12 @@ def wiener(
             balance and noise.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxconv import correlate, restore
         >>> x = jnp.zeros(32).at[8:16].set(1.0)
         >>> k = jnp.array([0.25, 0.5, 0.25])
-        >>> y = jaxconv.correlate(x, k, mode="same", boundary="circular")
-        >>> wiener(y, k, balance=1e-6, boundary="circular")[6:10].round(2)
+        >>> y = correlate(x, k, mode="same", boundary="circular")
+        >>> restore.wiener(y, k, balance=1e-6, boundary="circular")[6:10].round(2)
         Array([-0.,  0.,  1.,  1.], dtype=float32)
 
     Source: B. R. Hunt, "The application of constrained least squares estimation to image
@@ -164,10 +169,10 @@ def wiener(
         raise ValueError("wiener: noise is for the estimate of a balance; give one of the two")
     if flip:
         k = jnp.flip(k)
+    if balance is None:
+        balance = _balance(y, k, noise, order, boundary)
     grown, lengths = (y, y.shape) if boundary == "circular" else _closed(y, k)
     seen, spectrum = transform(grown, lengths), transform(k, lengths)
-    if balance is None:
-        balance = _balance(seen, spectrum, lengths, noise, order)
     smoothing = as_array("wiener", "balance", balance).astype(y.dtype)
     power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
     passed = power + smoothing * _penalty(lengths, order, y.dtype)
@@ -219,17 +224,28 @@ def _penalty(lengths: tuple[int, ...], order: int, dtype: jnp.dtype) -> jax.Arra
     return jnp.asarray(total**order, dtype)
 
 
+def _tapered(y: jax.Array) -> jax.Array:
+    """Y less its mean, fading out at its ends, at the same power: its ends do not jump."""
+    window = jnp.ones((), y.dtype)
+    for axis, n in enumerate(y.shape):
+        shape = [1] * y.ndim
+        shape[axis] = n
+        along = np.sin(np.pi * (np.arange(n) + 0.5) / n) ** 2  # Hann's
+        along = along / np.sqrt(np.mean(along**2))
+        window = window * jnp.asarray(along, y.dtype).reshape(shape)
+    return (y - jnp.sum(window * y) / jnp.sum(window)) * window
+
+
 def _balance(
-    seen: jax.Array,
-    spectrum: jax.Array,
-    lengths: tuple[int, ...],
-    noise: ArrayLike | None,
-    order: int,
+    y: jax.Array, k: jax.Array, noise: ArrayLike | None, order: int, boundary: str
 ) -> jax.Array:
-    """`estimate_balance` from spectra: profile likelihoods over a grid that is refined."""
-    if seen.size < 2:
+    """`estimate_balance`: profile likelihoods over a grid that is refined."""
+    y, k = jax.lax.stop_gradient((y, k))
+    if y.size < 2:
         raise ValueError("estimate_balance: needs at least 2 elements; give a balance")
-    seen, spectrum = jax.lax.stop_gradient((seen, spectrum))
+    lengths = y.shape
+    seen = transform(y if boundary == "circular" else _tapered(y), lengths)
+    spectrum = transform(k, lengths)
     step = -(-seen.size // FREQUENCIES)
     step += step % 2 == 0  # an odd step meets all columns
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxconv._core.geometry.dtypes import as_array
+from jaxconv.restore._differences import gradient, lengths, smoothness_operator
 
 __all__ = ["roughness", "total_variation"]
 
@@ -29,22 +30,15 @@ def roughness(x: jax.typing.ArrayLike, *, order: int = 1) -> jax.Array:
         ValueError: `order` below 1.
 
     Example:
-        >>> roughness(jnp.array([0.0, 0.0, 1.0, 1.0]))
+        >>> import jax.numpy as jnp
+        >>> from jaxconv.restore import penalties
+        >>> penalties.roughness(jnp.array([0.0, 0.0, 1.0, 1.0]))
         Array(0.25, dtype=float32)
 
     Source: A. N. Tikhonov and V. Y. Arsenin, "Solutions of Ill-Posed Problems", 1977.
     """
     x = as_array("roughness", "x", x)
     return jnp.mean(x * smoothness_operator(x, order))
-
-
-def smoothness_operator(x: jax.Array, order: int) -> jax.Array:
-    """`L^order x`: half of the gradient of `roughness` times the number of elements."""
-    if order < 1:
-        raise ValueError(f"roughness: order must be 1 or more, got {order}")
-    for _ in range(order):
-        x = -divergence(gradient(x))
-    return x
 
 
 def total_variation(x: jax.typing.ArrayLike, *, smoothing: float = 1e-3) -> jax.Array:
@@ -63,7 +57,9 @@ def total_variation(x: jax.typing.ArrayLike, *, smoothing: float = 1e-3) -> jax.
         ValueError: `smoothing` not above 0.
 
     Example:
-        >>> total_variation(jnp.array([0.0, 0.0, 1.0, 1.0]), smoothing=1e-6)
+        >>> import jax.numpy as jnp
+        >>> from jaxconv.restore import penalties
+        >>> penalties.total_variation(jnp.array([0.0, 0.0, 1.0, 1.0]), smoothing=1e-6).round(3)
         Array(0.25, dtype=float32)
 
     Source: L. I. Rudin, S. Osher and E. Fatemi, "Nonlinear total variation based noise removal
@@ -73,28 +69,3 @@ def total_variation(x: jax.typing.ArrayLike, *, smoothing: float = 1e-3) -> jax.
     if smoothing <= 0:
         raise ValueError(f"total_variation: smoothing must be above 0, got {smoothing}")
     return jnp.mean(lengths(gradient(x), smoothing) - smoothing)
-
-
-def gradient(x: jax.Array) -> list[jax.Array]:
-    """Differences to the next element along each axis, x's shape, 0 at the end."""
-    return [
-        jnp.diff(x, axis=axis, append=jax.lax.slice_in_dim(x, x.shape[axis] - 1, None, axis=axis))
-        for axis in range(x.ndim)
-    ]
-
-
-def lengths(parts: list[jax.Array], smoothing: jax.typing.ArrayLike) -> jax.Array:
-    """`sqrt(sum of squares + smoothing^2)`."""
-    return jnp.sqrt(sum((part * part for part in parts[1:]), parts[0] * parts[0]) + smoothing**2)
-
-
-def divergence(parts: list[jax.Array]) -> jax.Array:
-    """Minus the adjoint of `gradient`: `sum over axes of d[t] - d[t - 1]`, with 0 before the first.
-
-    Args:
-        parts: for each axis an array of x's shape, 0 at the axis' end.
-    """
-    total = jnp.zeros_like(parts[0])
-    for axis, part in enumerate(parts):
-        total += part - jnp.roll(part, 1, axis)  # what comes round is the 0 at the end
-    return total
