@@ -201,19 +201,42 @@ class Bench:
 class Apply:
     """The options of `jaxconv apply`."""
 
-    image: Annotated[Path, Argument(help="The image: png, jpeg or tiff; with --tile tiff or zarr.")]
+    image: Annotated[
+        Path,
+        Argument(help="The image or stack: png, jpeg, tiff or zarr; with --tile tiff or zarr."),
+    ]
     output: Annotated[
         Path | None, Argument(help="The file to write (default: IMAGE-KERNEL beside it).")
     ] = None
     kernel: Annotated[
-        str, Option(help="A name such as sobel_x, or what learn wrote: its folder, .csv or .npy.")
+        str,
+        Option(
+            help="A name such as sobel_x, or what learn wrote: its folder, .csv or .npy, with its "
+            "bias except in .npy. A .npy of (d, h, w) filters volumes."
+        ),
     ]
+    axes: Annotated[
+        str | None,
+        Option(
+            help="A letter an axis of the image, where its file does not say: ZYX a volume or "
+            "stack, C or S channels, T or any other a stack, as in TZCYX."
+        ),
+    ] = None
+    kernel_axes: Annotated[
+        str | None, Option(help="Of a .npy kernel: YX, ZYX, CYX (one a channel) or CZYX.")
+    ] = None
+    page: Annotated[
+        int | None, Option(help="Filter this page of a stack alone, from 0 (default: all pages).")
+    ] = None
+    level: Annotated[
+        int | None, Option(help="Filter this level of a pyramid, from 0, the full resolution.")
+    ] = None
     scale: Annotated[
         str | None,
         Option(
             help="clip to 0..1; signed: mid-grey is 0, scaled so that nothing clips; stretch: "
-            "smallest to largest, filters twice; none. Default: none for floating-point files, "
-            "signed for named kernels with negative weights, else clip."
+            "smallest to largest, filters twice; none. Default: none for floating-point and signed "
+            "files, signed for named kernels with negative weights, else clip."
         ),
     ] = None
     mode: Annotated[
@@ -225,11 +248,14 @@ class Apply:
     ] = False
     tile: Annotated[
         int | None,
-        Option(help="Filter in square tiles of this side, for images on disk: tiff or zarr."),
+        Option(help="Filter in tiles (cubes) of this side, for images on disk: tiff or zarr."),
     ] = None
     resume: Annotated[bool, Option("--resume", help="Continue an interrupted run with --tile.")] = (
         False
     )
+    overwrite: Annotated[
+        bool, Option("--overwrite", help="Replace the file to write, if it exists.")
+    ] = False
     method: Annotated[
         str, Option(help="auto (direct sums); fastest, which may take FFT; or a method's name.")
     ] = "auto"
