@@ -141,6 +141,14 @@ def test_wiener_is_the_least_squares_solution_on_a_circle(rank, flip):
         np.testing.assert_allclose(np.ravel(found), expected, atol=1e-10)
 
 
+def test_a_mean_that_the_kernel_takes_out_is_zero():
+    y, k = drawn(0, 8, 9), np.asarray(filters.sobel(1), np.float32)
+    for dtype in (np.float32, np.float64):
+        found = restore.wiener(y.astype(dtype), (k / 3).astype(dtype), balance=1e-4)
+        assert np.isfinite(found).all()
+        assert np.abs(found).max() < 10 * np.abs(y).max()
+
+
 @pytest.mark.parametrize("kernel", [(5, 3), (4, 6)])
 def test_wiener_is_scikit_images(kernel):
     y, k = drawn(0, 32, 30), drawn(1, *kernel)

@@ -1,6 +1,6 @@
 """Restoration when the blur is not known either: `blind`."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -92,7 +92,7 @@ def blind(
     def blur_of(k: jax.Array) -> Blur:
         return make_blur("blind", y.shape, k, boundary=boundary, flip=flip, method=method)
 
-    def turn(state: tuple[jax.Array, jax.Array], _: None):
+    def turn(state: tuple[jax.Array, jax.Array], _: Any):
         x, k = state
         step = lucy_step(blur_of(k), y, dark)
         x, _ = jax.lax.scan(lambda x, _: step(x), x, length=image_steps)

@@ -125,8 +125,9 @@ def wiener(
     `R(f) = (sum over axes of 2 - 2 cos(2 pi f))^order`
 
     which minimises `|correlate(x, k) - y|^2 + balance x . L^order x` on a circle. What an image has
-    in frequencies that the blur has left below the noise stays lost. Linear in y for a given
-    balance, and differentiable in y, k and balance.
+    in frequencies that the blur has left below the noise stays lost; a mean that k takes out, as
+    kernels of edges do, comes out as 0. Linear in y for a given balance, and differentiable in y, k
+    and balance.
 
     Args:
         y: the blurred image, any rank, float32 or float64.
@@ -176,6 +177,11 @@ def wiener(
     smoothing = as_array("wiener", "balance", balance).astype(y.dtype)
     power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
     passed = power + smoothing * _penalty(lengths, order, y.dtype)
+    # what neither blur nor penalty knows of, such as the mean under weights that sum to 0
+    least = jnp.square(8 * jnp.finfo(y.dtype).eps * jnp.sum(jnp.abs(k)))
+    unknown = passed <= least
+    passed = jnp.where(unknown, jnp.ones((), y.dtype), passed)
+    spectrum = jnp.where(unknown, jnp.zeros((), spectrum.dtype), spectrum)
     x = inverse(seen * spectrum / passed.astype(seen.dtype), lengths)
     # correlating moved the image by the kernel's centre to the start
     x = jnp.roll(x, [-((n - 1) // 2) for n in k.shape], range(k.ndim))
