@@ -79,7 +79,8 @@ def run(given: Restore) -> str:
         window = middle.window(tile, margin)
         undo = Undo(given, kernel, middle[window], source.dtype)
         tiles = math.prod(-(-n // t) for n, t in zip(space, tile, strict=True))
-        with progress(len(views) * tiles * channels * undo.parts) as advance:
+        parts = len(views) * tiles * channels * undo.parts
+        with removed_on_failure(output if tiled else None), progress(parts) as advance:
             undo.advance = advance
             for view in views:
                 restore.restore_tiled(view, view, undo, tile=(*tile, channels), margin=(*margin, 0))
@@ -182,6 +183,17 @@ def lost(kernel: Kernel) -> list[str]:
     if np.any(np.abs(alone.sum(1)) <= 1e-3 * np.abs(alone).sum(1)):
         return ["its weights sum to 0, so that the image's mean is lost"]
     return []
+
+
+@contextmanager
+def removed_on_failure(output: Path | None) -> Iterator[None]:
+    """Leave no unfinished file behind."""
+    try:
+        yield
+    except BaseException:
+        if output is not None:
+            formats.remove(output)
+        raise
 
 
 @contextmanager

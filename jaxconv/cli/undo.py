@@ -72,7 +72,8 @@ class Undo:
     def left_over(self, window: np.ndarray, restored: np.ndarray) -> np.ndarray:
         """The window less the blur of its restored image, the ends of which are repeated."""
         blurred = [_blurred(restored[..., c], k) for c, k in enumerate(self.kernels)]
-        return window - np.stack(blurred, -1) - self._biases
+        dark = np.float32(self._given.background or 0.0)
+        return window - np.stack(blurred, -1) - self._biases - dark
 
     @property
     def residual(self) -> float:

@@ -73,7 +73,7 @@ def restoration(
     _draw_profiles(figure.add_subplot(lower[0]), blurred[row], restored[row], f"row {row}", unit)
     rms = float(np.sqrt(np.mean(np.square(residual))))
     name = f"residual = blurred - blur of restored\nrms {rms:.3g}"
-    draw_residual(figure.add_subplot(lower[1]), residual, name)
+    draw_residual(figure.add_subplot(lower[1]), residual, name, unit=unit)
     return figure
 
 
