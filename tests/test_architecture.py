@@ -42,6 +42,7 @@ FLOORS = {
     "nnx": 5,
     "learn": 5,
     "plots": 5,
+    "restore": 5,
     "tiles": 5,
     "varying": 5,
     "compat": 6,

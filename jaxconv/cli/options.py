@@ -291,3 +291,102 @@ class Apply:
     method: Annotated[
         str, Option(help="auto (direct sums); fastest, which may take FFT; or a method's name.")
     ] = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restore:
+    """The options of `jaxconv restore`."""
+
+    image: Annotated[
+        Path,
+        Argument(help="The blurred image: png, jpeg, tiff or zarr; with --tile tiff or zarr."),
+    ]
+    output: Annotated[
+        Path | None, Argument(help="The file to write (default: IMAGE-restored beside it).")
+    ] = None
+    kernel: Annotated[
+        str,
+        Option(
+            help="The blur: what learn wrote, its folder, .csv or .npy, or a name. A .npy of "
+            "(d, h, w) is the blur of volumes."
+        ),
+    ]
+    method: Annotated[
+        str,
+        Option(
+            help="wiener: one step; tikhonov: ends as they are; richardson-lucy: for counts, never "
+            "negative."
+        ),
+    ] = "wiener"
+    balance: Annotated[
+        float | None,
+        Option(help="How much wiener and tikhonov smooth (default: estimated from the image)."),
+    ] = None
+    noise: Annotated[
+        float | None,
+        Option(help="Standard deviation of the noise in the file's values, for that estimate."),
+    ] = None
+    steps: Annotated[
+        int | None,
+        Option(
+            help="Steps of richardson-lucy (default: 30; with --stop at most 500), or most of "
+            "tikhonov (default: 100)."
+        ),
+    ] = None
+    stop: Annotated[
+        float | None,
+        Option(
+            help="End richardson-lucy where the misfit is down to this: 1 for counts of photons."
+        ),
+    ] = None
+    background: Annotated[
+        float | None, Option(help="The value of the dark, for richardson-lucy (default: 0).")
+    ] = None
+    total_variation: Annotated[
+        float | None,
+        Option(help="Keep richardson-lucy from grain: 0.002 to 0.02 (default: 0, off)."),
+    ] = None
+    boundary: Annotated[
+        str,
+        Option(
+            help="Beyond the image: unknown, circular; but for wiener also zeros, reflect, "
+            "symmetric, replicate."
+        ),
+    ] = "unknown"
+    convolution: Annotated[
+        bool,
+        Option(
+            "--convolution",
+            help="The kernel is that of a convolution, as the picture of a star is; learn's are "
+            "of correlations.",
+        ),
+    ] = False
+    axes: Annotated[
+        str | None,
+        Option(
+            help="A letter an axis of the image, where its file does not say: ZYX a volume or "
+            "stack, C or S channels, T or any other a stack, as in TZCYX."
+        ),
+    ] = None
+    kernel_axes: Annotated[
+        str | None, Option(help="Of a .npy kernel: YX, ZYX, CYX (one a channel) or CZYX.")
+    ] = None
+    page: Annotated[
+        int | None, Option(help="Restore this page of a stack alone, from 0 (default: all pages).")
+    ] = None
+    level: Annotated[
+        int | None, Option(help="Restore this level of a pyramid, from 0, the full resolution.")
+    ] = None
+    tile: Annotated[
+        int | None,
+        Option(
+            help="Restore in tiles (cubes) of this side, with three kernels around them, for "
+            "images on disk: tiff or zarr."
+        ),
+    ] = None
+    figure: Annotated[
+        Path | None, Option(help="The picture to write (default: OUTPUT-before-after.png).")
+    ] = None
+    overwrite: Annotated[
+        bool, Option("--overwrite", help="Replace the file to write, if it exists.")
+    ] = False

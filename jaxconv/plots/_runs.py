@@ -29,7 +29,9 @@ def draw_image(
     draw_panel(axes, pixels, title, cmap="gray", vmin=low, vmax=high)  # ignored for colours
 
 
-def draw_residual(axes: "Axes", residual: np.ndarray, title: str) -> None:
+def draw_residual(
+    axes: "Axes", residual: np.ndarray, title: str, *, unit: str = "intensity"
+) -> None:
     """Draw signed differences (H, W), of (H, W, 3) the largest of the colours at each pixel."""
     if residual.ndim == 3:
         largest = np.argmax(np.abs(residual), axis=-1, keepdims=True)
@@ -37,7 +39,7 @@ def draw_residual(axes: "Axes", residual: np.ndarray, title: str) -> None:
     bound = float(np.percentile(np.abs(residual), 99.9)) or 1e-12
     image = draw_panel(axes, residual, title, cmap=SIGNED, vmin=-bound, vmax=bound)
     # an inset is as high as the image, whatever the image's shape
-    axes.figure.colorbar(image, cax=axes.inset_axes((1.03, 0, 0.05, 1)), label="intensity")
+    axes.figure.colorbar(image, cax=axes.inset_axes((1.03, 0, 0.05, 1)), label=unit)
 
 
 def draw_kernel(
