@@ -9,9 +9,10 @@ from jax.scipy.sparse.linalg import cg
 from jax.typing import ArrayLike
 
 from jaxconv._core.geometry.dtypes import as_array
-from jaxconv.restore._blur import Blur, images, make_blur
+from jaxconv._core.geometry.shapes import fast_length
+from jaxconv.restore._blur import Blur, images, inverse, make_blur, transform
 from jaxconv.restore._differences import smoothness_operator
-from jaxconv.restore._wiener import estimate_balance, wiener
+from jaxconv.restore._wiener import estimate_balance, penalty, wiener
 
 
 class Restored(NamedTuple):
@@ -34,7 +35,7 @@ def tikhonov(
     noise: ArrayLike | None = None,
     order: int = 1,
     steps: int = 100,
-    tolerance: float = 1e-4,
+    tolerance: float = 1e-6,
     boundary: str = "unknown",
     flip: bool = False,
     method: str = "auto",
@@ -45,9 +46,9 @@ def tikhonov(
     `L x [t] = sum over axes of (2 x[t] - x[t - 1] - x[t + 1])` and no difference at the ends
 
     by conjugate gradients on `(K' K + balance L^order) x = K' y`, K' the adjoint of the blur,
-    which begin at `restore.wiener`'s image. Linear in y for a given balance. Derivatives in y, k
-    and balance are those of the solution, found by conjugate gradients too, whatever the number of
-    steps was.
+    which begin at `restore.wiener`'s image and are preconditioned by the same map on a circle,
+    whose inverse spectra give. Linear in y for a given balance. Derivatives in y, k and balance
+    are those of the solution, found by conjugate gradients too, whatever the number of steps was.
 
     Args:
         y: the blurred image, any rank, float32 or float64.
@@ -103,6 +104,7 @@ def tikhonov(
         x0=blur.grow(start),
         tol=tolerance,
         maxiter=steps,
+        M=on_a_circle(blur, jnp.flip(k) if flip else k, smoothing, order),
     )
     return Restored(blur.crop(x), y - blur.forward(x))
 
@@ -115,5 +117,23 @@ def normal_equations(
     def apply(x: jax.Array) -> jax.Array:
         smooth = jnp.asarray(balance, x.dtype) * smoothness_operator(x, order)
         return blur.adjoint(blur.forward(x)) + smooth
+
+    return apply
+
+
+def on_a_circle(
+    blur: Blur, k: jax.Array, balance: jax.Array, order: int
+) -> Callable[[jax.Array], jax.Array]:
+    """The inverse of `normal_equations` on a circle that holds x: symmetric and positive."""
+    lengths = tuple(map(fast_length, blur.shape))
+    spectrum = transform(k, lengths)
+    power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
+    passed = power + balance * penalty(lengths, order, k.dtype)
+    passed = jnp.maximum(passed, 1e-6 * jnp.max(passed))  # a mean that k takes out
+    passed = jax.lax.stop_gradient(passed)
+
+    def apply(x: jax.Array) -> jax.Array:
+        solved = inverse(transform(x, lengths) / passed.astype(spectrum.dtype), lengths)
+        return solved[tuple(map(slice, blur.shape))]
 
     return apply

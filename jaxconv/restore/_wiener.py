@@ -176,7 +176,7 @@ def wiener(
     seen, spectrum = transform(grown, lengths), transform(k, lengths)
     smoothing = as_array("wiener", "balance", balance).astype(y.dtype)
     power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
-    passed = power + smoothing * _penalty(lengths, order, y.dtype)
+    passed = power + smoothing * penalty(lengths, order, y.dtype)
     # what neither blur nor penalty knows of, such as the mean under weights that sum to 0
     least = jnp.square(8 * jnp.finfo(y.dtype).eps * jnp.sum(jnp.abs(k)))
     unknown = passed <= least
@@ -218,7 +218,7 @@ def _closed(y: jax.Array, k: jax.Array) -> tuple[jax.Array, tuple[int, ...]]:
     return y, lengths
 
 
-def _penalty(lengths: tuple[int, ...], order: int, dtype: jnp.dtype) -> jax.Array:
+def penalty(lengths: tuple[int, ...], order: int, dtype: jnp.dtype) -> jax.Array:
     """R at the frequencies of `transform`."""
     total = np.zeros(())
     for axis, m in enumerate(lengths):
@@ -262,7 +262,7 @@ def _balance(
         return jnp.square(values.real) + jnp.square(values.imag)
 
     power = energy(some(seen)) / math.prod(lengths)
-    passed = energy(some(spectrum)) / some(_penalty(lengths, order, power.dtype))
+    passed = energy(some(spectrum)) / some(penalty(lengths, order, power.dtype))
     variance = None if noise is None else jnp.square(jnp.asarray(noise, power.dtype))
 
     def cost(exponent: jax.Array) -> jax.Array:
