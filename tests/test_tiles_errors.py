@@ -275,13 +275,17 @@ def test_damaged_tags_are_told_in_one_line(good, options):
 
 def test_codecs_that_are_not_here(good, monkeypatch):
     write(good["source"], X, compression="zlib")
-    monkeypatch.setattr(tifffile.TIFF, "DECOMPRESSORS", {})
-    refused(
-        ValueError,
+    message = (
         f"{good['source']}: is compressed as ADOBE_DEFLATE (predictor 1), which needs the package "
-        "imagecodecs: install it, or save the image with zlib or uncompressed",
-        good,
+        "imagecodecs: install it, or save the image with zlib or uncompressed"
     )
+
+    def without_its_library(*_, **__):
+        raise ImportError("No module named 'compression'")
+
+    for listed in ({}, {8: without_its_library}):
+        monkeypatch.setattr(tifffile.TIFF, "DECOMPRESSORS", listed)
+        refused(ValueError, message, good)
 
 
 @contextmanager

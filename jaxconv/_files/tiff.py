@@ -182,16 +182,20 @@ class TiffSource:
             )
         kind, predictor = key.compression, key.predictor
         if kind not in tifffile.TIFF.DECOMPRESSORS or predictor not in tifffile.TIFF.UNPREDICTORS:
-            raise rasters.ImageError(
-                f"{path}: is compressed as {getattr(kind, 'name', kind)} (predictor "
-                f"{int(predictor)}), which needs the package imagecodecs: install it, or save the "
-                "image with zlib or uncompressed"
-            )
+            raise self._codec_missing()
         pieces = planes * math.prod(
             -(-n // c) for n, c in zip(self._size, self._piece, strict=True)
         )
         if min(len(key.dataoffsets), len(key.databytecounts)) < (1 if plain else pieces):
             raise ValueError("the offsets of some pieces are missing")
+
+    def _codec_missing(self) -> rasters.ImageError:
+        kind, predictor = self.first.compression, int(self.first.predictor)
+        return rasters.ImageError(
+            f"{self._path}: is compressed as {getattr(kind, 'name', kind)} (predictor "
+            f"{predictor}), which needs the package imagecodecs: install it, or save the image "
+            "with zlib or uncompressed"
+        )
 
     @property
     def _piece(self) -> tuple[int, int]:
@@ -301,6 +305,8 @@ class TiffSource:
             try:
                 tables = {"jpegtables": t} if (t := self.first.jpegtables) is not None else {}
                 segment, at, size = self.first.decode(data or None, number, **tables)
+            except ImportError as error:  # a codec that tifffile lists without its library
+                raise self._codec_missing() from error
             except Exception as error:  # every codec raises errors of its own
                 raise rasters.ImageError(
                     f"{self._path}: its piece {number} cannot be decoded ({error})"

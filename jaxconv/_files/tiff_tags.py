@@ -290,9 +290,9 @@ def kept_compression(tags: TiffTags | None, dtype: str) -> dict[str, Any]:
     code = tags.compression if tags.compression in _LOSSLESS else _ZLIB
     predictor = tags.predictor
     fits = {2: np.dtype(dtype).kind in "iu", 3: np.dtype(dtype).kind == "f"}
-    try:
-        tifffile.TIFF.COMPRESSORS[code]  # pyright: ignore
-    except KeyError:
+    try:  # some codecs are listed without their library
+        tifffile.TIFF.COMPRESSORS[code](bytes(16))  # pyright: ignore
+    except Exception:  # every codec raises errors of its own
         code = _ZLIB
     try:
         tifffile.TIFF.PREDICTORS[predictor]  # pyright: ignore
