@@ -46,12 +46,14 @@ class Blocks(NamedTuple):
         """Apply the inverse to a tree of arrays (*grid, ...); 0 for nodes that are not known."""
         leaves, tree = jax.tree.flatten(unknowns)
         flat = jnp.concatenate([leaf.reshape(self.nodes, -1) for leaf in leaves], 1)
-        known = jnp.where(self.known, 1.0, 0.0)[:, None]
+        known = self.known.astype(flat.dtype)[:, None]
         flat = known * jnp.einsum("jab,jb->ja", self.factors, flat, precision="highest")
         grid = [len(overlap) for overlap in self.overlaps]
         mixed = flat.reshape(*grid, -1)
         for axis, overlap in enumerate(self.overlaps):
-            mixed = jnp.tensordot(jnp.asarray(overlap), mixed, ((1,), (axis,)), precision="highest")
+            mixed = jnp.tensordot(
+                jnp.asarray(overlap, mixed.dtype), mixed, ((1,), (axis,)), precision="highest"
+            )
             mixed = jnp.moveaxis(mixed, 0, axis)
         flat = known * mixed.reshape(flat.shape)
         flat = jnp.einsum("jab,ja->jb", self.factors, flat, precision="highest")
