@@ -61,10 +61,8 @@ def read(path: str | Path) -> tuple[np.ndarray, list[str]]:
 
     Source: PNG (ISO/IEC 15948), section 13.12: samples scale by their largest value.
     """
-    image = load(path)
-    _check_photograph(Path(path), image)
+    image, remarks = photograph(path)
     pixels = as_float(image.colours, Path(path))
-    remarks = [f"{path}: {remark}" for remark in image.remarks]
     if image.alpha is not None:
         if np.any(image.alpha != opaque(image.alpha.dtype)):
             raise ValueError(f"{path}: has transparent pixels; flatten it onto a background first")
@@ -72,8 +70,25 @@ def read(path: str | Path) -> tuple[np.ndarray, list[str]]:
     return pixels, remarks
 
 
+def photograph(path: str | Path) -> tuple[Stored, list[str]]:
+    """Load an image file as it is stored, if it is one grey or colour image.
+
+    Args:
+        path: a png, jpeg or tiff file.
+
+    Returns:
+        The image, and remarks on what differs from the file.
+
+    Raises:
+        ValueError: not such a file, a stack, bands that are not colours, signed or wide integers.
+        OSError: missing or not readable.
+    """
+    image = load(path)
+    _check_photograph(Path(path), image)
+    return image, [f"{path}: {remark}" for remark in image.remarks]
+
+
 def _check_photograph(path: Path, image: Stored) -> None:
-    """Refuse a stack, bands that are not colours, and signed or wide integers."""
     shape, dtype = image.shape, image.colours.dtype
     if image.axes == "YXS" and shape[-1] != 3:
         rgb = image.tags is not None and image.tags.rgb

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxconv._files import images, stored
-from jaxconv._files.rasters import ImageError
+from jaxconv._files.rasters import ImageError, opaque
 
 MANY = 1e-3  # of all values, at one end of the range
 LEAST = 10  # outputs for each weight of the kernel, that must be left without clipped values
@@ -96,8 +96,8 @@ def read(path: Path) -> Reading:
         ValueError: as `images.read`; or all values are missing.
         OSError: missing or not readable.
     """
-    image = stored.load(path)
-    levels, remarks = image.colours, list(image.remarks)
+    image, remarks = images.photograph(path)
+    levels = image.colours
     present = np.ones(levels.shape, bool) if levels.dtype.kind != "f" else np.isfinite(levels)
     if not present.any():
         raise ImageError(f"{path}: all values are NaN or infinite")
@@ -110,7 +110,7 @@ def read(path: Path) -> Reading:
         levels = levels.astype(image.colours.dtype)
     pixels = images.as_float(levels, path)
     if image.alpha is not None:
-        if np.any(image.alpha != stored.opaque(image.alpha.dtype)):
+        if np.any(image.alpha != opaque(image.alpha.dtype)):
             raise ImageError(
                 f"{path}: has transparent pixels; flatten it onto a background first, or leave "
                 "them out by --mask"

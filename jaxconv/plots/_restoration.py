@@ -60,10 +60,8 @@ def restoration(
         row = steepest_row(restored)
     # one black and one white for both; a few bright points do not make all else black
     limits = tuple(np.percentile(np.stack([blurred, restored]), (0.1, 99.9)).tolist())
-    for cell, pixels, name in zip(
-        upper, (blurred, restored), ("blurred", "restored"), strict=False
-    ):
-        axes = figure.add_subplot(cell)
+    for column, (pixels, name) in enumerate(((blurred, "blurred"), (restored, "restored"))):
+        axes = figure.add_subplot(upper[column])
         draw_image(axes, pixels, name, limits=limits)
         # where the profile is, beside the image
         axes.annotate("", (0, row), (-0.06 * pixels.shape[1], row), arrowprops={"arrowstyle": "->"})

@@ -10,6 +10,7 @@ whatever `jax_enable_x64` is, since the normal equations square the condition nu
 """
 
 import functools
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
@@ -219,7 +220,8 @@ def conjugate_gradients(
 
 def inner(a: Any, b: Any) -> jax.Array:
     """Sum of the products of two trees."""
-    return sum(jnp.vdot(*pair) for pair in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return functools.reduce(operator.add, (jnp.vdot(*pair) for pair in pairs))
 
 
 def plus(a: Any, b: Any, factor: Any) -> Any:
@@ -279,7 +281,7 @@ def solve(problem: Problem, x: Any, y: Any, weights: Any, ridge: Any) -> Answer:
 
 
 def _forward(problem: Problem, *arrays: Any) -> Any:
-    answer = solve(problem, *arrays)
+    answer: Answer = solve(problem, *arrays)
     return answer, (*arrays, answer.kernels, answer.bias)
 
 
