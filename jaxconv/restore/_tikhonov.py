@@ -33,7 +33,7 @@ def tikhonov(
     *,
     balance: ArrayLike | None = None,
     noise: ArrayLike | None = None,
-    order: int = 1,
+    order: int = 2,
     steps: int = 100,
     tolerance: float = 1e-6,
     boundary: str = "unknown",
@@ -79,8 +79,8 @@ def tikhonov(
         >>> from jaxconv import correlate, restore
         >>> x = jnp.zeros(32).at[8:16].set(1.0)
         >>> k = jnp.array([0.25, 0.5, 0.25])
-        >>> found = restore.tikhonov(correlate(x, k), k, balance=1e-6, tolerance=1e-6)
-        >>> bool(jnp.allclose(found.image, x[1:-1], atol=0.01))  # y[0] is centred on x[1]
+        >>> found = restore.tikhonov(correlate(x, k), k, balance=1e-6)
+        >>> bool(jnp.allclose(found.image, x[1:-1], atol=0.05))  # y[0] is centred on x[1]
         True
 
     Source: A. N. Tikhonov and V. Y. Arsenin, "Solutions of Ill-Posed Problems", 1977; M. R.

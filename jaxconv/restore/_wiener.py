@@ -61,7 +61,7 @@ def estimate_balance(
     k: ArrayLike,
     *,
     noise: ArrayLike | None = None,
-    order: int = 1,
+    order: int = 2,
     boundary: str = "unknown",
 ) -> jax.Array:
     """Estimate from a blurred image how much its restoration must be smoothed.
@@ -73,7 +73,7 @@ def estimate_balance(
     `sum over f of log v(f) + |Y(f)|^2 / v(f)`, `v = a |K|^2 / R + s^2`
 
     R is `R(f) = (sum over axes of 2 - 2 cos(2 pi f))^order`, the frequency 0 is left out.
-    Photographs fall off about as order 1 says.
+    Photographs fall off between orders 1 and 2; with 2 fewer waves are left beside their edges.
 
     Args:
         y: the blurred image, any rank, float32 or float64.
@@ -96,7 +96,8 @@ def estimate_balance(
         >>> from jaxconv import restore
         >>> x = jnp.cumsum(jax.random.normal(jax.random.key(0), (4096,)))
         >>> y = x + 2.0 * jax.random.normal(jax.random.key(1), x.shape)
-        >>> restore.estimate_balance(y, jnp.ones(1)).round()  # (2 of noise)^2 / (1 of steps)^2
+        >>> k = jnp.ones(1)
+        >>> restore.estimate_balance(y, k, order=1).round()  # 2^2 of noise by 1^2 of the steps
         Array(4., dtype=float32)
 
     Source: R. Molina, A. K. Katsaggelos and J. Mateos, "Bayesian and regularization methods for
@@ -115,7 +116,7 @@ def wiener(
     *,
     balance: ArrayLike | None = None,
     noise: ArrayLike | None = None,
-    order: int = 1,
+    order: int = 2,
     boundary: str = "unknown",
     flip: bool = False,
 ) -> jax.Array:
@@ -135,7 +136,7 @@ def wiener(
             `jaxconv.correlate` takes it.
         balance: how much is smoothed, above 0; by default `estimate_balance`.
         noise: the standard deviation of y's noise, if it is known, for that estimate.
-        order: 1 punishes slopes, 2 bends (as scikit-image's filter does).
+        order: 1 punishes slopes, 2 bends, as scikit-image's filter does.
         boundary: what lies beyond y. "circular": y goes round, exact for such images. "unknown": y
             is continued over the kernel's size, in straight lines to its opposite ends, so that
             nothing jumps; within half a kernel of the ends the result is a guess, and
@@ -157,8 +158,9 @@ def wiener(
         >>> x = jnp.zeros(32).at[8:16].set(1.0)
         >>> k = jnp.array([0.25, 0.5, 0.25])
         >>> y = correlate(x, k, mode="same", boundary="circular")
-        >>> restore.wiener(y, k, balance=1e-6, boundary="circular")[6:10].round(2)
-        Array([-0.,  0.,  1.,  1.], dtype=float32)
+        >>> found = restore.wiener(y, k, balance=1e-6, boundary="circular")
+        >>> bool(jnp.abs(found - x).max() < 0.05)
+        True
 
     Source: B. R. Hunt, "The application of constrained least squares estimation to image
     restoration by digital computer", IEEE Transactions on Computers C-22 (9), 1973; for a spectral
