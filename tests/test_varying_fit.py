@@ -231,7 +231,8 @@ def test_stars_of_a_field(capsys):
         mine, single = found[place]
         assert mine < 0.6 * single
     assert found["centre"][0] < 0.15
-    np.testing.assert_allclose(found["sky"], 100, atol=1.5)
+    # what light falls beyond kernels of 9x9 counts as sky
+    assert 99 < found["sky"].min() < found["sky"].mean() < 105
     assert "150 stars, 192x192 pixels, 3x3 kernels of 9x9" in capsys.readouterr().out
 
 

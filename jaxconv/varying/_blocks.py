@@ -17,6 +17,7 @@ import numpy as np
 from jaxconv._core.geometry.shapes import fast_length
 from jaxconv.varying._field import by_windows, taken
 from jaxconv.varying._grid import Line
+from jaxconv.varying._system import Problem
 
 # What is added to a node's matrix as a share of its diagonal, so that rounding leaves it positive.
 FLOOR = 1e-12
@@ -72,7 +73,7 @@ class Blocks(NamedTuple):
         return jnp.where(self.known[:, None], found, jnp.inf)
 
 
-def make_blocks(problem: Any, x: jax.Array, weights: jax.Array, ridge: jax.Array) -> Blocks:
+def make_blocks(problem: Problem, x: jax.Array, weights: jax.Array, ridge: jax.Array) -> Blocks:
     """Return the preconditioner of a `Problem`, in float64."""
     model = problem.model
     lines, kernel = model.field.lines, model.field.kernel

@@ -16,7 +16,8 @@ from jaxconv._core.geometry.dtypes import as_array, one
 from jaxconv._core.geometry.messages import shown
 from jaxconv.varying._apply import At, Mode, make_model
 from jaxconv.varying._grid import lines_of, sizes
-from jaxconv.varying._normal import Answer, Problem, solve
+from jaxconv.varying._normal import Answer, solve
+from jaxconv.varying._system import Problem
 
 
 class VaryingFit(NamedTuple):
@@ -75,8 +76,9 @@ def fit(
 
     By conjugate gradients on the normal equations, whose matrix is never formed. They begin with
     the single kernel of least error, found in the same way, and are preconditioned by the local
-    autocorrelation of x at each node and the overlap of the hats. All sums are in float64, whatever
-    `jax_enable_x64` is.
+    autocorrelation of x at each node and the overlap of the hats. Most steps are made in float32;
+    what they leave is computed in float64, whatever `jax_enable_x64` is, and so are further steps
+    where float32 leads no further.
 
     What the images do not determine stays as it is in the single kernel: a node with no data, such
     as a corner without stars, has the kernel of the whole image, and an infinite `std_error`. With
