@@ -67,7 +67,7 @@ def richardson_lucy(
             kernel; or as in `jaxconv.correlate`: "zeros", "circular", "symmetric", "reflect",
             "replicate".
         flip: whether the blur is the convolution with k, rather than the correlation.
-        method: how the blur is computed: "auto" (by sums for kernels of fewer than 36 elements, by
+        method: how the blur is computed: "auto" (by sums for kernels of fewer than 200 elements, by
             FFT for others), "fft", or another method's name. They differ in rounding; what FFT
             leaves below 1e-6 of y's mean, counts as that.
 
@@ -149,8 +149,8 @@ def lucy_step(
 ) -> Callable[[jax.Array], tuple[jax.Array, jax.Array]]:
     """The map from x to the next x, and the misfit of x."""
     seen = blur.adjoint(jnp.ones_like(y))
-    # elements that no part of y sees have nothing to learn from: they stay as they are
-    unseen = seen <= 1e-6 * jnp.max(seen)
+    # elements that y hardly sees, beyond its ends, have nothing to learn from: they stay
+    unseen = seen <= 1e-4 * jnp.max(seen)
     share = jnp.where(unseen, 0, 1 / jnp.where(unseen, 1, seen))
     least = jnp.maximum(1e-6 * jnp.mean(y), jnp.finfo(y.dtype).tiny)
 

@@ -63,7 +63,7 @@ def tikhonov(
             kernel; or as in `jaxconv.correlate`: "zeros", "circular", "symmetric", "reflect",
             "replicate".
         flip: whether the blur is the convolution with k, rather than the correlation.
-        method: how the blur is computed: "auto" (by sums for kernels of fewer than 36 elements, by
+        method: how the blur is computed: "auto" (by sums for kernels of fewer than 200 elements, by
             FFT for others), "fft", or another method's name. They differ in rounding.
 
     Returns:
