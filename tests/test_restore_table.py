@@ -34,7 +34,7 @@ def test_photographs(script, capsys):
 
 def test_beads(script):
     with jax.numpy_dtype_promotion("standard"):
-        errors = script["volume"]((16, 40, 40))
+        errors = script["volume"]((24, 40, 40))
     assert all(np.isfinite(error) for error in errors.values())
     for name in ("lucy", "lucy to 1", "lucy tv"):
         assert errors[name] < errors["sk lucy"] < errors["blurred"], name

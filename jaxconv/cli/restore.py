@@ -62,19 +62,7 @@ def run(given: Restore) -> str:
         stack, space, channels = found.sizes(source.shape)
         tile = tuple(min(given.tile or n, n) for n in space)
         margin = tuple(MARGIN * k if tiled else 0 for k in kernel.size)
-        target: Any
-        if isinstance(source, Stored):
-            target = source.blank(axes, (slice(None),) * len(source.shape))
-            check_holds(output, target)
-        else:
-            formats.check_target(output, axes, len(space))
-            if given.overwrite:
-                formats.remove(output)
-            chunk = found.result((1,) * len(source.shape), tile, channels)
-            target = formats.open_target(
-                output, source.shape, source.dtype, chunk, axes=axes, source=source
-            )
-        views = [View(source, target, found, at) for at in itertools.product(*map(range, stack))]
+        views = [View(source, found, at) for at in itertools.product(*map(range, stack))]
         middle = views[len(views) // 2]
         window = middle.window(tile, margin)
         undo = Undo(given, kernel, middle[window], source.dtype)
@@ -82,11 +70,24 @@ def run(given: Restore) -> str:
         parts = len(views) * tiles * channels * undo.parts
         with removed_on_failure(output if tiled else None), progress(parts) as advance:
             undo.advance = advance
+            target: Any
+            if isinstance(source, Stored):
+                target = source.blank(axes, (slice(None),) * len(source.shape))
+                check_holds(output, target)
+            else:
+                formats.check_target(output, axes, len(space))
+                if given.overwrite:
+                    formats.remove(output)
+                chunk = found.result((1,) * len(source.shape), tile, channels)
+                target = formats.open_target(
+                    output, source.shape, source.dtype, chunk, axes=axes, source=source
+                )
             for view in views:
+                view.target = target
                 restore.restore_tiled(view, view, undo, tile=(*tile, channels), margin=(*margin, 0))
-        finish = getattr(target, "finish", None)
-        if finish is not None and not isinstance(target, Stored):
-            finish()
+            finish = getattr(target, "finish", None)
+            if finish is not None and not isinstance(target, Stored):
+                finish()
         told, residual = undo.told(), undo.residual
         if len(views) * tiles > 1:
             undo(middle[window])

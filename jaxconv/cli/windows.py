@@ -16,8 +16,9 @@ LARGEST_DRAWN = 1024  # rows and columns of a figure, from the middle of larger 
 class View:
     """One plane or volume of an image as (*space, channels), read and written in boxes."""
 
-    def __init__(self, source: Source, target: Any, parts: Layout, at: tuple[int, ...]) -> None:
-        self._source, self._target, self._parts, self._at = source, target, parts, at
+    def __init__(self, source: Source, parts: Layout, at: tuple[int, ...]) -> None:
+        self._source, self._parts, self._at = source, parts, at
+        self.target: Any = None
         _, space, channels = parts.sizes(source.shape)
         self.shape = (*space, channels)
         self.clipped = 0
@@ -50,7 +51,7 @@ class View:
             self.clipped += int(np.sum((rounded < limits.min) | (rounded > limits.max)))
             values = np.clip(rounded, limits.min, limits.max)
         outward = self._parts.outward(values.astype(dtype))
-        self._target.write(self._parts.box(self._at, box[: len(self.shape) - 1]), outward)
+        self.target.write(self._parts.box(self._at, box[: len(self.shape) - 1]), outward)
 
 
 def draw(

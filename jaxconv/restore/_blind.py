@@ -1,5 +1,6 @@
 """Restoration when the blur is not known either: `blind`."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -86,6 +87,25 @@ def blind(
     for name, count in counts.items():
         if count < 1:
             raise ValueError(f"blind: {name} must be 1 or more, got {count}")
+    return _found(*(y, k, background), **counts, boundary=boundary, flip=flip, method=method)
+
+
+@functools.partial(
+    jax.jit,
+    static_argnames=("rounds", "image_steps", "kernel_steps", "boundary", "flip", "method"),
+)
+def _found(
+    y: jax.Array,
+    k: jax.Array,
+    background: ArrayLike,
+    *,
+    rounds: int,
+    image_steps: int,
+    kernel_steps: int,
+    boundary: str,
+    flip: bool,
+    method: str,
+) -> BlindlyRestored:
     y = jnp.maximum(y, 0)
     dark = as_array("blind", "background", background).astype(y.dtype)
 

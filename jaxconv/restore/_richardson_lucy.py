@@ -1,5 +1,6 @@
 """Restoration of counts: `richardson_lucy`."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -103,6 +104,33 @@ def richardson_lucy(
         raise ValueError(
             f"richardson_lucy: total_variation must be 0 or more, got {total_variation}"
         )
+    return _deconvolved(
+        *(y, k, background, start),
+        steps=steps,
+        total_variation=float(total_variation),
+        stop=stop,
+        boundary=boundary,
+        flip=flip,
+        method=method,
+    )
+
+
+@functools.partial(
+    jax.jit, static_argnames=("steps", "total_variation", "stop", "boundary", "flip", "method")
+)
+def _deconvolved(
+    y: jax.Array,
+    k: jax.Array,
+    background: ArrayLike,
+    start: ArrayLike | None,
+    *,
+    steps: int,
+    total_variation: float,
+    stop: float | None,
+    boundary: str,
+    flip: bool,
+    method: str,
+) -> Deconvolved:
     blur = make_blur("richardson_lucy", y.shape, k, boundary=boundary, flip=flip, method=method)
     y = jnp.maximum(y, 0)
     dark = as_array("richardson_lucy", "background", background).astype(y.dtype)

@@ -1,5 +1,6 @@
 """Restoration by linear least squares, with the ends of the image as they are: `tikhonov`."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -93,6 +94,24 @@ def tikhonov(
         raise ValueError(f"tikhonov: {name} must be 1 or more, got {value}")
     if balance is not None and noise is not None:
         raise ValueError("tikhonov: noise is for the estimate of a balance; give one of the two")
+    static = {"order": order, "steps": steps, "boundary": boundary, "flip": flip, "method": method}
+    return _solved(y, k, balance, noise, tolerance, **static)
+
+
+@functools.partial(jax.jit, static_argnames=("order", "steps", "boundary", "flip", "method"))
+def _solved(
+    y: jax.Array,
+    k: jax.Array,
+    balance: ArrayLike | None,
+    noise: ArrayLike | None,
+    tolerance: ArrayLike,
+    *,
+    order: int,
+    steps: int,
+    boundary: str,
+    flip: bool,
+    method: str,
+) -> Restored:
     blur = make_blur("tikhonov", y.shape, k, boundary=boundary, flip=flip, method=method)
     if balance is None:
         balance = estimate_balance(y, k, noise=noise, order=order)
