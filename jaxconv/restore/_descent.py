@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jaxconv._core.programs import compiled_once
 from jaxconv.restore._blur import images, make_blur
 
 
@@ -84,18 +85,22 @@ def descend(
     y, k = images("descend", y=y, k=k)
     if steps < 1:
         raise ValueError(f"descend: steps must be 1 or more, got {steps}")
-    blur = make_blur("descend", y.shape, k, boundary=boundary, flip=flip, method=method)
 
-    def cost(x: jax.Array) -> jax.Array:
-        error = loss(blur.forward(x), y)
-        return error if penalty is None else error + penalty(x)
+    def run(y: jax.Array, k: jax.Array) -> Descended:
+        blur = make_blur("descend", y.shape, k, boundary=boundary, flip=flip, method=method)
 
-    def step(state: tuple[jax.Array, Any], _: None):
-        x, inner = state
-        error, slope = jax.value_and_grad(cost)(x)
-        update, inner = optimizer.update(slope, inner, x)
-        return (x + update, inner), error
+        def cost(x: jax.Array) -> jax.Array:
+            error = loss(blur.forward(x), y)
+            return error if penalty is None else error + penalty(x)
 
-    x = blur.grow(y)
-    (x, _), losses = jax.lax.scan(step, (x, optimizer.init(x)), length=steps)
-    return Descended(blur.crop(x), losses)
+        def step(state: tuple[jax.Array, Any], _: None):
+            x, inner = state
+            error, slope = jax.value_and_grad(cost)(x)
+            update, inner = optimizer.update(slope, inner, x)
+            return (x + update, inner), error
+
+        x = blur.grow(y)
+        (x, _), losses = jax.lax.scan(step, (x, optimizer.init(x)), length=steps)
+        return Descended(blur.crop(x), losses)
+
+    return compiled_once(run, y, k)

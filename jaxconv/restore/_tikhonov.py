@@ -104,7 +104,7 @@ def _solved(
     k: jax.Array,
     balance: ArrayLike | None,
     noise: ArrayLike | None,
-    tolerance: ArrayLike,
+    tolerance: float,
     *,
     order: int,
     steps: int,

@@ -1,5 +1,6 @@
 """Restoration in one step, by spectra: `wiener`, and what it needs to know of noise and image."""
 
+import functools
 import math
 
 import jax
@@ -244,6 +245,7 @@ def _tapered(y: jax.Array) -> jax.Array:
     return (y - jnp.sum(window * y) / jnp.sum(window)) * window
 
 
+@functools.partial(jax.jit, static_argnames=("order", "boundary"))
 def _balance(
     y: jax.Array, k: jax.Array, noise: ArrayLike | None, order: int, boundary: str
 ) -> jax.Array:

@@ -94,12 +94,13 @@ def solve(problem: Problem, x: Any, y: Any, weights: Any, ridge: Any) -> Answer:
     Kernels, bias and residual have derivatives, in reverse mode, by one more solve of the same
     equations; the other fields are constants.
     """
+    dtype = x.dtype
 
     def in_double(*arrays: Any) -> Answer:
         # where weights or images are constants of a program, XLA would compute with them while it
         # compiles, for minutes
         arrays = jax.lax.optimization_barrier(arrays)
-        return cast(_solved(problem, *cast(arrays, jnp.float64)), x.dtype)
+        return cast(_solved(problem, *cast(arrays, jnp.float64)), dtype)
 
     return in_double_precision(in_double)(x, y, weights, ridge)
 
