@@ -93,7 +93,11 @@ def compare_layer(device: str, precision: str) -> tuple[dict[str, list[float]], 
     # the same numbers for everyone, also for float64
     arrays = [np.asarray(a.astype(jnp.dtype(dtype)), np.float32) for a in arrays]
     exact = layer_in_torch("cpu", "float64", *arrays)
-    switch = torch.backends.cudnn.conv
+    switch = getattr(torch.backends.cudnn, "conv", None)
+    if not hasattr(switch, "fp32_precision"):
+        raise SystemExit(
+            f"compare_with_torch: torch is {torch.__version__}; 2.9 or later is needed"
+        )
     before, switch.fp32_precision = switch.fp32_precision, of_torch
     try:
         found = {"torch": layer_in_torch(device, dtype, *arrays)}
@@ -122,8 +126,15 @@ def compare_layer(device: str, precision: str) -> tuple[dict[str, list[float]], 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--precision", choices=tuple(PRECISIONS), default="float32")
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu", help="where the layer is compared"
+    )
+    parser.add_argument(
+        "--precision",
+        choices=tuple(PRECISIONS),
+        default="float32",
+        help="of the layer's arrays and products, in each library",
+    )
     given = parser.parse_args(arguments)
     seen = jax.default_backend() == "gpu" and torch.cuda.is_available()
     if given.device == "cuda" and not seen:

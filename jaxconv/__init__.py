@@ -28,6 +28,7 @@ Modules, each loaded on first use; some need an extra, such as `pip install 'jax
 | `jaxconv.parallel` | arrays sharded over a mesh of devices |
 | `jaxconv.plots` | figures of kernels, fields and runs (extra `cli`) |
 | `jaxconv.reference` | the definitions as explicit loops |
+| `jaxconv.restore` | undo a blur: Wiener, Tikhonov, Richardson-Lucy, any penalty |
 | `jaxconv.tiles` | images larger than memory (extra `tiles` for files) |
 | `jaxconv.varying` | kernels that vary from place to place: fit and apply them |
 """
@@ -62,6 +63,7 @@ if _TYPE_CHECKING:
         plots,
         psf,
         reference,
+        restore,
         tiles,
         varying,
     )
@@ -97,6 +99,7 @@ __all__ = [
     "psf",
     "receptive_field",
     "reference",
+    "restore",
     "tiles",
     "tune",
     "unfold",

@@ -4,9 +4,12 @@ import functools
 from dataclasses import dataclass, field
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxconv import reference
+from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.spec import ConvSpec, normalise
 
 OPERANDS = {"output": ("x", "w"), "input": ("y", "w"), "kernel": ("x", "y")}
@@ -49,6 +52,24 @@ class Case:
         """Random x, w and y of the case."""
         rng = np.random.default_rng(seed)
         return {name: random(rng, getattr(self, name), dtype) for name in ("x", "w", "y")}
+
+    def problem(
+        self,
+        contraction: str = "output",
+        dtype: str = "float32",
+        *,
+        platform: str = "cpu",
+        device_kind: str = "",
+    ) -> Problem:
+        """Return the problem of operands of a dtype, with the result's of `RESULT`."""
+        with jax.enable_x64(True):
+            a, b = (
+                jax.ShapeDtypeStruct(getattr(self, name), jnp.dtype(dtype))
+                for name in OPERANDS[contraction]
+            )
+            device = {"platform": platform, "device_kind": device_kind}
+            result = RESULT.get(dtype, dtype)
+            return Problem.of(contraction, a, b, self.spec, dtype=result, **device)
 
     def operands(self, contraction: str, dtype: str = "float32") -> list[np.ndarray]:
         arrays = self.arrays(dtype)

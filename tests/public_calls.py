@@ -16,7 +16,7 @@ from flax import nnx as flax_nnx
 from sharded_cases import P, mesh_of
 
 import jaxconv
-from jaxconv import learn, linen, nnx, parallel, varying
+from jaxconv import learn, linen, nnx, parallel, restore, varying
 from jaxconv.analysis import _equivariance as equivariance
 from jaxconv.analysis import _influence as influence
 from jaxconv.analysis import _matrix as matrix
@@ -25,6 +25,7 @@ from jaxconv.analysis import dense
 from jaxconv.compat import scipy, torch
 from jaxconv.compat.lax import conv_general_dilated
 from jaxconv.learn import constraints, losses
+from jaxconv.restore import penalties
 
 MESH = mesh_of()
 ON_MESH = {"mesh": MESH, "x_spec": P("b", "a")}
@@ -38,7 +39,7 @@ MODULES = {
         *("jaxconv.compat.scipy.ndimage", "jaxconv.compat.scipy.signal"),
         *("jaxconv.analysis", "jaxconv.analysis.dense", "jaxconv.linen", "jaxconv.nnx"),
         *("jaxconv.learn", "jaxconv.learn.constraints", "jaxconv.learn.losses"),
-        *("jaxconv.parallel", "jaxconv.varying"),
+        *("jaxconv.parallel", "jaxconv.restore", "jaxconv.restore.penalties", "jaxconv.varying"),
     )
 }
 # reason -> public rooms without such functions
@@ -66,8 +67,10 @@ APART = {
     "returns weights of torch's, or takes them": {
         *("compat.torch.from_torch", "compat.torch.to_torch"),
     },
+    "takes and fills arrays in parts": {"restore.restore_tiled"},
     "looks at the values, to say what is wrong with them": {
         *("learn.border_side", "learn.estimate_shift", "learn.examine_window", "learn.find_shift"),
+        "learn.examine_residuals",
         *("learn.recover_kernel", "learn.seen_directions", "learn.window_covariance"),
     },
 }
@@ -249,6 +252,18 @@ CALLS = {
     "learn.interior": (lambda y: learn.interior(y, (6, 8), (3, 3)), PLANE),
     "learn.predict": (learn.predict, PLANE, EDGE),
     "learn.solve_kernel": (lambda x, y: learn.solve_kernel(x, y, (1, 2)), PLANE, EDGES),
+    "learn.solve_kernel with weights": (
+        lambda x, y, w: learn.solve_kernel(x, y, (1, 2), weights=w),
+        PLANE,
+        EDGES,
+        EDGES,
+    ),
+    "learn.solve_kernel of complex images": (
+        lambda x, y: learn.solve_kernel(jax.lax.complex(x, x[::-1]), y, (1, 2)),
+        PLANE,
+        EDGES,
+    ),
+    "learn.usable_outputs": (lambda x: learn.usable_outputs(x > 0.5, (1, 2)), PLANE),
     "learn.step": (
         lambda k, x, y: learn.step(learn.init(k, optimizer=SGD), x, y, optimizer=SGD),
         EDGE,
@@ -288,6 +303,23 @@ CALLS = {
         numbers(4, 2),
         numbers(4),
     ),
+    "restore.blind": (lambda y, k: restore.blind(y, k, rounds=2), PLANE, EDGE),
+    "restore.descend": (
+        lambda y, k: restore.descend(y, k, optimizer=SGD, penalty=penalties.roughness, steps=2),
+        PLANE,
+        EDGE,
+    ),
+    "restore.estimate_balance": (restore.estimate_balance, PLANE, EDGE),
+    "restore.noise_level": (restore.noise_level, PLANE),
+    "restore.richardson_lucy": (
+        lambda y, k: restore.richardson_lucy(y, k, steps=2, total_variation=0.01),
+        PLANE,
+        EDGE,
+    ),
+    "restore.tikhonov": (lambda y, k: restore.tikhonov(y, k, balance=0.1, steps=4), PLANE, EDGE),
+    "restore.wiener": (lambda y, k: restore.wiener(y, k, balance=0.1), PLANE, EDGE),
+    "restore.penalties.roughness": (penalties.roughness, PLANE),
+    "restore.penalties.total_variation": (penalties.total_variation, PLANE),
     "linen.Conv": lambda: linen_layer(linen.Conv(8, (3, 3), padding_mode="reflect"), X),
     "linen.Conv2D": lambda: linen_layer(linen.Conv2D((1, 2)), PLANE),
     "linen.ConvTranspose": lambda: linen_layer(linen.ConvTranspose(8, (3, 3), strides=2), X),

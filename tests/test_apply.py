@@ -141,7 +141,7 @@ def test_palettes_and_bits_become_what_a_filtered_image_needs(tmp_path):
     Image.fromarray(_values("uint8", 8, 8) // 64, mode=None).convert("P").save(tmp_path / "p.png")
     Image.fromarray(RNG.uniform(size=(8, 8)) > 0.5).save(tmp_path / "bits.png")
     result = _run("apply", tmp_path / "p.png", "--kernel", "box")
-    assert result.stdout.endswith(f"; {tmp_path / 'p.png'}: its palette was looked up\n")
+    assert result.stdout.endswith("; its palette was looked up\n")
     assert stored.load(tmp_path / "p-box.png").colours.shape == (8, 8, 3)
     assert (
         " grey uint8; box (3x3)" in _run("apply", tmp_path / "bits.png", "--kernel", "box").stdout
@@ -183,7 +183,7 @@ def test_scales_and_edges(tmp_path):
         ("clip", "of the values clipped to 0..1", np.clip(right, 0, 1)),
         ("stretch", "intensity = (response - ", (right - right.min()) / np.ptp(right)),
     ):
-        options = [] if scale is None else ["--scale", scale]
+        options = [] if scale is None else ["--scale", scale, "--overwrite"]
         result = _run("apply", tmp_path / "a.png", "--kernel", "sobel_x", *options)
         assert told in result.stdout
         found = images.read(tmp_path / "a-sobel_x.png")[0]
@@ -223,22 +223,22 @@ REFUSALS = {
     "float.tif a.png --kernel box": "a.png: png cannot hold float32 values; name a tiff file",
     "clear.png a.jpg --kernel box": "a.jpg: jpeg cannot hold alpha; name a png or tiff file",
     "grey.png a.gif --kernel box": "a.gif: not the suffix of an image that can be written "
-    "(.png, .jpg, .jpeg, .tif, .tiff)",
+    "(.png, .jpg, .jpeg, .tif, .tiff, .zarr)",
     "inks.jpg --kernel box": "inks.jpg: its colours are stored as CMYK; save it as grey or RGB",
     "white.tif --kernel box": "white.tif: its colours are stored as MINISWHITE; save it as grey or "
     "RGB",
     "premultiplied.tif --kernel box": "premultiplied.tif: its colours are premultiplied by alpha; "
     "save it with straight alpha",
-    "film.png --kernel box": "film.png: holds 2 images; expected one",
+    "film.png --kernel box": "film.png: holds 2 images; --page N takes one, from 0",
     "grey.png --kernel gaussian": "a 9x9 kernel is larger than the 4x5 image",
     "grey.png --kernel three.npy": "three has a kernel for each colour, but the image is grey",
-    "grey.png --kernel flat.npy": "flat.npy: contains an array of shape (4,); expected (h, w) "
-    "or (3, h, w)",
+    "grey.png --kernel flat.npy": "flat.npy: contains an array of shape (4,); expected (h, w), "
+    "(d, h, w) or (channels, h, w)",
     "grey.png --kernel nan.npy": "nan.npy: has weights that are NaN or infinite",
     "grey.png --kernel box --scale best": "--scale must be one of clip, signed, stretch, none; got "
     "'best'",
-    "grey.png --kernel box --scale none": "--scale none is for floating-point images; clip is the "
-    "nearest to it",
+    "grey.png --kernel box --scale none": "--scale none is for floating-point and signed images; "
+    "clip is the nearest to it",
     "grey.png --kernel box --padding-mode odd": "--padding-mode must be one of symmetric, reflect, "
     "replicate, circular, zeros; got 'odd'",
     "deep.tif a.jpg --kernel box": "a.jpg: jpeg cannot hold uint16 values; name a tiff file",
@@ -253,17 +253,17 @@ REFUSALS = {
     "those of a png, jpeg or tiff file)",
     "short.png --kernel box": "short.png: cannot be read as an image (image file is truncated)",
     "short.tif --kernel box": "short.tif: cannot be read as an image (corrupted IFD structure)",
-    "pages.tif --kernel box": "pages.tif: holds 2 images; expected one",
-    "stack.tif --kernel box": "stack.tif: holds an array of shape (5, 4, 6); expected one grey "
-    "image (H, W) or one colour image (H, W, 3)",
-    "film.gif --kernel box": "film.gif: not an image file that can be read (.png, .jpg, .jpeg, "
-    ".tif, .tiff)",
+    "pages.tif --kernel box": "pages.tif: holds 2 images that differ ((4, 5) uint8, (4, 5, 3) "
+    "uint8); --page N takes one page, from 0",
+    "stack.tif a.png --kernel box": "a.png: png holds one image, not the axes QYX; name a tiff or "
+    ".zarr, or take one --page N",
+    "film.gif --kernel box": "film.gif: not an image that can be read (.png, .jpg, .jpeg, .tif, "
+    ".tiff, or a zarr folder)",
     "colour16.png --kernel box": "colour16.png: 16-bit colour png would lose half its bits; save "
     "it as tiff",
     "palette.tif --kernel box": "palette.tif: its colours are stored as PALETTE; save it as grey "
     "or RGB",
-    "signed.tif --kernel box": "signed.tif: pixels of type int16; expected unsigned of 8 or 16 "
-    "bits, or floating",
+    "signed.tif a.png --kernel box": "a.png: png cannot hold int16 values; name a tiff file",
     "planes.tif --kernel box": "planes.tif: is compressed by LZW, which needs: pip install "
     "imagecodecs",
     "linear.png a.tif --kernel box": "a.tif: tiff cannot hold the colour information of the "
@@ -284,8 +284,8 @@ REFUSALS = {
     "'lax', 'loops', 'onednn', 'taps', 'fft', 'columns', 'covered', 'pallas', 'phases', "
     "'products', 'shifts', 'slabs', 'widened'",
     "grey.png --kernel box --resume": "--resume needs the --tile N of the interrupted run",
-    "float.tif half.tif --kernel box --tile 8": "half.tif exists; --resume continues an "
-    "interrupted run, else name another target",
+    "float.tif half.tif --kernel box --tile 8": "half.tif exists; --overwrite replaces it, "
+    "--resume continues an interrupted run, or name another file",
     "float.tif float.tif --kernel box --tile 8": "float.tif is the image itself; name another file",
     "grey.png a.tif --kernel box --tile 8": "grey.png: neither a zarr folder nor a TIFF file "
     "(.tif, .tiff)",

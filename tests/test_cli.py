@@ -176,9 +176,7 @@ def _grey(path):
     images.write(path / "red.png", np.random.default_rng(0).uniform(size=(12, 14, 1)) * [1, 0, 0])
     images.write(path / "large.png", np.zeros((13, 15)))
     (path / "broken.png").write_bytes(b"no image")
-    bad = np.zeros((12, 14), np.float32)
-    bad[3, 4] = np.nan
-    tifffile.imwrite(path / "nan.tif", bad)
+    tifffile.imwrite(path / "nan.tif", np.full((12, 14), np.nan, np.float32))
     tifffile.imwrite(path / "flat.tif", np.full((12, 14), 0.3, np.float32))
     (path / "file").write_text("")
 
@@ -196,8 +194,24 @@ REFUSALS = {
     "of one size is ambiguous: use odd sizes, or cut the second to 11x12",
     "grey.png grey.png --kernel 13": "a 13x13 kernel is larger than the 12x14 image",
     "grey.png colour.png --kernel 3": "save both in one mode",
-    "nan.tif grey.png --kernel 3": "nan.tif: 1 of 168 values are NaN or infinite, the first at row "
-    "3, column 4",
+    "nan.tif grey.png --kernel 3": "nan.tif: all values are NaN or infinite",
+    "grey.png grey.png --kernel 3 --mask cut.png": "--mask cut.png is 10x11, but grey.png is "
+    "12x14; give one of its size",
+    "grey.png grey.png --kernel 3 --mask-before cut.png": "--mask-before cut.png is 10x11, but "
+    "grey.png is 12x14; give one of its size",
+    "grey.png grey.png --kernel 3 --mask colour.png": "no output is left to learn from: every "
+    "value of grey.png is missing, masked or beyond a limit, or needs one of grey.png that is",
+    "grey.png grey.png --kernel 3 --mask grey.png --mask grey.png": "--mask is given 2 times for 1 "
+    "pairs; give it once for each",
+    "grey.png grey.png --kernel 3 --saturated white": "--saturated must be a level, LOW:HIGH or "
+    "none, such as 255 or 0:4095; got 'white'",
+    "grey.png grey.png --kernel 3 --saturated 9:3": "--saturated LOW:HIGH must have LOW below "
+    "HIGH; got '9:3'",
+    "grey.png grey.png --kernel 3 --pair colour.png:colour.png": "colour.png and grey.png are grey "
+    "and colour; give pairs of one kind",
+    "--mask grey.png": "--mask is for images; give them too: BEFORE AFTER",
+    "--pair grey.png:grey.png": "--pair is for images; give them too: BEFORE AFTER",
+    "--saturated 255": "--saturated is for images; give them too: BEFORE AFTER",
     "flat.tif grey.png --kernel 3": "flat.tif has one value everywhere, which determines no kernel",
     "red.png red.png --kernel 3": "the green plane of red.png has one value everywhere, which "
     "determines no kernel",

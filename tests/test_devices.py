@@ -1,5 +1,6 @@
 """Rules by the kind of device: constants in a file are all that a kind needs to be chosen for."""
 
+import functools
 import json
 from types import SimpleNamespace
 
@@ -7,12 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases import CONTRACTIONS, RESULT, Case, assert_matches
 from typer.testing import CliRunner
 
 from jaxconv import MachineProfile, Policy, accelerate, conv, explain
 from jaxconv._core import machine
 from jaxconv._core.dispatch import costs
 from jaxconv._core.dispatch.choose import EXPORTED, expected, select
+from jaxconv._core.dispatch.primitive import contract
 from jaxconv._core.methods import measured
 from jaxconv._core.methods.measured import BY_DEVICE, CPU
 from jaxconv.bench import fit, regret
@@ -134,6 +137,36 @@ def test_the_files_of_the_package():
         numbers = [c for ways in of.seconds.values() for t in ways.values() for c in t.values()]
         assert np.min(numbers) > 0
         assert all(0 < margin <= 1 for margin in of.margins.values())
+
+
+INTEGERS = (
+    Case("strided", (2, 7, 6, 4), (3, 2, 2, 6), {"stride": 2, "groups": 2}),
+    Case("volume", (1, 4, 5, 4, 2), (2, 2, 2, 2, 3), {"padding": 1, "stride": (2, 1, 1)}),
+    Case("depthwise line", (2, 9, 4), (3, 1, 4), {"dilation": 2, "groups": 4}),
+)
+
+
+@pytest.mark.parametrize("method", ["auto", "fastest", "lax", "phases", "slabs", "widened", "fft"])
+@pytest.mark.parametrize("case", INTEGERS, ids=str)
+def test_gpus_get_no_convolution_of_integers(case, method):
+    """XLA has none there (jax#7637), and has them on TPUs and CPUs."""
+    for contraction in CONTRACTIONS:
+        for dtype in ("int8", "uint8", "int32") if method == "auto" else ("int32",):
+            a, b = (jnp.asarray(array) for array in case.operands(contraction, dtype))
+            how = {"spec": case.spec, "dtype": RESULT.get(dtype, dtype), "method": method}
+            f = jax.jit(functools.partial(contract, contraction, **how))
+            exported = jax.export.export(f, platforms=["cuda"])(a, b)
+            assert "stablehlo.convolution" not in exported.mlir_module()
+            everywhere = jax.export.export(f, platforms=["cpu", "cuda", "tpu"])(a, b)
+            assert_matches(everywhere.call(a, b), contraction, a, b, case.spec)
+    [row] = explain(f, a, b, platform="gpu")
+    assert (row.method, row.reason) == ("taps", "XLA has no convolution of integers on GPUs")
+    if method == "auto":
+        for platform, want in (("tpu", True), ("cuda", False)):
+            text = f.trace(a, b).lower(lowering_platforms=(platform,)).as_text()
+            assert ("stablehlo.convolution" in text) == want
+        [row] = explain(f, a, b, platform="tpu")
+        assert (row.method, row.reason) == ("lax", "XLA's own convolution")
 
 
 def test_info_says_which_devices_were_measured(known, monkeypatch):

@@ -103,8 +103,8 @@ def _nan(path):
         (
             "a.tif",
             lambda path: tifffile.imwrite(path, np.zeros((2, 5, 6), np.uint8)),
-            "holds an array of shape (2, 5, 6); expected one grey image (H, W) or one colour image "
-            "(H, W, 3)",
+            "has axes QYX of the shape (2, 5, 6); expected one grey image (H, W) or one colour "
+            "image (H, W, 3)",
         ),
         (
             "a.tif",
@@ -112,14 +112,34 @@ def _nan(path):
             "pixels of type int16; expected unsigned of 8 or 16 bits, or floating",
         ),
         (
+            "a.tif",
+            lambda path: tifffile.imwrite(
+                path, np.zeros((5, 6, 4), np.uint8), photometric="rgb", extrasamples=[0]
+            ),
+            "has the bands red, green, blue, 1 unspecified; expected one grey image (H, W) or one "
+            "colour image (H, W, 3)",
+        ),
+        (
+            "a.tif",
+            lambda path: tifffile.imwrite(
+                path,
+                np.zeros((5, 6, 3), np.uint8),
+                photometric="minisblack",
+                planarconfig="contig",
+                extrasamples=[0, 2],
+            ),
+            "has the bands grey, 1 unspecified and alpha; expected one grey image (H, W) or one "
+            "colour image (H, W, 3)",
+        ),
+        (
             "a.txt",
             lambda path: path.write_text("hello"),
-            "not an image file that can be read (.png, .jpg, .jpeg, .tif, .tiff)",
+            "not an image that can be read (.png, .jpg, .jpeg, .tif, .tiff, or a zarr folder)",
         ),
         (
             "a.png",
             lambda path: path.mkdir(),
-            "not an image file that can be read (.png, .jpg, .jpeg, .tif, .tiff)",
+            "not an image that can be read (.png, .jpg, .jpeg, .tif, .tiff, or a zarr folder)",
         ),
     ],
 )
@@ -139,7 +159,7 @@ def test_broken_files_are_told_in_one_line(tmp_path, suffix):
 
 
 def test_a_missing_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"a\.png: no such file$"):
+    with pytest.raises(FileNotFoundError, match=r"a\.png: no such file or folder$"):
         images.read(tmp_path / "a.png")
 
 
@@ -150,7 +170,8 @@ def test_a_missing_file(tmp_path):
             "a.gif",
             GREY,
             8,
-            "not the suffix of an image that can be written (.png, .jpg, .jpeg, .tif, .tiff)",
+            "not the suffix of an image that can be written (.png, .jpg, .jpeg, .tif, .tiff, "
+            ".zarr)",
         ),
         ("a.jpg", GREY, 16, "jpeg cannot hold uint16 values; name a tiff or png file"),
         (

@@ -1,10 +1,7 @@
 """Direct sums of large kernels: blocks, strips and pieces, what sees NaN, what a batch changes."""
 
-import functools
-
 import cases
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import OPERANDS, Case
@@ -143,7 +140,6 @@ def test_long_sums_are_accurate():
 
 
 def test_shifts_say_what_they_are_not_for():
-    refuses = functools.partial(METHODS["shifts"].refuses, "output")
     plane = ((1, 9, 9, 1), (3, 3, 1, 1))
     expected = [
         (((1, 9, 1), (3, 1, 1)), {}, "float32", "shifts are of planes"),
@@ -154,7 +150,8 @@ def test_shifts_say_what_they_are_not_for():
         (plane, {}, "bfloat16", None),
     ]
     for shapes, arguments, dtype, reason in expected:
-        assert refuses(Case("", *shapes, arguments).spec, jnp.dtype(dtype)) == reason
+        problem = Case("", *shapes, arguments).problem(dtype=dtype)
+        assert METHODS["shifts"].refuses(problem) == reason
 
 
 @pytest.mark.parametrize("entries", [11, 31, 47, 64])

@@ -80,6 +80,14 @@ def test_the_comparison_prints_a_row_a_step_and_errors_within_bounds(
     assert all(0 < error <= bound for errors in rows.values() for error in errors)
 
 
+def test_a_torch_without_the_switch_of_precision_is_named(torch, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "conv", None)
+    compare_layer = runpy.run_path(str(EXAMPLES / "compare_with_torch.py"))["compare_layer"]
+    message = f"compare_with_torch: torch is {torch.__version__}; 2.9 or later is needed"
+    with pytest.raises(SystemExit, match=f"^{re.escape(message)}$"):
+        compare_layer("cpu", "float32")
+
+
 def test_losses_are_seen_before_the_update_and_final_loss_after_the_last(edge):
     x, y = edge
     fit = fit_kernel(x, y, (1, 2), init=START, steps=3)

@@ -39,6 +39,12 @@ CALLS = {
     "fit_conv": _layers(fit_conv),
     "recover_kernel": recover_kernel,
 }
+
+
+def _two_arguments(prediction, target):
+    return jnp.sum(jnp.square(prediction - target))
+
+
 FITS = ("fit_kernel", "fit_conv")
 DESCENTS = (*FITS, "recover_kernel")
 LOSS = "such as jaxconv.learn.losses.mean_squared_error"
@@ -60,11 +66,66 @@ ROWS = [
         "y.astype('float32')",
     ),
     (
-        ("solve_kernel", *FITS),
+        FITS,
         {"x": X.astype(jnp.complex64)},
         TypeError,
-        "x must hold floating-point numbers, got x.dtype=complex64: give x.real and x.imag as two "
-        "images",
+        "x must hold floating-point numbers, got x.dtype=complex64: use solve_kernel, which finds "
+        "complex kernels",
+    ),
+    (
+        (*CALLS,),
+        {"weights": Y.astype(jnp.complex64)},
+        TypeError,
+        "weights must hold real numbers, got weights.dtype=complex64",
+    ),
+    ((*CALLS,), {"weights": "all"}, TypeError, "weights must be an array of numbers, not str"),
+    (
+        ("solve_kernel", "fit_kernel", "recover_kernel"),
+        {"weights": X},
+        ValueError,
+        "weights.shape=(6, 8), but y is (6, 7); give one weight for each output",
+    ),
+    (
+        ("fit_conv",),
+        {"weights": Y[..., None]},
+        ValueError,
+        "weights.shape=(6, 7, 1), but y without its channels is (6, 7); give one weight for each "
+        "output, which all its channels share",
+    ),
+    ((*CALLS,), {"weights": -Y}, ValueError, "weights must be 0 or more, and finite"),
+    ((*CALLS,), {"weights": Y / 0}, ValueError, "weights must be 0 or more, and finite"),
+    (
+        (*CALLS,),
+        {"weights": 0 * Y},
+        ValueError,
+        "weights are 0 everywhere, so that no output is used",
+    ),
+    (
+        (*CALLS,),
+        {"weights": [Y, Y]},
+        ValueError,
+        "y has 1 images and weights 2; give one array of weights for each y",
+    ),
+    (
+        (*CALLS,),
+        {"weights": Y, "y": Y.at[0, 3].set(jnp.nan)},
+        ValueError,
+        "y has values that are NaN or infinite where weights are above 0; leave them out by "
+        "weights=jnp.isfinite(y)",
+    ),
+    (
+        (*CALLS,),
+        {"weights": Y, "x": X.at[0, 3].set(jnp.inf)},
+        ValueError,
+        "x has values that are NaN or infinite in windows of weight above 0; leave these out by "
+        "weights=usable_outputs(jnp.isfinite(x), kernel_size)",
+    ),
+    (
+        FITS,
+        {"weights": Y, "loss": _two_arguments},
+        TypeError,
+        f"loss={_two_arguments} must take weights as its third argument when weights are given, as "
+        "those of jaxconv.learn.losses do",
     ),
     (("solve_kernel",), {"x": "image"}, TypeError, "x must be an array of numbers, not str"),
     (
@@ -89,13 +150,14 @@ ROWS = [
         ("solve_kernel",),
         {"x": X.at[1, 1].set(jnp.nan)},
         ValueError,
-        "x has values that are NaN or infinite",
+        "x has values that are NaN or infinite; leave them out by "
+        "weights=usable_outputs(jnp.isfinite(x), kernel_size)",
     ),
     (
         ("solve_kernel",),
         {"y": Y.at[1, 1].set(-jnp.inf)},
         ValueError,
-        "y has values that are NaN or infinite",
+        "y has values that are NaN or infinite; leave them out by weights=jnp.isfinite(y)",
     ),
     (("solve_kernel",), {"ridge": np.inf}, ValueError, "ridge=inf must be 0 or more, and finite"),
     (("solve_kernel",), {"ridge": np.nan}, ValueError, "ridge=nan must be 0 or more, and finite"),

@@ -112,8 +112,15 @@ def test_interior_cuts_what_padding_touched():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda x, y: (x.at[3, 4].set(jnp.nan), y), "x has pixels that are NaN or infinite"),
-        (lambda x, y: (x, y.at[0, 0].set(jnp.inf)), "y has pixels that are NaN or infinite"),
+        (
+            lambda x, y: (x.at[3, 4].set(jnp.nan), y),
+            "x has pixels that are NaN or infinite; leave them out by "
+            "weights=usable_outputs(jnp.isfinite(x), kernel_size)",
+        ),
+        (
+            lambda x, y: (x, y.at[0, 0].set(jnp.inf)),
+            "y has pixels that are NaN or infinite; leave them out by weights=jnp.isfinite(y)",
+        ),
         (
             lambda x, y: (x[0], y),
             "x must be planes (*batch, H, W) with pixels, got x.shape=(9,)",

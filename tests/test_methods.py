@@ -202,7 +202,7 @@ def test_windows_that_share_no_element(case, dtype):
     """They are one matrix product forward, and so is the gradient of x."""
     result = cases.RESULT.get(dtype, dtype)
     for contraction in ("output", "input"):
-        assert not METHODS["columns"].refuses(contraction, case.spec, jnp.dtype(result))
+        assert METHODS["columns"].refuses(case.problem(contraction, dtype)) is None
         a, b = case.operands(contraction, dtype)
         numerics = {"dtype": result, "method": "columns", "precision": HIGHEST}
         f = functools.partial(contract, contraction, spec=case.spec, **numerics)
@@ -219,7 +219,7 @@ COVERED = (
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "complex64", "int8"])
 @pytest.mark.parametrize("case", COVERED, ids=str)
 def test_kernels_that_cover_the_whole_input(case, dtype):
-    assert METHODS["covered"].refuses("output", case.spec, jnp.dtype(dtype)) is None
+    assert METHODS["covered"].refuses(case.problem(dtype=dtype)) is None
     for contraction, method in METHODS["covered"].contractions.items():
         a, b = case.operands(contraction, dtype)
         result_dtype = cases.RESULT.get(dtype, dtype)
@@ -260,16 +260,14 @@ def test_planes_with_a_column_more(case, dtype):
     ],
 )
 def test_kernels_that_do_not_cover_the_input_are_refused(arguments, reason):
-    spec = Case("", (1, 4, 1), (6, 1, 1), arguments).spec
-    assert METHODS["covered"].refuses("output", spec, jnp.dtype("float32")) == reason
+    problem = Case("", (1, 4, 1), (6, 1, 1), arguments).problem()
+    assert METHODS["covered"].refuses(problem) == reason
 
 
 def test_columns_of_windows_that_overlap_are_refused():
-    spec = ConvSpec((2, 3), (1, 1), ((0, 0), (0, 0)), 1, (9, 9), (3, 3))
+    case = Case("", (1, 9, 9, 1), (3, 3, 1, 1), {"stride": (2, 3)})
     for contraction in ("output", "input"):
-        assert (
-            METHODS["columns"].refuses(contraction, spec, jnp.dtype("float32")) == "windows overlap"
-        )
+        assert METHODS["columns"].refuses(case.problem(contraction)) == "windows overlap"
 
 
 CUT = (

@@ -18,7 +18,6 @@ from jax import export
 from jaxconv import Policy, accelerate, conv, explain, tune
 from jaxconv._core.dispatch.choose import EXPORTED, candidates, refusal, select
 from jaxconv._core.dispatch.primitive import contract
-from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.methods import METHODS, pallas, pallas_blocks, pallas_mosaic, pallas_plan
 from jaxconv._core.methods import pallas_triton as triton
 from jaxconv._transforms.tune import medians
@@ -216,9 +215,7 @@ LAYER = Case("", (2, 6, 5, 4), (3, 3, 1, 4), {"groups": 4, "padding": 1})
 
 
 def problem(contraction="output", platform="gpu", case=LAYER, **changes):
-    inputs, outputs = case.w[-2], case.w[-1] // case.spec.groups
-    sizes = contraction, case.spec, case.x[0], inputs, outputs, "float32", platform
-    return Problem(*sizes)._replace(**changes)
+    return case.problem(contraction, platform=platform)._replace(**changes)
 
 
 @pytest.mark.parametrize(
@@ -240,6 +237,11 @@ def problem(contraction="output", platform="gpu", case=LAYER, **changes):
             problem(case=Case("", (1, 40, 1), (2, 1, 1), {"stride": 17})),
             "pallas has no kernels of strides above 16",
         ),
+        (
+            problem(case=Case("", (1 << 15, 1 << 16, 1), (2, 1, 1))),
+            "pallas counts no more than 1,073,741,824 positions on GPUs",
+        ),
+        (problem(platform="tpu", case=Case("", (1 << 15, 1 << 16, 1), (2, 1, 1))), None),
     ],
 )
 def test_what_it_serves(found, reason):

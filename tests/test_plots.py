@@ -36,6 +36,24 @@ def _texts(figure):
     return [text.get_text() for axes in figure.axes for text in axes.texts]
 
 
+def test_what_was_left_out_is_not_in_the_residual():
+    used = np.ones((9, 12), bool)
+    used[2, 3] = False
+    after = RNG.normal(size=(9, 12))
+    prediction = after + np.where(used, 0.1, 1000.0)
+    figure = plots.learning(
+        after,
+        after,
+        prediction,
+        kernels=[np.ones((3, 3))],
+        losses=[np.array([1.0, 0.1])],
+        labels=["grey"],
+        title="a title",
+        used=used,
+    )
+    assert any(axes.get_title().endswith("rms 0.1") for axes in figure.axes)
+
+
 def test_one_kernel():
     figure = _figure((9, 12), [np.array([[-1.0, 0.25], [-1e-5, 2.0]])], floor=1e-3)
     residual = "residual = prediction - after"

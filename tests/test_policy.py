@@ -255,7 +255,7 @@ def test_tune_measures_every_problem_once():
 
 
 def test_no_method_is_timed_or_chosen_where_it_refuses(monkeypatch):
-    refuses = lambda contraction, spec, dtype: f"no {dtype} for {contraction}"
+    refuses = lambda problem: f"no {problem.dtype} for {problem.contraction}"
     monkeypatch.setitem(METHODS, "taps", dataclasses.replace(METHODS["taps"], refuses=refuses))
     kernel = PROBLEM._replace(contraction="kernel")
     assert refusal(kernel, "taps") == "no float32 for kernel"

@@ -94,7 +94,7 @@ def arrays_of(shapes, **sizes):
     return [numbers(*(sizes.get(size, size) for size in shape)) for shape in shapes]
 
 
-def exported(function, shapes, constraints=()):
+def exported(function, shapes, constraints=(), **how):
     """The program of a function, where names stand for sizes."""
     used = [size for size in ("n", "h", "w") if size in shapes[0]]
     symbols = export.symbolic_shape(", ".join(used), constraints=constraints)
@@ -103,7 +103,7 @@ def exported(function, shapes, constraints=()):
         jax.ShapeDtypeStruct([sizes.get(size, size) for size in shape], jnp.float32)
         for shape in shapes
     ]
-    return export.export(jax.jit(function))(*arguments)
+    return export.export(jax.jit(function), **how)(*arguments)
 
 
 def check(found, want):
@@ -125,6 +125,21 @@ def test_values_at_any_size(name):
     arrays = arrays_of(shapes, n=2, h=10, w=7)
     found = exported(program, shapes, constraints).call(*arrays)
     check(found, jax.jit(program)(*arrays))
+
+
+@pytest.mark.parametrize("method", [*methods.METHODS, "fastest"])
+def test_any_batch_of_known_sizes(method):
+    """On every platform, with gradients; a dense layer, and a depthwise one, which `pallas` has."""
+    for shape, layer in ((W, {"stride": 2, "padding": 1}), ((3, 3, 1, 4), {"groups": 4})):
+
+        def gradients(*arrays, layer=layer):
+            value, pull = jax.vjp(conv(method=method, **layer), *arrays)
+            return value, pull(value)
+
+        shapes = [("n", 10, 7, 4), shape]
+        program = exported(gradients, shapes, platforms=("cpu", "cuda", "tpu"))
+        arrays = arrays_of(shapes, n=2)
+        check(program.call(*arrays), jax.jit(gradients)(*arrays))
 
 
 @pytest.mark.parametrize("padding", ["VALID", "SAME", "CIRCULAR", "CAUSAL", 1, ((2, 1),)])

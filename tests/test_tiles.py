@@ -288,9 +288,9 @@ def test_objects_in_place_of_files(tmp_path, tile):
     ):
         apply_tiled(Array(X), W, target, tile=tile, resume=True)
     with pytest.raises(
-        ValueError, match=r"^apply_tiled: source: values of type int8; expected bool,"
+        ValueError, match=r"^apply_tiled: source: values of type int64; expected bool,"
     ):
-        apply_tiled(Array(X.astype(np.int8)), W, target, tile=tile)
+        apply_tiled(Array(X.astype(np.int64)), W, target, tile=tile)
 
 
 def test_what_low_clip_and_float16_do(tmp_path):

@@ -16,7 +16,7 @@ from jaxconv.tiles import apply_tiled
 
 X = np.arange(60, dtype=np.uint8).reshape(6, 10)
 K = np.ones((3, 3), np.float32)
-STORED = "uint8, uint16, float16, float32, float64"
+STORED = "uint8, int8, uint16, int16, uint32, int32, float16, float32, float64"
 
 
 @pytest.fixture
@@ -71,8 +71,7 @@ def refused(error, message, arguments):
         (
             {"kernel": np.ones(3)},
             ValueError,
-            "kernel.shape=(3,) has rank 1; the source (6, 10) takes 2 without channels, or 3: "
-            "(*kernel, in // groups, out) for a source (*space, in)",
+            "kernel has rank 1; the source (6, 10), axes YX, takes rank 2",
         ),
         (
             {"padding_mode": "mirror"},
@@ -87,9 +86,9 @@ def refused(error, message, arguments):
             "axis 0 of size 6 (shape (6, 10, 1))",
         ),
         (
-            {"dtype": "int32"},
+            {"dtype": "int64"},
             ValueError,
-            f"dtype=int32 must be one of {STORED}",
+            f"dtype=int64 must be one of {STORED}",
         ),
         ({"dtype": "greyish"}, ValueError, f"dtype='greyish' must be one of {STORED}"),
         (
@@ -120,9 +119,8 @@ def test_targets(good, tmp_path):
     refused(ValueError, f"{good['target']}: TIFF holds planes, not rank 1; use .zarr", line)
     refused(
         ValueError,
-        f"{good['source']} exists; resume=True continues an interrupted run, else name another "
-        "target",
-        good | {"target": good["source"]},
+        f"{good['source']} is the source; name another target",
+        good | {"target": good["source"], "overwrite": True},
     )
 
 
@@ -141,35 +139,54 @@ def test_sources(good, tmp_path):
     (tmp_path / "text.tif").write_text("text, and more of it")
     with pytest.raises(ValueError, match=re.escape("text.tif: cannot be read as TIFF (not a TIFF")):
         apply_tiled(**good | {"source": tmp_path / "text.tif"})
-    write(tmp_path / "two.tif", np.stack([X, X]), photometric="minisblack")
-    says("two.tif", ValueError, "holds 2 pages; expected one")
+    with tifffile.TiffWriter(tmp_path / "two.tif") as file:
+        file.write(X, metadata=None)
+        file.write(X[:4].astype(np.uint16), metadata=None)
+    says(
+        "two.tif",
+        ValueError,
+        "holds 2 images that differ ((6, 10) uint8, (4, 10) uint16); page=N takes one page, from 0",
+    )
     (tmp_path / "none.tiff").write_bytes(b"II*\0\0\0\0\0")
-    says("none.tiff", ValueError, "holds 0 pages; expected one")
-    write(tmp_path / "planes.tif", np.stack([X] * 3), photometric="rgb", planarconfig="separate")
-    says("planes.tif", ValueError, "its axes are SYX; expected YX or YXS (channels last)")
+    says("none.tiff", ValueError, "holds no image")
     write(
         tmp_path / "alpha.tif",
         np.stack([X] * 4, -1),
         photometric="rgb",
         extrasamples=["unassalpha"],
     )
-    says("alpha.tif", ValueError, "has an alpha channel; save it without")
+    with pytest.raises(ValueError, match=re.escape("source: has an alpha channel, which is kept")):
+        apply_tiled(**good | {"source": tmp_path / "alpha.tif", "stride": 2})
+    refused(
+        ValueError,
+        f"{tmp_path / 'y.zarr'}: zarr cannot hold alpha; use .tif",
+        good | {"source": tmp_path / "alpha.tif", "target": tmp_path / "y.zarr"},
+    )
+    assert not list(tmp_path.glob("y.zarr*"))  # no journal of a run that cannot begin
     write(tmp_path / "white.tif", X, photometric="miniswhite")
     says("white.tif", ValueError, "its colours are stored as MINISWHITE; save it as grey or RGB")
-    write(tmp_path / "deep.tif", X.astype(np.int32))
+    write(tmp_path / "deep.tif", X.astype(np.int64))
     says(
         "deep.tif",
         ValueError,
-        f"values of type int32; expected bool, {STORED}",
+        f"values of type int64; expected bool, {STORED}; their largest values are not exact in "
+        "float32, in which images are computed",
     )
     (tmp_path / "group.zarr").mkdir()
     says(
         "group.zarr",
         ValueError,
-        "is not a zarr array (zarr.json or .zarray is missing); if it is a group, name one of its "
-        "arrays",
+        "is not a zarr array (zarr.json or .zarray is missing)",
     )
     (tmp_path / "group.zarr" / "zarr.json").write_text('{"zarr_format": 3, "node_type": "group"}')
+    says("group.zarr", ValueError, "is a group, not an array; name one of its arrays")
+    (tmp_path / "group.zarr" / "raw").mkdir()
+    says("group.zarr", ValueError, "is a group, not an array; name one of its arrays: raw")
+    (tmp_path / "group.zarr" / "zarr.json").write_text("{")
+    path = tmp_path / "group.zarr"
+    message = f"{path / 'zarr.json'}: is not JSON"
+    refused(ValueError, message, good | {"source": path})
+    (tmp_path / "group.zarr" / "zarr.json").write_text('{"zarr_format": 3, "node_type": "array"}')
     with pytest.raises(ValueError, match=re.escape("group.zarr: cannot be opened as zarr (")):
         apply_tiled(**good | {"source": tmp_path / "group.zarr"})
     write(tmp_path / "floats.tif", X.astype(np.float32))
@@ -211,9 +228,10 @@ def test_files_that_are_damaged(good, tmp_path):
     def overwrite(data, begin, size):
         data[begin : begin + 2] = b"xx"
 
-    begin, _ = damaged(cut)  # one piece, read row by row
-    gone = "is cut off, 10 of the 50 bytes at {} are missing"
-    refused(ValueError, f"{source}: {gone.format(begin + 39 * 50)}", good | {"tile": 64})
+    begin, _ = damaged(cut)  # one piece, of which whole rows are read at once
+    gone = f"is cut off, 10 of the 2000 bytes at {begin} are missing"
+    refused(ValueError, f"{source}: {gone}", good | {"tile": 64})
+    assert [path.name for path in tmp_path.iterdir()] == ["x.tif"]
     options = {"compression": "zlib", "tile": (16, 16)}
     begin, size = damaged(cut, **options)
     good["target"] = tmp_path / "z.tif"
@@ -257,13 +275,17 @@ def test_damaged_tags_are_told_in_one_line(good, options):
 
 def test_codecs_that_are_not_here(good, monkeypatch):
     write(good["source"], X, compression="zlib")
-    monkeypatch.setattr(tifffile.TIFF, "DECOMPRESSORS", {})
-    refused(
-        ValueError,
+    message = (
         f"{good['source']}: is compressed as ADOBE_DEFLATE (predictor 1), which needs the package "
-        "imagecodecs: install it, or save the image with zlib or uncompressed",
-        good,
+        "imagecodecs: install it, or save the image with zlib or uncompressed"
     )
+
+    def without_its_library(*_, **__):
+        raise ImportError("No module named 'compression'")
+
+    for listed in ({}, {8: without_its_library}):
+        monkeypatch.setattr(tifffile.TIFF, "DECOMPRESSORS", listed)
+        refused(ValueError, message, good)
 
 
 @contextmanager
@@ -307,7 +329,7 @@ def test_a_full_disk_while_the_journal_is_written(good):
         (["--tile", "0"], "--tile must be 1 or more, got 0"),
         (
             ["--tile", "4", "--scale", "none"],
-            "--scale none is for floating-point images; clip is the nearest to it",
+            "--scale none is for floating-point and signed images; clip is the nearest to it",
         ),
         (
             ["--tile", "4", "--padding-mode", "mirror"],

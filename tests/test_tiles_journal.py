@@ -10,7 +10,7 @@ import pytest
 import tifffile
 from typer.testing import CliRunner
 
-from jaxconv._files import tiff
+from jaxconv._files import tiff_target as tiff
 from jaxconv.cli.app import app
 from jaxconv.tiles import apply_tiled
 
@@ -50,7 +50,7 @@ def test_a_run_that_was_cut_off_goes_on(source, tmp_path, monkeypatch):
     cut_off(source, target, monkeypatch, after=5)
     journal = tmp_path / "y.tif.unfinished"
     header, *lines = map(json.loads, journal.read_text().splitlines())
-    assert header["format"] == "jaxconv tiles 3"
+    assert header["format"] == "jaxconv tiles 4"
     assert header["tile"] == [16, 16]
     assert [number for number, _ in lines] == [
         0,
@@ -120,10 +120,10 @@ def test_a_target_that_is_there_is_left_alone(source, tmp_path, monkeypatch):
         assert str(caught.value) == f"apply_tiled: {message}"
 
     target.write_text("mine")
-    says(f"{target} exists; resume=True continues an interrupted run, else name another target")
+    says(f"{target} exists; overwrite=True replaces it, resume=True continues an interrupted run")
     says(
         f"{target} exists without its journal y.tif.unfinished, which lists the complete tiles; "
-        "name another target",
+        "overwrite=True replaces it",
         resume=True,
     )
     assert target.read_text() == "mine"

@@ -1,21 +1,30 @@
 """Which format a path is: images opened for reading and for writing."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from jaxconv._core.extras import needed_by
+from jaxconv._files.axes import dimension_names
 from jaxconv._files.rasters import STORED, ImageError, Source, Target
 
 TIFF = (".tif", ".tiff")
+_ZARR = ("zarr.json", ".zarray", ".zgroup")  # one of them is in every zarr's folder
 
 
-def open_source(path: Path, *, whole: bool = False) -> Source:
+def open_source(
+    path: Path, *, whole: bool = False, page: int | None = None, level: int = 0
+) -> Source:
     """Open an image for reading.
 
     Args:
         path: a zarr array or a TIFF file, from which boxes are read as they are asked for.
         whole: hold all values in memory instead, which png and jpeg files can be too.
+        page: number of one page of a stack, from 0; None for all.
+        level: number of the level of a pyramid, 0 for the full resolution.
 
     Raises:
         ImageError: not an image file of a kind that can be read here.
@@ -32,7 +41,7 @@ def open_source(path: Path, *, whole: bool = False) -> Source:
             from jaxconv._files.tiff import TiffSource as Kind
         else:
             raise ImageError(f"{path}: neither a zarr folder nor a TIFF file ({', '.join(TIFF)})")
-    source = Kind(path)
+    source = Kind(path, page=page, level=level)
     check_values(source, path)
     return source
 
@@ -40,48 +49,122 @@ def open_source(path: Path, *, whole: bool = False) -> Source:
 def check_values(source: Source, name: object) -> None:
     """Raise ImageError for an image that is empty or has values of another type."""
     if source.dtype not in STORED:
-        raise ImageError(f"{name}: values of type {source.dtype}; expected {', '.join(STORED)}")
+        why = (
+            "; their largest values are not exact in float32, in which images are computed"
+            if source.dtype in ("int64", "uint64")
+            else ""
+        )
+        raise ImageError(
+            f"{name}: values of type {source.dtype}; expected {', '.join(STORED)}{why}"
+        )
     if 0 in source.shape:
         raise ImageError(f"{name}: is empty, shape {source.shape}")
 
 
-def check_target(path: Path, rank: int) -> None:
+def check_target(path: Path, axes: str, rank: int) -> None:
     """Refuse a path that no format here can be written to in boxes.
 
+    Args:
+        path: of the target.
+        axes: letters of the result, "" where they are not known.
+        rank: number of spatial axes.
+
     Raises:
-        ImageError: another suffix, or TIFF for other than planes.
+        ImageError: another suffix, or TIFF for what does not end in planes.
         OSError: its folder is missing.
     """
     tiff = path.suffix.lower() in TIFF
     if not tiff and path.suffix.lower() != ".zarr":
         raise ImageError(f"{path}: a target must end in .zarr or {' or '.join(TIFF)}")
-    if tiff and rank != 2:
+    if tiff and not axes and rank != 2:
         raise ImageError(f"{path}: TIFF holds planes, not rank {rank}; use .zarr")
+    if tiff and axes and not axes.endswith(("YX", "YXS", "YXC")):
+        raise ImageError(f"{path}: TIFF holds pages of Y and X, not the axes {axes}; use .zarr")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent}: no such folder")
 
 
+def remove(path: Path) -> None:
+    """Remove an image: a file, or the folder of a zarr and nothing else.
+
+    Raises:
+        ImageError: another folder.
+    """
+    if path.is_dir() and not path.is_symlink():
+        if not any((path / name).exists() for name in _ZARR):
+            raise ImageError(f"{path}: is a folder, but not a zarr; it is not removed")
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def open_target(
-    path: Path, shape: Sequence[int], dtype: str, tile: Sequence[int], source: Any
+    path: Path,
+    shape: Sequence[int],
+    dtype: str,
+    chunk: Sequence[int],
+    *,
+    axes: str = "",
+    source: Any = None,
+    begin: Sequence[int] = (0, 0),
+    steps: Sequence[int] = (1, 1),
 ) -> Target:
     """Open or create the file of a target.
 
     Args:
         path: of the target.
-        shape: all axes.
+        shape: all axes, without alpha.
         dtype: by name.
-        tile: elements along each spatial axis that are written at once.
-        source: its colour profile is kept where both are TIFF.
+        chunk: elements along each axis that are written at once.
+        axes: letters, "" where they are not known.
+        source: what its file says besides values is kept where the target's can hold it; its
+            alpha is copied.
+        begin: row and column of the source at which the target's first are computed.
+        steps: rows and columns of the source between those of the target.
 
     Raises:
         ImageError: there is a file with other contents.
     """
-    if path.suffix.lower() in TIFF:
+    alpha = getattr(getattr(source, "tags", None), "alpha", None) is not None
+    if path.suffix.lower() not in TIFF:
+        if alpha:
+            raise ImageError(f"{path}: zarr cannot hold alpha; use .tif")
         with needed_by(str(path)):
-            from jaxconv._files.tiff import TiffTarget
+            from jaxconv._files.zarr import ZarrTarget
 
-        return TiffTarget(path, tuple(shape), dtype, profile=getattr(source, "profile", None))
+        names = dimension_names(axes, getattr(source, "names", None))
+        return ZarrTarget(path, tuple(shape), dtype, tuple(chunk), names=names)
     with needed_by(str(path)):
-        from jaxconv._files.zarr import ZarrTarget
+        from jaxconv._files.tiff_target import TiffTarget
 
-    return ZarrTarget(path, tuple(shape), dtype, tuple(tile))
+    axes = axes.removesuffix("C") + "S" if axes.endswith("YXC") else axes
+    tags = getattr(source, "tags", None)
+    tags = None if tags is None else tags.moved(*begin).scaled(*steps)
+    full = tuple(shape)
+    if alpha:
+        axes, count = axes.removesuffix("S") + "S", 1 + (shape[-1] if axes.endswith("S") else 1)
+        full = (*(shape[:-1] if count > 2 else shape), count)
+    profile = getattr(source, "profile", None)
+    target = TiffTarget(path, full, dtype, axes=axes, tags=tags, profile=profile)
+    return _WithAlpha(target, source, begin) if alpha else target
+
+
+class _WithAlpha:
+    """A target of colours that writes the source's alpha beside them, as it is."""
+
+    def __init__(self, target: Any, source: Any, begin: Sequence[int]) -> None:
+        self._target, self._source, self._begin = target, source, begin
+        self.finish = target.finish
+
+    def write(self, box: tuple[slice, ...], values: np.ndarray) -> None:
+        """Write a box of the colours with that of the alpha."""
+        from jaxconv._files.tiff_tags import with_alpha
+
+        pixels = self._source.shape[: len(self._source.shape) - self._source.axes.endswith("S")]
+        *stack, rows, columns = box[: len(pixels)]
+        moved = [
+            slice(part.start + first, part.stop + first)
+            for part, first in zip((rows, columns), self._begin, strict=True)
+        ]
+        alpha = self._source.alpha((*stack, *moved))
+        self._target.write((*stack, rows, columns), with_alpha(values, alpha, self._source.tags))

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxconv._files.stored import Stored, load, opaque, save
+from jaxconv._files.rasters import opaque
+from jaxconv._files.stored import Stored, load, save
 
 # Photographs inside scikit-image's wheel, which need no download.
 SAMPLES = (
@@ -60,13 +61,52 @@ def read(path: str | Path) -> tuple[np.ndarray, list[str]]:
 
     Source: PNG (ISO/IEC 15948), section 13.12: samples scale by their largest value.
     """
-    image = load(path)
-    pixels, remarks = as_float(image.colours, Path(path)), list(image.remarks)
+    image, remarks = photograph(path)
+    pixels = as_float(image.colours, Path(path))
     if image.alpha is not None:
         if np.any(image.alpha != opaque(image.alpha.dtype)):
             raise ValueError(f"{path}: has transparent pixels; flatten it onto a background first")
         remarks.append(f"{path}: dropped its alpha channel, which is opaque everywhere")
     return pixels, remarks
+
+
+def photograph(path: str | Path) -> tuple[Stored, list[str]]:
+    """Load an image file as it is stored, if it is one grey or colour image.
+
+    Args:
+        path: a png, jpeg or tiff file.
+
+    Returns:
+        The image, and remarks on what differs from the file.
+
+    Raises:
+        ValueError: not such a file, a stack, bands that are not colours, signed or wide integers.
+        OSError: missing or not readable.
+    """
+    image = load(path)
+    _check_photograph(Path(path), image)
+    return image, [f"{path}: {remark}" for remark in image.remarks]
+
+
+def _check_photograph(path: Path, image: Stored) -> None:
+    shape, dtype = image.shape, image.colours.dtype
+    if image.axes == "YXS" and shape[-1] != 3:
+        rgb = image.tags is not None and image.tags.rgb
+        first = "red, green, blue" if rgb else "grey"
+        alpha = " and alpha" if image.alpha is not None else ""
+        raise ValueError(
+            f"{path}: has the bands {first}, {shape[-1] - (3 if rgb else 1)} unspecified{alpha}; "
+            "expected one grey image (H, W) or one colour image (H, W, 3)"
+        )
+    if image.axes not in ("YX", "YXS"):
+        what = f"axes {image.axes} of the shape {shape}" if image.axes else f"the shape {shape}"
+        raise ValueError(
+            f"{path}: has {what}; expected one grey image (H, W) or one colour image (H, W, 3)"
+        )
+    if dtype not in (bool, np.uint8, np.uint16) and dtype.kind != "f":
+        raise ValueError(
+            f"{path}: pixels of type {dtype}; expected unsigned of 8 or 16 bits, or floating"
+        )
 
 
 def as_float(stored: np.ndarray, path: Path) -> np.ndarray:

@@ -10,7 +10,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 # Dtypes of stored values, by name.
-STORED = ("bool", "uint8", "uint16", "float16", "float32", "float64")
+INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32")
+STORED = ("bool", *INTEGERS, "float16", "float32", "float64")
 
 
 class ImageError(ValueError):
@@ -20,6 +21,8 @@ class ImageError(ValueError):
 @runtime_checkable
 class Source(Protocol):
     """An image to read boxes from, by several threads at once.
+
+    It may also have `axes`, a letter an axis (`_files.axes`).
 
     Attributes:
         shape: all axes.
@@ -43,7 +46,10 @@ class Source(Protocol):
 
 @runtime_checkable
 class Target(Protocol):
-    """An image to write boxes to, by several threads at once."""
+    """An image to write boxes to, by several threads at once.
+
+    It may also have `finish()`, which is called once, after all boxes.
+    """
 
     def write(self, box: tuple[slice, ...], values: np.ndarray) -> None:
         """Write a box, given by slices of the first axes; return once it is stored."""
@@ -53,6 +59,18 @@ class Target(Protocol):
 def filtered_dtype(dtype: str) -> str:
     """Return the dtype, by name, of a filtered image: uint8 for bool, else that of the image."""
     return "uint8" if dtype == "bool" else dtype
+
+
+def bounds(box: tuple[slice, ...], shape: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Return the first and the last index plus one along every axis."""
+    full = (*box, *(slice(None),) * (len(shape) - len(box)))
+    return [part.indices(n)[:2] for part, n in zip(full, shape, strict=True)]
+
+
+def opaque(dtype: Any) -> float:
+    """Return the largest value of an alpha channel."""
+    dtype = np.dtype(dtype)
+    return float(np.iinfo(dtype).max) if dtype.kind in "iu" else 1.0
 
 
 @contextmanager
@@ -70,7 +88,7 @@ def explained_write(path: Path) -> Iterator[None]:
 
 def first_line(error: Exception) -> str:
     """The first line of an error's message, without tensorstore's details."""
-    return str(error).splitlines()[0].partition(" [")[0]
+    return (str(error) or type(error).__name__).splitlines()[0].partition(" [")[0]
 
 
 def stamp_of(*parts: Any) -> str:

@@ -1,31 +1,30 @@
-"""Image files as they are stored: values in their own type, alpha separate, colour profile kept.
+"""Image files as they are stored, whole: values in their own type, alpha separate, tags kept.
 
-An image of which something would be lost is refused, with the reason. Needs the `cli` extra.
+An image of which something would be lost is refused, with the reason. Needs the `cli` extra for
+png and jpeg.
 """
 
 import contextlib
-import struct
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tifffile
-from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image
 
-from jaxconv._files.rasters import ImageError, filtered_dtype
-from jaxconv._files.tiff import misread
+from jaxconv._files import pillow
+from jaxconv._files.pillow import Refused
+from jaxconv._files.rasters import ImageError, filtered_dtype, first_line
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+if TYPE_CHECKING:
+    from jaxconv._files.tiff_tags import TiffTags
+
 TIFF = (".tif", ".tiff")
-# PNG's colour chunks that Pillow reads; fractions are stored as integers in units of 1e-5
-_COLOUR_CHUNKS = {"gamma": b"gAMA", "chromaticity": b"cHRM", "srgb": b"sRGB"}
-# Chunks that Pillow does not read: code points of video signals, and of high dynamic range
-_SIGNAL_CHUNKS = (b"cICP", b"mDCV", b"cLLI")
-# the values of sRGB
-_SRGB = {"gamma": (0.45455,), "chromaticity": (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)}
+SUFFIXES = (*pillow.SUFFIXES, *TIFF)
+CHUNK_EDGE = 1024  # of the chunks of a zarr that is written whole, along rows and columns
 # TIFF 6.0, Orientation: from the rows and columns of the file to those of the upright image
-_UPRIGHT = {
+_UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     2: lambda v: v[:, ::-1],
     3: lambda v: v[::-1, ::-1],
     4: lambda v: v[::-1],
@@ -38,12 +37,15 @@ _UPRIGHT = {
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """One image as a file holds it; in memory, a source and a target of `rasters`.
+    """One image or stack as a file holds it; in memory, a source and a target of `rasters`.
 
     Attributes:
-        colours: (H, W) or (H, W, 3): bool, uint8, uint16 or floating; not premultiplied.
-        alpha: (H, W) in the colours' type, None where there is none.
+        colours: values of any axes, channels last for samples of a pixel; not premultiplied.
+        alpha: in the colours' type and shape without samples, None where there is none.
+        axes: letters of the colours' axes, as in `axes`; "" where the file has none.
         profile: the ICC profile, None where there is none.
+        tags: of a TIFF.
+        names: of a zarr's dimensions.
         extra: metadata that `save` writes too (PNG's gamma, EXIF, resolution).
         remarks: what differs from the file, one remark a string.
         stamp: none; an image in memory is filtered without a journal.
@@ -51,7 +53,10 @@ class Stored:
 
     colours: np.ndarray
     alpha: np.ndarray | None = None
+    axes: str = ""
     profile: bytes | None = None
+    tags: "TiffTags | None" = None
+    names: Sequence[str | None] | None = None
     extra: dict[str, Any] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     stamp: str = ""
@@ -74,25 +79,38 @@ class Stored:
         """Set a box of the colours."""
         self.colours[box] = values
 
-    def blank(self, *box: slice) -> "Stored":
-        """The rows and columns of a box, with colours that are zero, to write a filtered image."""
+    def blank(self, axes: str, box: tuple[slice, ...]) -> "Stored":
+        """A box of the image, with colours that are zero, to write a filtered image.
+
+        Args:
+            axes: letters of the image.
+            box: slices of all its axes.
+        """
         colours = np.zeros(self.colours[box].shape, filtered_dtype(self.dtype))
-        return replace(self, colours=colours, alpha=None if self.alpha is None else self.alpha[box])
+        alpha, tags = self.alpha, self.tags
+        if alpha is not None:
+            alpha = alpha[box[: alpha.ndim]]
+        if tags is not None and {"Y", "X"} <= set(axes):
+            top, left = (box[axes.index(letter)].start or 0 for letter in "YX")
+            tags = tags.moved(top, left)
+        return replace(self, colours=colours, alpha=alpha, tags=tags, axes=axes)
 
 
-def load(path: str | Path) -> Stored:
+def load(path: str | Path, *, page: int | None = None, level: int = 0) -> Stored:
     """Read an image file without changing its values.
 
     Args:
-        path: a png, jpeg or tiff file of one image. Images are turned upright, palettes are
-            looked up.
+        path: a png or jpeg file of one image, a tiff file, or the folder of a zarr. Images are
+            turned upright, palettes are looked up.
+        page: number of one page, from 0; None for all pages of a stack.
+        level: number of the level of a pyramid.
 
     Returns:
         A `Stored`.
 
     Raises:
-        ImageError: not such a file, broken, more than one image, 16-bit png of more than a grey
-            plane, CMYK and other inks, premultiplied alpha that is not opaque.
+        ImageError: not such a file, broken, several images that are no stack, 16-bit png of more
+            than a grey plane, CMYK and other inks, premultiplied alpha that is not opaque.
         OSError: missing or not readable.
 
     Example:
@@ -105,160 +123,89 @@ def load(path: str | Path) -> Stored:
     """
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file")
+        raise FileNotFoundError(f"{path}: no such file or folder")
+    if path.is_dir() and path.suffix.lower() not in SUFFIXES:
+        return _load_zarr(path, page, level)
     if path.suffix.lower() not in SUFFIXES or not path.is_file():
-        raise ImageError(f"{path}: not an image file that can be read ({', '.join(SUFFIXES)})")
-    depth, kind = _png_header(path)
-    if depth == 16 and kind in (2, 4, 6):
-        what = "grey png with alpha" if kind == 4 else "colour png"
-        raise ImageError(f"{path}: 16-bit {what} would lose half its bits; save it as tiff")
+        known = ", ".join(SUFFIXES)
+        raise ImageError(f"{path}: not an image that can be read ({known}, or a zarr folder)")
     try:
-        return _load_tiff(path) if path.suffix.lower() in TIFF else _load_pillow(path)
-    except _Refused as refused:
+        if path.suffix.lower() in TIFF:
+            return _load_tiff(path, page, level)
+        if level:
+            raise Refused(f"is no pyramid; level={level} is not there")
+        values, kept, remarks = pillow.read(path, page)
+    except Refused as refused:
         raise ImageError(f"{path}: {refused}") from None
-    except UnidentifiedImageError as error:
-        reason = "its first bytes are not those of a png, jpeg or tiff file"
-        raise ImageError(f"{path}: cannot be read as an image ({reason})") from error
+    except ImageError:
+        raise
     except Exception as error:  # every decoder raises errors of its own
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ImageError(f"{path}: cannot be read as an image ({reason})") from error
-
-
-class _Refused(Exception):  # noqa: N818 - becomes an ImageError with the path
-    """A valid file that cannot be used here."""
-
-
-def _png_header(path: Path) -> tuple[int, int]:
-    """The depth and colour type of a png, (0, 0) for other files."""
-    # 8 bytes of signature, 8 of the chunk's head, 8 of size, then depth and colour type
-    with path.open("rb") as file:
-        head = file.read(26)
-    return (head[24], head[25]) if head[:4] == b"\x89PNG" and len(head) == 26 else (0, 0)
-
-
-def _load_pillow(path: Path) -> Stored:
-    remarks = []
-    with Image.open(path) as opened:
-        if (count := getattr(opened, "n_frames", 1)) > 1:
-            raise _Refused(f"holds {count} images; expected one")
-        extra = {k: opened.info[k] for k in ("dpi", *_COLOUR_CHUNKS) if k in opened.info}
-        if signal := _signal_chunks(path):
-            extra["signal"] = signal
-        profile = opened.info.get("icc_profile")
-        image = ImageOps.exif_transpose(opened)
-        if exif := image.getexif():
-            extra["exif"] = exif.tobytes()
-        transparent = "transparency" in image.info
-        if image.mode == "P":
-            remarks.append(f"{path}: its palette was looked up")
-            image = image.convert("RGBA" if transparent else "RGB")
-        elif transparent and image.mode in ("L", "RGB"):
-            image = image.convert("LA" if image.mode == "L" else "RGBA")
-        elif transparent and image.mode not in ("LA", "RGBA"):
-            raise _Refused("one of its colours is declared transparent; save it with alpha instead")
-        if image.mode not in ("1", "L", "LA", "RGB", "RGBA", "I;16"):
-            raise _Refused(f"its colours are stored as {image.mode}; save it as grey or RGB")
-        values = _pixels(image)
+        why = first_line(error)
+        raise ImageError(f"{path}: cannot be read as an image ({why})") from error
     colours, alpha = (values, None) if values.ndim == 2 else _split_alpha(values)
-    return Stored(colours=colours, alpha=alpha, profile=profile, extra=extra, remarks=remarks)
-
-
-def _pixels(image: Image.Image) -> np.ndarray:
-    values = np.asarray(image)
-    # Pillow stores true as the byte 255, where NumPy and XLA expect 1
-    return values.view(np.uint8) != 0 if values.dtype == bool else values
-
-
-def _signal_chunks(path: Path) -> bytes:
-    """The chunks `_SIGNAL_CHUNKS` before a png's pixels, as stored; empty for other files."""
-    found = b""
-    with path.open("rb") as file:
-        if file.read(8) != b"\x89PNG\r\n\x1a\n":
-            return found
-        while len(head := file.read(8)) == 8 and head[4:] not in (b"IDAT", b"IEND"):
-            size = struct.unpack(">I", head[:4])[0] + 4  # and the checksum
-            if head[4:] in _SIGNAL_CHUNKS:
-                found += head + file.read(size)
-            else:
-                file.seek(size, 1)
-    return found
-
-
-def _load_tiff(path: Path) -> Stored:
-    with tifffile.TiffFile(path) as file:
-        page: Any = file.pages[0]
-        series = file.series[0]
-        if len(file.series) > 1:
-            raise _Refused(f"holds {len(file.series)} images; expected one")
-        if why := misread(page):
-            raise _Refused(why)
-        photometric, extras = page.photometric, tuple(page.extrasamples)
-        if photometric not in (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB):
-            raise _Refused(f"its colours are stored as {photometric.name}; save it as grey or RGB")
-        tags = {name: tag.value for name in _TAGS if (tag := page.tags.get(name)) is not None}
-        turn = tags.get("Orientation", 1)
-        values, axes = _decoded(path, series, page, upright=turn not in _UPRIGHT), series.axes
-        profile, compressed = page.iccprofile, page.compression != tifffile.COMPRESSION.NONE
-    if axes == "SYX":  # one plane after another
-        values = np.moveaxis(values, 0, -1)
-    if values.ndim != 2 and (values.ndim != 3 or values.shape[2] not in (2, 3, 4)):
-        raise _Refused(
-            f"holds an array of shape {values.shape}; expected one grey image (H, W) or one "
-            f"colour image (H, W, 3)"
-        )
-    if values.dtype not in (bool, np.uint8, np.uint16) and values.dtype.kind != "f":
-        raise _Refused(
-            f"pixels of type {values.dtype}; expected unsigned of 8 or 16 bits, or floating"
-        )
-    if turn in _UPRIGHT:
-        values = np.ascontiguousarray(_UPRIGHT[turn](values))
-    colours, alpha = (values, None) if values.ndim == 2 else _split_alpha(values)
-    if (
-        alpha is not None
-        and tifffile.EXTRASAMPLE.ASSOCALPHA in extras
-        and np.any(alpha != opaque(alpha.dtype))
-    ):
-        raise _Refused("its colours are premultiplied by alpha; save it with straight alpha")
-    extra: dict[str, Any] = {"compressed": compressed}
-    if "XResolution" in tags and "YResolution" in tags:
-        both = (_ratio(tags["XResolution"]), _ratio(tags["YResolution"]))
-        extra["resolution"] = both[::-1] if turn > 4 else both
-        extra["resolutionunit"] = tags.get("ResolutionUnit", 2)
-    return Stored(colours=colours, alpha=alpha, profile=profile, extra=extra)
-
-
-_TAGS = ("Orientation", "XResolution", "YResolution", "ResolutionUnit")
-
-
-def _ratio(value: tuple[int, int]) -> float:
-    return value[0] / value[1] if value[1] else 0.0
-
-
-def _decoded(path: Path, series: Any, page: Any, *, upright: bool) -> np.ndarray:
-    try:
-        return series.asarray()
-    except (ValueError, ImportError) as error:
-        if not (isinstance(error, ImportError) or "imagecodecs" in str(error)):
-            raise
-        # Pillow decodes some more compressions; used only where it keeps shape and dtype
-        if upright:
-            with contextlib.suppress(OSError, ValueError), Image.open(path) as image:
-                values = _pixels(image)
-                if (values.shape, values.dtype) == (page.shape, page.dtype):
-                    return values
-        name = tifffile.COMPRESSION(page.compression).name
-        raise _Refused(f"is compressed by {name}, which needs: pip install imagecodecs") from None
+    profile = kept.pop("profile", None)
+    axes = "YX" if colours.ndim == 2 else "YXS"
+    return Stored(
+        colours=colours, alpha=alpha, axes=axes, profile=profile, extra=kept, remarks=remarks
+    )
 
 
 def _split_alpha(values: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """The colours and the alpha of a png."""
     if values.shape[2] == 3:
         return values, None
     return (values[..., 0] if values.shape[2] == 2 else values[..., :3]), values[..., -1]
 
 
-def opaque(dtype: np.dtype) -> float:
-    """The largest value of an alpha channel."""
-    return float(np.iinfo(dtype).max) if np.issubdtype(dtype, np.integer) else 1.0
+def _load_zarr(path: Path, page: int | None, level: int) -> Stored:
+    from jaxconv._files.zarr import ZarrSource
+
+    source = ZarrSource(path, page=page, level=level)
+    values = source.read((slice(None),) * len(source.shape))
+    return Stored(colours=values, axes=source.axes, names=source.names, remarks=source.remarks)
+
+
+def _load_tiff(path: Path, page: int | None, level: int) -> Stored:
+    from jaxconv._files.tiff import TiffSource
+
+    source = TiffSource(path, page=page, level=level, whole=True)
+    values, tags, turn = _decoded(path, source), source.tags, source.orientation
+    if turn in _UPRIGHT:
+        values = np.ascontiguousarray(_UPRIGHT[turn](values))
+        if tags.resolution is not None and turn > 4:
+            across, down, unit = tags.resolution
+            tags = replace(tags, resolution=(down, across, unit))
+    colours, alpha = values, None
+    if tags.alpha is not None:
+        alpha = np.ascontiguousarray(values[..., tags.alpha])
+        source.check_alpha(alpha)
+        kept = tags.colours
+        colours = np.ascontiguousarray(values[..., kept[0] if len(kept) == 1 else kept])
+    return Stored(
+        colours=colours,
+        alpha=alpha,
+        axes=source.axes,
+        profile=source.profile,
+        tags=tags,
+        remarks=source.remarks,
+    )
+
+
+def _decoded(path: Path, source: Any) -> np.ndarray:
+    try:
+        return source.values()
+    except (ValueError, ImportError) as error:
+        if not (isinstance(error, ImportError) or "imagecodecs" in str(error)):
+            raise
+        # Pillow decodes some more compressions; used only where it keeps shape and dtype
+        key = source.first
+        if source.orientation not in _UPRIGHT and source.axes in ("YX", "YXS"):
+            with contextlib.suppress(OSError, ValueError), Image.open(path) as image:
+                values = pillow.pixels(image)
+                if (values.shape, values.dtype) == (key.shape, key.dtype):
+                    return values
+        name = getattr(key.compression, "name", key.compression)
+        raise Refused(f"is compressed by {name}, which needs: pip install imagecodecs") from None
 
 
 def check_holds(path: str | Path, image: Stored) -> None:
@@ -269,8 +216,8 @@ def check_holds(path: str | Path, image: Stored) -> None:
         image: the image to save; its values do not matter.
 
     Raises:
-        ValueError: another suffix, or more bits or alpha than the format has, or the unusual
-            colour chunks of a png.
+        ValueError: another suffix, or more bits, axes or alpha than the format has, or the
+            unusual colour chunks of a png.
 
     Example:
         >>> import numpy as np
@@ -282,52 +229,62 @@ def check_holds(path: str | Path, image: Stored) -> None:
     Source: JFIF; PNG (ISO/IEC 15948), section 11.2.2.
     """
     path = Path(path)
-    suffix, dtype = path.suffix.lower(), image.colours.dtype
-    if suffix not in SUFFIXES:
+    suffix = path.suffix.lower()
+    if suffix not in (*SUFFIXES, ".zarr"):
+        known = ", ".join((*SUFFIXES, ".zarr"))
+        raise ValueError(f"{path}: not the suffix of an image that can be written ({known})")
+    name = {".zarr": "zarr", ".png": "png"}.get(suffix, "tiff" if suffix in TIFF else "jpeg")
+    if name != "png" and (chunk := pillow.unusual_chunk(image.extra, image.profile)):
         raise ValueError(
-            f"{path}: not the suffix of an image that can be written ({', '.join(SUFFIXES)})"
+            f"{path}: {name} cannot hold the colour information of the png (chunk {chunk}); name "
+            "a png file"
         )
-    if suffix != ".png" and (chunk := _unusual_chunk(image)):
+    if name in ("png", "jpeg"):
+        _check_pillow(path, name, image)
+    elif name == "tiff":
+        check_pages(path, _axes(image))
+    elif image.alpha is not None:
+        raise ValueError(f"{path}: zarr cannot hold alpha; name a tiff file")
+
+
+def _axes(image: Stored) -> str:
+    return image.axes or {2: "YX", 3: "YXS"}.get(image.colours.ndim, "")
+
+
+def check_pages(path: Path, axes: str) -> None:
+    """Refuse axes that a TIFF cannot hold: its pages are planes of Y and X."""
+    if not axes.endswith(("YX", "YXS", "YXC")):
+        what = f"the axes {axes}" if axes else "axes that are not named"
+        raise ImageError(f"{path}: TIFF holds pages of Y and X, not {what}; name a .zarr")
+
+
+def _check_pillow(path: Path, name: str, image: Stored) -> None:
+    axes, dtype = _axes(image), image.colours.dtype
+    if axes not in ("YX", "YXS", "YXC"):
         raise ValueError(
-            f"{path}: {'tiff' if suffix in TIFF else 'jpeg'} cannot hold the colour "
-            f"information of the png (chunk {chunk}); name a png file"
+            f"{path}: {name} holds one image, not the axes {axes}; name a tiff or .zarr, or take "
+            "one page=N"
         )
-    if suffix in TIFF:
-        return
-    plain = image.colours.ndim == 2 and image.alpha is None
-    deep = suffix == ".png" and plain
+    channels = 1 if len(axes) == 2 else image.shape[2]
+    if channels not in (1, 3):
+        raise ValueError(f"{path}: {name} cannot hold {channels} channels; name a tiff file")
+    plain = len(axes) == 2 and image.alpha is None
+    deep = name == "png" and plain
     if dtype not in ((bool, np.uint8, np.uint16) if deep else (bool, np.uint8)):
-        name = "png" if suffix == ".png" else "jpeg"
         what = f"{dtype} values" + (
             " with colour or alpha" if name == "png" and dtype == np.uint16 else ""
         )
         other = "tiff or png" if plain and dtype == np.uint16 else "tiff"
         raise ValueError(f"{path}: {name} cannot hold {what}; name a {other} file")
-    if suffix != ".png" and image.alpha is not None:
+    if name == "jpeg" and image.alpha is not None:
         raise ValueError(f"{path}: jpeg cannot hold alpha; name a png or tiff file")
-
-
-def _unusual_chunk(image: Stored) -> str | None:
-    """The chunk that gives a png's values colours that other formats cannot represent, if any.
-
-    Signal chunks take precedence over all, a profile or the sRGB chunk over gamma and primaries.
-    """
-    if "signal" in image.extra:
-        return image.extra["signal"][4:8].decode()
-    if image.profile is not None or "srgb" in image.extra:
-        return None
-    for name, usual in _SRGB.items():
-        found = np.ravel(image.extra.get(name, usual))
-        if found.size != len(usual) or np.abs(found - usual).max() > 1e-3:
-            return _COLOUR_CHUNKS[name].decode()
-    return None
 
 
 def save(path: str | Path, image: Stored) -> None:
     """Write an image file with exactly its values; jpeg at quality 95 with full colour resolution.
 
     Args:
-        path: png, jpeg or tiff, by its suffix.
+        path: png, jpeg, tiff or zarr, by its suffix.
         image: as from `load`.
 
     Raises:
@@ -345,42 +302,51 @@ def save(path: str | Path, image: Stored) -> None:
     """
     path = Path(path)
     check_holds(path, image)
+    if path.suffix.lower() == ".zarr":
+        _save_zarr(path, image)
+        return
     values = image.colours
+    if path.suffix.lower() in TIFF:
+        _save_tiff(path, image)
+        return
     if image.alpha is not None:
         values = np.dstack([values, image.alpha])
-    if path.suffix.lower() in TIFF:
-        tifffile.imwrite(
-            path,
-            values,
-            photometric="rgb" if image.colours.ndim == 3 else "minisblack",
-            planarconfig=None if values.ndim == 2 else "contig",
-            extrasamples=None if image.alpha is None else ["unassalpha"],
-            iccprofile=image.profile,
-            compression="zlib" if image.extra.get("compressed") else None,
-            metadata=None,
-            **{k: image.extra[k] for k in ("resolution", "resolutionunit") if k in image.extra},
-        )
-        return
-    options = {k: image.extra[k] for k in ("dpi", "exif") if k in image.extra}
-    if image.profile is not None:
-        options["icc_profile"] = image.profile
-    if path.suffix.lower() == ".png":
-        options["pnginfo"] = _colour_chunks(image.extra)
-    else:
-        options |= {"quality": 95, "subsampling": 0}
-    Image.fromarray(values).save(path, **options)
-    if "signal" in image.extra:  # Pillow leaves out chunks that it does not know
-        data = path.read_bytes()
-        header = 33  # bytes of the signature and the chunk IHDR
-        path.write_bytes(data[:header] + image.extra["signal"] + data[header:])
+    pillow.write(path, values, image.extra, image.profile)
 
 
-def _colour_chunks(extra: dict[str, Any]) -> PngImagePlugin.PngInfo:
-    info = PngImagePlugin.PngInfo()
-    for name, chunk in _COLOUR_CHUNKS.items():
-        if name == "srgb" and name in extra:
-            info.add(chunk, bytes([extra[name]]))
-        elif name in extra:
-            numbers = np.ravel(extra[name])
-            info.add(chunk, struct.pack(f">{numbers.size}I", *np.rint(1e5 * numbers).astype(int)))
-    return info
+def _save_tiff(path: Path, image: Stored) -> None:
+    import tifffile
+
+    from jaxconv._files.tiff_tags import kept_compression, with_alpha, write_options
+
+    values, tags = with_alpha(image.colours, image.alpha, image.tags), image.tags
+    axes = _axes(image).replace("YXC", "YXS")
+    if image.alpha is not None and not axes.endswith("S"):
+        axes += "S"
+    dtype = image.dtype
+    options = write_options(
+        values.shape,
+        axes,
+        dtype,
+        tags=tags,
+        alpha=image.alpha is not None,
+        profile=image.profile,
+    )
+    if options["planarconfig"] == "separate":
+        values = np.moveaxis(values, -1, -3)
+    tifffile.imwrite(path, values, **options, **kept_compression(tags, dtype))
+
+
+def _save_zarr(path: Path, image: Stored) -> None:
+    from jaxconv._files.axes import dimension_names
+    from jaxconv._files.zarr import ZarrTarget
+
+    axes = _axes(image)
+    sizes = {"Y": CHUNK_EDGE, "X": CHUNK_EDGE, "S": None, "C": None}  # else one plane a chunk
+    chunk = image.shape
+    if axes:
+        each = zip(axes, image.shape, strict=True)
+        chunk = tuple(min(n, sizes.get(a, 1) or n) for a, n in each)
+    names = dimension_names(axes, image.names)
+    target = ZarrTarget(path, image.shape, image.dtype, chunk, names=names)
+    target.write((slice(None),) * len(image.shape), image.colours)

@@ -1,5 +1,6 @@
 """Arrays in zarr, versions 2 and 3, by tensorstore."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,8 @@ import numpy as np
 import tensorstore as ts
 
 from jaxconv._files import rasters
-
-# a file in the folder -> the driver that reads the array
-_DRIVERS = {"zarr.json": "zarr3", ".zarray": "zarr"}
-
+from jaxconv._files.axes import letters
+from jaxconv._files.zarr_groups import find
 
 # Size of the cache of decoded chunks: neighbouring tiles read the same ones.
 CACHE_BYTES = 192 * 2**20
@@ -18,6 +17,7 @@ CACHE_BYTES = 192 * 2**20
 
 def _open(path: Path, driver: str, *, cache_bytes: int = 0, **options: Any) -> ts.TensorStore:
     spec = {"driver": driver, "kvstore": {"driver": "file", "path": f"{path.absolute()}/"}}
+    spec |= options.pop("spec", {})
     # file_io_sync: a write has reached the disk when it returns
     context = {"file_io_sync": True, "cache_pool": {"total_bytes_limit": cache_bytes}}
     try:
@@ -29,22 +29,42 @@ def _open(path: Path, driver: str, *, cache_bytes: int = 0, **options: Any) -> t
 
 
 class ZarrSource:
-    """A zarr array to read boxes from."""
+    """A zarr array to read boxes from, or a level of a pyramid as OME-NGFF describes it.
 
-    def __init__(self, path: Path) -> None:
-        found = next((name for name in _DRIVERS if (path / name).exists()), None)
-        if found is None:
-            raise rasters.ImageError(
-                f"{path}: is not a zarr array ({' or '.join(_DRIVERS)} is missing); if it is a "
-                "group, name one of its arrays"
-            )
-        self._path = path
+    Attributes:
+        shape, dtype, stamp: as in `rasters.Source`.
+        axes: the letters, from the names of the dimensions; "" without.
+        names: of the dimensions, None where they have none.
+        remarks: which of several levels this is.
+    """
+
+    def __init__(self, path: Path, *, page: int | None = None, level: int = 0) -> None:
+        """Open an array.
+
+        Args:
+            path: of the array, or of the group of a pyramid.
+            page: number of one plane of Y and X (and channels behind them), from 0; None for all.
+            level: number of the level of a pyramid, 0 for the full resolution.
+        """
+        found = find(path, level)
+        self._path, self.remarks = found.path, list(found.remarks)
         # chunks in the cache stay valid, as nobody writes to a source
         caching: Any = {"cache_bytes": CACHE_BYTES, "recheck_cached_data": "open"}
-        self._store = _open(path, _DRIVERS[found], open=True, read=True, **caching)
-        self.shape = tuple(self._store.shape)
-        self.dtype = str(self._store.dtype.name)
-        self.stamp = rasters.stamp_of((path / found).read_bytes())
+        store = _open(found.path, found.driver, open=True, read=True, **caching)
+        names = found.names
+        if names is not None and len(names) != store.rank:
+            raise rasters.ImageError(
+                f"{path}: has {store.rank} axes, but names for {len(names)} dimensions"
+            )
+        if page is not None:
+            store, names, total = _page(path, store, names, page)
+            self.remarks += [f"page {page} of {total} alone"] if total > 1 else []
+        self.names = names
+        self._store = store
+        self.axes = letters(names) if names is not None else ""
+        self.shape = tuple(store.shape)
+        self.dtype = str(store.dtype.name)
+        self.stamp = rasters.stamp_of(found.text, page)
 
     def read(self, box: tuple[slice, ...]) -> np.ndarray:
         """Return a box."""
@@ -56,14 +76,52 @@ class ZarrSource:
             ) from error
 
 
+def _page(
+    path: Path, store: ts.TensorStore, names: tuple[str | None, ...] | None, page: int
+) -> tuple[ts.TensorStore, tuple[str | None, ...], int]:
+    """One plane: the store, the names that are left, and the number of planes."""
+    axes = letters(names) if names is not None else ""
+    if names is None or "Y" not in axes:
+        raise rasters.ImageError(
+            f"{path}: does not say which of its axes {tuple(store.shape)} is what, so that "
+            f"page={page} is not one; name its dimensions"
+        )
+    kept = [n for n, a in enumerate(axes) if a in "YX" or (a in "SC" and n == len(axes) - 1)]
+    stack = [n for n in range(len(axes)) if n not in kept]
+    sizes = [store.shape[n] for n in stack]
+    total = int(np.prod(sizes, dtype=int))
+    if not 0 <= page < total:
+        raise rasters.ImageError(
+            f"{path}: holds {total} page{'s' * (total > 1)}, from 0; page={page} is not there"
+        )
+    at = dict(zip(stack, np.unravel_index(page, sizes) if sizes else (), strict=True))
+    index = tuple(int(at[n]) if n in at else slice(None) for n in range(len(axes)))
+    return store[index], tuple(names[n] for n in kept), total
+
+
 class ZarrTarget:
-    """A zarr array to write boxes to, of version 3, one chunk a tile."""
+    """A zarr array to write boxes to, of version 3."""
 
     def __init__(
-        self, path: Path, shape: tuple[int, ...], dtype: str, tile: tuple[int, ...]
+        self,
+        path: Path,
+        shape: tuple[int, ...],
+        dtype: str,
+        chunk: tuple[int, ...],
+        *,
+        names: Sequence[str | None] | None = None,
     ) -> None:
-        chunk = (*tile, *shape[len(tile) :])
+        """Open the array, or make it.
+
+        Args:
+            path: of its folder.
+            shape: of all axes.
+            dtype: by name.
+            chunk: its size along the first axes, whole along others.
+            names: of the dimensions.
+        """
         self._path = path
+        spec = {} if names is None else {"metadata": {"dimension_names": list(names)}}
         self._store = _open(
             path,
             "zarr3",
@@ -73,7 +131,8 @@ class ZarrTarget:
             write=True,
             dtype=dtype,
             shape=shape,
-            chunk_layout=ts.ChunkLayout(chunk_shape=chunk),
+            chunk_layout=ts.ChunkLayout(chunk_shape=(*chunk, *shape[len(chunk) :])),
+            spec=spec,
         )
 
     def write(self, box: tuple[slice, ...], values: np.ndarray) -> None:

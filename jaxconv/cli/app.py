@@ -137,6 +137,18 @@ def apply(given: options.Apply) -> int:
     return 0
 
 
+@_command(options.Restore)
+def restore(given: options.Restore) -> int:
+    """Undo the blur of an image whose kernel is known, and draw it before and after.
+
+    Depth, axes, colour profile and alpha are kept, or the file is refused.
+    """
+    from jaxconv.cli import restore as command
+
+    typer.echo(command.run(given))
+    return 0
+
+
 def run(arguments: list[str]) -> int:
     """Run the app; usage mistakes too are one line and exit code 2."""
     try:

@@ -11,39 +11,41 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxconv.cli.errors import as_command_error
-from jaxconv.cli.pairs import Pair, colours
+from jaxconv.cli.pairs import Pair, colours, planes
 from jaxconv.cli.report import too_large
 from jaxconv.learn import Distance, Fit, distance_to_optimum, examine_window, find_shift
-
-
-def planes(pair: Pair, kernels: int) -> list[tuple[Any, Any]]:
-    """The images of each kernel: one plane, or all colours as a batch."""
-    # (H, W, 3) -> (3, H, W)
-    x, y = (np.moveaxis(a, -1, 0) if a.ndim == 3 else a[None] for a in (pair.before, pair.after))
-    return [(x, y)] if kernels == 1 else list(zip(x, y, strict=True))
 
 
 def distances(pair: Pair, fits: Sequence[Fit]) -> list[Distance]:
     """Find the distance of each kernel to the exact one."""
     with as_command_error():
         return [
-            distance_to_optimum(fit, jnp.asarray(x), jnp.asarray(y))
-            for fit, (x, y) in zip(fits, planes(pair, len(fits)), strict=True)
+            distance_to_optimum(
+                fit,
+                [*map(jnp.asarray, plane.xs)],
+                [*map(jnp.asarray, plane.ys)],
+                weights=plane.ws,  # pyright: ignore
+            )
+            for fit, plane in zip(fits, planes(pair, len(fits)), strict=True)
         ]
 
 
 def window_remarks(pair: Pair, fits: Sequence[Fit], *, thorough: bool) -> list[str]:
     """Report kernels that are not inside their windows; if thorough, try a larger window too."""
     remarks = []
-    for fit, colour, (x, y) in zip(
+    for fit, colour, plane in zip(
         fits, colours(pair, len(fits)), planes(pair, len(fits)), strict=True
     ):
-        _, message = find_shift(fit.kernel, x, y)
-        if thorough and not message:
-            x, y = jnp.asarray(x), jnp.asarray(y)
-            message = examine_window(x, y, pair.kernel_size, bias=fit.bias is not None).message
-        if message:
-            remarks.append(message if len(fits) == 1 else f"{colour}: {message}")
+        ws = plane.ws or [None] * len(plane.xs)
+        for own, x, y, w in zip(pair.every, plane.xs, plane.ys, ws, strict=True):
+            _, message = find_shift(fit.kernel, x, y)
+            if thorough and not message:
+                given = jnp.asarray(x), jnp.asarray(y), pair.kernel_size
+                bias = fit.bias is not None
+                message = examine_window(*given, weights=w, bias=bias).message  # pyright: ignore
+            if message:
+                name = f"{own.name}: " if pair.others else ""
+                remarks.append(name + (message if len(fits) == 1 else f"{colour}: {message}"))
     return remarks
 
 
@@ -63,20 +65,14 @@ def print_distances(console: Console, pair: Pair, found: Sequence[Distance]) -> 
         weights = exact.kernel.size
         console.print(
             f"descent stopped {float(distance.kernel):.1e} from it, its error "
-            f"{float(distance.excess) / pair_positions(pair, len(found)):.1e} above the least; "
+            f"{float(distance.excess) / int(exact.positions):.1e} above the least; "
             f"rank {int(exact.rank)} of {weights}, condition {float(exact.condition):.3g}",
             soft_wrap=True,
         )
 
 
-def pair_positions(pair: Pair, kernels: int) -> int:
-    """Number of pixels that each kernel was learned from."""
-    return pair.after.size // kernels
-
-
 def as_json(pair: Pair, found: Sequence[Distance]) -> list[dict[str, Any]]:
     """The exact kernels as plain numbers; errors are means over the pixels."""
-    pixels = pair_positions(pair, len(found))
     return [
         {
             "kernel": np.asarray(d.solution.kernel).tolist(),
@@ -89,9 +85,10 @@ def as_json(pair: Pair, found: Sequence[Distance]) -> list[dict[str, Any]]:
             "condition": (
                 float(d.solution.condition) if np.isfinite(d.solution.condition) else None
             ),
-            "loss": float(d.solution.residual) / pixels,
+            "outputs": int(d.solution.positions),
+            "loss": float(d.solution.residual) / int(d.solution.positions),
             "distance": float(d.kernel),
-            "excess": float(d.excess) / pixels,
+            "excess": float(d.excess) / int(d.solution.positions),
         }
         for d in found
     ]

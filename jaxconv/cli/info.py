@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from jaxconv._core.dispatch.policy import Policy
+from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.spec import ConvSpec
 from jaxconv._core.machine import cpu_kind, facts, version
 from jaxconv._core.methods import METHODS
@@ -20,7 +20,8 @@ from jaxconv.cli.errors import as_command_error
 from jaxconv.cli.options import Info
 
 PACKAGES = ("jaxconv", "jaxconv-onednn", "jax", "jaxlib", "flax", "numpy")
-_PLAIN = ConvSpec((1, 1), (1, 1), ((0, 0), (0, 0)), 1, (8, 8), (3, 3))
+_SPEC = ConvSpec((1, 1), (1, 1), ((0, 0), (0, 0)), 1, (8, 8), (3, 3))
+_PLAIN = Problem("output", _SPEC, 1, 1, 1, "float32", "cpu")
 
 
 def gather(policy: Path | None = None) -> dict[str, Any]:
@@ -126,7 +127,7 @@ def _method(name: str) -> dict[str, Any]:
     method = METHODS[name]
     why_not = None
     if method.calls_library:  # which may not be installed
-        why_not = method.refuses("output", _PLAIN, jnp.dtype(jnp.float32))
+        why_not = method.refuses(_PLAIN)
     return {
         "summary": method.summary,
         "contractions": list(method.contractions),

@@ -5,6 +5,8 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,14 +14,15 @@ import numpy as np
 import optax
 from rich.console import Console
 
-from jaxconv.cli import constrained, exact, report
+from jaxconv.cli import constrained, exact, report, residuals
 from jaxconv.cli.checkpoints import CheckpointOptions
 from jaxconv.cli.errors import CommandError, as_command_error
 from jaxconv.cli.metrics import Metrics, metrics
 from jaxconv.cli.options import Learn
-from jaxconv.cli.pairs import Pair, colours, demonstration, from_files
+from jaxconv.cli.pairs import Pair, colours, demonstration, from_files, parse_pair, planes
 from jaxconv.cli.progress import Reporter, reporting
 from jaxconv.cli.results import check_writable, write_results
+from jaxconv.cli.usable import parse_limits
 from jaxconv.learn import (
     Fit,
     constraints,
@@ -56,16 +59,18 @@ def run(request: Learn) -> None:
         fits = _fit(pair, request, checkpoints, files, rules)
     seconds = time.perf_counter() - began
     _refuse_divergence(fits, pair, request)
-    prediction = _prediction(pair, fits)
+    prediction = residuals.prediction(pair, fits)
     files = write_results(request.out, report.writers(pair, fits, prediction))
     found = exact.distances(pair, fits) if request.exact else []
     outside = exact.window_remarks(pair, fits, thorough=request.exact)
-    for remark in [*pair.remarks, *_unseen(pair), *outside]:
+    left = residuals.reports(pair, fits)
+    told = [*pair.remarks, *_unseen(pair), *outside, *residuals.remarks(pair, fits, left)]
+    for remark in told:
         print(f"jaxconv learn: {remark}", file=sys.stderr)
     report.print_fits(console, pair, fits, seconds, files)
     exact.print_distances(console, pair, found)
     if request.json:
-        result = report.as_json(pair, fits, seconds, files, edge)
+        result = report.as_json(pair, fits, left, seconds, files, edge)
         print(json.dumps({**result, "exact": exact.as_json(pair, found)} if found else result))
 
 
@@ -107,6 +112,12 @@ def _with_defaults(request: Learn) -> Learn:
 def _pair(request: Learn) -> Pair:
     if (request.before is None) != (request.after is None):
         raise CommandError("give two images, BEFORE and AFTER, or none for the demonstration")
+    images = {
+        "--pair": request.pairs,
+        "--mask": request.masks,
+        "--mask-before": request.masks_before,
+        "--saturated": request.saturated,
+    }
     with as_command_error():
         if request.before is not None and request.after is not None:
             for name, value in (("--target", request.target), ("--photo", request.photo)):
@@ -114,14 +125,42 @@ def _pair(request: Learn) -> Pair:
                     raise CommandError(
                         f"{name} is for the demonstration; leave it out with two images"
                     )
-            return from_files(request.before, request.after, request.kernel)
+            return _from_files(request, (request.before, request.after))
+        for name, value in images.items():
+            if value:
+                raise CommandError(f"{name} is for images; give them too: BEFORE AFTER")
         return demonstration(request.photo or "camera", request.target or "sobel_x", request.kernel)
 
 
+def _from_files(request: Learn, first: tuple[Path, Path]) -> Pair:
+    files = [first, *map(parse_pair, request.pairs or [])]
+    limits, masks = parse_limits(request.saturated), []
+    for name, given in (("--mask", request.masks), ("--mask-before", request.masks_before)):
+        if given and len(given) != len(files):
+            raise CommandError(
+                f"{name} is given {len(given)} times for {len(files)} pairs; give it once for each"
+            )
+        masks.append(given or [None] * len(files))
+    found, kernel = [], request.kernel
+    for (before, after), mask, mask_before in zip(files, *masks, strict=True):
+        pair = from_files(before, after, kernel, mask=mask, mask_before=mask_before, limits=limits)
+        kernel = "x".join(map(str, pair.kernel_size))  # of all pairs
+        if found and pair.before.ndim != found[0].before.ndim:
+            raise CommandError(
+                f"{before} and {first[0]} are grey and colour; give pairs of one kind"
+            )
+        found.append(pair)
+    remarks = [remark for pair in found for remark in pair.remarks]
+    return replace(found[0], others=tuple(found[1:]), remarks=remarks)
+
+
 def _unseen(pair: Pair) -> list[str]:
-    x = pair.before if pair.before.ndim == 2 else np.moveaxis(pair.before, -1, 0)
+    (whole,) = planes(pair, 1)
+    mean = np.concatenate([x.ravel() for x in whole.xs]).mean()
     weights = pair.kernel_size[0] * pair.kernel_size[1]
-    seen = seen_directions(window_covariance(x - x.mean(), pair.kernel_size))  # pyright: ignore
+    xs: Any = [x - mean for x in whole.xs]
+    ws: Any = whole.ws
+    seen = seen_directions(window_covariance(xs, pair.kernel_size, weights=ws))
     if seen == weights:
         return []
     return [
@@ -142,10 +181,15 @@ def _optimizer(request: Learn) -> optax.GradientTransformation | None:
 
 
 def _checkpoints(pair: Pair, request: Learn) -> CheckpointOptions:
+    images: dict[str, Any]
     if request.before is None:
         images = {"--photo": request.photo or "camera", "--target": pair.target}
     else:
         images = {"BEFORE": pair.before, "AFTER": pair.after}
+        if pair.others:
+            images["--pair"] = [a for own in pair.others for a in (own.before, own.after)]
+        (whole,) = planes(pair, 1)
+        images["the outputs in use"] = "all" if whole.ws is None else whole.ws
     checkpoints = CheckpointOptions(
         folder=request.checkpoint,
         every=request.checkpoint_every,
@@ -176,12 +220,10 @@ def _fit(
     files: Metrics,
     rules: tuple[constraints.Projection, ...],
 ) -> list[Fit]:
-    # (H, W, 3) -> (3, H, W), one plane a kernel; one kernel for all takes them as a batch
-    x, y = (np.moveaxis(a, -1, 0) if a.ndim == 3 else a[None] for a in (pair.before, pair.after))
-    parts = [(x, y)] if request.one_kernel else list(zip(x, y, strict=True))
+    parts = planes(pair, len(_planes(pair, request)))
     assert request.steps is not None
-    for plane, (x_part, _) in zip(_planes(pair, request), parts, strict=True):
-        if not np.ptp(x_part):
+    for plane, part in zip(_planes(pair, request), parts, strict=True):
+        if not any(np.ptp(x) for x in part.xs) and len(part.xs) == 1:
             where = "" if len(parts) == 1 else f"the {plane} plane of "
             raise CommandError(
                 f"{where}{request.before or pair.name} has one value everywhere, which determines "
@@ -189,12 +231,13 @@ def _fit(
             )
     fits = []
     with reporting(request.steps * len(parts)) as reporter, as_command_error():
-        for plane, (x_part, y_part) in zip(_planes(pair, request), parts, strict=True):
+        for plane, part in zip(_planes(pair, request), parts, strict=True):
             fits.append(
                 recover_kernel(
-                    jnp.asarray(x_part),
-                    jnp.asarray(y_part),
+                    [*map(jnp.asarray, part.xs)],
+                    [*map(jnp.asarray, part.ys)],
                     pair.kernel_size,
+                    weights=part.ws,  # pyright: ignore
                     optimizer=_optimizer(request),
                     whitened=request.optimizer == "sgd",
                     constraints=rules,
@@ -230,14 +273,3 @@ def _refuse_divergence(fits: list[Fit], pair: Pair, request: Learn) -> None:
             raise CommandError(
                 f"learning diverged{where} at step {step} of {request.steps}: {advice}"
             )
-
-
-def _prediction(pair: Pair, fits: list[Fit]) -> np.ndarray:
-    if pair.before.ndim == 2:
-        return np.asarray(predict(pair.before, fits[0].kernel, fits[0].bias))  # pyright: ignore
-    each = fits * 3 if len(fits) == 1 else fits
-    planes = [
-        predict(pair.before[..., plane], fit.kernel, fit.bias)  # pyright: ignore
-        for plane, fit in enumerate(each)
-    ]
-    return np.stack([np.asarray(plane) for plane in planes], axis=-1)

@@ -17,8 +17,40 @@ class Learn:
     after: Annotated[
         Path | None, Argument(help="The same image after it: as large, or cut to 'valid'.")
     ] = None
+    pairs: Annotated[
+        list[str] | None,
+        Option(
+            "--pair",
+            metavar="BEFORE:AFTER",
+            help="Two more images, of any size, that the same kernel is learned from. May be given "
+            "several times.",
+        ),
+    ] = None
     kernel: Annotated[
         str | None, Option(help="Size of the kernel to learn, HxW or one number for a square.")
+    ] = None
+    masks: Annotated[
+        list[Path] | None,
+        Option(
+            "--mask",
+            help="An image of AFTER's size: its pixels of 0 are left out. One for each pair.",
+        ),
+    ] = None
+    masks_before: Annotated[
+        list[Path] | None,
+        Option(
+            "--mask-before",
+            help="An image of BEFORE's size: outputs that read its pixels of 0 are left out. One "
+            "for each pair.",
+        ),
+    ] = None
+    saturated: Annotated[
+        str | None,
+        Option(
+            help="LEVEL, or LOW:HIGH, as stored: values at or beyond it are left out, in both "
+            "images; or none (default: the ends of an integer type's range, in AFTER, if many "
+            "values are there)"
+        ),
     ] = None
     target: Annotated[
         str | None, Option(help="The hidden kernel of the demonstration (default: sobel_x)")
@@ -201,19 +233,42 @@ class Bench:
 class Apply:
     """The options of `jaxconv apply`."""
 
-    image: Annotated[Path, Argument(help="The image: png, jpeg or tiff; with --tile tiff or zarr.")]
+    image: Annotated[
+        Path,
+        Argument(help="The image or stack: png, jpeg, tiff or zarr; with --tile tiff or zarr."),
+    ]
     output: Annotated[
         Path | None, Argument(help="The file to write (default: IMAGE-KERNEL beside it).")
     ] = None
     kernel: Annotated[
-        str, Option(help="A name such as sobel_x, or what learn wrote: its folder, .csv or .npy.")
+        str,
+        Option(
+            help="A name such as sobel_x, or what learn wrote: its folder, .csv or .npy, with its "
+            "bias except in .npy. A .npy of (d, h, w) filters volumes."
+        ),
     ]
+    axes: Annotated[
+        str | None,
+        Option(
+            help="A letter an axis of the image, where its file does not say: ZYX a volume or "
+            "stack, C or S channels, T or any other a stack, as in TZCYX."
+        ),
+    ] = None
+    kernel_axes: Annotated[
+        str | None, Option(help="Of a .npy kernel: YX, ZYX, CYX (one a channel) or CZYX.")
+    ] = None
+    page: Annotated[
+        int | None, Option(help="Filter this page of a stack alone, from 0 (default: all pages).")
+    ] = None
+    level: Annotated[
+        int | None, Option(help="Filter this level of a pyramid, from 0, the full resolution.")
+    ] = None
     scale: Annotated[
         str | None,
         Option(
             help="clip to 0..1; signed: mid-grey is 0, scaled so that nothing clips; stretch: "
-            "smallest to largest, filters twice; none. Default: none for floating-point files, "
-            "signed for named kernels with negative weights, else clip."
+            "smallest to largest, filters twice; none. Default: none for floating-point and signed "
+            "files, signed for named kernels with negative weights, else clip."
         ),
     ] = None
     mode: Annotated[
@@ -225,11 +280,113 @@ class Apply:
     ] = False
     tile: Annotated[
         int | None,
-        Option(help="Filter in square tiles of this side, for images on disk: tiff or zarr."),
+        Option(help="Filter in tiles (cubes) of this side, for images on disk: tiff or zarr."),
     ] = None
     resume: Annotated[bool, Option("--resume", help="Continue an interrupted run with --tile.")] = (
         False
     )
+    overwrite: Annotated[
+        bool, Option("--overwrite", help="Replace the file to write, if it exists.")
+    ] = False
     method: Annotated[
         str, Option(help="auto (direct sums); fastest, which may take FFT; or a method's name.")
     ] = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restore:
+    """The options of `jaxconv restore`."""
+
+    image: Annotated[
+        Path,
+        Argument(help="The blurred image: png, jpeg, tiff or zarr; with --tile tiff or zarr."),
+    ]
+    output: Annotated[
+        Path | None, Argument(help="The file to write (default: IMAGE-restored beside it).")
+    ] = None
+    kernel: Annotated[
+        str,
+        Option(
+            help="The blur: what learn wrote, its folder, .csv or .npy, or a name. A .npy of "
+            "(d, h, w) is the blur of volumes."
+        ),
+    ]
+    method: Annotated[
+        str,
+        Option(
+            help="wiener: one step; tikhonov: ends as they are; richardson-lucy: for counts, never "
+            "negative."
+        ),
+    ] = "wiener"
+    balance: Annotated[
+        float | None,
+        Option(help="How much wiener and tikhonov smooth (default: estimated from the image)."),
+    ] = None
+    noise: Annotated[
+        float | None,
+        Option(help="Standard deviation of the noise in the file's values, for that estimate."),
+    ] = None
+    steps: Annotated[
+        int | None,
+        Option(
+            help="Steps of richardson-lucy (default: 30; with --stop at most 500), or most of "
+            "tikhonov (default: 100)."
+        ),
+    ] = None
+    stop: Annotated[
+        float | None,
+        Option(
+            help="End richardson-lucy where the misfit is down to this: 1 for counts of photons."
+        ),
+    ] = None
+    background: Annotated[
+        float | None, Option(help="The value of the dark, for richardson-lucy (default: 0).")
+    ] = None
+    total_variation: Annotated[
+        float | None,
+        Option(help="Keep richardson-lucy from grain: 0.002 to 0.02 (default: 0, off)."),
+    ] = None
+    boundary: Annotated[
+        str,
+        Option(
+            help="Beyond the image: unknown, circular; but for wiener also zeros, reflect, "
+            "symmetric, replicate."
+        ),
+    ] = "unknown"
+    convolution: Annotated[
+        bool,
+        Option(
+            "--convolution",
+            help="The kernel is that of a convolution, as the picture of a star is; learn's are "
+            "of correlations.",
+        ),
+    ] = False
+    axes: Annotated[
+        str | None,
+        Option(
+            help="A letter an axis of the image, where its file does not say: ZYX a volume or "
+            "stack, C or S channels, T or any other a stack, as in TZCYX."
+        ),
+    ] = None
+    kernel_axes: Annotated[
+        str | None, Option(help="Of a .npy kernel: YX, ZYX, CYX (one a channel) or CZYX.")
+    ] = None
+    page: Annotated[
+        int | None, Option(help="Restore this page of a stack alone, from 0 (default: all pages).")
+    ] = None
+    level: Annotated[
+        int | None, Option(help="Restore this level of a pyramid, from 0, the full resolution.")
+    ] = None
+    tile: Annotated[
+        int | None,
+        Option(
+            help="Restore in tiles (cubes) of this side, with three kernels around them, for "
+            "images on disk: tiff or zarr."
+        ),
+    ] = None
+    figure: Annotated[
+        Path | None, Option(help="The picture to write (default: OUTPUT-before-after.png).")
+    ] = None
+    overwrite: Annotated[
+        bool, Option("--overwrite", help="Replace the file to write, if it exists.")
+    ] = False

@@ -3,12 +3,15 @@
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from jaxconv import filters
 from jaxconv._files import images
-from jaxconv.learn import interior, predict
+from jaxconv.cli import usable
+from jaxconv.cli.usable import Ends, Limits
+from jaxconv.learn import interior, predict, usable_outputs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +28,10 @@ class Pair:
         scale: intensity of one 8-bit level of after; None for the user's images.
         offset: intensity of level 0.
         remarks: lines for standard error.
+        weights: of after's shape, True where it is used; None if all of it is.
+        steps: the intensity of one stored level of before and of after; 0 for floats.
+        ends: of after, what is at the ends of its type's range; None for floats.
+        others: more pairs that the same kernel is learned from, for the user's images.
     """
 
     before: np.ndarray
@@ -36,11 +43,58 @@ class Pair:
     scale: float | None = None
     offset: float | None = None
     remarks: list[str] = field(default_factory=list)
+    weights: np.ndarray | None = None
+    steps: tuple[float, float] = (0.0, 0.0)
+    ends: Ends | None = None
+    others: tuple["Pair", ...] = ()
+
+    @property
+    def every(self) -> tuple["Pair", ...]:
+        """This pair and the others."""
+        return self, *self.others
+
+    @property
+    def outputs(self) -> tuple[int, int]:
+        """How many values of after are used, and how many there are, in all pairs."""
+        used = (p.after.size if p.weights is None else int(p.weights.sum()) for p in self.every)
+        return sum(used), sum(p.after.size for p in self.every)
 
     @property
     def floor(self) -> float | None:
         """The mean squared error of rounding to 8 bits, `scale ** 2 / 12`."""
         return None if self.scale is None else self.scale**2 / 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planes:
+    """The images that one kernel is learned from.
+
+    Attributes:
+        xs: for each pair (H, W), or (colours, H, W).
+        ys: likewise, (H - h + 1, W - w + 1).
+        ws: which outputs are used, of the shapes of ys; None if all are.
+    """
+
+    xs: list[np.ndarray]
+    ys: list[np.ndarray]
+    ws: list[np.ndarray] | None
+
+
+def planes(pair: Pair, kernels: int) -> list[Planes]:
+    """The images of each kernel: a plane of every pair, or all colours as a batch."""
+
+    def rows(arrays: list[np.ndarray]) -> list[list[np.ndarray]]:
+        # (H, W, 3) -> (3, H, W)
+        first = [np.moveaxis(a, -1, 0) if a.ndim == 3 else a[None] for a in arrays]
+        return [first] if kernels == 1 else [[a[n] for a in first] for n in range(kernels)]
+
+    every = pair.every
+    xs, ys = rows([p.before for p in every]), rows([p.after for p in every])
+    ws: list[list[np.ndarray] | None] = [None] * kernels
+    if any(p.weights is not None for p in every):
+        full = [np.ones(p.after.shape, bool) if p.weights is None else p.weights for p in every]
+        ws = [*rows(full)]
+    return [Planes(xs=x, ys=y, ws=w) for x, y, w in zip(xs, ys, ws, strict=True)]
 
 
 def colours(pair: Pair, kernels: int) -> list[str]:
@@ -59,6 +113,20 @@ def parse_size(text: str) -> tuple[int, int]:
             f"--kernel must be HxW or one number, 1 or more, such as 5x5; got {text!r}"
         )
     return size
+
+
+def parse_pair(text: str) -> tuple[Path, Path]:
+    """Read `before.png:after.png`; of names with colons, the division into two files that exist."""
+    parts = text.split(":")
+    found = [
+        (Path(":".join(parts[:n])), Path(":".join(parts[n:])))
+        for n in range(1, len(parts))
+        if all(parts[n - 1 : n + 1])
+    ]
+    there = [pair for pair in found if all(path.exists() for path in pair)]
+    if len(there or found) != 1:
+        raise ValueError(f"--pair must be BEFORE:AFTER, two image files; got {text!r}")
+    return (there or found)[0]
 
 
 def demonstration(photo: str, target: str, kernel: str | None) -> Pair:
@@ -87,14 +155,36 @@ def demonstration(photo: str, target: str, kernel: str | None) -> Pair:
         scale=scale,
         offset=offset,
         remarks=remarks,
+        steps=(0.0, scale),
     )
 
 
-def from_files(before: Path, after: Path, kernel: str | None) -> Pair:
-    """Read the user's two images and align them."""
+def from_files(
+    before: Path,
+    after: Path,
+    kernel: str | None,
+    *,
+    mask: Path | None = None,
+    mask_before: Path | None = None,
+    limits: Limits | None = None,
+) -> Pair:
+    """Read the user's two images, align them, and find the values that can be used.
+
+    Args:
+        before: the image before the filter.
+        after: the image after it.
+        kernel: the size of the kernel, None to read it off the images.
+        mask: for after, None for none.
+        mask_before: for before, None for none.
+        limits: the option `--saturated`.
+
+    Raises:
+        ValueError: the images cannot be read or do not fit, or no output can be used.
+    """
     size = None if kernel is None else parse_size(kernel)
-    x, x_remarks = images.read(before)
-    y, y_remarks = images.read(after)
+    limits = Limits() if limits is None else limits
+    first, second = usable.read(before), usable.read(after)
+    x, y = first.pixels, second.pixels
     if x.ndim != y.ndim:
         kinds = {2: "grey", 3: "colour"}
         raise ValueError(
@@ -112,13 +202,46 @@ def from_files(before: Path, after: Path, kernel: str | None) -> Pair:
                 f"{after} is {y.shape[0]}x{y.shape[1]}, larger than {before}, "
                 f"{x.shape[0]}x{x.shape[1]}"
             )
-    planes = interior(y if y.ndim == 2 else np.moveaxis(y, -1, 0), x.shape[:2], size)  # pyright: ignore
+
+    def inner(image: np.ndarray) -> np.ndarray:
+        """The part of an image of after's size that a kernel wholly inside before computes."""
+        moved: Any = image if image.ndim == 2 else np.moveaxis(image, -1, 0)
+        cut = np.asarray(interior(moved, x.shape[:2], size))  # pyright: ignore
+        return cut if image.ndim == 2 else np.moveaxis(cut, 0, -1)
+
+    pixels = inner(y)
+    good, known = first.within(limits), second.within(limits)
+    if mask_before is not None:
+        good = good & usable.read_mask("--mask-before", mask_before, before, x.shape)
+    if mask is not None:
+        known = known & usable.read_mask("--mask", mask, after, y.shape)
+    weights = inner(known)
+    if not good.all():
+        planes = good[None] if good.ndim == 2 else np.moveaxis(good, -1, 0)
+        reading = np.asarray(usable_outputs(planes, size))  # pyright: ignore
+        weights = weights & (reading[0] if good.ndim == 2 else np.moveaxis(reading, 0, -1))
+    remarks = [*first.remarks, *second.remarks]
+    ends = usable.count_ends(second)
+    if not limits.none:
+        clipped = inner(usable.clipped(second, ends, limits))
+        left = weights & ~clipped
+        enough = int(left.sum()) >= usable.LEAST * size[0] * size[1]
+        remarks += usable.clipping_remarks(first, second, ends, limits, enough=enough)
+        weights = left if enough else weights
+    if not weights.any():
+        raise ValueError(
+            f"no output is left to learn from: every value of {after} is missing, masked or beyond "
+            f"a limit, or needs one of {before} that is"
+        )
     return Pair(
         before=x,
-        after=np.asarray(planes) if y.ndim == 2 else np.moveaxis(np.asarray(planes), 0, -1),
+        after=pixels,
         kernel_size=size,
         name=before.stem,
-        remarks=x_remarks + y_remarks,
+        remarks=remarks,
+        weights=None if weights.all() else weights,
+        steps=(first.step, second.step),
+        ends=ends,
     )
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from jaxconv import plots
 from jaxconv.cli.pairs import Pair, colours
-from jaxconv.learn import Fit
+from jaxconv.learn import Fit, ResidualReport
 
 LARGEST_SHOWN = 15  # rows or columns of a kernel that is printed as a table
 
@@ -32,7 +32,15 @@ def print_task(console: Console, pair: Pair) -> None:
     size = "x".join(map(str, pair.before.shape[:2]))
     kernel = "x".join(map(str, pair.kernel_size))
     if pair.truth is None:
-        console.print(f"[bold]{pair.name}[/bold], {size}: learn a {kernel} kernel")
+        more = "" if not pair.others else f", and {len(pair.others)} more"
+        console.print(f"[bold]{pair.name}[/bold], {size}{more}: learn a {kernel} kernel")
+        for own in pair.every:
+            if own.ends is not None and any(own.ends.counts):
+                told = own.ends.told(only_many=False)
+                console.print(f"{own.name}: after the filter {told}, the ends of the range")
+        used, total = pair.outputs
+        if used < total:
+            console.print(f"{used:,} of {total:,} outputs are used")
         return
     console.print(
         f"[bold]2. A photograph[/bold]: {pair.name}, {size}, filtered with {pair.target}, "
@@ -93,11 +101,17 @@ def still_falling(fit: Fit) -> bool:
 
 
 def as_json(
-    pair: Pair, fits: Sequence[Fit], seconds: float, files: Sequence[str], edge: Fit | None
+    pair: Pair,
+    fits: Sequence[Fit],
+    residuals: Sequence[ResidualReport],
+    seconds: float,
+    files: Sequence[str],
+    edge: Fit | None,
 ) -> dict[str, Any]:
     """Return the result of the run as plain numbers."""
     kernels = []
-    for fit, colour in zip(fits, colours(pair, len(fits)), strict=True):
+    names = colours(pair, len(fits))
+    for fit, colour, left in zip(fits, names, residuals, strict=True):
         kernels.append(
             {
                 "plane": colour,
@@ -107,6 +121,13 @@ def as_json(
                 "final_loss": float(fit.final_loss),
                 "still_falling": still_falling(fit),
                 "largest_error": (None if pair.truth is None else largest_error(fit, pair.truth)),
+                "residuals": {
+                    "rms": left.rms,
+                    "rounding": left.rounding,
+                    "correlation": left.correlation,
+                    "dependence": left.dependence,
+                    "noise": left.message is None,
+                },
             }
         )
     return {
@@ -118,6 +139,21 @@ def as_json(
         "scale": pair.scale,
         "offset": pair.offset,
         "rounding_loss": pair.floor,
+        "outputs": dict(zip(("used", "total"), pair.outputs, strict=True)),
+        "pairs": [
+            {
+                "image": own.name,
+                "size": list(own.before.shape),
+                "ends": None
+                if own.ends is None
+                else {
+                    "levels": list(own.ends.levels),
+                    "counts": list(own.ends.counts),
+                    "many": list(own.ends.many),
+                },
+            }
+            for own in pair.every
+        ],
         "steps": len(fits[0].losses),
         "seconds": round(seconds, 3),
         "learned": kernels,
@@ -151,6 +187,7 @@ def writers(
             labels=names,
             title=_title(pair, fits),
             floor=pair.floor,
+            used=pair.weights,
         ).savefig(path),
     }
 

@@ -25,8 +25,9 @@ class Scale:
 
     def text(self, clipped: float) -> str:
         """Describe the scale, with the fraction of values that were clipped."""
+        beyond = f", {clipped:.1%} of them clipped to the range of the type" if clipped else ""
         return {
-            "none": "values kept",
+            "none": f"values kept{beyond}",
             "clip": f"{clipped:.1%} of the values clipped to 0..1",
             "signed": f"intensity = {self.offset:g} + response / {self.divisor:g}",
             "stretch": f"intensity = (response - {self.low:g}) / {self.divisor:g}",
@@ -34,20 +35,30 @@ class Scale:
 
 
 def choose_scale(
-    name: str | None, kernel: Kernel, *, floating: bool, apply: Callable[..., Tiled]
+    name: str | None, kernel: Kernel, *, dtype: str, apply: Callable[..., Tiled]
 ) -> Scale:
     """Return the scale that was asked for, or the one that fits the image and the kernel.
 
     "stretch" needs all responses before the first result: `apply`, which filters the image into
     the target that it is given, is called once for them alone.
     """
+    keeps = dtype.startswith(("float", "int"))
+    wide = dtype in ("int32", "uint32")  # float32 holds no small difference from mid-grey
     if name is None:
-        negative = kernel.built_in and bool((kernel.planes < 0).any())
-        name = "none" if floating else "signed" if negative else "clip"
-    if name == "none" and not floating:
-        raise CommandError("--scale none is for floating-point images; clip is the nearest to it")
+        negative = kernel.built_in and bool((kernel.weights < 0).any())
+        name = "none" if keeps else "signed" if negative and not wide else "clip"
+    if name == "none" and not keeps:
+        raise CommandError(
+            "--scale none is for floating-point and signed images; clip is the nearest to it"
+        )
+    if name == "signed" and wide:
+        raise CommandError(
+            f"--scale signed is for images of at most 16 bits and floating-point ones, not {dtype}"
+        )
     if name == "signed":
-        return Scale(name, offset=0.5, divisor=2 * kernel.largest_response)
+        if dtype.startswith("int"):  # whose 0 is in the middle
+            return Scale(name, divisor=kernel.largest_response(signed=True))
+        return Scale(name, offset=0.5, divisor=2 * kernel.largest_response())
     if name == "stretch":
         limits = Limits()
         apply(target=limits, dtype="float32")

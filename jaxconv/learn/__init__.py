@@ -17,9 +17,11 @@ with needed_by("jaxconv.learn"):
     from jaxconv.learn._optimum import distance_to_optimum
     from jaxconv.learn._outcome import Distance, Fit
     from jaxconv.learn._photograph import interior, recover_kernel
+    from jaxconv.learn._residuals import ResidualReport, examine_residuals
     from jaxconv.learn._segments import program_digest, run_segments
     from jaxconv.learn._solve import Solution, solve_kernel
     from jaxconv.learn._state import LearnState, init, predict, step
+    from jaxconv.learn._weights import usable_outputs
     from jaxconv.learn._whitening import seen_directions, whiten, window_covariance
 
 __all__ = [
@@ -27,12 +29,14 @@ __all__ = [
     "Distance",
     "Fit",
     "LearnState",
+    "ResidualReport",
     "Solution",
     "WindowReport",
     "border_side",
     "constraints",
     "distance_to_optimum",
     "estimate_shift",
+    "examine_residuals",
     "examine_window",
     "find_shift",
     "fit_conv",
@@ -48,6 +52,7 @@ __all__ = [
     "seen_directions",
     "solve_kernel",
     "step",
+    "usable_outputs",
     "whiten",
     "window_covariance",
 ]

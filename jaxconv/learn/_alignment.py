@@ -10,6 +10,7 @@ import numpy as np
 from jaxconv._core.geometry.dtypes import refuse_masked
 from jaxconv.learn._pairs import read_pairs, size_tuple
 from jaxconv.learn._solve import solve_kernel
+from jaxconv.learn._weights import usable_outputs, weighed
 
 ONE_SIDED = 0.6  # of the squared weights; a derivative such as Sobel's has half on each side
 MUCH_BETTER = 0.1  # of the residual
@@ -186,7 +187,12 @@ def _peak(caller: str, x: Any, y: Any) -> tuple[tuple[int, ...], bool]:
 
 
 def examine_window(
-    x: jax.Array, y: jax.Array, kernel_size: int | tuple[int, ...], *, bias: bool = False
+    x: jax.Array,
+    y: jax.Array,
+    kernel_size: int | tuple[int, ...],
+    *,
+    weights: jax.Array | None = None,
+    bias: bool = False,
 ) -> WindowReport:
     """Check whether a kernel of this size is large enough to turn x into y.
 
@@ -205,6 +211,7 @@ def examine_window(
         x: (*batch, *space), floating point.
         y: (*batch, *space'), space' = space - kernel_size + 1.
         kernel_size: as in `solve_kernel`.
+        weights: as in `solve_kernel`.
         bias: whether to add a constant to y.
 
     Returns:
@@ -224,10 +231,13 @@ def examine_window(
     Source: Fisher, 1922 (the F test); Kuglin and Hines, 1975 (the shift).
     """
     size = size_tuple("examine_window", kernel_size)
-    pairs = read_pairs("examine_window", x, y, size, channels=False)
+    caller = "examine_window"
+    pairs = read_pairs(caller, x, y, size, channels=False)
+    pairs, ws = weighed(caller, weights, pairs, channels=False, padding_mode="zeros")
     x, y = pairs.xs[0][..., 0], pairs.ys[0][..., 0]
-    found = solve_kernel(x, y, size, bias=bias)
-    side, gain = border_side(found.kernel), _gain(x, y, size, bias)
+    w = None if ws is None else ws[0][..., 0]
+    found = solve_kernel(x, y, size, weights=w, bias=bias)
+    side, gain = border_side(found.kernel), _gain(x, y, w, size, bias)
     shift, message = find_shift(found.kernel, x, y)
     if message:
         return WindowReport(side=side, shift=shift, gain=gain, message=message)
@@ -240,18 +250,28 @@ def examine_window(
     return WindowReport(side=side, shift=None, gain=gain, message=message)
 
 
-def _gain(x: jax.Array, y: jax.Array, size: tuple[int, ...], bias: bool) -> float:
+def _gain(
+    x: jax.Array, y: jax.Array, w: jax.Array | None, size: tuple[int, ...], bias: bool
+) -> float:
     """The share of the residual that one element more on every side removes; 0 if by chance."""
     if min(y.shape[-len(size) :]) < 3:
         return 0.0
     inner = (..., *(slice(1, -1) for _ in size))
     target = y[inner]
-    small = solve_kernel(x[inner], target, size, bias=bias)
-    large = solve_kernel(x, target, tuple(n + 2 for n in size), bias=bias)
+    # a larger window must not reach what is missing: outputs count if all of theirs around them do
+    own = None
+    if w is not None:
+        own = jnp.where(usable_outputs(w, (3,) * len(size)), w[inner], jnp.zeros_like(w[inner]))
+    if own is not None and not bool((own > 0).any()):
+        return 0.0
+    small = solve_kernel(x[inner], target, size, weights=own, bias=bias)
+    large = solve_kernel(x, target, tuple(n + 2 for n in size), weights=own, bias=bias)
     before, after = float(small.residual), float(large.residual)
-    freedom = target.size - int(large.rank) - bias
+    freedom = int(small.positions) - int(large.rank) - bias
     more = int(large.rank) - int(small.rank)
-    energy = float(jnp.sum(jnp.square(target - bias * jnp.mean(target))))
+    share = 1.0 if own is None else own / jnp.mean(own)
+    middle = jnp.mean(share * target) if bias else 0.0
+    energy = float(jnp.sum(share * jnp.square(target - middle)))
     if freedom < 1 or more < 1 or before <= ROUNDING * energy:
         return 0.0
     statistic = (before - after) / more / max(after / freedom, np.finfo(float).tiny)

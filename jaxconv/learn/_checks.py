@@ -1,5 +1,6 @@
 """Checks of the learning functions' arguments beside images, before anything is traced."""
 
+import inspect
 from numbers import Integral, Real
 from typing import Any
 
@@ -13,19 +14,20 @@ from jaxconv._core.geometry.messages import shown
 from jaxconv.learn._checkpoints import Checkpoints
 
 EXAMPLE = "such as jaxconv.learn.losses.mean_squared_error"
+LEFT_OUT = {"x": "usable_outputs(jnp.isfinite(x), kernel_size)", "y": "jnp.isfinite(y)"}
 
 
-def floating(caller: str, name: str, value: Any) -> jax.Array:
-    """Return an argument as an array of floating-point numbers.
+def floating(caller: str, name: str, value: Any, *, complexes: bool = False) -> jax.Array:
+    """Return an argument as an array of floating-point numbers, or of complex ones where allowed.
 
     Raises:
         TypeError: it is not an array, or has another dtype.
     """
     array = as_array(caller, name, value)
-    if jnp.issubdtype(array.dtype, jnp.floating):
+    if jnp.issubdtype(array.dtype, jnp.inexact if complexes else jnp.floating):
         return array
     if jnp.issubdtype(array.dtype, jnp.complexfloating):
-        remedy = f"give {name}.real and {name}.imag as two images"
+        remedy = "use solve_kernel, which finds complex kernels"
     elif array.dtype == jnp.bool_:
         remedy = f"convert it, as in {name}.astype('float32')"
     else:
@@ -45,7 +47,10 @@ def check_finite(caller: str, **arrays: Any) -> None:
     for name, several in arrays.items():
         for array in several:
             if not isinstance(array, Tracer) and not bool(jnp.isfinite(array).all()):
-                raise ValueError(f"{caller}: {name} has values that are NaN or infinite")
+                raise ValueError(
+                    f"{caller}: {name} has values that are NaN or infinite; leave them out by "
+                    f"weights={LEFT_OUT[name]}"
+                )
 
 
 def check_number(caller: str, name: str, value: Any, *, traced: bool) -> None:
@@ -117,8 +122,8 @@ def check_optimizer(caller: str, optimizer: Any) -> None:
     )
 
 
-def check_loss(caller: str, loss: Any) -> None:
-    """Check that an argument is a function.
+def check_loss(caller: str, loss: Any, *, weighted: bool) -> None:
+    """Check that an argument is a function, of three arguments if there are weights.
 
     Raises:
         TypeError: it is not.
@@ -128,16 +133,29 @@ def check_loss(caller: str, loss: Any) -> None:
             f"{caller}: loss={shown(loss)} must be a function (prediction, target) -> scalar, "
             f"{EXAMPLE}"
         )
+    if not weighted:
+        return
+    try:
+        inspect.signature(loss).bind(None, None, None)
+    except TypeError:
+        raise TypeError(
+            f"{caller}: loss={shown(loss)} must take weights as its third argument when weights "
+            f"are given, as those of jaxconv.learn.losses do"
+        ) from None
+    except ValueError:
+        return  # a function without a signature
 
 
-def one_number(caller: str, loss: Any, prediction: jax.Array, target: jax.Array) -> jax.Array:
+def one_number(
+    caller: str, loss: Any, prediction: jax.Array, *target_and_weights: jax.Array
+) -> jax.Array:
     """Call a loss and check, while it is traced, that it returns one real number.
 
     Raises:
         TypeError: it returns something else.
         ValueError: it returns several numbers.
     """
-    found = loss(prediction, target)
+    found = loss(prediction, *target_and_weights)
     dtype = getattr(found, "dtype", type(found).__name__)
     if not (isinstance(found, jax.Array) and jnp.issubdtype(found.dtype, jnp.floating)):
         raise TypeError(

@@ -23,6 +23,7 @@ from jaxconv.learn._places import Place, find_place
 from jaxconv.learn._program import Options, begin, finish, step, whole
 from jaxconv.learn._segments import program_digest, run_segments
 from jaxconv.learn._state import Loss
+from jaxconv.learn._weights import weighed
 
 REPORTS = 20  # calls of on_progress in a run of at least so many steps
 
@@ -37,6 +38,7 @@ def learn(
     kernel_size: Any,
     *,
     channels: bool,
+    weights: Any,
     geometry: dict[str, Any],
     random_start: Callable[[jax.Array, tuple[int, ...], Any], jax.Array],
     precision: str | None,
@@ -71,9 +73,11 @@ def learn(
     host = {"checkpoints": checkpoints, "on_losses": on_losses, "on_progress": on_progress}
     checks.check_host(caller, (pairs.xs, pairs.ys, init, key), host)
     checks.check_optimizer(caller, optimizer)
-    checks.check_loss(caller, loss)
+    checks.check_loss(caller, loss, weighted=weights is not None)
     if key is not None:
         checks.check_key(caller, key)
+    padding_mode = geometry.get("padding_mode", "zeros")
+    pairs, ws = weighed(caller, weights, pairs, channels=channels, padding_mode=padding_mode)
     shape = pairs.kernel_shape if channels else pairs.kernel_shape[:-2]
     dtype = pairs.xs[0].dtype
     if init is not None:
@@ -93,7 +97,7 @@ def learn(
         caller=caller,
         channels=channels,
         specs=pairs.specs,
-        padding_mode=geometry.get("padding_mode", "zeros"),
+        padding_mode=padding_mode,
         precision=precision,
         optimizer=optimizer,
         loss=loss,
@@ -101,15 +105,21 @@ def learn(
         bias=bool(bias),
         crop=crop_size(crop, pairs.specs),
         crops=int(crops),
+        weighted=ws is not None,
         place=place,
     )
     listeners = [] if on_losses is None else [on_losses]
     if on_progress is not None:
         listeners.append(_progress(on_progress, options.steps))
+    if ws is not None:  # as a last channel of y, so that crops and shards of both agree
+        both = zip(pairs.ys, ws, strict=True)
+        pairs = pairs._replace(ys=tuple(jnp.concatenate(pair, -1) for pair in both))
     fit = _run(pairs, init, crop_key, options, listeners, checkpoints)
     if not exact:
         return fit
-    found = distance_to_optimum(fit, x, y, channels=channels, **geometry, mesh=mesh, x_spec=x_spec)
+    found = distance_to_optimum(
+        fit, x, y, channels=channels, weights=weights, **geometry, mesh=mesh, x_spec=x_spec
+    )
     return replace(fit, distance=found)
 
 
@@ -187,6 +197,7 @@ def _settings(
         "bias": options.bias,
         "key": key,
         "x": [*map(options.as_given, pairs.xs)],
-        "y": [*map(options.as_given, pairs.ys)],
+        "y": [*map(options.as_given, pairs.ys)] if not options.weighted else [*pairs.ys],
+        "weighted": options.weighted,
         "start": start,
     }

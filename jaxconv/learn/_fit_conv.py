@@ -24,6 +24,7 @@ def fit_conv(
     y: Images,
     kernel_size: int | Sequence[int],
     *,
+    weights: Images | None = None,
     stride: int | Sequence[int] = 1,
     padding: Padding = 0,
     dilation: int | Sequence[int] = 1,
@@ -61,6 +62,7 @@ def fit_conv(
             or one batch, may be sharded, but not along its channels.
         y: (*batch, *space', out), one for each x. It is sharded as x is.
         kernel_size: one integer a spatial dimension; one integer alone is the side of a square.
+        weights: (*batch, *space'), one for each y, as in `solve_kernel`; all channels share them.
         stride: as in `jaxconv.conv`.
         padding: as in `jaxconv.conv`.
         dilation: as in `jaxconv.conv`.
@@ -73,7 +75,8 @@ def fit_conv(
         key: for the random start and the crops; `jax.random.key(0)` if None.
         bias: whether to learn one constant an output channel; they start at 0.
         loss: `(prediction, target) -> scalar`, of arrays like y; for a list of images, of all
-            their positions as (positions, out).
+            their positions as (positions, out). With weights `(prediction, target, weights)` as in
+            `fit_kernel`; these have one channel.
         exact: as in `fit_kernel`; also with crops the distance is for the whole images.
         crop: size in y of the crops that a step uses, one integer or one a dimension; None for
             the whole of all images. A step's memory and time are in proportion to it. Not for
@@ -94,8 +97,8 @@ def fit_conv(
         TypeError: x or y is not floating point, an argument has the wrong type, or on_progress,
             on_losses or checkpoints is given under jit or vmap.
         ValueError: shapes and numbers do not make a convolution from x to y, a crop does not fit
-            into y, the loss is not one number, mesh and x_spec do not fit x, sharded images come
-            in a list or with crops, or the checkpoints belong to another run.
+            into y, weights do not fit y, the loss is not one number, mesh and x_spec do not fit x,
+            sharded images come in a list or with crops, or the checkpoints belong to another run.
         OSError: a checkpoint cannot be written.
 
     Example:
@@ -118,6 +121,7 @@ def fit_conv(
         y,
         kernel_size,
         channels=True,
+        weights=weights,
         geometry={
             "stride": stride,
             "padding": padding,

@@ -20,6 +20,7 @@ def fit_kernel(
     y: Images,
     kernel_size: int | Sequence[int],
     *,
+    weights: Images | None = None,
     optimizer: optax.GradientTransformation = optax.sgd(3e-2),  # noqa: B008 - two pure functions
     steps: int = 10,
     init: jax.Array | None = None,
@@ -51,6 +52,8 @@ def fit_kernel(
         y: planes (*batch, H - h + 1, W - w + 1), one for each x; one kernel serves all. It is
             sharded as x is.
         kernel_size: one integer a spatial dimension; one integer alone is the side of a square.
+        weights: as in `solve_kernel`: how much each output counts, or which outputs to use. The
+            loss gets them, as its third argument.
         optimizer: any optax gradient transformation of `(kernel, bias)`, schedules and line
             searches included. An equal one, made again by the same functions of the same numbers,
             needs no new compilation.
@@ -59,7 +62,8 @@ def fit_kernel(
         key: for the random start; `jax.random.key(0)` if None.
         bias: whether to learn a scalar bias too; it starts at 0.
         loss: `(prediction, target) -> scalar`, of arrays like y; for a list of images, of all
-            their positions as (positions,).
+            their positions as (positions,). With weights `(prediction, target, weights)`, where
+            target is 0 at weights of 0; the losses of `jaxconv.learn.losses` take both.
         exact: whether to report the distance to the kernel of least squared error, which
             `solve_kernel` finds after the run; it does not change the run.
         on_progress: called on the host as `on_progress(steps_done, last_loss)` after each twentieth
@@ -81,8 +85,8 @@ def fit_kernel(
         TypeError: x or y is not floating point, an argument has the wrong type, or on_progress,
             on_losses or checkpoints is given under jit or vmap.
         ValueError: shapes do not fit, the kernel is larger than x, there are no images, steps is
-            below 1, the loss is not one number, mesh and x_spec do not fit x, or the checkpoints
-            belong to another run.
+            below 1, weights do not fit y, the loss is not one number, mesh and x_spec do not fit x,
+            or the checkpoints belong to another run.
         OSError: a checkpoint cannot be written.
 
     Example:
@@ -110,6 +114,7 @@ def fit_kernel(
         y,
         kernel_size,
         channels=False,
+        weights=weights,
         geometry={},
         random_start=jax.random.uniform,
         precision="highest",  # as `jaxconv.correlate`

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 
+from jaxconv._core.geometry.dtypes import with_bias
 from jaxconv._core.geometry.spec import Padding
 from jaxconv._functional.convolution import conv
 from jaxconv.learn._outcome import Distance, Fit
@@ -20,6 +21,7 @@ def distance_to_optimum(
     y: Images,
     *,
     channels: bool = False,
+    weights: Images | None = None,
     stride: int | Sequence[int] = 1,
     padding: Padding = 0,
     dilation: int | Sequence[int] = 1,
@@ -41,7 +43,8 @@ def distance_to_optimum(
         x: the inputs it was learned from.
         y: the outputs.
         channels: False for `fit_kernel` and `recover_kernel`, True for `fit_conv`.
-        stride: as in the fit; so are the following ones.
+        weights: as in the fit; so are the following ones.
+        stride: as in `jaxconv.conv`.
         padding: as in `jaxconv.conv`.
         dilation: as in `jaxconv.conv`.
         groups: as in `jaxconv.conv`.
@@ -79,6 +82,7 @@ def distance_to_optimum(
         fit.kernel.shape[:rank],
         bias=fit.bias is not None,
         channels=channels,
+        weights=weights,
         mesh=mesh,
         x_spec=x_spec,
         **geometry,
@@ -95,10 +99,12 @@ def distance_to_optimum(
     known = jnp.where(solution.identified[:, None], directions @ wide, 0.0)
     excess = jnp.sum(solution.energies[:, None] * jnp.square(known))
     if fit.bias is not None:
-        pairs = zip(x, y, strict=True) if isinstance(x, tuple | list) else [(x, y)]
+        several = isinstance(x, tuple | list)
+        xs, ys, ws = (x, y, weights) if several else ([x], [y], [weights])
+        pairs = list(zip(xs, ys, [None] * len(xs) if ws is None else ws, strict=True))
         dtype = solution.kernel.dtype
         kernel, bias = fit.kernel.astype(dtype), fit.bias.astype(dtype)
-        excess = excess + _offset(kernel, bias, list(pairs), channels, geometry)
+        excess = excess + _offset(kernel, bias, pairs, channels, geometry)
     return Distance(kernel=jnp.max(jnp.abs(directions.T @ known)), excess=excess, solution=solution)
 
 
@@ -107,12 +113,19 @@ def _offset(
 ) -> jax.Array:
     """How much the best bias for this kernel would lower the sum of squared errors."""
     total, count = jnp.zeros((), kernel.dtype), 0
-    for x, y in pairs:
+    for x, y, weights in pairs:
         x, y = jnp.asarray(x, kernel.dtype), jnp.asarray(y, kernel.dtype)
+        x = x if weights is None else jnp.where(jnp.isfinite(x), x, jnp.zeros_like(x))
         if channels:
-            left = y - conv(x, kernel, **geometry) - bias
+            left = with_bias(y - conv(x, kernel, **geometry), -bias)
         else:
             left = y[..., None] - conv(x[..., None], kernel[..., None, None], **geometry) - bias
-        left = left.reshape(-1, left.shape[-1])
-        total, count = total + jnp.sum(left, 0), count + len(left)
+        if weights is None:
+            left = left.reshape(-1, left.shape[-1])
+            total, count = total + jnp.sum(left, 0), count + len(left)
+            continue
+        own = jnp.asarray(weights, kernel.dtype)[..., None]
+        left = jnp.where(own > 0, own * left, jnp.zeros_like(left))
+        total = total + jnp.sum(left.reshape(-1, left.shape[-1]), 0)
+        count = count + jnp.sum(own)
     return jnp.sum(jnp.square(total)) / count

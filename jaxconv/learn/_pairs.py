@@ -71,6 +71,7 @@ def read_pairs(
     *,
     channels: bool,
     least: Any = jnp.float32,
+    complexes: bool = False,
     groups: Any = 1,
     padding_mode: Any = "zeros",
     **geometry: Any,
@@ -84,6 +85,7 @@ def read_pairs(
         kernel_size: as in `size_tuple`.
         channels: whether x and y have axes of channels.
         least: the narrowest dtype to compute in, None for any.
+        complexes: whether x and y may be complex.
         groups: as in `jaxconv.conv`.
         padding_mode: as in `jaxconv.conv`.
         geometry: stride, padding and dilation.
@@ -97,8 +99,8 @@ def read_pairs(
     xs, ys = (tuple(x), tuple(y)) if several else ((x,), (y,))
     if len(xs) != len(ys) or not xs:
         raise ValueError(f"{caller}: x has {len(xs)} images and y {len(ys)}; give one y for each x")
-    xs = tuple(checks.floating(caller, "x", array) for array in xs)
-    ys = tuple(checks.floating(caller, "y", array) for array in ys)
+    xs = tuple(checks.floating(caller, "x", array, complexes=complexes) for array in xs)
+    ys = tuple(checks.floating(caller, "y", array, complexes=complexes) for array in ys)
     layout = "(*batch, *space, channels)" if channels else "(*batch, *space)"
     for name, arrays in (("x", xs), ("y", ys)):
         for array in arrays:

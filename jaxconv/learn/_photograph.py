@@ -21,6 +21,7 @@ as whitening if it starts at zeros, but depends on the start: for a 9x9 Gaussian
 whitened SGD is 0.0003 after 40 steps, each of one gradient; a line search takes several.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -32,13 +33,15 @@ from jax.core import Tracer
 
 from jaxconv._core.geometry.dtypes import as_array, refuse_masked
 from jaxconv._core.geometry.messages import shown
+from jaxconv._functional.convolution import conv_transpose
 from jaxconv.learn import _checks as checks
 from jaxconv.learn._checkpoints import Checkpoints
 from jaxconv.learn._fit_kernel import fit_kernel
 from jaxconv.learn._outcome import Fit
-from jaxconv.learn._pairs import read_pairs, size_tuple
+from jaxconv.learn._pairs import Images, read_pairs, size_tuple
 from jaxconv.learn._solve import solve_kernel
-from jaxconv.learn._whitening import whiten, window_covariance
+from jaxconv.learn._weights import weighed
+from jaxconv.learn._whitening import whiten, window_moments
 from jaxconv.learn.constraints import Projection, projected
 from jaxconv.learn.losses import mean_squared_error
 
@@ -96,10 +99,11 @@ def interior(
 
 
 def recover_kernel(
-    x: jax.Array,
-    y: jax.Array,
+    x: Images,
+    y: Images,
     kernel_size: int | tuple[int, int],
     *,
+    weights: Images | None = None,
     optimizer: optax.GradientTransformation | None = None,
     whitened: bool = True,
     constraints: Sequence[Projection] = (),
@@ -110,9 +114,10 @@ def recover_kernel(
     on_losses: Callable[[int, np.ndarray], None] | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> Fit:
-    """Learn the kernel that turned one photograph into another.
+    """Learn the kernel that turned one photograph into another, or several into others.
 
-    `kernel, bias = argmin of mean((bias + correlate(x, kernel) - y) ** 2)`
+    `kernel, bias = argmin of mean((bias + correlate(x, kernel) - y) ** 2)`, with weights
+    `sum(weights e ** 2) / sum(weights)`
 
     The images are standardised to `(x - mean(x)) / std(x)` and `(y - mean(y)) / std(y)` (without a
     bias they are only divided, by root mean squares), and the learned kernel is converted back
@@ -123,9 +128,10 @@ def recover_kernel(
     kernels keep their units.
 
     Args:
-        x: planes (*batch, H, W), floating point, any units.
-        y: planes (*batch, H - h + 1, W - w + 1), floating point, any units.
+        x: planes (*batch, H, W), floating point, any units; or a list of them, of any sizes.
+        y: planes (*batch, H - h + 1, W - w + 1), floating point, any units, one for each x.
         kernel_size: (h, w), or h for a square.
+        weights: as in `solve_kernel`; means, deviations and whitening are weighted too.
         optimizer: any optax gradient transformation, for the standardised images. If None, plain
             SGD at 0.25, which on whitened gradients halves the error of all weights a step; with
             constraints, SGD at 1 over the largest curvature with Nesterov's momentum 0.9.
@@ -147,8 +153,8 @@ def recover_kernel(
 
     Raises:
         TypeError: as `fit_kernel`; or under jit, vmap or grad: it needs values.
-        ValueError: as `fit_kernel`; or x has one value everywhere, x or y has no pixels, or pixels
-            that are NaN or infinite, or whose squares overflow or vanish.
+        ValueError: as `fit_kernel`; or x has one value everywhere, x or y has no pixels, or, in
+            what is used, pixels that are NaN or infinite, or whose squares overflow or vanish.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -166,22 +172,31 @@ def recover_kernel(
     Source: LeCun, Bottou, Orr and Müller, Efficient BackProp, 1998, section 4.3.
     """
     caller = "recover_kernel"
-    x, y = as_array(caller, "x", x), as_array(caller, "y", y)
-    if any(isinstance(array, Tracer) for array in (x, y)):
+    several = isinstance(x, tuple | list) and isinstance(y, tuple | list)
+    given = {"x": list(x) if several else [x], "y": list(y) if several else [y]}
+    given = {name: [as_array(caller, name, a) for a in arrays] for name, arrays in given.items()}
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((given, weights))):
         raise TypeError(
             "recover_kernel: needs the images' values, which are unknown under jit, vmap and grad; "
             "there use fit_kernel, with whiten for its optimizer"
         )
-    for name, array in (("x", x), ("y", y)):
-        if array.ndim < 2 or array.size == 0:
-            raise ValueError(
-                f"recover_kernel: {name} must be planes (*batch, H, W) with pixels, got "
-                f"{name}.shape={array.shape}"
-            )
-        if not jnp.isfinite(array).all():
-            raise ValueError(f"recover_kernel: {name} has pixels that are NaN or infinite")
+    for name, arrays in given.items():
+        for array in arrays:
+            if array.ndim < 2 or array.size == 0:
+                raise ValueError(
+                    f"recover_kernel: {name} must be planes (*batch, H, W) with pixels, got "
+                    f"{name}.shape={array.shape}"
+                )
+            if weights is None and not jnp.isfinite(array).all():
+                raise ValueError(
+                    f"recover_kernel: {name} has pixels that are NaN or infinite; leave them out "
+                    f"by weights={checks.LEFT_OUT[name]}"
+                )
     shape = size_tuple(caller, kernel_size, rank=2)
-    read_pairs(caller, x, y, shape, channels=False)
+    pairs = read_pairs(caller, given["x"], given["y"], shape, channels=False)
+    pairs, counted = weighed(caller, weights, pairs, channels=False, padding_mode="zeros")
+    xs, ys = ([a[..., 0] for a in arrays] for arrays in (pairs.xs, pairs.ys))
+    ws = None if counted is None else [w[..., 0] for w in counted]
     for name, flag in (("whitened", whitened), ("bias", bias)):
         checks.check_flag(caller, name, flag)
     if optimizer is not None:
@@ -192,10 +207,10 @@ def recover_kernel(
             "in [constraints.simplex]"
         )
     project = projected(*constraints) if constraints else None
-    x_mean, y_mean = (jnp.mean(x), jnp.mean(y)) if bias else (jnp.zeros(()), jnp.zeros(()))
-    x_scale = jnp.sqrt(jnp.mean(jnp.square(x - x_mean)))
-    y_scale = jnp.sqrt(jnp.mean(jnp.square(y - y_mean)))
-    if jnp.ptp(x) <= 1e-6 * jnp.max(jnp.abs(x)):  # near the resolution of float32
+    reads = None if ws is None else [_reads(w, shape) for w in ws]
+    x_mean, x_scale, x_range = _statistics(xs, reads, centred=bias)
+    y_mean, y_scale, _ = _statistics(ys, ws, centred=bias)
+    if x_range[1] - x_range[0] <= 1e-6 * jnp.max(jnp.abs(jnp.stack(x_range))):  # float32's digits
         raise ValueError("recover_kernel: x has one value everywhere, which determines no kernel")
     for name, scale in (("x", x_scale), ("y", y_scale)):
         if not (jnp.isfinite(scale) and (scale > 0 or name == "y")):
@@ -213,32 +228,38 @@ def recover_kernel(
         assert on_losses is not None
         on_losses(before, losses * np.asarray(y_scale) ** 2)  # the same bits as Fit.losses
 
-    x_unit, y_unit = (x - x_mean) / x_scale, (y - y_mean) / y_scale
+    x_unit: Any = [(x - x_mean) / x_scale for x in xs]
+    y_unit: Any = [(y - y_mean) / y_scale for y in ys]
+    if not several:
+        x_unit, y_unit, ws = x_unit[0], y_unit[0], None if ws is None else ws[0]
     start = jnp.zeros(shape) if key is None else None
     if project is not None:
         if optimizer is None:
-            steepest = 2 * np.linalg.eigvalsh(window_covariance(x_unit, shape))[-1]
+            steepest = 2 * np.linalg.eigvalsh(window_moments(x_unit, shape, weights=ws)[1])[-1]
             # an array, not a number: one compiled program for all images of a size
-            rate = jnp.asarray(1 / steepest, jnp.result_type(x_unit, y_unit))
+            rate = jnp.asarray(1 / steepest, xs[0].dtype)
             optimizer = optax.sgd(rate, momentum=0.9, nesterov=True)
         optimizer = optax.chain(optimizer, project)
         if key is None:
-            least: Any = (solve_kernel(x_unit, y_unit, shape, bias=bias).kernel, None)
+            solved = solve_kernel(x_unit, y_unit, shape, weights=ws, bias=bias)
+            least: Any = (solved.kernel, None)
             still: Any = (jnp.zeros_like(least[0]), None)
             update: Any = project.update(still, project.init(least), least)[0]
             start = least[0] + update[0]
     else:
         optimizer = optax.sgd(0.25) if optimizer is None else optimizer
         if whitened:
-            optimizer = optax.chain(whiten(window_covariance(x_unit, shape)), optimizer)
+            means, covariance = window_moments(x_unit, shape, weights=ws)
+            optimizer = optax.chain(whiten(covariance, means if bias else None), optimizer)
     if checkpoints is not None:
         # the images as given: standardising them may round differently on another machine
-        own = {"x": x, "y": y, "whitened": whitened, "bias": bias}
+        own = {"x": xs, "y": ys, "whitened": whitened, "bias": bias}
         checkpoints = checkpoints.including(own)
     fit = fit_kernel(
         x_unit,
         y_unit,
         shape,
+        weights=ws,
         optimizer=optimizer,
         steps=steps,
         init=start,
@@ -260,3 +281,27 @@ def recover_kernel(
         final_loss=fit.final_loss * y_scale**2,
         zero_loss=fit.zero_loss * y_scale**2,
     )
+
+
+def _reads(weights: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """(*batch, H, W): the sum of the weights of the windows that read each pixel of x."""
+    box = jnp.ones((*shape, 1, 1), weights.dtype)
+    return conv_transpose(weights[..., None], box, precision="highest")[..., 0]
+
+
+def _statistics(
+    images: list[jax.Array], weights: list[jax.Array] | None, *, centred: bool
+) -> tuple[jax.Array, jax.Array, tuple[jax.Array, jax.Array]]:
+    """The mean (or 0), the root mean square of the deviations, and the least and largest value."""
+    values = jnp.concatenate([image.reshape(-1) for image in images])
+    if weights is not None:
+        share = jnp.concatenate([weight.reshape(-1) for weight in weights])
+        # transposed sums of zeros may round to less than the smallest weight
+        used = share > 1e-6 * jnp.max(share)
+        values, share = values[used], share[used] / jnp.sum(share[used])
+        average = functools.partial(jnp.dot, share, precision="highest")
+    else:
+        average = jnp.mean
+    mean = average(values) if centred else jnp.zeros((), values.dtype)
+    scale = jnp.sqrt(average(jnp.square(values - mean)))
+    return mean, scale, (jnp.min(values), jnp.max(values))

@@ -31,11 +31,12 @@ class Options(NamedTuple):
         padding_mode: as in `jaxconv.conv`.
         precision: as in `jaxconv.conv`.
         optimizer: an optax gradient transformation.
-        loss: `(prediction, target) -> scalar`.
+        loss: `(prediction, target) -> scalar`, or with weights as third argument.
         steps: number of steps.
         bias: whether a bias is learned.
         crop: the size of the crops, or None for whole images.
         crops: crops a step.
+        weighted: whether the last channel of the targets holds the weights.
         place: the mesh of the images.
     """
 
@@ -50,6 +51,7 @@ class Options(NamedTuple):
     bias: bool
     crop: tuple[int, ...] | None
     crops: int
+    weighted: bool
     place: Place
 
     def as_given(self, array: jax.Array) -> jax.Array:
@@ -116,35 +118,47 @@ def _value(parameters: Any, batch: Batch, options: Options) -> jax.Array:
             parallel.conv(batch[0][0], kernel, bias, **how, **margins, **place.arguments)
         ]
     targets = _targets(batch, options)
-    predictions = [p.reshape(y.shape) for p, y in zip(predictions, targets, strict=True)]
-    images = _as_one(predictions, options), _as_one(targets, options)
-    return checks.one_number(options.caller, options.loss, *images)
+    predictions = [
+        p.reshape(*y.shape[:-1], p.shape[-1]) for p, y in zip(predictions, targets, strict=True)
+    ]
+    prediction = options.as_given(_as_one(predictions))
+    return checks.one_number(
+        options.caller, options.loss, prediction, *_loss_targets(targets, options)
+    )
+
+
+def _loss_targets(targets: list[jax.Array], options: Options) -> tuple[jax.Array, ...]:
+    """The loss's arguments after the prediction: the target, and the weights if there are any."""
+    whole = _as_one(targets)
+    if not options.weighted:
+        return (options.as_given(whole),)
+    return options.as_given(whole[..., :-1]), options.as_given(whole[..., -1:])
 
 
 def _targets(batch: Batch, options: Options) -> list[jax.Array]:
-    """(*batch, *space', out) of each image, without what the mesh added."""
+    """(*batch, *space', out) of each image, and its weights, without what the mesh added."""
     if options.place.mesh is None:
         return batch[1]
     (x,), (y,), (spec,) = *batch, options.specs
     return [cut(y, (*x.shape[: -spec.rank - 1], *spec.output_size))]
 
 
-def _as_one(arrays: list[jax.Array], options: Options) -> jax.Array:
+def _as_one(arrays: list[jax.Array]) -> jax.Array:
     """All images as one array for the loss: a single one as it is, several as (positions, out)."""
     if len(arrays) == 1:
-        return options.as_given(arrays[0])
-    return options.as_given(jnp.concatenate([a.reshape(-1, a.shape[-1]) for a in arrays]))
+        return arrays[0]
+    return jnp.concatenate([a.reshape(-1, a.shape[-1]) for a in arrays])
 
 
 def finish(state: State, losses: jax.Array, batch: Batch, *, options: Options) -> Fit:
     """The result of a run, with the losses of the whole images."""
-    learned, target = state.learned, _as_one(_targets(batch, options), options)
+    learned, (target, *weights) = state.learned, _loss_targets(_targets(batch, options), options)
     return Fit(
         kernel=learned.kernel,
         bias=learned.bias,
         losses=losses,
         final_loss=_value((learned.kernel, learned.bias), batch, options),
-        zero_loss=options.loss(jnp.zeros_like(target), target),
+        zero_loss=options.loss(jnp.zeros_like(target), target, *weights),
     )
 
 

@@ -13,7 +13,7 @@ from jaxconv._core.geometry.dtypes import as_array
 from jaxconv._functional.planes import correlate
 from jaxconv.learn.losses import sum_squared_error
 
-Loss = Callable[[jax.Array, jax.Array], jax.Array]
+Loss = Callable[..., jax.Array]  # of a prediction, a target and, where given, weights
 
 
 @jax.tree_util.register_dataclass

@@ -19,24 +19,30 @@ import optax
 
 from jaxconv._core.geometry.dtypes import as_array, constant, refuse_masked
 from jaxconv._core.geometry.spec import ConvSpec, normalise
-from jaxconv.learn._gram import embedded, gram
-from jaxconv.learn._pairs import size_tuple
+from jaxconv.learn._gram import embedded, gram, window_sums
+from jaxconv.learn._pairs import Images, size_tuple
+from jaxconv.learn._weighted import weighted_gram, weighted_sums
 
 
-def window_covariance(x: jax.Array, kernel_size: int | Sequence[int]) -> np.ndarray:
+def window_covariance(
+    x: Images, kernel_size: int | Sequence[int], *, weights: Images | None = None
+) -> np.ndarray:
     """Average the products of every two pixels in a window of the kernel's size.
 
     `C[(a, b), (c, d)] = mean over i, j of x[..., i + a, j + b] * x[..., i + c, j + d]`
 
+    With weights `sum(weights products) / sum(weights)`. Over all windows of all images.
+
     Args:
-        x: planes (*batch, H, W), usually with their mean subtracted.
+        x: planes (*batch, H, W), usually with their mean subtracted; or a list of them.
         kernel_size: (h, w), or h for a square.
+        weights: (*batch, H - h + 1, W - w + 1), for each window how much it counts, or a list.
 
     Returns:
         (h * w, h * w) float64, symmetric; half the Hessian of the mean squared error.
 
     Raises:
-        ValueError: kernel_size is not made of integers of 1 or more.
+        ValueError: kernel_size is not made of integers of 1 or more, or weights have other shapes.
 
     Example:
         >>> import numpy as np
@@ -47,18 +53,46 @@ def window_covariance(x: jax.Array, kernel_size: int | Sequence[int]) -> np.ndar
 
     Source: Wiener, Extrapolation, Interpolation, and Smoothing of Stationary Time Series, 1949.
     """
+    return window_moments(x, kernel_size, weights=weights)[1]
+
+
+def window_moments(
+    x: Images, kernel_size: int | Sequence[int], *, weights: Images | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Average the entries of windows (h * w,), and the products of every two of them."""
     shape = size_tuple("window_covariance", kernel_size)
-    refuse_masked("window_covariance", "x", x)
-    with jax.enable_x64(True):  # a float64 array keeps its digits
-        planes = jnp.asarray(np.asarray(x), jnp.float64)[..., None]
-        spec = normalise("window_covariance", planes.shape, (*shape, 1, 1))
-        windows = math.prod(planes.shape[: -len(shape) - 1]) * math.prod(spec.output_size)
-        return np.asarray(_gram(planes, spec=spec)) / windows
+    several = isinstance(x, tuple | list)
+    xs = list(x) if several else [x]
+    ws: Any = [None] * len(xs) if weights is None else list(weights) if several else [weights]
+    size = math.prod(shape)
+    sums, products, count = np.zeros(size), np.zeros((size, size)), 0.0
+    for plane, weight in zip(xs, ws, strict=True):
+        refuse_masked("window_covariance", "x", plane)
+        with jax.enable_x64(True):  # a float64 array keeps its digits
+            planes = jnp.asarray(np.asarray(plane), jnp.float64)[..., None]
+            spec = normalise("window_covariance", planes.shape, (*shape, 1, 1))
+            outputs = (*planes.shape[: -len(shape) - 1], *spec.output_size)
+            if weight is not None and np.shape(weight) != outputs:
+                raise ValueError(
+                    f"window_covariance: weights.shape={np.shape(weight)}, but the windows of x "
+                    f"are {outputs}; give one weight for each window"
+                )
+            each = None if weight is None else jnp.asarray(np.asarray(weight), jnp.float64)
+            own = _moments(planes, each, spec=spec)
+            sums, products = sums + np.asarray(own[0]), products + np.asarray(own[1])
+            count += math.prod(outputs) if each is None else float(jnp.sum(each))
+    return sums / count, products / count
 
 
 @functools.partial(jax.jit, static_argnames="spec")
-def _gram(planes: jax.Array, *, spec: ConvSpec) -> jax.Array:
-    return gram(*embedded(planes, spec, "zeros"))[0]
+def _moments(
+    planes: jax.Array, weights: jax.Array | None, *, spec: ConvSpec
+) -> tuple[jax.Array, jax.Array]:
+    x, left = embedded(planes, spec, "zeros")
+    if weights is None:
+        return window_sums(x, left)[0], gram(x, left)[0]
+    weights = weights.reshape(-1, *spec.output_size, 1)
+    return weighted_sums(x, left, weights)[0], weighted_gram(x, left, weights)[0]
 
 
 def seen_directions(covariance: np.ndarray) -> int:
@@ -93,14 +127,17 @@ class WhitenState(NamedTuple):
     inverse: jax.Array
 
 
-def whiten(covariance: np.ndarray) -> optax.GradientTransformation:
+def whiten(covariance: np.ndarray, means: np.ndarray | None = None) -> optax.GradientTransformation:
     """Multiply the kernel's gradient by the inverse covariance of the image's windows.
 
     `g <- C^-1 g`; directions that the image does not determine get 0. The bias's gradient is
-    unchanged.
+    unchanged; or, with the means m of the windows' entries, both together are multiplied by the
+    inverse of `[[C, m], [m^T, 1]]`. Outputs that are selected by weights may have windows whose
+    entries differ in mean, and then a kernel and its bias are learned at one speed only together.
 
     Args:
         covariance: (h * w, h * w), from `window_covariance`.
+        means: (h * w,), the (weighted) means of the windows' entries; for runs with a bias.
 
     Returns:
         A gradient transformation for `optax.chain(whiten(C), optax.sgd(...))`: with the mean
@@ -115,6 +152,9 @@ def whiten(covariance: np.ndarray) -> optax.GradientTransformation:
         >>> print(updates[0])
         [[1. 2.]]
     """
+    if means is not None:
+        above = np.column_stack([covariance, means])
+        covariance = np.vstack([above, np.append(means, 1.0)])
     values, vectors = np.linalg.eigh(covariance)
     seen = _seen(values)
     inverse = (vectors[:, seen] / values[seen]) @ vectors[:, seen].T
@@ -127,8 +167,11 @@ def whiten(covariance: np.ndarray) -> optax.GradientTransformation:
         del params
         gradient, bias = updates
         kernel = as_array("whiten", "the kernel's gradient", gradient)
-        # (h, w) -> (h * w,), the covariance's order
-        whitened = state.inverse @ kernel.reshape(-1)
-        return (whitened.reshape(kernel.shape), bias), state
+        # (h, w) -> (h * w,), the covariance's order; then the bias
+        flat = kernel.reshape(-1)
+        if means is None:
+            return ((state.inverse @ flat).reshape(kernel.shape), bias), state
+        whitened = state.inverse @ jnp.append(flat, bias)
+        return (whitened[:-1].reshape(kernel.shape), whitened[-1]), state
 
     return optax.GradientTransformation(init, update)

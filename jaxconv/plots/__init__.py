@@ -7,6 +7,7 @@ signed values, dark blue to yellow for magnitudes.
 | | |
 |---|---|
 | `learning` | a run of `jaxconv.learn`: before, after, prediction, residual, kernels, loss |
+| `restoration` | an image before and after its blur is undone, a line profile, the residual |
 | `before_after` | an image, a kernel, the filtered image |
 | `kernels`, `feature_maps` | the weights and the channels of a layer |
 | `losses` | loss curves |
@@ -17,6 +18,7 @@ signed values, dark blue to yellow for magnitudes.
 
 from jaxconv.plots._fields import errors, parameter_counts, receptive_fields
 from jaxconv.plots._networks import before_after, feature_maps, kernels, losses
+from jaxconv.plots._restoration import restoration
 from jaxconv.plots._runs import draw_image, draw_kernel, draw_losses, draw_residual, learning
 
 __all__ = [
@@ -32,4 +34,5 @@ __all__ = [
     "losses",
     "parameter_counts",
     "receptive_fields",
+    "restoration",
 ]

@@ -29,7 +29,9 @@ def draw_image(
     draw_panel(axes, pixels, title, cmap="gray", vmin=low, vmax=high)  # ignored for colours
 
 
-def draw_residual(axes: "Axes", residual: np.ndarray, title: str) -> None:
+def draw_residual(
+    axes: "Axes", residual: np.ndarray, title: str, *, unit: str = "intensity"
+) -> None:
     """Draw signed differences (H, W), of (H, W, 3) the largest of the colours at each pixel."""
     if residual.ndim == 3:
         largest = np.argmax(np.abs(residual), axis=-1, keepdims=True)
@@ -37,7 +39,7 @@ def draw_residual(axes: "Axes", residual: np.ndarray, title: str) -> None:
     bound = float(np.percentile(np.abs(residual), 99.9)) or 1e-12
     image = draw_panel(axes, residual, title, cmap=SIGNED, vmin=-bound, vmax=bound)
     # an inset is as high as the image, whatever the image's shape
-    axes.figure.colorbar(image, cax=axes.inset_axes((1.03, 0, 0.05, 1)), label="intensity")
+    axes.figure.colorbar(image, cax=axes.inset_axes((1.03, 0, 0.05, 1)), label=unit)
 
 
 def draw_kernel(
@@ -117,6 +119,7 @@ def learning(
     labels: Sequence[str],
     title: str,
     floor: float | None = None,
+    used: np.ndarray | None = None,
 ) -> "Figure":
     """Show one run of learning: before, after, prediction, residual, kernels, loss curves.
 
@@ -131,6 +134,7 @@ def learning(
         labels: one for each kernel, such as its colour.
         title: of the figure.
         floor: the loss that rounding the images leaves, if known.
+        used: of after's shape, False where it was left out; the residual is 0 there. All if None.
 
     Returns:
         A Figure; `figure.savefig(path)` writes it.
@@ -165,8 +169,9 @@ def learning(
     )
     draw_image(figure.add_subplot(upper[1]), after, "after", limits=limits)
     draw_image(figure.add_subplot(upper[2]), prediction, "prediction", limits=limits)
-    residual = prediction - after
-    rms = float(np.sqrt(np.mean(np.square(residual))))
+    counted = np.ones(after.shape, bool) if used is None else used
+    residual = np.where(counted, prediction - after, 0)
+    rms = float(np.sqrt(np.mean(np.square(residual), where=counted)))
     draw_residual(
         figure.add_subplot(lower[0]), residual, f"residual = prediction - after\nrms {rms:.3g}"
     )

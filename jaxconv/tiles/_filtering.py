@@ -1,13 +1,11 @@
 """Filter an image on disk tile by tile: `apply_tiled`."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
@@ -15,10 +13,10 @@ from jaxconv._core.dispatch import seamless
 from jaxconv._core.dispatch.arguments import check_method, check_padding_mode, check_policy
 from jaxconv._core.dispatch.choose import RULES, refusal
 from jaxconv._core.dispatch.policy import Policy
-from jaxconv._core.geometry import dtypes
 from jaxconv._core.geometry.precision import check_precision
 from jaxconv._core.geometry.spec import Padding, normalise, per_dimension
 from jaxconv._files import formats, rasters
+from jaxconv.tiles import _arguments as arguments
 from jaxconv.tiles import _program as program
 from jaxconv.tiles._journal import Journal
 from jaxconv.tiles._steps import Grid, Work, process
@@ -66,16 +64,26 @@ def apply_tiled(
     offset: float = 0.0,
     divisor: float = 1.0,
     clip: bool = False,
+    axes: str | None = None,
+    page: int | None = None,
+    level: int = 0,
     ahead: int = 2,
     resume: bool = False,
+    overwrite: bool = False,
     on_tile: Callable[[int, int], object] | None = None,
 ) -> Tiled:
     """Convolve an image on disk, far larger than memory, into another file, tile by tile.
 
     y = offset + (conv(x, kernel) + bias - low) / divisor
 
-    where x and y are intensities: stored / largest value of the type for bool, uint8 and uint16,
-    `stored = round(clip(y, 0, 1) * largest)`; the values themselves for floats. All in float32.
+    where x and y are intensities: stored / largest value of the type for bool and unsigned
+    integers, `stored = round(clip(y, 0, 1) * largest)`; for signed integers of b bits stored /
+    2**(b - 1), from -1 to almost 1; the values themselves for floats. All in float32: 32-bit
+    integers that it changes are refused.
+
+    What the axes of the image are is read from its file, or said by `axes`. A kernel without
+    channels filters each channel alone; a kernel of rank 2 each plane of a stack, whatever the
+    stack is; one of rank 3 each volume Z, Y, X. The target has the axes of the source.
 
     There are no seams: each tile reads the elements that the kernel and the padding mode need,
     from its neighbours or from the other side of the image, and one compiled program with one
@@ -98,17 +106,21 @@ def apply_tiled(
     under "auto" or "fastest" keeps the method it began with.
 
     Args:
-        source: a zarr array (version 2 or 3), or a TIFF file of one page: (*space, in), with the
-            kernel as `conv` has it, or (*space) with a kernel without channels; bool, uint8,
-            uint16, float16, float32 or float64. Or an object with `shape`, `dtype` (a name),
-            `stamp` (a text that changes with the values) and `read(slices)`, for several threads.
-        kernel: (*kernel, in // groups, out), or (*kernel) for a source without channels; used as
-            float32. Messages about its shape call it w, as `conv` does.
-        target: a path that ends in .zarr (version 3, one chunk a tile) or, for planes, in .tif or
-            .tiff (uncompressed, in tiles of 256 x 256; one channel is stored without its axis).
-            Or an object with `write(slices, values)`, for several threads; it has no journal.
+        source: a zarr array (version 2 or 3, or the group of an OME-NGFF pyramid), or a TIFF file
+            of one page or of a stack: (*space, in), with the kernel as `conv` has it, or (*space)
+            with a kernel without channels, and stacks of both; of any type in `dtype`, or bool.
+            Alpha, where TIFF's ExtraSamples say so, is no channel, and kept as it is. Or an object
+            with `shape`, `dtype` (a name), `stamp` (a text that changes with the values), perhaps
+            `axes`, and `read(slices)`, for several threads.
+        kernel: (*kernel, in // groups, out), or (*kernel), which filters each channel alone; used
+            as float32. Messages about its shape call it w, as `conv` does.
+        target: a path that ends in .zarr (version 3, one chunk a tile, with the names of the
+            dimensions) or, for planes and their stacks, in .tif or .tiff (in tiles of 256 x 256,
+            compressed at the end if the source is; with its tags; one channel is stored without
+            its axis). Or an object with `write(slices, values)`, for several threads; it has no
+            journal.
         tile: output size of a tile, one integer or one a spatial dimension; it need not divide the
-            image. None for the whole image in one tile.
+            image. None for the whole image in one tile, or a plane of a stack in one.
         bias: (out,), or one number for a kernel without channels; None for zeros.
         stride: as in `jaxconv.conv`, like the next eight.
         padding: added around the whole image.
@@ -120,13 +132,20 @@ def apply_tiled(
         policy: measured choices of `jaxconv.tune`, used under "auto" and "fastest" if it has the
             problem of the whole image.
         precision: of the device's products.
-        dtype: of the target: by default the source's, and uint8 for bool.
+        dtype: of the target: by default the source's, and uint8 for bool; or "uint8", "int8",
+            "uint16", "int16", "uint32", "int32", "float16", "float32" or "float64".
         low: subtracted from the response.
         offset: added to the intensities at the end.
         divisor: of the response, after `low` is subtracted.
-        clip: clip floating-point results to 0 to 1 too.
+        clip: clip floating-point and signed results to 0 to 1 too.
+        axes: a letter an axis of the source, such as "ZYX": Z, Y, X for space, C or S for channels,
+            T or any other for a stack. None for what the file says; where that is nothing, all
+            axes are spatial, or all but a last one of channels, as the kernel's rank has it.
+        page: number of one page of a stack, from 0; None for all.
+        level: number of the level of a pyramid, 0 for the full resolution.
         ahead: number of tiles that are read ahead, and that are computed or written, at a time.
         resume: continue an interrupted run; a finished one is left unchanged.
+        overwrite: replace a target that exists, and its journal.
         on_tile: called after each tile with the number of finished tiles and of all tiles.
 
     Returns:
@@ -151,16 +170,18 @@ def apply_tiled(
         Dumoulin and Visin (2016), "A guide to convolution arithmetic for deep learning", for the
         inputs that an output reads.
     """
-    with _naming_apply_tiled():
-        image = _opened(source)
+    with arguments.naming_apply_tiled():
+        image = arguments.opened(source, page, level)
         path = Path(target) if isinstance(target, str | Path) else None
+        file = isinstance(source, str | Path)
         if path is None and not isinstance(target, rasters.Target):
             kind = type(target).__name__
             raise TypeError(
                 f"apply_tiled: target must be a path or an object with write, not {kind}"
             )
-        w, channels = _kernel(kernel, image.shape)
-        x_shape = image.shape if channels else (*image.shape, 1)
+        layout, w, b, groups = arguments.kernel(kernel, bias, image, axes, groups)
+        stack, space, channels = layout.sizes(image.shape)
+        x_shape = (*space, channels)
         spec = normalise(
             "apply_tiled",
             x_shape,
@@ -172,20 +193,24 @@ def apply_tiled(
             x_name="source",
         )
         check_padding_mode("apply_tiled", x_shape, spec, padding_mode)
-        b = _bias(bias, w.shape[-1])
-        for name, value in (("flip", flip), ("clip", clip)):
+        flags = {"flip": flip, "clip": clip, "resume": resume, "overwrite": overwrite}
+        for name, value in flags.items():
             if not isinstance(value, bool | np.bool):
                 raise TypeError(f"apply_tiled: {name}={value!r} must be True or False")
         stored = program.result_dtype(image.dtype, dtype)
-        low, offset, divisor = _numbers(low=low, offset=offset, divisor=divisor)
+        low, offset, divisor = arguments.numbers(low=low, offset=offset, divisor=divisor)
         (ahead,) = per_dimension("apply_tiled", "ahead", ahead, 1, minimum=1)
         tile = spec.output_size if tile is None else tile
         tile = per_dimension("apply_tiled", "tile", tile, spec.rank, minimum=1)
         tile = tuple(map(min, tile, spec.output_size))
+        begin = arguments.origin(image, spec)
         if path is not None:
-            formats.check_target(path, spec.rank)
-        elif resume:
-            raise ValueError("apply_tiled: resume=True needs a target that is a path")
+            formats.check_target(path, layout.axes, spec.rank)
+        elif resume or overwrite:
+            name = "resume" if resume else "overwrite"
+            raise ValueError(f"apply_tiled: {name}=True needs a target that is a path")
+        if resume and overwrite:
+            raise ValueError("apply_tiled: overwrite=True begins again, resume=True continues")
         problem = seamless.problem_of(spec, padding_mode, w.shape)
         method = check_method("apply_tiled", method)
         chosen = seamless.choose(problem, method, check_policy("apply_tiled", policy))
@@ -202,12 +227,15 @@ def apply_tiled(
             dtype=stored,
         )
         settings = {
-            "format": "jaxconv tiles 3",
+            "format": "jaxconv tiles 4",
             "jax": f"{jax.__version__} {jax.default_backend()}",
-            "source": str(Path(source).resolve()) if isinstance(source, str | Path) else "",
+            "source": str(Path(source).resolve()) if file else "",
             "source_stamp": image.stamp,
             "source_shape": image.shape,
             "source_dtype": image.dtype,
+            "axes": layout.axes,
+            "page": page,
+            "level": level,
             "kernel": f"{w.shape} {rasters.stamp_of(w.tobytes())}",
             "bias": b.tolist(),
             "tile": tile,
@@ -218,9 +246,14 @@ def apply_tiled(
             "divisor": divisor,
             **(rule._asdict() | {"precision": str(rule.precision)}),
         }
-        y_shape = (*spec.output_size, w.shape[-1]) if channels else spec.output_size
-        grid = Grid(spec, tile, padding_mode)
+        y_shape = layout.result(image.shape, spec.output_size, w.shape[-1])
+        grid = Grid(spec, tile, padding_mode, stack)
+        chunk = layout.result((1,) * len(y_shape), tile, w.shape[-1])
         kept = ("method",) if method in RULES else ()
+        if path is not None and path.exists() and file and path.samefile(source):
+            raise ValueError(f"apply_tiled: {path} is the source; name another target")
+        if path is not None and overwrite:
+            arguments.remove(path)
         with Journal(path, settings, resume=resume, kept=kept) as journal:
             rule = rule._replace(method=journal.settings["method"])
             before = len(journal.done)
@@ -231,80 +264,31 @@ def apply_tiled(
                         f"apply_tiled: {target} was begun with method={rule.method!r}, which "
                         f"cannot be used here: {why_not}; name another target"
                     )
-                output: Any = target
-                if path is not None:
-                    output = formats.open_target(path, y_shape, stored, tile, image)
-                work = Work(image, output, w, b, grid, rule, channels, (low, offset, divisor))
-                todo = (number for number in range(grid.count) if number not in journal.done)
-                for number, clipped in process(work, todo, ahead):
-                    journal.record(number, clipped)
-                    if on_tile is not None:
-                        on_tile(len(journal.done), grid.count)
-                journal.finish()
+                try:
+                    output: Any = target
+                    if path is not None:
+                        output = formats.open_target(
+                            path,
+                            y_shape,
+                            stored,
+                            chunk,
+                            axes=layout.axes,
+                            source=image,
+                            begin=begin,
+                            steps=spec.stride[-2:] if spec.rank > 1 else (1, 1),
+                        )
+                    work = Work(image, output, w, b, grid, rule, layout, (low, offset, divisor))
+                    todo = (number for number in range(grid.count) if number not in journal.done)
+                    for number, clipped in process(work, todo, ahead):
+                        journal.record(number, clipped)
+                        if on_tile is not None:
+                            on_tile(len(journal.done), grid.count)
+                    if hasattr(output, "finish"):
+                        output.finish()
+                    journal.finish()
+                except BaseException:
+                    if path is not None and journal.begun and not journal.done:
+                        arguments.remove(path)  # nothing to resume
+                    raise
             clipped = sum(journal.done.values()) / math.prod(y_shape)
     return Tiled(tuple(y_shape), stored, grid.count, before, clipped, rule.method)
-
-
-def _opened(source: Any) -> rasters.Source:
-    if isinstance(source, str | Path):
-        return formats.open_source(Path(source))
-    if not isinstance(source, rasters.Source):
-        raise TypeError(
-            "apply_tiled: source must be a path or an object with shape, dtype, stamp and read, "
-            f"not {type(source).__name__}"
-        )
-    formats.check_values(source, "source")
-    return source
-
-
-@contextmanager
-def _naming_apply_tiled() -> Iterator[None]:
-    """Put the function's name in front of the messages about files."""
-    try:
-        yield
-    except rasters.ImageError as error:
-        raise ValueError(f"apply_tiled: {error}") from error
-    except OSError as error:
-        if error.errno is not None:  # raised by the system, not here
-            raise
-        raise type(error)(f"apply_tiled: {error}") from error
-
-
-def _kernel(kernel: ArrayLike, shape: tuple[int, ...]) -> tuple[np.ndarray, bool]:
-    """The kernel with axes of channels, and whether it was given with them."""
-    given = dtypes.as_array("apply_tiled", "kernel", kernel)
-    if jnp.issubdtype(given.dtype, jnp.complexfloating):
-        raise TypeError(f"apply_tiled: kernel is {given.dtype}; images here are real")
-    w = np.asarray(given.astype(jnp.float32))
-    if w.ndim == len(shape):
-        return w[..., None, None], False
-    if w.ndim != len(shape) + 1:
-        raise ValueError(
-            f"apply_tiled: kernel.shape={w.shape} has rank {w.ndim}; the source {shape} "
-            f"takes {len(shape)} without channels, or {len(shape) + 1}: (*kernel, in // groups, "
-            "out) for a source (*space, in)"
-        )
-    return w, True
-
-
-def _bias(bias: ArrayLike | None, channels: int) -> np.ndarray:
-    if bias is None:
-        return np.zeros(channels, np.float32)
-    b = dtypes.as_array("apply_tiled", "bias", bias)
-    if b.shape != (channels,) and (b.shape, channels) != ((), 1):
-        raise ValueError(
-            f"apply_tiled: bias.shape={b.shape} must be ({channels},), one a channel of the result"
-        )
-    if jnp.issubdtype(b.dtype, jnp.complexfloating):
-        raise TypeError(f"apply_tiled: bias is {b.dtype}; images here are real")
-    return np.asarray(b.astype(jnp.float32)).reshape(channels)
-
-
-def _numbers(**numbers: Any) -> list[float]:
-    for name, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-            raise TypeError(f"apply_tiled: {name}={value!r} must be a number")
-        if not math.isfinite(value) or (name == "divisor" and value == 0):
-            other = " and not 0" if name == "divisor" else ""
-            raise ValueError(f"apply_tiled: {name}={value!r} must be finite{other}")
-    return [float(value) for value in numbers.values()]

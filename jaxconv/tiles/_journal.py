@@ -20,11 +20,29 @@ from jaxconv._files import rasters
 UNFINISHED, FINISHED = ".unfinished", ".finished"
 
 
+class OtherSettingsError(ValueError):
+    """A target that was begun with other settings.
+
+    Attributes:
+        target: its path.
+        changes: each setting's name, what it was and what it is now.
+    """
+
+    def __init__(self, target: Path, changes: Sequence[tuple[str, Any, Any]]) -> None:
+        self.target, self.changes = target, changes
+        told = ", ".join(f"{key}={was!r} (now {now!r})" for key, was, now in changes)
+        super().__init__(
+            f"apply_tiled: {target} was begun with {told}; use the same again, or name another "
+            "target"
+        )
+
+
 class Journal:
     """The journal of one target, open for appending; without a path, in memory only.
 
     Attributes:
         done: tile number -> how many of its values were clipped.
+        begun: whether this is the journal's first run.
         finished: whether all tiles were done when it was opened.
         settings: of the run, as JSON represents them.
     """
@@ -54,6 +72,7 @@ class Journal:
         self.settings = json.loads(json.dumps(settings))
         self.done: dict[int, int] = {}
         self.finished, self._file = False, None
+        self.begun = True
         if target is None:
             return
         self._path = target.with_name(target.name + UNFINISHED)
@@ -64,8 +83,8 @@ class Journal:
             for there in (target, self._path, self._end):
                 if there.exists():
                     raise ValueError(
-                        f"apply_tiled: {there} exists; resume=True continues an interrupted run, "
-                        "else name another target"
+                        f"apply_tiled: {there} exists; overwrite=True replaces it, resume=True "
+                        "continues an interrupted run"
                     )
         # no complete line where the run was killed at the very beginning
         lines = _lines(path) if path.exists() else []
@@ -74,8 +93,9 @@ class Journal:
         elif target.exists():
             raise ValueError(
                 f"apply_tiled: {target} exists without its journal {self._path.name}, which "
-                "lists the complete tiles; name another target"
+                "lists the complete tiles; overwrite=True replaces it"
             )
+        self.begun = not lines
         if not self.finished:
             self._file = self._path.open("ab", buffering=0)
             try:
@@ -85,6 +105,8 @@ class Journal:
                     rasters.sync_folder(self._path.parent)
             except OSError:
                 self._file.close()
+                if self.begun:
+                    self._path.unlink(missing_ok=True)
                 raise
 
     def _read(self, path: Path, lines: list[bytes], kept: Sequence[str], target: Path) -> None:
@@ -98,11 +120,7 @@ class Journal:
         except (ValueError, TypeError, AttributeError):
             raise ValueError(f"apply_tiled: {path} is not a journal of tiles; remove it") from None
         if other:
-            changes = ", ".join(f"{k}={begun.get(k)!r} (now {header.get(k)!r})" for k in other)
-            raise ValueError(
-                f"apply_tiled: {target} was begun with {changes}; use the same again, or name "
-                "another target"
-            )
+            raise OtherSettingsError(target, [(k, begun.get(k), header.get(k)) for k in other])
         if self.done and not target.exists():
             raise ValueError(
                 f"apply_tiled: {target} is missing, but its journal {path.name} exists; remove "

@@ -3,7 +3,8 @@
 | stored as | intensity |
 |---|---|
 | bool | 0 and 1 |
-| uint8, uint16 | stored / largest value of the type |
+| uint8, uint16, uint32 | stored / largest value of the type, which is 2**32 for uint32 in float32 |
+| int8, int16, int32 | stored / 2**7, 2**15 or 2**31: from -1 to almost 1 |
 | float16, float32, float64 | stored, in float32 |
 
 The arithmetic is that of NumPy's on float32, operation by operation: barriers keep XLA from
@@ -19,7 +20,7 @@ import numpy as np
 from jax import lax
 
 from jaxconv._core.dispatch.seamless import one_a_channel
-from jaxconv._files.rasters import STORED, filtered_dtype
+from jaxconv._files.rasters import INTEGERS, STORED, filtered_dtype
 from jaxconv._functional.convolution import conv
 
 
@@ -52,9 +53,20 @@ class Rule(NamedTuple):
 
 
 def largest(dtype: Any) -> float:
-    """The stored value that stands for intensity 1."""
+    """The stored value that stands for intensity 1; for signed integers the first beyond them."""
     dtype = np.dtype(dtype)
-    return float(np.iinfo(dtype).max) if dtype.kind == "u" else 1.0
+    if dtype.kind not in "iu":
+        return 1.0
+    return float(np.iinfo(dtype).max) + (dtype.kind == "i")
+
+
+def limits(dtype: str) -> tuple[float, float]:
+    """The least and the largest intensity that an integer type stores, in float32."""
+    kind, unit = np.iinfo(dtype), np.float32(largest(dtype))
+    high = np.float32(kind.max) / unit
+    while int(high * unit) > kind.max:  # the float32 below is not beyond the type
+        high = np.nextafter(high, np.float32(0))
+    return float(np.float32(kind.min) / unit), float(high)
 
 
 def result_dtype(source: str, wanted: Any) -> str:
@@ -90,7 +102,8 @@ def run(
     """Filter one window.
 
     `stored = round(clip(offset + (conv(x / largest, w) + b - low) / divisor, 0, 1) * largest)` for
-    integers; for floats without `round` and `largest`, and `clip` only if the rule says so.
+    unsigned integers; signed ones are clipped to -1 to 1, unless the rule says `clip`; for floats
+    without `round` and `largest`, and `clip` only if the rule says so.
 
     Args:
         x: (*window, in), as stored.
@@ -110,13 +123,15 @@ def run(
     y = lax.optimization_barrier(_filtered(x, w, rule)) + b
     if rule.shifted:
         y = offset + _divided(y - low, divisor)
-    integers = rule.dtype in ("uint8", "uint16")
+    integers = rule.dtype in INTEGERS
     if not integers and not rule.clip:
         return y, jnp.zeros((), jnp.int32)
-    outside = (y < 0) | (y > 1)
+    least, most = limits(rule.dtype) if integers else (0.0, 1.0)
+    least = 0.0 if rule.clip else least
+    outside = (y < least) | (y > most)
     for axis in range(rule.rank):
         outside &= lax.broadcasted_iota(jnp.int32, y.shape, axis) < valid[axis]
-    y = jnp.clip(y, 0, 1)
+    y = jnp.clip(y, least, most)
     if integers:
         y = jnp.rint(y * full).astype(rule.dtype)
     return y, jnp.sum(outside, dtype=jnp.int32)

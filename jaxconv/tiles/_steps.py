@@ -14,6 +14,7 @@ from jaxconv._core.geometry import shapes
 from jaxconv._core.geometry.extension import NONE, source_index
 from jaxconv._core.geometry.spec import ConvSpec
 from jaxconv._files import rasters
+from jaxconv._files.axes import Layout
 from jaxconv.tiles import _program as program
 from jaxconv.tiles._gather import gather
 
@@ -21,16 +22,26 @@ Box = tuple[slice, ...]
 
 
 class Grid:
-    """The boxes of the tiles in the result, and the elements of the image that each reads."""
+    """The boxes of the tiles in the result, and the elements of the image that each reads.
 
-    def __init__(self, spec: ConvSpec, tile: tuple[int, ...], mode: str) -> None:
-        self.spec, self.tile, self.mode = spec, tile, mode
+    Tiles are numbered in row-major order, those of one plane of the stack after another.
+    """
+
+    def __init__(
+        self, spec: ConvSpec, tile: tuple[int, ...], mode: str, stack: tuple[int, ...] = ()
+    ) -> None:
+        self.spec, self.tile, self.mode, self.stack = spec, tile, mode, stack
         self.counts = tuple(-(-n // t) for n, t in zip(spec.output_size, tile, strict=True))
-        self.count = math.prod(self.counts)
+        self.count = math.prod(stack) * math.prod(self.counts)
+
+    def place(self, number: int) -> tuple[int, ...]:
+        """The plane of the stack that a tile belongs to."""
+        at = np.unravel_index(number // math.prod(self.counts), self.stack) if self.stack else ()
+        return tuple(map(int, at))
 
     def box(self, number: int) -> Box:
-        """The outputs of a tile; tiles are numbered in row-major order."""
-        at = np.unravel_index(number, self.counts)
+        """The outputs of a tile in its plane."""
+        at = np.unravel_index(number % math.prod(self.counts), self.counts)
         return tuple(
             slice(int(i) * t, min((int(i) + 1) * t, n))
             for i, t, n in zip(at, self.tile, self.spec.output_size, strict=True)
@@ -63,21 +74,25 @@ class Work:
         b: np.ndarray,
         grid: Grid,
         rule: program.Rule,
-        channels: bool,
+        layout: Layout,
         numbers: tuple[float, float, float],
     ) -> None:
-        self.image, self.output, self.channels = image, output, channels
+        self.image, self.output, self.layout = image, output, layout
         self.grid, self.rule = grid, rule
         full = (program.largest(image.dtype), *numbers, program.largest(rule.dtype))
         self._operands = jnp.asarray(w), jnp.asarray(b), jnp.asarray(full, jnp.float32)
 
     def read(self, number: int) -> np.ndarray:
         """The window of a tile, as stored, with an axis of channels."""
-        x = gather(self.image.read, self.grid.axes(number))
+        at = self.grid.place(number)
+        inward, box = self.layout.inward, self.layout.box
+        x = gather(lambda space: inward(self.image.read(box(at, space))), self.grid.axes(number))
         if x.dtype == np.float64:  # JAX would warn about it
             with np.errstate(over="ignore"):  # overflow gives infinity
                 x = x.astype(np.float32)
-        return x if self.channels else x[..., None]
+        if x.dtype.kind in "iu" and x.dtype.itemsize == 4:
+            _check_exact(x)
+        return x
 
     def compute(self, number: int, window: np.ndarray) -> tuple[jax.Array, jax.Array]:
         """The result of a tile, which may not be finished yet."""
@@ -89,13 +104,24 @@ class Work:
         box = self.grid.box(number)
         values, clipped = map(np.asarray, result)
         values = values[tuple(slice(s.stop - s.start) for s in box)]
-        values = values if self.channels else values[..., 0]
         with np.errstate(over="ignore"):  # overflow of float16 gives infinity
             stored = values.astype(self.rule.dtype, copy=False)
-        self.output.write(box, stored)
+        where = self.layout.box(self.grid.place(number), box)
+        self.output.write(where, self.layout.outward(stored))
         if stored.dtype == np.float16:
             clipped = clipped + np.sum(np.isfinite(values) & np.isinf(stored))
         return int(clipped)
+
+
+def _check_exact(x: np.ndarray) -> None:
+    """Refuse integers that float32 changes."""
+    changed = x.astype(np.float32).astype(np.int64) != x
+    if changed.any():
+        raise rasters.ImageError(
+            f"source: {np.sum(changed)} of {x.size} {x.dtype} values, such as {x[changed][0]}, are "
+            "not exact in float32, in which images are computed; save the image as float32 or "
+            "in fewer bits"
+        )
 
 
 def process(work: Work, tiles: Iterable[int], ahead: int) -> Iterable[tuple[int, int]]:

@@ -117,10 +117,11 @@ def fit(
             NaN or infinity that counts (under jit and the like the kernels are NaN then).
 
     Example:
+        >>> import jax, jax.numpy as jnp
         >>> from jaxconv import varying
         >>> x = jax.random.normal(jax.random.key(0), (300,))
         >>> true = jnp.array([[0.5, 0.5], [1.0, 0.0], [0.0, 1.0]])  # at three nodes
-        >>> found = fit(x, varying.correlate(x, true), 2, grid=3)
+        >>> found = varying.fit(x, varying.correlate(x, true), 2, grid=3)
         >>> print(abs(found.kernels.round(4)))
         [[0.5 0.5]
          [1.  0. ]

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import cases
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from accelerator import tolerances
@@ -74,14 +73,8 @@ def checks(scope: Scope) -> Iterator[Check]:
 
 def problem_of(scope: Scope, case: cases.Case, contraction: str, dtype: str) -> Problem:
     """Return the problem of a case on this device."""
-    with jax.enable_x64(True):
-        a, b = (
-            jax.ShapeDtypeStruct(getattr(case, name), jnp.dtype(dtype))
-            for name in cases.OPERANDS[contraction]
-        )
-        result = cases.RESULT.get(dtype, dtype)
-        device = {"platform": scope.platform, "device_kind": scope.device_kind}
-        return Problem.of(contraction, a, b, case.spec, dtype=result, **device)
+    device = {"platform": scope.platform, "device_kind": scope.device_kind}
+    return case.problem(contraction, dtype, **device)
 
 
 def served(

@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple, cast
 
-import jax.numpy as jnp
 from jax.export import is_symbolic_dim
 
 from jaxconv._core.dispatch.costs import measured, seconds
@@ -54,11 +53,9 @@ def _refusal(reduced: Problem, method: str, ffi_unavailable_reason: str | None) 
         return ffi_unavailable_reason or f"{method} runs on CPUs only"
     if ffi_unavailable_reason == EXPORTED and reduced.platform in way.not_exported:
         return f"jax.export takes no programs with {method}"
-    if reduced.spec.is_symbolic and not way.symbolic_sizes:
+    if (reduced.spec.is_symbolic or is_symbolic_dim(reduced.batch)) and not way.symbolic_sizes:
         return f"{method} needs known sizes"
-    return way.refuses_problem(reduced) or way.refuses(
-        reduced.contraction, reduced.spec, jnp.dtype(reduced.dtype)
-    )
+    return way.refuses(reduced)
 
 
 def _reduction(problem: Problem, ffi_unavailable_reason: str | None) -> Reduction | None:
@@ -119,7 +116,7 @@ def plan(
         why_not = _refusal(reduced, wanted, ffi_unavailable_reason)
     else:
         why_not = f"there is no method {wanted}"
-    return (Choice("lax", why_not) if why_not else Choice(wanted, reason)), reduction
+    return (_lax(problem, why_not) if why_not else Choice(wanted, reason)), reduction
 
 
 def candidates(rule: str, platform: str = "cpu") -> tuple[str, ...]:
@@ -184,16 +181,16 @@ def _by_rule(
 ) -> Choice:
     of_device = measured(problem, anywhere=ffi_unavailable_reason == EXPORTED)
     if of_device is None:
-        return Choice("lax", "XLA's own convolution")
+        return _lax(problem, "XLA's own convolution")
     if problem.spec.is_symbolic:
-        return Choice("lax", "its sizes are unknown until it runs")
+        return _lax(problem, "its sizes are unknown until it runs")
     if is_symbolic_dim(problem.batch):
-        return Choice("lax", "the batch size is unknown until it runs")
+        return _lax(problem, "the batch size is unknown until it runs")
     if rule == "auto" and problem.contraction != "kernel":
         problem = problem._replace(batch=IMAGES)
     times = _expected(problem, rule, profile, ffi_unavailable_reason)
     if not times:
-        return Choice("lax", "XLA's own convolution")
+        return _lax(problem, "XLA's own convolution")
     fastest, usual = decide(times, of_device.margins)
     if problem.platform == "cpu":
         where = "a CPU" if profile is None else "the CPU of the policy's profile"
@@ -202,6 +199,14 @@ def _by_rule(
     if fastest == usual:
         return Choice(usual, f"nothing is expected to be clearly faster on {where}")
     return Choice(fastest, f"expected to be the fastest on {where}")
+
+
+def _lax(problem: Problem, reason: str) -> Choice:
+    """Choose XLA's own convolution, or sums of slices where it has none."""
+    why_not = METHODS["lax"].refuses(problem)
+    if why_not is None or _refusal(problem, "taps", None):
+        return Choice("lax", reason)
+    return Choice("taps", why_not)
 
 
 def _partitioned(problem: Problem) -> Choice:

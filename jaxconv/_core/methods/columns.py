@@ -46,10 +46,10 @@ LARGEST = 1 << 20
 POSITIONS = 128
 
 
-def refuses(contraction: str, spec: ConvSpec, dtype: jnp.dtype) -> str | None:
+def refuses(problem: Problem) -> str | None:
     """Return why not, or None: windows overlap, or a large kernel compiles too slowly."""
-    del dtype
-    if contraction != "kernel":
+    spec = problem.spec
+    if problem.contraction != "kernel":
         zipped = zip(spec.kernel_size, spec.dilation, spec.stride, strict=True)
         apart = all(extent(k, d) <= s for k, d, s in zipped)
         return None if apart else "windows overlap"

@@ -28,14 +28,14 @@ from jaxconv._core.methods.terms import Terms, common
 LANES = 16
 
 
-def refuses(contraction: str, spec: ConvSpec, dtype: jnp.dtype) -> str | None:
+def refuses(problem: Problem) -> str | None:
     """Return why not, or None: an output does not see all of x, or there are too many terms."""
-    del dtype
+    spec = problem.spec
     if math.prod(spec.stride) * math.prod(spec.dilation) > 1:
         return "a stride or dilation skips entries"
     if any(lo < m - 1 or lo + n > k for n, m, k, _, _, (lo, _) in spec.dimensions):
         return "an output does not see all of x"
-    summed = math.prod(spec.input_size if contraction == "output" else spec.output_size)
+    summed = math.prod(spec.input_size if problem.contraction == "output" else spec.output_size)
     return None if summed <= UNROLLED else f"{summed} terms, more than {UNROLLED}"
 
 

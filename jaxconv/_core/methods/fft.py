@@ -40,7 +40,7 @@ from jax import lax
 from jaxconv._core.geometry.dtypes import accumulation_dtype
 from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.shapes import extent, fast_length
-from jaxconv._core.geometry.spec import Contraction, ConvSpec
+from jaxconv._core.geometry.spec import ConvSpec
 from jaxconv._core.methods.cutout import Window, cutout
 from jaxconv._core.methods.fft_plan import Line, Plan, Planes, axes_of, corners, plan
 from jaxconv._core.methods.method import Method, fitted
@@ -54,16 +54,15 @@ ENTRIES = 64
 FORWARD, BACKWARD = lax.FftType.FFT, lax.FftType.IFFT
 
 
-def refuses(contraction: Contraction, spec: ConvSpec, dtype: Any) -> str | None:
-    """Return why this method cannot serve, or None.
+def refuses(problem: Problem) -> str | None:
+    """Return why this method cannot serve, or None: it serves every geometry.
 
     Example:
         >>> spec = ConvSpec((1,), (1,), ((0, 0),), 1, (8,), (3,))
-        >>> refuses("output", spec, "int32")
+        >>> refuses(Problem("output", spec, 1, 1, 1, "int32", "cpu"))
         'FFT never serves integers'
     """
-    del contraction, spec  # all geometries in all contractions
-    return None if jnp.issubdtype(dtype, jnp.inexact) else "FFT never serves integers"
+    return None if jnp.issubdtype(problem.dtype, jnp.inexact) else "FFT never serves integers"
 
 
 def output(

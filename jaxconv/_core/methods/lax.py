@@ -23,6 +23,16 @@ from jaxconv._core.methods.method import Method, fitted
 from jaxconv._core.methods.terms import Terms, or_elements, windows
 
 
+def refuses(problem: Problem) -> str | None:
+    """Return why XLA's convolution does not serve a problem, or None if it does.
+
+    Source: https://github.com/jax-ml/jax/issues/7637
+    """
+    if problem.platform == "gpu" and not jnp.issubdtype(problem.dtype, jnp.inexact):
+        return "XLA has no convolution of integers on GPUs"
+    return None
+
+
 def output(
     x: jax.Array, w: jax.Array, spec: ConvSpec, *, precision=None, dtype: jnp.dtype
 ) -> jax.Array:
@@ -189,6 +199,7 @@ METHOD = Method(
     name="lax",
     summary="XLA's own convolution",
     contractions={"output": output, "input": input, "kernel": kernel},
+    refuses=refuses,
     terms=_terms,
     constants=fitted("lax"),
     considered=_considered,

@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 
 import jax
-import jax.numpy as jnp
 
 from jaxconv._core.geometry.problem import Problem
-from jaxconv._core.geometry.spec import Contraction, ConvSpec
+from jaxconv._core.geometry.spec import Contraction
 from jaxconv._core.methods.measured import BY_DEVICE, CPU
 from jaxconv._core.methods.terms import Terms, common
 
@@ -22,11 +21,7 @@ Rule = Literal["auto", "fastest"]
 Compute = Callable[..., jax.Array]
 
 
-def _serves(contraction: Contraction, spec: ConvSpec, dtype: jnp.dtype) -> None:
-    del contraction, spec, dtype
-
-
-def _serves_problem(problem: Problem) -> None:
+def _serves(problem: Problem) -> None:
     del problem
 
 
@@ -43,9 +38,7 @@ class Method:
         name: what users ask for with `method=`.
         summary: what it does, in one line.
         contractions: the arrays of the form that it computes, and the function for each.
-        refuses: why it cannot serve a contraction, spec and dtype, in one clause, or None.
-        refuses_problem: why it cannot serve a problem for what is not in the spec, such as the
-            channels of a group or the platform, in one clause, or None.
+        refuses: why it cannot serve a problem, in one clause, or None.
         platforms: those, as `Problem` names them, on which rules and `jaxconv.tune` consider it;
             none for all. Its functions then also take `platform`.
         not_exported: platforms for which `jax.export` takes no programs with it.
@@ -66,8 +59,7 @@ class Method:
     name: str
     summary: str
     contractions: Mapping[Contraction, Compute]
-    refuses: Callable[[Contraction, ConvSpec, jnp.dtype], str | None] = _serves
-    refuses_problem: Callable[[Problem], str | None] = _serves_problem
+    refuses: Callable[[Problem], str | None] = _serves
     platforms: frozenset[str] = frozenset()
     not_exported: frozenset[str] = frozenset()
     terms: Callable[[Problem], Terms] = common

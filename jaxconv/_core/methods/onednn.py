@@ -28,22 +28,15 @@ from jaxconv._core.methods.method import Method, fitted
 from jaxconv._core.methods.terms import Terms, common
 
 
-def refuses(contraction: Contraction, spec: ConvSpec, dtype: jnp.dtype) -> str | None:
-    """Return why oneDNN does not serve a contraction, in one clause, or None if it does.
-
-    Args:
-        contraction: the array to compute.
-        spec: the geometry.
-        dtype: the dtype to compute in, of `jaxconv._core.geometry.dtypes.working_dtype`.
-    """
-    del contraction  # all three are offered
+def refuses(problem: Problem) -> str | None:
+    """Return why oneDNN does not serve a problem, in one clause, or None if it does."""
     plugin = _plugin()
     if isinstance(plugin, str):
         return plugin
-    if spec.rank > 3:
-        return f"oneDNN has no convolution of rank {spec.rank}"
-    if jnp.dtype(dtype).name not in _SERVED:
-        return f"oneDNN does not compute in {jnp.dtype(dtype).name}"
+    if problem.spec.rank > 3:
+        return f"oneDNN has no convolution of rank {problem.spec.rank}"
+    if problem.dtype not in _SERVED:
+        return f"oneDNN does not compute in {problem.dtype}"
     return None
 
 

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.shapes import extent
-from jaxconv._core.geometry.spec import Contraction, ConvSpec
+from jaxconv._core.geometry.spec import ConvSpec
 from jaxconv._core.methods import pallas_mosaic, pallas_triton
 from jaxconv._core.methods.method import Method
 from jaxconv._core.methods.pallas_plan import backward, forward
@@ -26,7 +26,9 @@ from jaxconv._core.methods.pallas_plan import backward, forward
 # A block of a TPU holds what a kernel spans at least, and what a stride skips.
 MOST_SPANNED = 4096
 MOST_STRIDE = 16
-_DTYPES = (jnp.dtype(jnp.float32), jnp.dtype(jnp.bfloat16))
+# Of all images; on GPUs they are numbered by 32 bits, and the last tile may reach beyond them.
+MOST_POSITIONS = 1 << 30
+_DTYPES = ("float32", "bfloat16")
 
 
 def output(
@@ -83,32 +85,31 @@ def kernel(
     return w.reshape(*spec.kernel_size, 1, y.shape[-1])
 
 
-def refuses(contraction: Contraction, spec: ConvSpec, dtype: jnp.dtype) -> str | None:
-    """Return why the kernels do not serve a contraction, in one clause, or None if they do.
+def refuses(problem: Problem) -> str | None:
+    """Return why the kernels do not serve a problem, in one clause, or None if they do.
 
     Example:
         >>> spec = ConvSpec((1,) * 3, (1,) * 3, ((0, 0),) * 3, 2, (4,) * 3, (3,) * 3)
-        >>> refuses("output", spec, jnp.dtype("float32"))
+        >>> refuses(Problem("output", spec, 1, 1, 1, "float32", "gpu"))
         'pallas has no kernels of rank 3'
     """
-    del contraction  # all three are offered
+    spec = problem.spec
     if spec.rank > 2:
         return f"pallas has no kernels of rank {spec.rank}"
-    if dtype not in _DTYPES:
-        return f"pallas does not compute in {dtype.name}"
+    if problem.dtype not in _DTYPES:
+        return f"pallas does not compute in {problem.dtype}"
+    if problem.inputs != 1:
+        return "pallas has kernels for one input channel in each group alone"
     if math.prod(map(extent, spec.kernel_size, spec.dilation)) > MOST_SPANNED:
         return f"pallas has no kernels that span more than {MOST_SPANNED:,} positions"
     if max(spec.stride) > MOST_STRIDE:
         return f"pallas has no kernels of strides above {MOST_STRIDE}"
-    return None
-
-
-def refuses_problem(problem: Problem) -> str | None:
-    """Return why the kernels do not serve these channels or this platform, or None if they do."""
-    if problem.inputs != 1:
-        return "pallas has kernels for one input channel in each group alone"
-    if problem.platform == "gpu" and not _has_triton():
-        return "this version of JAX has no Pallas for GPUs through Triton"
+    if problem.platform == "gpu":
+        positions = problem.batch * max(math.prod(spec.input_size), math.prod(spec.output_size))
+        if positions > MOST_POSITIONS:
+            return f"pallas counts no more than {MOST_POSITIONS:,} positions on GPUs"
+        if not _has_triton():
+            return "this version of JAX has no Pallas for GPUs through Triton"
     return None
 
 
@@ -132,7 +133,7 @@ def _computed(kind: str, a: jax.Array, b: jax.Array, sides, dtype: jnp.dtype, pl
 
 def _served(array: jax.Array) -> jax.Array:
     """The array in a dtype that the kernels read."""
-    return array if array.dtype in _DTYPES else array.astype(jnp.float32)
+    return array if array.dtype.name in _DTYPES else array.astype(jnp.float32)
 
 
 def _repeated(x: jax.Array, outputs: int) -> jax.Array:
@@ -156,7 +157,6 @@ METHOD = Method(
     summary="depthwise kernels of our own for GPUs and TPUs, written in Pallas",
     contractions={"output": output, "input": input, "kernel": kernel},
     refuses=refuses,
-    refuses_problem=refuses_problem,
     platforms=frozenset({"gpu", "tpu"}),
     not_exported=frozenset({"gpu"}),
     details=lambda: "on GPUs and TPUs; elsewhere interpreted, and taken by name alone",

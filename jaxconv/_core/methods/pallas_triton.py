@@ -44,10 +44,8 @@ def correlate(
     total = n * math.prod(blocks)
     inside = [side.inside(b * r) for side, b, r in zip(sides, blocks, repeats, strict=True)]
 
-    def body(x_ref, w_ref, y_ref):
-        from jax.experimental import pallas as pl
-
-        q, c = tile.at(pl.program_id(0))
+    def body(program, x_ref, w_ref, y_ref):
+        q, c = tile.at(program)
         image, *firsts = _split(q, blocks)
         x_rows, w_rows, y_rows = (_Rows(ref, c, tile) for ref in (x_ref, w_ref, y_ref))
         steps = [first * np.int32(r) for first, r in zip(firsts, repeats, strict=True)]
@@ -57,10 +55,9 @@ def correlate(
 
             def add(k_row, count, k_column, width, sums, phases=phases):
                 """Add some entries of a phase; each element is loaded once for all of them."""
-                first_k = k_row, k_column
                 firsts = [
                     start + element(phase, k)
-                    for start, phase, k in zip(starts, phases, first_k, strict=True)
+                    for start, phase, k in zip(starts, phases, (k_row, k_column), strict=True)
                 ]
 
                 @functools.cache
@@ -119,10 +116,8 @@ def gradient(
     each = -(-tiles // min(tiles, -(-PROGRAMS // programs)))
     parts = -(-tiles // each)
 
-    def body(x_ref, y_ref, w_ref):
-        from jax.experimental import pallas as pl
-
-        place, *group = _split(pl.program_id(0), groups)
+    def body(program, x_ref, y_ref, w_ref):
+        place, *group = _split(program, groups)
         part = lax.div(place, np.int32(tile.across))
         _, c = tile.at(place)
         x_rows, y_rows, w_rows = (_Rows(ref, c, tile) for ref in (x_ref, y_ref, w_ref))
@@ -169,10 +164,8 @@ def _added(parts: jax.Array, *, dtype: Any, interpret: bool) -> jax.Array:
         return parts[0].astype(dtype)
     tile = _Tile(8, 64, -(-size // 64), size)
 
-    def body(parts_ref, sum_ref):
-        from jax.experimental import pallas as pl
-
-        _, c = tile.at(pl.program_id(0))
+    def body(program, parts_ref, sum_ref):
+        _, c = tile.at(program)
         parts_rows, sum_rows = _Rows(parts_ref, c, tile), _Rows(sum_ref, c, tile)
 
         def add(i, total):
@@ -193,11 +186,11 @@ class _Tile(NamedTuple):
     across: int
     wanted: int
 
-    def at(self, place: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def at(self, program: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Return the positions (., 1) and the channels of a program."""
         across = np.int32(self.across)
-        q = lax.div(place, across) * np.int32(self.positions)
-        c = lax.rem(place, across) * np.int32(self.channels)
+        q = lax.div(program, across) * np.int32(self.positions)
+        c = lax.rem(program, across) * np.int32(self.channels)
         q = (q + lax.iota(jnp.int32, self.positions))[:, None]
         return q, c + lax.iota(jnp.int32, self.channels)
 
@@ -244,7 +237,7 @@ class _Rows:
 
 def _tile(channels: int, vector: int) -> _Tile:
     """As many channels as a warp holds, or fewer where most of the last tile would be empty."""
-    most = min(32 * vector, _power_of_2(channels))
+    most = min(32 * vector, 1 << (channels - 1).bit_length())  # a power of 2
     sizes = [min(most, max(vector, SECTOR // 4))]
     while sizes[-1] < most:
         sizes.append(2 * sizes[-1])
@@ -252,10 +245,6 @@ def _tile(channels: int, vector: int) -> _Tile:
     full = [size for size in sizes if 8 * covered[size] <= 9 * channels]
     size = max(full) if full else min(sizes, key=lambda size: covered[size])
     return _Tile(max(1, THREADS * vector // size), size, covered[size] // size, channels)
-
-
-def _power_of_2(least: int) -> int:
-    return 1 << (least - 1).bit_length()
 
 
 def _repeats(n: int, sides: tuple[Side, Side], tile: _Tile) -> tuple[int, int]:
@@ -296,11 +285,12 @@ def _within(at: Any, sides: tuple[Side, Side], inside: list[tuple[bool, bool]]) 
 
 
 def _call(body: Callable, programs: int, shape: tuple[int, int], dtype: Any, interpret: bool):
+    """Run `body(program, *refs)` as so many programs."""
     from jax.experimental import pallas as pl
     from jax.experimental.pallas import triton
 
     return pl.pallas_call(
-        body,
+        lambda *refs: body(pl.program_id(0), *refs),
         out_shape=jax.ShapeDtypeStruct(shape, dtype),
         grid=(programs,),
         compiler_params=triton.CompilerParams(num_warps=WARPS, num_stages=1),

@@ -26,10 +26,11 @@ from jaxconv._core.methods.method import Method, fitted
 from jaxconv._core.methods.terms import Terms, common, windows
 
 
-def refuses(contraction: str, spec: ConvSpec, dtype: jnp.dtype) -> str | None:
+def refuses(problem: Problem) -> str | None:
     """Return why not, or None: without stride this would be the method lax itself."""
-    del contraction, dtype
-    return None if max(spec.stride) > 1 else "phases needs a stride above 1"
+    if max(problem.spec.stride) == 1:
+        return "phases needs a stride above 1"
+    return own.refuses(problem)
 
 
 def input(

@@ -41,16 +41,16 @@ ENTRIES = 8
 WIDEST = 128
 
 
-def refuses(contraction: str, spec: ConvSpec, dtype: jnp.dtype) -> str | None:
+def refuses(problem: Problem) -> str | None:
     """Return why not, or None: rows must be neighbours in memory, and products fast."""
-    del contraction
+    spec = problem.spec
     if spec.rank != 2:
         return "shifts are of planes"
     if math.prod(spec.stride) * math.prod(spec.dilation) > 1:
         return "strides and dilations spread the rows"
     if spec.kernel_size[-1] > WIDEST:
         return "the kernel's rows are too long"
-    if not jnp.issubdtype(dtype, jnp.inexact):
+    if not jnp.issubdtype(problem.dtype, jnp.inexact):
         return "XLA's matrix products of integers are slow"
     return None
 

@@ -27,10 +27,11 @@ from jaxconv._core.methods.terms import Terms, common, windows
 PLANE = 2
 
 
-def refuses(contraction: str, spec: ConvSpec, dtype: jnp.dtype) -> str | None:
+def refuses(problem: Problem) -> str | None:
     """Return why not, or None: for lower ranks this would be the method lax itself."""
-    del contraction, dtype
-    return None if spec.rank > PLANE else "slabs needs rank 3 or more"
+    if problem.spec.rank <= PLANE:
+        return "slabs needs rank 3 or more"
+    return own.refuses(problem)
 
 
 def output(

@@ -93,6 +93,7 @@ METHOD = Method(
     name="widened",
     summary="XLA's own convolution with a column more, which its CPU library computes faster",
     contractions={"output": output, "input": input},
+    refuses=lax.refuses,
     terms=_terms,
     constants={which: _constants(which) for which in ("output", "input")},
     considered=_considered,

@@ -1,0 +1,209 @@
+"""`jaxconv restore`: a blurred image and its kernel to a sharper one, in the image's own type.
+
+Values are those of the file, levels of integers for example; each plane or volume of a stack and
+each channel is restored alone. An image in memory is restored like one on disk, in a single tile.
+"""
+
+import functools
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+
+from jaxconv import restore
+from jaxconv._files import formats
+from jaxconv._files.axes import layout
+from jaxconv._files.stored import Stored, check_holds
+from jaxconv.cli.apply import described, naming_options, remarks, store
+from jaxconv.cli.errors import CommandError
+from jaxconv.cli.kernels import Kernel, image_axes, read_kernel
+from jaxconv.cli.options import Restore
+from jaxconv.cli.results import write_results
+from jaxconv.cli.undo import Undo
+from jaxconv.cli.windows import View, draw
+
+METHODS = ("wiener", "tikhonov", "richardson-lucy")
+BOUNDARIES = ("unknown", "zeros", "reflect", "symmetric", "replicate", "circular")
+# option -> the methods that it is for
+FOR = {
+    "balance": ("wiener", "tikhonov"),
+    "noise": ("wiener", "tikhonov"),
+    "steps": ("tikhonov", "richardson-lucy"),
+    "background": ("richardson-lucy",),
+    "total_variation": ("richardson-lucy",),
+    "stop": ("richardson-lucy",),
+}
+MARGIN = 3  # sizes of the kernel that are looked at around a tile
+
+
+def run(given: Restore) -> str:
+    """Undo the blur of an image file; return a line that describes the result."""
+    check_options(given)
+    image, tiled = given.image, given.tile is not None
+    output = named_output(given)
+    with naming_options(image):
+        kernel = read_kernel(given.kernel, given.kernel_axes)
+        source = formats.open_source(
+            image, whole=not tiled, page=given.page, level=given.level or 0
+        )
+        if source.dtype == "bool":
+            raise CommandError(f"{image}: has values of one bit, which a blur does not leave")
+        axes = image_axes(getattr(source, "axes", ""), source.shape, given.axes, image)
+        kernel = kernel.for_image(axes, source.shape)
+        check_kernel(given, kernel)
+        check_output(given, output)
+        found, _ = layout(axes, source.shape, len(kernel.size))
+        stack, space, channels = found.sizes(source.shape)
+        tile = tuple(min(given.tile or n, n) for n in space)
+        margin = tuple(MARGIN * k if tiled else 0 for k in kernel.size)
+        views = [View(source, found, at) for at in itertools.product(*map(range, stack))]
+        middle = views[len(views) // 2]
+        window = middle.window(tile, margin)
+        undo = Undo(given, kernel, middle[window], source.dtype)
+        tiles = math.prod(-(-n // t) for n, t in zip(space, tile, strict=True))
+        parts = len(views) * tiles * channels * undo.parts
+        with removed_on_failure(output if tiled else None), progress(parts) as advance:
+            undo.advance = advance
+            target: Any
+            if isinstance(source, Stored):
+                target = source.blank(axes, (slice(None),) * len(source.shape))
+                check_holds(output, target)
+            else:
+                formats.check_target(output, axes, len(space))
+                if given.overwrite:
+                    formats.remove(output)
+                chunk = found.result((1,) * len(source.shape), tile, channels)
+                target = formats.open_target(
+                    output, source.shape, source.dtype, chunk, axes=axes, source=source
+                )
+            for view in views:
+                view.target = target
+                restore.restore_tiled(view, view, undo, tile=(*tile, channels), margin=(*margin, 0))
+            finish = getattr(target, "finish", None)
+            if finish is not None and not isinstance(target, Stored):
+                finish()
+        told, residual = undo.told(), undo.residual
+        if len(views) * tiles > 1:
+            undo(middle[window])
+        assert undo.last is not None
+        figure = given.figure or output.with_name(f"{output.stem}-before-after.png")
+        drawn = draw(
+            *undo.last,
+            undo.left_over(*undo.last),
+            kernel=undo.kernels[0],
+            title=f"{image.name}: {kernel.name} undone by {given.method}",
+            unit="value" if source.dtype.startswith("float") else "level",
+        )
+        if isinstance(target, Stored):
+            write_results(output.parent, {output.name: functools.partial(store, target, output)})
+        write_results(figure.parent, {figure.name: drawn})
+    clipped = sum(view.clipped for view in views) / math.prod(source.shape)
+    parts = [
+        described(source.shape, axes, source.dtype),
+        f"{kernel.text()} undone by {given.method}",
+        told,
+        f"residual {residual:.3g} (root mean square)",
+        *([f"{clipped:.1%} of the values clipped to those of {source.dtype}"] if clipped else []),
+        *lost(kernel),
+        *kernel.remarks,
+        *remarks(source, output),
+        *([f"{len(views) * tiles} tiles"] if tiled else []),
+    ]
+    return f"wrote {output} and {figure}: {'; '.join(parts)}"
+
+
+def check_options(given: Restore) -> None:
+    """Refuse unknown methods and boundaries, and options of other methods."""
+    for option, value, known in (
+        ("--method", given.method, METHODS),
+        ("--boundary", given.boundary, BOUNDARIES),
+    ):
+        if value not in known:
+            raise CommandError(f"{option} must be one of {', '.join(known)}; got {value!r}")
+    if given.method == "wiener" and given.boundary not in ("unknown", "circular"):
+        raise CommandError(
+            f"--boundary {given.boundary} is for tikhonov and richardson-lucy; wiener takes "
+            "unknown or circular"
+        )
+    for name, methods in FOR.items():
+        value, option = getattr(given, name), f"--{name.replace('_', '-')}"
+        if value is None:
+            continue
+        if given.method not in methods:
+            raise CommandError(f"{option} is for --method {' or '.join(methods)}")
+        least = 1 if name == "steps" else 0
+        if not math.isfinite(value) or value < least or (name == "balance" and value == 0):
+            rule = "above 0" if name == "balance" else f"{least} or more"
+            raise CommandError(f"{option} must be {rule}, got {value}")
+    if given.balance is not None and given.noise is not None:
+        raise CommandError("--noise is for the estimate of a balance: give it or --balance")
+    for option, number, least in (
+        ("--tile", given.tile, 1),
+        ("--page", given.page, 0),
+        ("--level", given.level, 0),
+    ):
+        if number is not None and number < least:
+            raise CommandError(f"{option} must be {least} or more, got {number}")
+
+
+def named_output(given: Restore) -> Path:
+    """The file to write: given, or beside the image."""
+    if given.output is None and not given.image.suffix:
+        raise CommandError(f"{given.image} has no suffix to write another by; name the OUTPUT too")
+    beside = given.image.with_name(f"{given.image.stem}-restored{given.image.suffix}")
+    return given.output or beside
+
+
+def check_output(given: Restore, output: Path) -> None:
+    """Refuse to write over the image, or over a file without being told to."""
+    if output.exists() and output.samefile(given.image):
+        raise CommandError(f"{output} is the image itself; name another file")
+    if output.exists() and not given.overwrite:
+        raise CommandError(f"{output} exists; --overwrite replaces it, or name another file")
+
+
+def check_kernel(given: Restore, kernel: Kernel) -> None:
+    """Refuse kernels that no picture of counts can be blurred by."""
+    if given.method == "richardson-lucy" and (kernel.weights < 0).any():
+        raise CommandError(
+            f"{kernel.name} has negative weights, and richardson-lucy is for blurs that have none; "
+            "try --method wiener or tikhonov"
+        )
+
+
+def lost(kernel: Kernel) -> list[str]:
+    """A remark where a kernel takes the mean of an image away."""
+    weights = kernel.weights
+    alone = weights.reshape(len(weights) if kernel.axes.startswith("C") else 1, -1)
+    if np.any(np.abs(alone.sum(1)) <= 1e-3 * np.abs(alone).sum(1)):
+        return ["its weights sum to 0, so that the image's mean is lost"]
+    return []
+
+
+@contextmanager
+def removed_on_failure(output: Path | None) -> Iterator[None]:
+    """Leave no unfinished file behind."""
+    try:
+        yield
+    except BaseException:
+        if output is not None:
+            formats.remove(output)
+        raise
+
+
+@contextmanager
+def progress(parts: int) -> Iterator[Callable[[], None]]:
+    """Report finished parts, tiles or some steps of them, on a terminal's standard error."""
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield lambda: None
+        return
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("restoring", total=parts)
+        yield lambda: bar.advance(task)

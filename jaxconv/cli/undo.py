@@ -1,0 +1,150 @@
+"""How `jaxconv restore` restores a window: by one of three methods, channel by channel."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxconv import correlate, restore
+from jaxconv.cli.kernels import Kernel
+from jaxconv.cli.options import Restore
+
+TIKHONOV_STEPS, LUCY_STEPS, STOPPED_STEPS = 100, 30, 500
+CHUNK = 10  # steps of Richardson and Lucy between two reports of progress
+
+
+class Undo:
+    """Restores windows (*space, channels), a channel always under the same balance.
+
+    Attributes:
+        parts: reports of progress for a channel of a window.
+        advance: is called as often.
+        kernels: one for each channel, as `jaxconv.correlate` has them.
+        last: the window that was restored last, and its result.
+    """
+
+    def __init__(self, given: Restore, kernel: Kernel, first: np.ndarray, dtype: str) -> None:
+        """Estimate the balances from a first window.
+
+        Args:
+            given: options.
+            kernel: as its file has it.
+            first: (*space, channels).
+            dtype: of the file's values, by name.
+        """
+        count, each = first.shape[-1], kernel.axes.startswith("C")
+        kernels = list(kernel.weights) if each else [kernel.weights] * count
+        self.kernels = [np.flip(k) if given.convolution else k for k in kernels]
+        largest = np.iinfo(dtype).max if np.dtype(dtype).kind in "iu" else 1.0
+        self._biases = np.broadcast_to(kernel.bias * largest, count).astype(np.float32)
+        self._given = given
+        self._squares, self._count = 0.0, 0
+        self._steps: list[int] = []
+        self._misfits: list[float] = []
+        self._balances: list[float] = []
+        self.advance: Callable[[], object] = lambda: None
+        self.last: tuple[np.ndarray, np.ndarray] | None = None
+        lucy = given.method == "richardson-lucy"
+        usual = (STOPPED_STEPS if given.stop else LUCY_STEPS) if lucy else TIKHONOV_STEPS
+        self._most = given.steps or usual
+        self.parts = -(-self._most // CHUNK) if lucy else 1
+        if lucy:
+            return
+        for c, k in enumerate(self.kernels):
+            y = first[..., c] - self._biases[c]
+            balance = given.balance or restore.estimate_balance(y, k, noise=given.noise)
+            self._balances.append(float(balance))
+
+    def __call__(self, window: np.ndarray) -> np.ndarray:
+        """Restore the channels of a window one after the other."""
+        restored = np.empty_like(window)
+        for c, k in enumerate(self.kernels):
+            restored[..., c] = self._restored(window[..., c] - self._biases[c], k, c)
+        left_over = self.left_over(window, restored).astype(np.float64)
+        self._squares += float(np.sum(np.square(left_over)))
+        self._count += window.size
+        self.last = window, restored
+        return restored
+
+    def left_over(self, window: np.ndarray, restored: np.ndarray) -> np.ndarray:
+        """The window less the blur of its restored image, the ends of which are repeated."""
+        blurred = [_blurred(restored[..., c], k) for c, k in enumerate(self.kernels)]
+        dark = np.float32(self._given.background or 0.0)
+        return window - np.stack(blurred, -1) - self._biases - dark
+
+    @property
+    def residual(self) -> float:
+        """Root mean square of what is left over."""
+        return math.sqrt(self._squares / self._count)
+
+    def told(self) -> str:
+        """How it was done, for the line about the result."""
+        if self._given.method != "richardson-lucy":
+            estimated = "" if self._given.balance else ", estimated"
+            return f"balance {', '.join(f'{b:.3g}' for b in self._balances)}{estimated}"
+        least, most, misfit = min(self._steps), max(self._steps), max(self._misfits)
+        steps = f"{most} steps" if least == most else f"{least} to {most} steps"
+        stop = self._given.stop
+        more = f", not down to {stop:g} yet: more --steps" if stop and misfit > stop else ""
+        return f"{steps}, misfit {misfit:.3g}{more}"
+
+    def _restored(self, y: np.ndarray, k: np.ndarray, channel: int) -> Any:
+        given = self._given
+        if given.method == "richardson-lucy":
+            return self._lucy(y, k)
+        balance = np.float32(self._balances[channel])
+        if given.method == "wiener":
+            found = _wiener(y, k, balance, boundary=given.boundary)
+        else:
+            found = _tikhonov(y, k, balance, steps=self._most, boundary=given.boundary)
+        self.advance()
+        return found
+
+    def _lucy(self, y: np.ndarray, k: np.ndarray) -> Any:
+        given, state, taken, misfits, image = self._given, None, 0, [], y
+        for part in range(self.parts):
+            count = min(CHUNK, self._most - part * CHUNK)
+            found = _lucy(
+                *(y, k, np.float32(given.background or 0.0), state),
+                steps=count,
+                stop=given.stop,
+                total_variation=given.total_variation or 0.0,
+                boundary=given.boundary,
+            )
+            image, state, taken = found.image, found.state, taken + int(found.steps)
+            misfits += [float(m) for m in found.misfits if np.isfinite(m)]
+            self.advance()
+            if found.steps < count:  # at the stop
+                for _ in range(part + 1, self.parts):
+                    self.advance()
+                break
+        self._steps.append(taken)
+        self._misfits.append(misfits[-1])
+        return image
+
+
+@functools.partial(jax.jit, static_argnames="boundary")
+def _wiener(y: jax.Array, k: jax.Array, balance: jax.Array, *, boundary: str) -> jax.Array:
+    return restore.wiener(y, k, balance=balance, boundary=boundary)
+
+
+@functools.partial(jax.jit, static_argnames=("steps", "boundary"))
+def _tikhonov(
+    y: jax.Array, k: jax.Array, balance: jax.Array, *, steps: int, boundary: str
+) -> jax.Array:
+    return restore.tikhonov(y, k, balance=balance, steps=steps, boundary=boundary).image
+
+
+@functools.partial(jax.jit, static_argnames=("steps", "stop", "total_variation", "boundary"))
+def _lucy(
+    y: jax.Array, k: jax.Array, background: jax.Array, start: jax.Array | None, **rest: Any
+) -> restore.Deconvolved:
+    return restore.richardson_lucy(y, k, background=background, start=start, **rest)
+
+
+@jax.jit
+def _blurred(x: jax.Array, k: jax.Array) -> jax.Array:
+    return correlate(x, k, mode="same", boundary="replicate")

@@ -1,0 +1,158 @@
+"""Restoration by linear least squares, with the ends of the image as they are: `tikhonov`."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.sparse.linalg import cg
+from jax.typing import ArrayLike
+
+from jaxconv._core.geometry.dtypes import as_array
+from jaxconv._core.geometry.shapes import fast_length
+from jaxconv.restore._blur import Blur, images, inverse, make_blur, transform
+from jaxconv.restore._differences import smoothness_operator
+from jaxconv.restore._wiener import estimate_balance, penalty, wiener
+
+
+class Restored(NamedTuple):
+    """A restored image, and how well its blur fits what was seen.
+
+    Attributes:
+        image: of y's shape.
+        residual: y less the blur of the restored image, y's shape: noise, if all went well.
+    """
+
+    image: jax.Array
+    residual: jax.Array
+
+
+def tikhonov(
+    y: ArrayLike,
+    k: ArrayLike,
+    *,
+    balance: ArrayLike | None = None,
+    noise: ArrayLike | None = None,
+    order: int = 2,
+    steps: int = 100,
+    tolerance: float = 1e-6,
+    boundary: str = "unknown",
+    flip: bool = False,
+    method: str = "auto",
+) -> Restored:
+    """Undo a blur by least squares with a smooth solution.
+
+    `x = argmin of |correlate(x, k) - y|^2 + balance x . L^order x`, with
+    `L x [t] = sum over axes of (2 x[t] - x[t - 1] - x[t + 1])` and no difference at the ends
+
+    by conjugate gradients on `(K' K + balance L^order) x = K' y`, K' the adjoint of the blur,
+    which begin at `restore.wiener`'s image and are preconditioned by the same map on a circle,
+    whose inverse spectra give. Linear in y for a given balance. Derivatives in y, k and balance
+    are those of the solution, found by conjugate gradients too, whatever the number of steps was.
+
+    Args:
+        y: the blurred image, any rank, float32 or float64.
+        k: the blur, of y's rank and dtype, no larger than y: as `jaxconv.learn` finds it and
+            `jaxconv.correlate` takes it.
+        balance: how much is smoothed, above 0; by default `estimate_balance`.
+        noise: the standard deviation of y's noise, if it is known, for that estimate.
+        order: 1 punishes slopes, 2 bends.
+        steps: at most so many of the conjugate gradients.
+        tolerance: they end when the error of the equation is below this part of its right side.
+        boundary: what lies beyond the image: "unknown", so that it is found as well, over half a
+            kernel; or as in `jaxconv.correlate`: "zeros", "circular", "symmetric", "reflect",
+            "replicate".
+        flip: whether the blur is the convolution with k, rather than the correlation.
+        method: how the blur is computed: "auto" (by sums for kernels of fewer than 200 elements, by
+            FFT for others), "fft", or another method's name. They differ in rounding.
+
+    Returns:
+        `Restored`, aligned as in `wiener`.
+
+    Raises:
+        TypeError: y or k is not floating point, or their dtypes differ.
+        ValueError: different ranks, a k larger than y, `order` or `steps` below 1, an unknown
+            boundary or method, or both balance and noise.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxconv import correlate, restore
+        >>> x = jnp.zeros(32).at[8:16].set(1.0)
+        >>> k = jnp.array([0.25, 0.5, 0.25])
+        >>> found = restore.tikhonov(correlate(x, k), k, balance=1e-6)
+        >>> bool(jnp.allclose(found.image, x[1:-1], atol=0.05))  # y[0] is centred on x[1]
+        True
+
+    Source: A. N. Tikhonov and V. Y. Arsenin, "Solutions of Ill-Posed Problems", 1977; M. R.
+    Hestenes and E. Stiefel, "Methods of conjugate gradients for solving linear systems", Journal of
+    Research of the National Bureau of Standards 49 (6), 1952.
+    """
+    y, k = images("tikhonov", y=y, k=k)
+    if order < 1 or steps < 1:
+        name, value = ("order", order) if order < 1 else ("steps", steps)
+        raise ValueError(f"tikhonov: {name} must be 1 or more, got {value}")
+    if balance is not None and noise is not None:
+        raise ValueError("tikhonov: noise is for the estimate of a balance; give one of the two")
+    static = {"order": order, "steps": steps, "boundary": boundary, "flip": flip, "method": method}
+    return _solved(y, k, balance, noise, tolerance, **static)
+
+
+@functools.partial(jax.jit, static_argnames=("order", "steps", "boundary", "flip", "method"))
+def _solved(
+    y: jax.Array,
+    k: jax.Array,
+    balance: ArrayLike | None,
+    noise: ArrayLike | None,
+    tolerance: float,
+    *,
+    order: int,
+    steps: int,
+    boundary: str,
+    flip: bool,
+    method: str,
+) -> Restored:
+    blur = make_blur("tikhonov", y.shape, k, boundary=boundary, flip=flip, method=method)
+    if balance is None:
+        balance = estimate_balance(y, k, noise=noise, order=order)
+    smoothing = as_array("tikhonov", "balance", balance).astype(y.dtype)
+    start = jax.lax.stop_gradient(wiener(y, k, balance=smoothing, order=order, flip=flip))
+    x, _ = cg(
+        normal_equations(blur, smoothing, order),
+        blur.adjoint(y),
+        x0=blur.grow(start),
+        tol=tolerance,
+        maxiter=steps,
+        M=on_a_circle(blur, jnp.flip(k) if flip else k, smoothing, order),
+    )
+    return Restored(blur.crop(x), y - blur.forward(x))
+
+
+def normal_equations(
+    blur: Blur, balance: jax.Array, order: int
+) -> Callable[[jax.Array], jax.Array]:
+    """The symmetric map `x -> (K' K + balance L^order) x`."""
+
+    def apply(x: jax.Array) -> jax.Array:
+        smooth = jnp.asarray(balance, x.dtype) * smoothness_operator(x, order)
+        return blur.adjoint(blur.forward(x)) + smooth
+
+    return apply
+
+
+def on_a_circle(
+    blur: Blur, k: jax.Array, balance: jax.Array, order: int
+) -> Callable[[jax.Array], jax.Array]:
+    """The inverse of `normal_equations` on a circle that holds x: symmetric and positive."""
+    lengths = tuple(map(fast_length, blur.shape))
+    spectrum = transform(k, lengths)
+    power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
+    passed = power + balance * penalty(lengths, order, k.dtype)
+    passed = jnp.maximum(passed, 1e-6 * jnp.max(passed))  # a mean that k takes out
+    passed = jax.lax.stop_gradient(passed)
+
+    def apply(x: jax.Array) -> jax.Array:
+        solved = inverse(transform(x, lengths) / passed.astype(spectrum.dtype), lengths)
+        return solved[tuple(map(slice, blur.shape))]
+
+    return apply
