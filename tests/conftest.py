@@ -76,3 +76,10 @@ def as_a_command(monkeypatch):
     monkeypatch.setattr(jax, "clear_caches", lambda: None)
     with jax.numpy_dtype_promotion("standard"):
         yield
+
+
+@pytest.fixture
+def in_float64():
+    """For values that are compared with NumPy's in float64."""
+    with jax.enable_x64(True):
+        yield

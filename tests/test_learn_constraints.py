@@ -205,3 +205,61 @@ MISTAKES = [
 def test_mistakes_are_told(options, message):
     with pytest.raises(ValueError, match=f"^{re.escape('fit_conv: ' + message)}$"):
         fit_conv(jnp.zeros((8, 8, 1)), jnp.zeros((6, 6, 1)), 3, **options)
+
+
+CONSTRAINTS = [
+    (ValueError, "separable: rank=0 must be an integer of 1 or more", constraints.separable, 0),
+    (ValueError, "separable: rank=1.5 must be an integer of 1 or more", constraints.separable, 1.5),
+    (
+        ValueError,
+        "separable: the kernel must be (h, w), got shape (3,); with channels give "
+        "projected(..., channels=True)",
+        constraints.separable(1),
+        jnp.zeros(3),
+    ),
+    (
+        ValueError,
+        "projected: give at least one projection, as in projected(non_negative)",
+        projected,
+    ),
+    (
+        TypeError,
+        "projected: 3 must be a function of a kernel, such as one of jaxconv.learn.constraints, as "
+        "in projected(non_negative)",
+        projected,
+        3,
+    ),
+    (
+        ValueError,
+        "projected: optimizer.update needs params, the kernel to project",
+        projected(constraints.simplex).update,
+        (jnp.zeros(2), None),
+        optax.EmptyState(),
+    ),
+    (
+        ValueError,
+        "projected: channels=True is for kernels (*kernel, in // groups, out), got shape (2, 2); "
+        "for planes leave it out",
+        projected(constraints.simplex, channels=True).update,
+        (jnp.zeros((2, 2)), None),
+        optax.EmptyState(),
+        (jnp.zeros((2, 2)), None),
+    ),
+    (
+        ValueError,
+        "projected: a projection made shape (2,) of a kernel (2, 2)",
+        projected(lambda kernel: kernel[0]).update,
+        (jnp.zeros((2, 2)), None),
+        optax.EmptyState(),
+        (jnp.zeros((2, 2)), None),
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CONSTRAINTS, ids=lambda case: case[1][:40])
+def test_constraints_that_cannot_serve(case):
+    error, message, call, *arguments = case
+    with pytest.raises(error) as caught:
+        call(*arguments)
+    assert type(caught.value) is error
+    assert str(caught.value) == message

@@ -10,7 +10,6 @@ import pytest
 
 from jaxconv.learn import (
     Checkpoints,
-    constraints,
     distance_to_optimum,
     fit_conv,
     fit_kernel,
@@ -18,7 +17,6 @@ from jaxconv.learn import (
     recover_kernel,
     solve_kernel,
 )
-from jaxconv.learn.constraints import projected
 
 X, Y = jnp.ones((6, 8)).at[:, 2:6].set(0.0), jnp.zeros((6, 7)).at[0].set(1.0)
 SGD = optax.sgd(1e-2)
@@ -268,7 +266,7 @@ ROWS = [
 CASES = [(who, *row[1:]) for row in ROWS for who in row[0]]
 
 
-def _refused(error, message, call, *arguments, **options):
+def assert_refused(error, message, call, *arguments, **options):
     with pytest.raises(error) as caught:
         call(*arguments, **options)
     assert type(caught.value) is error
@@ -283,7 +281,7 @@ def _refused(error, message, call, *arguments, **options):
 def test_mistakes_are_told(who, change, error, message):
     options = {"x": X, "y": Y} | change
     x, y = options.pop("x"), options.pop("y")
-    _refused(error, f"{who}: {message}", CALLS[who], x, y, (1, 2), **options)
+    assert_refused(error, f"{who}: {message}", CALLS[who], x, y, (1, 2), **options)
 
 
 def test_the_good_call_is_good():
@@ -334,9 +332,9 @@ def test_what_must_be_known_is_told(call, message):
     assert str(caught.value).removeprefix(message)[:1] in ("", "\n")  # jax's own note may follow
 
 
-def test_lists_that_do_not_match_are_refused():
+def test_lists_that_do_not_match_areassert_refused():
     message = "solve_kernel: x has 2 images and y 1; give one y for each x"
-    _refused(ValueError, message, solve_kernel, [X, X], [Y], (1, 2))
+    assert_refused(ValueError, message, solve_kernel, [X, X], [Y], (1, 2))
 
 
 def test_values_unknown_under_jit_are_not_looked_at():
@@ -353,7 +351,7 @@ def test_a_fit_of_several_runs_has_no_one_step_of_divergence():
         "Fit.diverged_at: must be one run, but this fit holds (2,); take one, as in "
         "jax.tree.map(lambda leaf: leaf[0], fit)"
     )
-    _refused(ValueError, message, lambda: fits.diverged_at)
+    assert_refused(ValueError, message, lambda: fits.diverged_at)
     assert jax.tree.map(lambda leaf: leaf[0], fits).diverged_at == 2
 
 
@@ -380,58 +378,3 @@ def test_the_distance_of_another_loss_is_to_the_least_squares():
     fit = fit_kernel(X, Y, (1, 2), loss=losses.mean_absolute_error, optimizer=SGD, exact=True)
     found = distance_to_optimum(fit, X, Y)
     np.testing.assert_array_equal(fit.distance.kernel, found.kernel)
-
-
-CONSTRAINTS = [
-    (ValueError, "separable: rank=0 must be an integer of 1 or more", constraints.separable, 0),
-    (ValueError, "separable: rank=1.5 must be an integer of 1 or more", constraints.separable, 1.5),
-    (
-        ValueError,
-        "separable: the kernel must be (h, w), got shape (3,); with channels give "
-        "projected(..., channels=True)",
-        constraints.separable(1),
-        jnp.zeros(3),
-    ),
-    (
-        ValueError,
-        "projected: give at least one projection, as in projected(non_negative)",
-        projected,
-    ),
-    (
-        TypeError,
-        "projected: 3 must be a function of a kernel, such as one of jaxconv.learn.constraints, as "
-        "in projected(non_negative)",
-        projected,
-        3,
-    ),
-    (
-        ValueError,
-        "projected: optimizer.update needs params, the kernel to project",
-        projected(constraints.simplex).update,
-        (jnp.zeros(2), None),
-        optax.EmptyState(),
-    ),
-    (
-        ValueError,
-        "projected: channels=True is for kernels (*kernel, in // groups, out), got shape (2, 2); "
-        "for planes leave it out",
-        projected(constraints.simplex, channels=True).update,
-        (jnp.zeros((2, 2)), None),
-        optax.EmptyState(),
-        (jnp.zeros((2, 2)), None),
-    ),
-    (
-        ValueError,
-        "projected: a projection made shape (2,) of a kernel (2, 2)",
-        projected(lambda kernel: kernel[0]).update,
-        (jnp.zeros((2, 2)), None),
-        optax.EmptyState(),
-        (jnp.zeros((2, 2)), None),
-    ),
-]
-
-
-@pytest.mark.parametrize("case", CONSTRAINTS, ids=lambda case: case[1][:40])
-def test_constraints_that_cannot_serve(case):
-    error, message, call, *arguments = case
-    _refused(error, message, call, *arguments)

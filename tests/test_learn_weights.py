@@ -5,25 +5,24 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from jax.sharding import NamedSharding
 from jax.test_util import check_grads
 from sharded_cases import P, mesh_of
 
-from jaxconv import conv, corr2d, learn, pad, unfold
+from jaxconv import conv, corr2d, pad, unfold
 from jaxconv._core.geometry.spec import normalise
 from jaxconv._files import images
 from jaxconv._functional.sizes import explicit_padding
 from jaxconv.learn import _weighted as weighted
-from jaxconv.learn import fit_conv, fit_kernel, losses, recover_kernel, solve_kernel, usable_outputs
+from jaxconv.learn import fit_conv, recover_kernel, solve_kernel, usable_outputs
 
 
-def _normal(seed, *shape):
+def normal(seed, *shape):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
-def _mask(seed, *shape):
+def mask(seed, *shape):
     return np.random.default_rng(seed).uniform(size=shape) < 0.6
 
 
@@ -74,11 +73,11 @@ CASES = [
 @pytest.mark.parametrize("kind", ["mask", "graded"])
 @pytest.mark.parametrize(("shape", "size", "out", "options"), CASES)
 def test_it_is_least_squares_over_the_rows_that_are_kept(shape, size, out, options, kind):
-    x = 1 + 3 * _normal(0, *shape)
+    x = 1 + 3 * normal(0, *shape)
     geometry = {k: v for k, v in options.items() if k != "bias"}
-    y = conv(x, _normal(1, *size, shape[-1], out), **geometry)
-    y = y + 0.5 * _normal(2, *y.shape) + 2
-    weights = _mask(3, *y.shape[:-1])
+    y = conv(x, normal(1, *size, shape[-1], out), **geometry)
+    y = y + 0.5 * normal(2, *y.shape) + 2
+    weights = mask(3, *y.shape[:-1])
     if kind == "graded":
         weights = (weights * np.random.default_rng(4).uniform(0.1, 5, weights.shape)).astype("f4")
     rows = _rows(x, size, **geometry)
@@ -97,8 +96,8 @@ def test_it_is_least_squares_over_the_rows_that_are_kept(shape, size, out, optio
 
 
 def test_groups_are_solved_each_on_its_own_under_the_same_weights():
-    x, y = _normal(0, 30, 4), _normal(1, 28, 6)
-    weights = _mask(2, 28)
+    x, y = normal(0, 30, 4), normal(1, 28, 6)
+    weights = mask(2, 28)
     found = solve_kernel(x, y, (3,), weights=weights, channels=True, groups=2)
     for g in range(2):
         rows = _rows(x[..., 2 * g : 2 * g + 2], (3,))
@@ -112,7 +111,7 @@ def test_groups_are_solved_each_on_its_own_under_the_same_weights():
 
 
 def test_weights_of_one_are_none():
-    x, y = _normal(0, 9, 11), _normal(1, 8, 9)
+    x, y = normal(0, 9, 11), normal(1, 8, 9)
     plain = solve_kernel(x, y, (2, 3), bias=True)
     found = solve_kernel(x, y, (2, 3), weights=np.ones((8, 9), bool), bias=True)
     jax.tree.map(
@@ -124,7 +123,7 @@ def test_weights_of_one_are_none():
 
 
 def test_one_number_times_all_weights_changes_nothing_but_the_residual():
-    x, y = _normal(0, 9, 11), _normal(1, 8, 9)
+    x, y = normal(0, 9, 11), normal(1, 8, 9)
     weights = np.random.default_rng(2).uniform(0.1, 2, (8, 9)).astype("f4")
     one, many = (solve_kernel(x, y, (2, 3), weights=c * weights, bias=True) for c in (1, 64))
     np.testing.assert_allclose(many.kernel, one.kernel, rtol=1e-5)
@@ -133,10 +132,10 @@ def test_one_number_times_all_weights_changes_nothing_but_the_residual():
 
 
 def test_standard_errors_are_those_of_repetition_where_the_variance_is_one_over_the_weight():
-    x, truth = _normal(0, 12, 13), _normal(1, 2, 2)
+    x, truth = normal(0, 12, 13), normal(1, 2, 2)
     clean = corr2d(x, truth)
     weights = jnp.asarray(np.random.default_rng(3).uniform(0.05, 4, clean.shape), jnp.float32)
-    ys = clean + 0.3 * _normal(6, 400, *clean.shape) / jnp.sqrt(weights)
+    ys = clean + 0.3 * normal(6, 400, *clean.shape) / jnp.sqrt(weights)
     many = jax.vmap(lambda y: solve_kernel(x, y, 2, weights=weights, bias=True))(ys)
     spread = np.asarray(many.kernel).std(0)
     np.testing.assert_allclose(spread / np.asarray(many.std_error).mean(0), 1, atol=0.12)
@@ -181,7 +180,7 @@ def test_the_windows_are_never_all_in_memory():
 
 
 def test_what_is_missing_in_x_or_y_may_be_nan():
-    x, truth = _normal(0, 14, 15), _normal(1, 3, 3)
+    x, truth = normal(0, 14, 15), normal(1, 3, 3)
     y = corr2d(x, truth)
     y = y.at[2, 3].set(jnp.nan)
     broken = x.at[7, 8].set(jnp.nan).at[0, 0].set(jnp.inf)
@@ -219,9 +218,9 @@ def test_usable_outputs_are_those_whose_windows_are_good(geometry):
 
 
 def test_several_images_have_weights_each():
-    xs = [_normal(n, 7 + n, 9) for n in range(3)]
-    ys = [_normal(9 + n, 6 + n, 7) for n in range(3)]
-    ws = [_mask(n, 6 + n, 7) for n in range(3)]
+    xs = [normal(n, 7 + n, 9) for n in range(3)]
+    ys = [normal(9 + n, 6 + n, 7) for n in range(3)]
+    ws = [mask(n, 6 + n, 7) for n in range(3)]
     rows = np.vstack([_rows(x[..., None], (2, 3)).reshape(-1, 6) for x in xs])
     target, weights = (np.concatenate([np.ravel(a) for a in arrays]) for arrays in (ys, ws))
     kernel, *_, used = _reference(rows, target[:, None], weights, bias=False)
@@ -231,8 +230,8 @@ def test_several_images_have_weights_each():
 
 
 def test_jit_and_vmap_over_weights():
-    x, y = _normal(0, 8, 9), _normal(1, 7, 7)
-    weights = jnp.asarray(np.stack([_mask(n, 7, 7) for n in range(3)]), jnp.float32)
+    x, y = normal(0, 8, 9), normal(1, 7, 7)
+    weights = jnp.asarray(np.stack([mask(n, 7, 7) for n in range(3)]), jnp.float32)
     solve = lambda w: solve_kernel(x, y, (2, 3), weights=w, bias=True)
     many = jax.jit(jax.vmap(solve))(weights)
     for n, w in enumerate(weights):
@@ -243,7 +242,7 @@ def test_jit_and_vmap_over_weights():
 
 
 def test_derivatives_in_weights_too():
-    x, y = _normal(0, 6, 7), _normal(1, 5, 5)
+    x, y = normal(0, 6, 7), normal(1, 5, 5)
     w = jnp.asarray(np.random.default_rng(2).uniform(0.5, 2, (5, 5)), jnp.float32)
 
     @jax.jit
@@ -265,10 +264,10 @@ def test_derivatives_in_weights_too():
     ids=str,
 )
 def test_sharded_images(spec, geometry):
-    x = 1 + _normal(0, 2, 16, 12, 4)
-    y = conv(x, _normal(1, 3, 3, 4 // geometry.get("groups", 1), 6), **geometry)
-    y = y + 0.1 * _normal(2, *y.shape)
-    weights = jnp.asarray(_mask(3, *y.shape[:-1]), jnp.float32)
+    x = 1 + normal(0, 2, 16, 12, 4)
+    y = conv(x, normal(1, 3, 3, 4 // geometry.get("groups", 1), 6), **geometry)
+    y = y + 0.1 * normal(2, *y.shape)
+    weights = jnp.asarray(mask(3, *y.shape[:-1]), jnp.float32)
     exact = functools.partial(
         solve_kernel, kernel_size=3, channels=True, bias=True, weights=weights, **geometry
     )
@@ -300,115 +299,3 @@ def test_kernels_of_clipped_images_are_exact(kernel):
     by_descent = recover_kernel(x, stored, 3, weights=weights)
     np.testing.assert_allclose(by_descent.kernel, kernel, atol=4e-5)
     np.testing.assert_allclose(by_descent.bias, 0, atol=4e-2)
-
-
-DESCENTS = {
-    "fit_kernel": (fit_kernel, {"loss": losses.mean_squared_error}),
-    "recover_kernel": (recover_kernel, {}),
-}
-
-
-@pytest.mark.parametrize("name", DESCENTS)
-def test_descent_arrives_at_the_weighted_kernel(name):
-    fit, options = DESCENTS[name]
-    x, truth = 3 + _normal(0, 30, 31), _normal(1, 2, 3)
-    y = corr2d(x, truth) + 0.3 * _normal(2, 29, 29)
-    weights = np.where(_mask(3, 29, 29), 2.0, 0.0).astype("f4") * np.linspace(
-        0.2, 1, 29, dtype="f4"
-    )
-    y, x = y.at[4, 5].set(jnp.nan), x.at[20, 21].set(jnp.nan)
-    weights = weights * usable_outputs(jnp.isfinite(x), (2, 3)) * jnp.isfinite(y)
-    if name == "fit_kernel":
-        options = options | {"optimizer": optax.lbfgs(), "steps": 60, "exact": True}
-    found = fit(x, y, (2, 3), weights=weights, bias=True, **options)
-    exact = solve_kernel(x, y, (2, 3), weights=weights, bias=True)
-    np.testing.assert_allclose(found.kernel, exact.kernel, atol=2e-3)
-    np.testing.assert_allclose(found.final_loss, exact.residual / weights.sum(), rtol=1e-4)
-    distance = learn.distance_to_optimum(found, x, y, weights=weights)
-    np.testing.assert_allclose(distance.solution.kernel, exact.kernel, atol=1e-6)
-    assert distance.kernel < 2e-3
-    if name == "fit_kernel":
-        np.testing.assert_allclose(found.distance.excess, distance.excess, rtol=1e-3, atol=1e-6)
-
-
-def test_the_distance_is_the_difference_of_the_weighted_errors():
-    x, y = 3 + _normal(0, 12, 13), _normal(1, 11, 11)
-    weights = np.random.default_rng(2).uniform(0, 2, (11, 11)).astype("f4")
-    options = {"loss": losses.sum_squared_error, "optimizer": optax.sgd(1e-5), "bias": True}
-    fit = fit_kernel(x, y, (2, 3), weights=weights, steps=3, exact=True, **options)
-    least = fit.distance.solution.residual
-    np.testing.assert_allclose(fit.distance.excess, fit.final_loss - least, rtol=1e-4)
-
-
-def test_recover_kernel_takes_pairs_of_several_sizes():
-    truth = _normal(9, 3, 3)
-    xs = [5 + _normal(n, 14 + n, 15) for n in range(2)]
-    ys = [
-        corr2d(x, truth) + 0.2 * _normal(n + 5, *np.subtract(x.shape, 2)) for n, x in enumerate(xs)
-    ]
-    ws = [_mask(n, *y.shape) for n, y in enumerate(ys)]
-    for weights in (None, ws):
-        exact = solve_kernel(xs, ys, 3, weights=weights, bias=True)
-        found = recover_kernel(xs, ys, 3, weights=weights)
-        np.testing.assert_allclose(found.kernel, exact.kernel, atol=1e-3)
-        np.testing.assert_allclose(found.bias, exact.bias, atol=1e-2)
-        held = recover_kernel(xs, ys, 3, weights=weights, constraints=[learn.constraints.symmetric])
-        assert np.isfinite(held.kernel).all()
-
-
-def test_the_covariance_of_weighted_windows():
-    xs = [np.random.default_rng(n).normal(size=(2, 6 + n, 7)) for n in range(2)]
-    ws = [np.random.default_rng(n + 2).uniform(size=(2, 5 + n, 5)) for n in range(2)]
-    rows = [np.lib.stride_tricks.sliding_window_view(x, (2, 3), axis=(1, 2)) for x in xs]
-    rows = np.vstack([r.reshape(-1, 6) for r in rows])
-    w = np.concatenate([w.ravel() for w in ws])
-    found = learn.window_covariance(xs, (2, 3), weights=ws)
-    np.testing.assert_allclose(found, (w[:, None] * rows).T @ rows / w.sum(), rtol=1e-12)
-    np.testing.assert_allclose(
-        learn.window_covariance(xs, (2, 3)), rows.T @ rows / len(rows), rtol=1e-12
-    )
-
-
-@pytest.mark.parametrize("extra", [{}, {"crop": 4, "crops": 3}, {"on_losses": lambda *_: None}])
-def test_layers_never_see_what_has_no_weight(extra):
-    """The same run, bit for bit, whatever stands where the weights are 0."""
-    x, truth = _normal(0, 2, 20, 3), _normal(1, 3, 3, 2)
-    y = conv(x, truth)
-    weights = _mask(2, 2, 18)
-    spoilt = jnp.where(jnp.asarray(weights)[..., None], y, jnp.nan)
-    run = functools.partial(
-        fit_conv, kernel_size=(3,), weights=weights, steps=30, bias=True, **extra
-    )
-    clean, other = run(x, y), run(x, spoilt)
-    np.testing.assert_array_equal(clean.kernel, other.kernel)
-    np.testing.assert_array_equal(clean.losses, other.losses)
-    assert np.isfinite(clean.losses).all()
-    assert not np.array_equal(
-        clean.kernel, fit_conv(x, y, (3,), steps=30, bias=True, **extra).kernel
-    )
-
-
-ERRORS = {
-    losses.sum_squared_error: (np.square, np.sum),
-    losses.mean_squared_error: (np.square, np.mean),
-    losses.mean_absolute_error: (np.abs, np.mean),
-    losses.mean_huber_error: (lambda e: np.where(abs(e) <= 1, e * e / 2, abs(e) - 0.5), np.mean),
-}
-
-
-@pytest.mark.parametrize("loss", ERRORS, ids=lambda loss: loss.__name__)
-def test_losses_are_weighted(loss):
-    prediction, target = _normal(0, 5, 6, 2), 2 * _normal(1, 5, 6, 2)
-    error, gather = ERRORS[loss]
-    each = error(np.asarray(prediction - target))
-    weights = np.random.default_rng(2).uniform(size=(5, 6, 1)).astype("f4")
-    total = np.sum(weights * each) / (1 if gather is np.sum else 2 * weights.sum())
-    np.testing.assert_allclose(loss(prediction, target, weights), total, rtol=1e-5)
-    mask = np.broadcast_to(_mask(3, 5, 6, 1), target.shape)
-    np.testing.assert_allclose(loss(prediction, target, mask), gather(each[mask]), rtol=1e-5)
-    missing = jnp.where(mask, target, jnp.nan)
-    value, gradient = jax.value_and_grad(loss)(prediction, missing, mask)
-    np.testing.assert_allclose(value, gather(each[mask]), rtol=1e-5)
-    assert np.isfinite(gradient).all()
-    assert not gradient[~mask].any()
-    assert loss(prediction, target, np.zeros(target.shape)) == 0

@@ -1,6 +1,5 @@
-"""Restoration beside dense matrices and loops of NumPy's in float64, and beside scikit-image."""
+"""Restoration beside dense matrices of NumPy's in float64, and beside scikit-image."""
 
-import itertools
 import math
 
 import jax
@@ -8,68 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from blurs import SIZES, blurred, drawn, matrix, middle, shape_of_x
 from skimage import restoration
 
-from jaxconv import filters, psf, restore
-from jaxconv._core.geometry.extension import NONE, source_index
+from jaxconv import filters, restore
 from jaxconv.restore import penalties
 from jaxconv.restore._blur import BOUNDARIES, make_blur
 
-SIZES = {
-    1: ((9,), (4,)),
-    2: ((6, 5), (3, 2)),
-    3: ((3, 2, 3), (2, 1, 2)),
-    4: ((2, 1, 2, 2), (2, 1, 1, 2)),
-}
-
-
-@pytest.fixture(autouse=True)
-def in_float64():
-    with jax.enable_x64(True):
-        yield
-
-
-def drawn(seed, *shape):
-    return np.random.default_rng(seed).uniform(0.1, 1.0, shape)
-
-
-def blurred(x, k, size, boundary, flip):
-    """The blur of x element by element, with x reaching beyond y where that is unknown."""
-    k = k[(slice(None, None, -1),) * k.ndim] if flip else k
-    y = np.zeros(size)
-    for t in itertools.product(*map(range, size)):
-        for a in itertools.product(*map(range, k.shape)):
-            at = [i + j for i, j in zip(t, a, strict=True)]
-            if boundary != "unknown":
-                at = [i - (n - 1) // 2 for i, n in zip(at, k.shape, strict=True)]
-                read = [
-                    int(source_index(np.array([i]), n, boundary)[0])
-                    for i, n in zip(at, size, strict=True)
-                ]
-                if NONE in read:
-                    continue
-                at = read
-            y[t] += x[tuple(at)] * k[a]
-    return y
-
-
-def matrix(function, shape):
-    """The matrix of a linear function of arrays of a shape."""
-    units = np.eye(math.prod(shape)).reshape(-1, *shape)
-    return np.stack([np.ravel(function(unit)) for unit in units], axis=1)
-
-
-def shape_of_x(size, kernel, boundary):
-    if boundary != "unknown":
-        return size
-    return tuple(n + a - 1 for n, a in zip(size, kernel, strict=True))
-
-
-def middle(size, kernel, boundary):
-    """Where y lies in x."""
-    if boundary != "unknown":
-        return (slice(None),) * len(size)
-    return tuple(slice((a - 1) // 2, (a - 1) // 2 + n) for n, a in zip(size, kernel, strict=True))
+pytestmark = pytest.mark.usefixtures("in_float64")
 
 
 @pytest.mark.parametrize("method", ["taps", "fft"])
@@ -155,123 +100,6 @@ def test_wiener_is_scikit_images(kernel):
     expected = restoration.wiener(y, k, 0.1, clip=False)
     found = restore.wiener(y, k, balance=0.1, order=2, boundary="circular", flip=True)
     np.testing.assert_allclose(found, expected, atol=1e-12)
-
-
-def lucy(x, y, k, boundary, steps, *, background=0.0):
-    """Steps of Richardson and Lucy by dense matrices."""
-    dense = matrix(lambda x: blurred(x, k, y.shape, boundary, False), x.shape)
-    x = x.ravel()
-    for _ in range(steps):
-        x = x * (dense.T @ (y.ravel() / (dense @ x + background))) / dense.sum(0)
-    return x
-
-
-@pytest.mark.parametrize("boundary", ["unknown", "zeros", "reflect"])
-@pytest.mark.parametrize("method", ["taps", "fft"])
-def test_richardson_lucy_takes_its_steps(boundary, method):
-    size, kernel = SIZES[2]
-    k, y = drawn(0, *kernel), drawn(1, *size)
-    start = np.full(shape_of_x(size, kernel, boundary), y.mean())
-    expected = lucy(start, y, k, boundary, 7, background=0.2)
-    run = {"boundary": boundary, "method": method, "background": 0.2}
-    found = restore.richardson_lucy(y, k, steps=7, **run)
-    np.testing.assert_allclose(np.ravel(found.state), expected, rtol=1e-11)
-    np.testing.assert_array_equal(
-        found.image, np.asarray(found.state)[middle(size, kernel, boundary)]
-    )
-    assert found.steps == 7
-    # in two parts it is the same
-    first = restore.richardson_lucy(y, k, steps=3, **run)
-    second = restore.richardson_lucy(y, k, steps=4, start=first.state, **run)
-    np.testing.assert_allclose(second.state, found.state, rtol=1e-12)
-    np.testing.assert_allclose([*first.misfits, *second.misfits], found.misfits, rtol=1e-10)
-
-
-def test_richardson_lucy_is_scikit_images_where_the_ends_are_dark():
-    x = np.zeros((40, 37))
-    x[14:22, 13:20] = drawn(0, 8, 7)
-    k = drawn(1, 5, 3)
-    y = blurred(x, k / k.sum(), x.shape, "zeros", True)
-    expected = restoration.richardson_lucy(y, k / k.sum(), num_iter=8, clip=False)
-    found = restore.richardson_lucy(
-        y, k / k.sum(), steps=8, start=np.full(y.shape, 0.5), boundary="zeros", flip=True
-    )
-    np.testing.assert_allclose(found.image, expected, atol=1e-6)
-
-
-def test_total_variation_of_a_step_is_as_published():
-    """Each step is divided by 1 - weight div(grad x / |grad x|): here by plain loops."""
-    y, k = drawn(0, 6, 7), drawn(1, 3, 3)
-    weight = 0.01
-    plain = restore.richardson_lucy(y, k, steps=4, boundary="zeros")
-    x = np.asarray(plain.state)
-    expected = lucy(x, y, k, "zeros", 1).reshape(x.shape)
-    right, down = np.zeros_like(x), np.zeros_like(x)
-    down[:-1], right[:, :-1] = x[1:] - x[:-1], x[:, 1:] - x[:, :-1]
-    steep = np.sqrt(right**2 + down**2 + (1e-3 * x.mean()) ** 2)
-    a, b = down / steep, right / steep
-    curved = a + b
-    curved[1:] -= a[:-1]
-    curved[:, 1:] -= b[:, :-1]
-    found = restore.richardson_lucy(
-        y, k, steps=1, start=plain.state, boundary="zeros", total_variation=weight
-    )
-    np.testing.assert_allclose(found.state, expected / (1 - weight * curved), rtol=1e-10)
-
-
-def beads(size=48, count=12, photons=400.0):
-    rng = np.random.default_rng(3)
-    x = np.zeros((size, size))
-    x[rng.integers(6, size - 6, count), rng.integers(6, size - 6, count)] = photons * 20
-    k = psf.airy(2.5, size=9, dtype=np.float64)
-    mean = blurred(np.pad(x, 4), k, x.shape, "unknown", False) + 5.0
-    return x, k, rng.poisson(mean).astype(float)
-
-
-def test_counts_stop_where_only_their_noise_is_left():
-    _, k, y = beads()
-    run = {"steps": 400, "background": 5.0}
-    found = restore.richardson_lucy(y, k, stop=1.0, **run)
-    taken = int(found.steps)
-    assert 5 < taken < 400
-    assert found.misfits[taken] <= 1 < found.misfits[taken - 1]
-    assert np.isnan(found.misfits[taken + 1 :]).all()
-    same = restore.richardson_lucy(y, k, steps=taken, background=5.0)
-    np.testing.assert_allclose(found.image, same.image, rtol=1e-12)
-    never = restore.richardson_lucy(y, k, stop=1e-9, steps=5)
-    assert never.steps == 5
-    assert np.isfinite(never.misfits).all()
-
-
-def test_the_state_of_dark_images_is_zero_and_not_nan():
-    found = restore.richardson_lucy(np.zeros((5, 5)), np.ones((3, 3)), total_variation=0.01)
-    np.testing.assert_array_equal(found.image, 0.0)
-    y = -np.ones((5, 5))
-    np.testing.assert_array_equal(restore.richardson_lucy(y, np.ones((3, 3))).image, 0.0)
-
-
-def test_elements_that_the_kernel_does_not_see_stay():
-    k = np.zeros((3, 3))
-    k[1, 1] = 2.0
-    y = drawn(0, 5, 5)
-    for method in ("taps", "fft"):
-        found = restore.richardson_lucy(y, k, steps=20, method=method)
-        np.testing.assert_allclose(found.image, y / 2, rtol=1e-10)
-        np.testing.assert_array_equal(found.state[0], y.mean())
-
-
-def test_blind_finds_image_and_kernel_of_beads():
-    x, _, _ = beads()
-    k = np.array([[0.0, 0.1, 0.05], [0.1, 0.4, 0.1], [0.05, 0.2, 0.0]])
-    y = blurred(np.pad(x, 1), k, x.shape, "unknown", False)
-    for method in ("taps", "fft"):
-        found = restore.blind(y, np.full((3, 3), 1 / 9), rounds=60, method=method)
-        np.testing.assert_allclose(found.kernel, k, atol=0.01)
-        assert found.misfits[-1] < 1e-3 * found.misfits[0]
-        assert np.corrcoef(np.ravel(found.image), x.ravel())[0, 1] > 0.99
-    # flipped, it is the kernel of the convolution
-    flipped = restore.blind(y, np.full((3, 3), 1 / 9), rounds=60, flip=True)
-    np.testing.assert_allclose(flipped.kernel, k[::-1, ::-1], atol=0.01)
 
 
 def test_descent_ends_where_least_squares_do():
@@ -424,109 +252,6 @@ def test_float32_is_near_float64(rank):
     ):
         assert found.dtype == jnp.float32
         np.testing.assert_allclose(found, expected, atol=2e-4)
-
-
-Y, K = np.ones((4, 4)), np.ones((3, 3))
-REFUSED = {
-    "integers": (
-        lambda: restore.wiener(np.ones((4, 4), np.uint8), K),
-        TypeError,
-        "wiener: y must be float32 or float64, got uint8; call y.astype('float32')",
-    ),
-    "dtypes": (
-        lambda: restore.tikhonov(np.float32(Y), K),
-        TypeError,
-        "tikhonov: y is float32 and k is float64; call k.astype(y.dtype)",
-    ),
-    "ranks": (
-        lambda: restore.richardson_lucy(np.ones((2, 4, 4)), K),
-        ValueError,
-        "richardson_lucy: y.shape=(2, 4, 4) and k.shape=(3, 3) differ in rank; for several images "
-        "of one blur use jax.vmap",
-    ),
-    "empty": (
-        lambda: restore.noise_level(np.ones((0, 4))),
-        ValueError,
-        "noise_level: y has no elements, y.shape=(0, 4)",
-    ),
-    "too few": (
-        lambda: restore.noise_level(np.ones((2, 4))),
-        ValueError,
-        "noise_level: needs 3 elements along each axis, got y.shape=(2, 4)",
-    ),
-    "a large kernel": (
-        lambda: restore.blind(np.ones((4, 2)), K),
-        ValueError,
-        "blind: k.shape=(3, 3) is larger than y.shape=(4, 2)",
-    ),
-    "boundary": (
-        lambda: restore.tikhonov(Y, K, boundary="mirror"),
-        ValueError,
-        "tikhonov: boundary='mirror' must be one of 'unknown', 'zeros', 'reflect', 'symmetric', "
-        "'replicate', 'circular'",
-    ),
-    "wiener's boundary": (
-        lambda: restore.wiener(Y, K, boundary="zeros"),
-        ValueError,
-        "wiener: boundary='zeros' must be 'unknown' or 'circular'; restore.tikhonov takes the "
-        "others",
-    ),
-    "both": (
-        lambda: restore.tikhonov(Y, K, balance=1.0, noise=1.0),
-        ValueError,
-        "tikhonov: noise is for the estimate of a balance; give one of the two",
-    ),
-    "steps": (
-        lambda: restore.descend(Y, K, optimizer=optax.sgd(0.1), steps=0),
-        ValueError,
-        "descend: steps must be 1 or more, got 0",
-    ),
-    "order": (
-        lambda: restore.wiener(Y, K, order=0),
-        ValueError,
-        "wiener: order must be 1 or more, got 0",
-    ),
-    "start": (
-        lambda: restore.richardson_lucy(Y, K, start=np.ones((5, 5))),
-        ValueError,
-        "richardson_lucy: start.shape=(5, 5) must be y's, (4, 4), or that of a result's state, "
-        "(6, 6)",
-    ),
-    "total variation": (
-        lambda: restore.richardson_lucy(Y, K, total_variation=-1.0),
-        ValueError,
-        "richardson_lucy: total_variation must be 0 or more, got -1.0",
-    ),
-    "rounds": (
-        lambda: restore.blind(Y, K, rounds=0),
-        ValueError,
-        "blind: rounds must be 1 or more, got 0",
-    ),
-    "tile": (
-        lambda: restore.restore_tiled(Y, Y, np.abs, tile=(4, 0), margin=1),
-        ValueError,
-        "restore_tiled: tile=(4, 0) must be an integer of 1 or more, or one for each axis of the "
-        "image, (4, 4)",
-    ),
-    "another shape": (
-        lambda: restore.restore_tiled(Y, Y.copy(), lambda window: window[1:], tile=4, margin=1),
-        ValueError,
-        "restore_tiled: function made (3, 4) of a window of (4, 4); it must keep the shape",
-    ),
-    "smoothing": (
-        lambda: penalties.total_variation(Y, smoothing=0.0),
-        ValueError,
-        "total_variation: smoothing must be above 0, got 0.0",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_refusals(name):
-    call, kind, message = REFUSED[name]
-    with pytest.raises(kind) as caught:
-        call()
-    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize("shape", [(50,), (37, 50), (9, 12, 10)])

@@ -30,7 +30,7 @@ def good(tmp_path):
     }
 
 
-def refused(error, message, arguments):
+def assert_refused(error, message, arguments):
     with pytest.raises(error) as caught:
         apply_tiled(**arguments)
     assert type(caught.value) is error
@@ -100,7 +100,7 @@ def refused(error, message, arguments):
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
 def test_arguments(good, tmp_path, change, error, message):
-    refused(error, message, good | change)
+    assert_refused(error, message, good | change)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.tif"]  # nothing was written
 
 
@@ -111,13 +111,14 @@ def test_targets(good, tmp_path):
     ):
         path = tmp_path / name
         if message is None:
-            refused(FileNotFoundError, f"{path.parent}: no such folder", good | {"target": path})
+            missing = f"{path.parent}: no such folder"
+            assert_refused(FileNotFoundError, missing, good | {"target": path})
         else:
-            refused(ValueError, message.format(path), good | {"target": path})
+            assert_refused(ValueError, message.format(path), good | {"target": path})
     ZarrTarget(tmp_path / "x.zarr", (9,), "uint8", (3,)).write((slice(0, 9),), X.ravel()[:9])
     line = good | {"source": tmp_path / "x.zarr", "kernel": np.ones(3)}
-    refused(ValueError, f"{good['target']}: TIFF holds planes, not rank 1; use .zarr", line)
-    refused(
+    assert_refused(ValueError, f"{good['target']}: TIFF holds planes, not rank 1; use .zarr", line)
+    assert_refused(
         ValueError,
         f"{good['source']} is the source; name another target",
         good | {"target": good["source"], "overwrite": True},
@@ -131,7 +132,7 @@ def write(path, values, **options):
 def test_sources(good, tmp_path):
     def says(name, error, message):
         path = tmp_path / name
-        refused(error, f"{path}: {message}", good | {"source": path})
+        assert_refused(error, f"{path}: {message}", good | {"source": path})
 
     says("none.tif", FileNotFoundError, "no such file or folder")
     (tmp_path / "x.png").touch()
@@ -157,7 +158,7 @@ def test_sources(good, tmp_path):
     )
     with pytest.raises(ValueError, match=re.escape("source: has an alpha channel, which is kept")):
         apply_tiled(**good | {"source": tmp_path / "alpha.tif", "stride": 2})
-    refused(
+    assert_refused(
         ValueError,
         f"{tmp_path / 'y.zarr'}: zarr cannot hold alpha; use .tif",
         good | {"source": tmp_path / "alpha.tif", "target": tmp_path / "y.zarr"},
@@ -185,12 +186,12 @@ def test_sources(good, tmp_path):
     (tmp_path / "group.zarr" / "zarr.json").write_text("{")
     path = tmp_path / "group.zarr"
     message = f"{path / 'zarr.json'}: is not JSON"
-    refused(ValueError, message, good | {"source": path})
+    assert_refused(ValueError, message, good | {"source": path})
     (tmp_path / "group.zarr" / "zarr.json").write_text('{"zarr_format": 3, "node_type": "array"}')
     with pytest.raises(ValueError, match=re.escape("group.zarr: cannot be opened as zarr (")):
         apply_tiled(**good | {"source": tmp_path / "group.zarr"})
     write(tmp_path / "floats.tif", X.astype(np.float32))
-    refused(
+    assert_refused(
         ValueError,
         "dtype=uint8 cannot hold the values of a float32 image; use one of float16, float32, "
         "float64",
@@ -201,7 +202,7 @@ def test_sources(good, tmp_path):
 def test_compressed_pieces_that_are_too_large(good, monkeypatch):
     monkeypatch.setattr("jaxconv._files.tiff.MAX_PIECE_BYTES", 50)
     write(good["source"], X, compression="zlib")
-    refused(
+    assert_refused(
         ValueError,
         f"{good['source']}: is compressed in pieces of 60 bytes, of which each is decoded whole; "
         "at most 50 are allowed: save it in tiles",
@@ -230,18 +231,18 @@ def test_files_that_are_damaged(good, tmp_path):
 
     begin, _ = damaged(cut)  # one piece, of which whole rows are read at once
     gone = f"is cut off, 10 of the 2000 bytes at {begin} are missing"
-    refused(ValueError, f"{source}: {gone}", good | {"tile": 64})
+    assert_refused(ValueError, f"{source}: {gone}", good | {"tile": 64})
     assert [path.name for path in tmp_path.iterdir()] == ["x.tif"]
     options = {"compression": "zlib", "tile": (16, 16)}
     begin, size = damaged(cut, **options)
     good["target"] = tmp_path / "z.tif"
-    refused(
+    assert_refused(
         ValueError, f"{source}: is cut off, 10 of the {size} bytes at {begin} are missing", good
     )
     damaged(overwrite, **options)
     good["target"] = tmp_path / "w.tif"
     why = "Error -3 while decompressing data: incorrect header check"
-    refused(ValueError, f"{source}: its piece 11 cannot be decoded ({why})", good)
+    assert_refused(ValueError, f"{source}: its piece 11 cannot be decoded ({why})", good)
 
     ZarrTarget(tmp_path / "x.zarr", (6, 10), "uint8", (6, 10)).write((slice(6), slice(10)), X)
     chunk = tmp_path / "x.zarr" / "c" / "0" / "0"
@@ -285,7 +286,7 @@ def test_codecs_that_are_not_here(good, monkeypatch):
 
     for listed in ({}, {8: without_its_library}):
         monkeypatch.setattr(tifffile.TIFF, "DECOMPRESSORS", listed)
-        refused(ValueError, message, good)
+        assert_refused(ValueError, message, good)
 
 
 @contextmanager

@@ -14,8 +14,7 @@ the image as the kernel has weights, is never computed. All sums are in float64,
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,29 +24,6 @@ from jax import lax
 from jaxconv._core.geometry.shapes import extent
 from jaxconv._core.geometry.spec import ConvSpec
 from jaxconv._functional.padding import pad
-
-R = TypeVar("R")
-
-
-def in_double_precision(function: Callable[..., R]) -> Callable[..., R]:
-    """Return the function with 64-bit types enabled, for its own arrays only.
-
-    It takes and returns trees of arrays. The batching rule is needed because `vmap` is applied to
-    a traced program after 64-bit types are disabled again, and would round some sums to 32 bits.
-    """
-
-    @jax.custom_batching.custom_vmap
-    def run(*arguments: Any) -> R:
-        with jax.enable_x64(True):
-            return function(*arguments)
-
-    @run.def_vmap
-    def _(size: int, mapped: Any, *arguments: Any) -> Any:
-        axes = jax.tree.map(lambda each: 0 if each else None, tuple(mapped))
-        results = in_double_precision(jax.vmap(function, axes, axis_size=size))(*arguments)
-        return results, jax.tree.map(lambda _: True, results)
-
-    return run
 
 
 def embedded(x: jax.Array, spec: ConvSpec, padding_mode: str) -> tuple[jax.Array, ConvSpec]:

@@ -13,10 +13,9 @@ from jax.sharding import PartitionSpec
 
 from jaxconv import parallel
 from jaxconv._core.dispatch.primitive import contract
-from jaxconv._core.geometry.dtypes import with_bias
+from jaxconv._core.geometry.dtypes import in_double_precision, with_bias
 from jaxconv._core.geometry.spec import ConvSpec
 from jaxconv._functional.convolution import conv
-from jaxconv.learn._gram import in_double_precision
 from jaxconv.learn._parts import Part, part_of
 from jaxconv.learn._places import Place
 

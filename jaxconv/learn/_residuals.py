@@ -93,7 +93,8 @@ def examine_residuals(
     """
     predictions, ys, ws = _read(prediction, y, weights, rank)
     checks.check_number("examine_residuals", "rounding", rounding, traced=False)
-    left = [np.where(w > 0, b - a, 0) * np.sqrt(w) for a, b, w in zip(predictions, ys, ws)]  # noqa: B905
+    triples = zip(predictions, ys, ws, strict=True)
+    left = [np.where(w > 0, b - a, 0) * np.sqrt(w) for a, b, w in triples]
     used = [w > 0 for w in ws]
     values = np.concatenate([r[u] for r, u in zip(left, used, strict=True)])
     if not values.size:

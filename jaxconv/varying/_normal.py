@@ -10,17 +10,15 @@ whatever `jax_enable_x64` is, since the normal equations square the condition nu
 """
 
 import functools
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from jaxconv._core.geometry.dtypes import in_double_precision
 from jaxconv.varying._blocks import make_blocks
 from jaxconv.varying._conjugate import solve_normal
 from jaxconv.varying._system import Problem, System, Unknowns, cast, plus
-
-R = TypeVar("R")
 
 
 class Answer(NamedTuple):
@@ -33,27 +31,6 @@ class Answer(NamedTuple):
     energies: jax.Array
     steps: jax.Array
     error: jax.Array
-
-
-def in_double_precision(function: Callable[..., R]) -> Callable[..., R]:
-    """Return the function with 64-bit types enabled, for its own arrays only.
-
-    It takes and returns trees of arrays. The batching rule is needed because `vmap` is applied to
-    a traced program after 64-bit types are disabled again, and would round some sums to 32 bits.
-    """
-
-    @jax.custom_batching.custom_vmap
-    def run(*arguments: Any) -> R:
-        with jax.enable_x64(True):
-            return function(*arguments)
-
-    @run.def_vmap
-    def _(size: int, mapped: Any, *arguments: Any) -> Any:
-        axes = jax.tree.map(lambda each: 0 if each else None, tuple(mapped))
-        results = in_double_precision(jax.vmap(function, axes, axis_size=size))(*arguments)
-        return results, jax.tree.map(lambda _: True, results)
-
-    return run
 
 
 def _solved(problem: Problem, x: Any, y: Any, weights: Any, ridge: Any) -> Answer:

@@ -16,12 +16,14 @@ array they are taken in.
 
 import contextlib
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+R = TypeVar("R")
 _KINDS = (jnp.bool_, jnp.integer, jnp.floating, jnp.complexfloating)
 
 
@@ -125,6 +127,27 @@ def in_64_bits(*dtypes: Any) -> contextlib.AbstractContextManager[Any]:
     is left has wide arrays in narrow surroundings.
     """
     return jax.enable_x64(True) if any(map(is_wide, dtypes)) else contextlib.nullcontext()
+
+
+def in_double_precision(function: Callable[..., R]) -> Callable[..., R]:
+    """Return the function with 64-bit types enabled, for its own arrays only.
+
+    It takes and returns trees of arrays. The batching rule is needed because `vmap` is applied to
+    a traced program after 64-bit types are disabled again, and would round some sums to 32 bits.
+    """
+
+    @jax.custom_batching.custom_vmap
+    def run(*arguments: Any) -> R:
+        with jax.enable_x64(True):
+            return function(*arguments)
+
+    @run.def_vmap
+    def _(size: int, mapped: Any, *arguments: Any) -> Any:
+        axes = jax.tree.map(lambda each: 0 if each else None, tuple(mapped))
+        results = in_double_precision(jax.vmap(function, axes, axis_size=size))(*arguments)
+        return results, jax.tree.map(lambda _: True, results)
+
+    return run
 
 
 def is_wide(dtype: Any) -> bool:
