@@ -49,34 +49,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import skimage.data
-from skimage import color, restoration
+from _photographs import blurs, photograph
+from skimage import restoration
 
-from jaxconv import corr2d, filters, learn, psf
+from jaxconv import corr2d, learn
 
 PHOTOGRAPHS = ("camera", "hubble_deep_field", "retina")
 WAYS = ("solve", "ridge", "descent", "simplex", "wiener", "lucy")
 BALANCES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 DESCENT = optax.sgd(0.25)
 Row = dict[str, Any]
-
-
-def photograph(name: str, side: int) -> np.ndarray:
-    """Return the middle of a photograph in grey, from 0 to 1."""
-    pixels = np.asarray(getattr(skimage.data, name)()) / 255
-    grey = color.rgb2gray(pixels) if pixels.ndim == 3 else pixels
-    top, left = ((n - side) // 2 for n in grey.shape)
-    return grey[top : top + side, left : left + side].astype(np.float32)
-
-
-def blurs(size: int) -> dict[str, np.ndarray]:
-    """Return blur kernels of an odd size."""
-    return {
-        "Gaussian": filters.gaussian(size / 7.5, size, rank=2),
-        "motion": psf.motion(size - 3, 0.5, size=size),
-        "defocus": psf.defocus(size / 2 - 1, size=size),
-        "Airy": psf.airy(size / 6, size=size),
-    }
 
 
 def noisy(y: np.ndarray, level: float) -> np.ndarray:

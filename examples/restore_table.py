@@ -33,32 +33,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import skimage.data
-from skimage import color, restoration
+from _photographs import blurs, photograph
+from skimage import restoration
 
-from jaxconv import filters, psf, restore
+from jaxconv import filters, restore
 from jaxconv.restore import penalties
 
 PHOTOGRAPHS = ("camera", "hubble_deep_field", "retina")
 BALANCES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 SIDE, KERNEL = 256, 15
-
-
-def scene(name: str, side: int) -> np.ndarray:
-    """Return the middle of a photograph in grey, from 0 to 1."""
-    pixels = np.asarray(getattr(skimage.data, name)()) / 255
-    grey = color.rgb2gray(pixels) if pixels.ndim == 3 else pixels
-    top, left = ((n - side) // 2 for n in grey.shape)
-    return grey[top : top + side, left : left + side].astype(np.float32)
-
-
-def blurs() -> dict[str, np.ndarray]:
-    return {
-        "Gaussian": filters.gaussian(KERNEL / 7.5, KERNEL, rank=2),
-        "motion": psf.motion(KERNEL - 3, 0.5, size=KERNEL),
-        "defocus": psf.defocus(KERNEL / 2 - 1, size=KERNEL),
-        "Airy": psf.airy(KERNEL / 6, size=KERNEL),
-    }
 
 
 def ratio(found: Any, truth: np.ndarray) -> float:
@@ -104,10 +87,10 @@ def restored(y: np.ndarray, k: np.ndarray, truth: np.ndarray, noise: float) -> d
 def photographs(names: tuple[str, ...]) -> list[dict[str, Any]]:
     rows = []
     for name in names:
-        wide = scene(name, SIDE + KERNEL - 1)
+        wide = photograph(name, SIDE + KERNEL - 1)
         edge = KERNEL // 2
         truth = wide[edge:-edge, edge:-edge]
-        for blur, k in blurs().items():
+        for blur, k in blurs(KERNEL).items():
             exact = np.asarray(jax.scipy.signal.correlate(wide, k, mode="valid"))
             for noise in (0.001, 0.01):
                 rng = np.random.default_rng(0)
@@ -170,7 +153,7 @@ def seconds(function: Callable[[], Any], bursts: int = 3) -> float:
 def compare_times() -> list[dict[str, Any]]:
     """Time ours beside scikit-image's, values in hand: 1024^2 and 64x256x256."""
     rows = []
-    y2 = np.tile(scene("camera", 512), (2, 2))
+    y2 = np.tile(photograph("camera", 512), (2, 2))
     for size in (9, 31):
         k2 = filters.gaussian(size / 7.5, size, rank=2).astype(np.float32)
         for ours, peer, rest in (

@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 from jaxconv import correlate, psf, restore
 from jaxconv._files import images, stored
 from jaxconv.cli.app import app
+from jaxconv.cli.restore import BOUNDARIES
+from jaxconv.restore._blur import BOUNDARIES as OF_FUNCTIONS
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -243,3 +245,31 @@ def test_nan_and_bits_are_refused(tmp_path, kernel):
     Image.fromarray(y > 0).save(tmp_path / "bits.png")
     result = run(tmp_path / "bits.png", tmp_path / "o.png", "--kernel", kernel)
     assert "has values of one bit, which a blur does not leave" in result.stderr
+
+
+def test_no_file_is_lost_to_a_mistake(tmp_path, kernel, levels):
+    image, other = tmp_path / "b.tif", tmp_path / "other.png"
+    tifffile.imwrite(image, levels[1])
+    other.write_bytes(b"kept")
+    before = image.read_bytes()
+    # a suffix that tiles cannot be written to, with leave to replace the file
+    result = run(image, other, "--kernel", kernel, "--tile", 64, "--overwrite")
+    assert result.stderr == (
+        f"jaxconv restore: {other}: a target must end in .zarr or .tif or .tiff\n"
+    )
+    assert other.read_bytes() == b"kept"
+    # figures replace nothing either
+    out = tmp_path / "o.tif"
+    for figure, message in (
+        (other, f"{other} exists; --overwrite replaces it, or name another file"),
+        (image, f"{image} is the image itself; name another file"),
+        (out, f"--figure {out} is the OUTPUT too; name another file"),
+    ):
+        result = run(image, out, "--kernel", kernel, "--figure", figure)
+        assert (result.exit_code, result.stderr) == (2, f"jaxconv restore: {message}\n")
+        assert not out.exists()
+    assert (other.read_bytes(), image.read_bytes()) == (b"kept", before)
+
+
+def test_the_boundaries_are_those_of_the_functions():
+    assert BOUNDARIES == OF_FUNCTIONS

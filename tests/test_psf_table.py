@@ -28,7 +28,9 @@ def as_a_script():
 
 @pytest.fixture(scope="module")
 def script():
-    return runpy.run_path(str(SCRIPT))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(SCRIPT.parent))
+        yield runpy.run_path(str(SCRIPT))
 
 
 @pytest.fixture(scope="module")

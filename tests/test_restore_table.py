@@ -12,7 +12,8 @@ SCRIPT = Path(__file__).parents[1] / "examples" / "restore_table.py"
 
 @pytest.fixture(scope="module")
 def script():
-    with jax.numpy_dtype_promotion("standard"):
+    with jax.numpy_dtype_promotion("standard"), pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(SCRIPT.parent))
         found = runpy.run_path(str(SCRIPT))
         found["photographs"].__globals__.update(SIDE=96)
         yield found

@@ -6,28 +6,31 @@ An image in memory is filtered like one on disk, in a single tile.
 import functools
 import math
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import Progress
-
 from jaxconv._files import formats
 from jaxconv._files.axes import layout
-from jaxconv._files.rasters import Source
-from jaxconv._files.stored import Stored, check_holds, save
+from jaxconv._files.stored import Stored, check_holds
 from jaxconv.cli.errors import CommandError, as_command_error
 from jaxconv.cli.kernels import image_axes, read_kernel
 from jaxconv.cli.options import Apply
+from jaxconv.cli.outputs import (
+    check_at_least,
+    check_output,
+    described,
+    named_output,
+    remarks,
+    store,
+)
+from jaxconv.cli.progress import counting
 from jaxconv.cli.results import write_results
 from jaxconv.cli.scales import SCALES, choose_scale
 from jaxconv.tiles import apply_tiled
 
 MODES = ("symmetric", "reflect", "replicate", "circular", "zeros")
-INTERVAL = 30.0  # seconds between lines of progress where there is no terminal
 # arguments in the messages of the library -> the options of the command
 OPTIONS = {
     "apply_tiled: ": "",
@@ -69,13 +72,18 @@ def run(given: Apply) -> str:
     image, cut, tiled = given.image, given.cut, given.tile is not None
     with naming_options(image):
         kernel = read_kernel(given.kernel, given.kernel_axes)
-        output = named_output(given, kernel.name)
+        output = named_output(image, given.output, kernel.name)
         source = formats.open_source(
             image, whole=not tiled, page=given.page, level=given.level or 0
         )
         axes = image_axes(getattr(source, "axes", ""), source.shape, given.axes, image)
         kernel = kernel.for_image(axes, source.shape)
-        check_output(given, output)
+        check_output(
+            *(image, output),
+            overwrite=given.overwrite or given.resume,
+            beside=journals(output) if tiled else (),
+            more=", --resume continues an interrupted run" if tiled else "",
+        )
         target: Path | Stored = output
         if isinstance(source, Stored):
             space = layout(axes, source.shape, len(kernel.size))[0].space
@@ -97,7 +105,7 @@ def run(given: Apply) -> str:
             **kernel.arguments(),
         )
         chosen = choose_scale(given.scale, kernel, dtype=source.dtype, apply=apply)
-        with progress() as on_tile:
+        with counting("apply", "filtering", "tile") as on_tile:
             done = apply(
                 target=target,
                 low=chosen.low,
@@ -145,47 +153,20 @@ def check_options(given: Apply) -> None:
         raise CommandError("--resume needs the --tile N of the interrupted run")
     if given.resume and given.overwrite:
         raise CommandError("--overwrite begins again, --resume continues: give one of them")
-    if given.tile is not None and given.tile < 1:
-        raise CommandError(f"--tile must be 1 or more, got {given.tile}")
-    for option, number in (("--page", given.page), ("--level", given.level)):
-        if number is not None and number < 0:
-            raise CommandError(f"{option} must be 0 or more, got {number}")
+    check_at_least(1, tile=given.tile)
+    check_at_least(0, page=given.page, level=given.level)
 
 
-def named_output(given: Apply, kernel: str) -> Path:
-    """The file to write: given, or beside the image."""
-    image = given.image
-    if given.output is not None:
-        return given.output
-    if not image.suffix:
-        raise CommandError(f"{image} has no suffix to write another by; name the OUTPUT too")
-    return image.with_name(f"{image.stem}-{kernel}{image.suffix}")
-
-
-def check_output(given: Apply, output: Path) -> None:
-    """Refuse to write over the image, or over a file without being told to."""
-    if output.exists() and output.samefile(given.image):
-        raise CommandError(f"{output} is the image itself; name another file")
-    if given.overwrite or given.resume:
-        return
-    begun = [output.with_name(output.name + end) for end in (".unfinished", ".finished")]
-    there = next((path for path in (output, *(begun if given.tile else ())) if path.exists()), None)
-    if there is not None:
-        more = ", --resume continues an interrupted run" if given.tile is not None else ""
-        raise CommandError(f"{there} exists; --overwrite replaces it{more}, or name another file")
-
-
-def store(target: Stored, output: Path, temporary: Path) -> None:
-    """Write an image under a temporary name; a zarr's folder, which none replaces, makes room."""
-    save(temporary, target)
-    if output.is_dir():
-        formats.remove(output)
+def journals(output: Path) -> list[Path]:
+    """The files beside a target that a run in tiles writes."""
+    return [output.with_name(output.name + end) for end in (".unfinished", ".finished")]
 
 
 def discard(output: Path) -> None:
     """Remove the result of a run in tiles, and its journal."""
     formats.remove(output)
-    output.with_name(f"{output.name}.finished").unlink(missing_ok=True)
+    for journal in journals(output):
+        journal.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -208,60 +189,3 @@ def naming_options(image: Path) -> Iterator[None]:
         if isinstance(cause, ValueError) and message.startswith("source: "):
             message = f"{image}{message.removeprefix('source')}"
         raise CommandError(message) from error
-
-
-def described(shape: tuple[int, ...], axes: str, dtype: str) -> str:
-    """The size of the result, grey or colour, and its type; the axes where there are more."""
-    stack = len(axes) - 2 - axes.endswith(("S", "C"))
-    if axes[stack : stack + 2] != "YX":
-        return f"{'x'.join(map(str, shape))} ({axes}) {dtype}"
-    samples = len(axes) - stack == 3
-    colours = {1: "grey", 3: "colour"}.get(shape[-1] if samples else 1, f"{shape[-1]} channels")
-    size = "x".join(map(str, shape[: stack + 2])) + (f" ({axes[: stack + 2]})" if stack else "")
-    return f"{size} {colours} {dtype}" if samples or not stack else f"{size} {dtype}"
-
-
-def remarks(source: Source, output: Path) -> list[str]:
-    """What was kept of the file besides its colours, and what was not as in the file."""
-    found = []
-    zarr = output.suffix.lower() == ".zarr"
-    if getattr(source, "profile", None) is not None:
-        found.append("colour profile left out" if zarr else "colour profile kept")
-    tags: Any = getattr(source, "tags", None)
-    if getattr(source, "alpha", None) is not None and (tags is None or tags.alpha is not None):
-        found.append("alpha kept as it was")
-    if tags is not None and tags.no_data is not None:
-        found.append(f"no-data value {tags.no_data} filtered like others")
-    if tags is not None and output.suffix.lower() in formats.TIFF:
-        found += compression(tags, source.dtype)
-    if source.dtype == "float64":
-        found.append("computed in float32")
-    return found + list(getattr(source, "remarks", []))
-
-
-def compression(tags: Any, dtype: str) -> list[str]:
-    """A remark where the source's compression is not the target's."""
-    from jaxconv._files.tiff_tags import kept_compression
-
-    used = kept_compression(tags, dtype).get("compression", 1)
-    return [] if used == tags.compression else ["compressed by zlib"]
-
-
-@contextmanager
-def progress() -> Iterator[Callable[[int, int], None]]:
-    """Report finished tiles on standard error: a bar on a terminal, else a line now and then."""
-    console = Console(stderr=True, highlight=False)
-    if console.is_terminal:
-        with Progress(console=console, transient=True) as bar:
-            task = bar.add_task("filtering", total=None)
-            yield lambda done, tiles: bar.update(task, completed=done, total=tiles)
-        return
-    last = time.monotonic()
-
-    def line(done: int, tiles: int) -> None:
-        nonlocal last
-        if time.monotonic() - last >= INTERVAL:
-            last = time.monotonic()
-            console.print(f"jaxconv apply: tile {done} of {tiles}", soft_wrap=True)
-
-    yield line

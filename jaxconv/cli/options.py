@@ -230,7 +230,32 @@ class Bench:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Apply:
+class _Image:
+    """Which axes of an image file are what, and whether a file may be replaced."""
+
+    axes: Annotated[
+        str | None,
+        Option(
+            help="A letter an axis of the image, where its file does not say: ZYX a volume or "
+            "stack, C or S channels, T or any other a stack, as in TZCYX."
+        ),
+    ] = None
+    kernel_axes: Annotated[
+        str | None, Option(help="Of a .npy kernel: YX, ZYX, CYX (one a channel) or CZYX.")
+    ] = None
+    page: Annotated[
+        int | None, Option(help="This page of a stack alone, from 0 (default: all pages).")
+    ] = None
+    level: Annotated[
+        int | None, Option(help="This level of a pyramid, from 0, the full resolution.")
+    ] = None
+    overwrite: Annotated[
+        bool, Option("--overwrite", help="Replace the file to write, if it exists.")
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Apply(_Image):
     """The options of `jaxconv apply`."""
 
     image: Annotated[
@@ -247,22 +272,6 @@ class Apply:
             "bias except in .npy. A .npy of (d, h, w) filters volumes."
         ),
     ]
-    axes: Annotated[
-        str | None,
-        Option(
-            help="A letter an axis of the image, where its file does not say: ZYX a volume or "
-            "stack, C or S channels, T or any other a stack, as in TZCYX."
-        ),
-    ] = None
-    kernel_axes: Annotated[
-        str | None, Option(help="Of a .npy kernel: YX, ZYX, CYX (one a channel) or CZYX.")
-    ] = None
-    page: Annotated[
-        int | None, Option(help="Filter this page of a stack alone, from 0 (default: all pages).")
-    ] = None
-    level: Annotated[
-        int | None, Option(help="Filter this level of a pyramid, from 0, the full resolution.")
-    ] = None
     scale: Annotated[
         str | None,
         Option(
@@ -285,16 +294,13 @@ class Apply:
     resume: Annotated[bool, Option("--resume", help="Continue an interrupted run with --tile.")] = (
         False
     )
-    overwrite: Annotated[
-        bool, Option("--overwrite", help="Replace the file to write, if it exists.")
-    ] = False
     method: Annotated[
         str, Option(help="auto (direct sums); fastest, which may take FFT; or a method's name.")
     ] = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Restore:
+class Restore(_Image):
     """The options of `jaxconv restore`."""
 
     image: Annotated[
@@ -361,22 +367,6 @@ class Restore:
             "of correlations.",
         ),
     ] = False
-    axes: Annotated[
-        str | None,
-        Option(
-            help="A letter an axis of the image, where its file does not say: ZYX a volume or "
-            "stack, C or S channels, T or any other a stack, as in TZCYX."
-        ),
-    ] = None
-    kernel_axes: Annotated[
-        str | None, Option(help="Of a .npy kernel: YX, ZYX, CYX (one a channel) or CZYX.")
-    ] = None
-    page: Annotated[
-        int | None, Option(help="Restore this page of a stack alone, from 0 (default: all pages).")
-    ] = None
-    level: Annotated[
-        int | None, Option(help="Restore this level of a pyramid, from 0, the full resolution.")
-    ] = None
     tile: Annotated[
         int | None,
         Option(
@@ -387,6 +377,3 @@ class Restore:
     figure: Annotated[
         Path | None, Option(help="The picture to write (default: OUTPUT-before-after.png).")
     ] = None
-    overwrite: Annotated[
-        bool, Option("--overwrite", help="Replace the file to write, if it exists.")
-    ] = False

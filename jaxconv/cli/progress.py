@@ -1,7 +1,7 @@
-"""The progress of a run: steps done, speed and time left."""
+"""The progress of a run: parts or steps that are done, speed and time left."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -61,3 +61,29 @@ def reporting(total: int) -> Iterator[Reporter]:
     columns = (TextColumn("learning"), BarColumn(), TextColumn("{task.fields[line]}"))
     with Progress(*columns, console=console, transient=True) as bar:
         yield Reporter(total, bar, console)
+
+
+@contextmanager
+def counting(command: str, doing: str, part: str) -> Iterator[Callable[[int, int], None]]:
+    """Report finished parts on standard error: a bar on a terminal, else a line now and then.
+
+    Args:
+        command: for the lines.
+        doing: for the bar.
+        part: what is counted, for the lines.
+    """
+    console = Console(stderr=True, highlight=False)
+    if console.is_terminal:
+        with Progress(console=console, transient=True) as bar:
+            task = bar.add_task(doing, total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+        return
+    last = time.monotonic()
+
+    def line(done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= INTERVAL:
+            last = time.monotonic()
+            console.print(f"jaxconv {command}: {part} {done} of {total}", soft_wrap=True)
+
+    yield line

@@ -7,23 +7,30 @@ each channel is restored alone. An image in memory is restored like one on disk,
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import Progress
 
 from jaxconv import restore
 from jaxconv._files import formats
 from jaxconv._files.axes import layout
 from jaxconv._files.stored import Stored, check_holds
-from jaxconv.cli.apply import described, naming_options, remarks, store
+from jaxconv.cli.apply import naming_options
 from jaxconv.cli.errors import CommandError
 from jaxconv.cli.kernels import Kernel, image_axes, read_kernel
 from jaxconv.cli.options import Restore
+from jaxconv.cli.outputs import (
+    check_at_least,
+    check_output,
+    described,
+    named_output,
+    remarks,
+    store,
+)
+from jaxconv.cli.progress import counting
 from jaxconv.cli.results import write_results
 from jaxconv.cli.undo import Undo
 from jaxconv.cli.windows import View, draw
@@ -46,7 +53,8 @@ def run(given: Restore) -> str:
     """Undo the blur of an image file; return a line that describes the result."""
     check_options(given)
     image, tiled = given.image, given.tile is not None
-    output = named_output(given)
+    output = named_output(image, given.output, "restored")
+    figure = given.figure or output.with_name(f"{output.stem}-before-after.png")
     with naming_options(image):
         kernel = read_kernel(given.kernel, given.kernel_axes)
         source = formats.open_source(
@@ -57,7 +65,10 @@ def run(given: Restore) -> str:
         axes = image_axes(getattr(source, "axes", ""), source.shape, given.axes, image)
         kernel = kernel.for_image(axes, source.shape)
         check_kernel(given, kernel)
-        check_output(given, output)
+        for written in (output, figure):
+            check_output(image, written, overwrite=given.overwrite)
+        if figure == output:
+            raise CommandError(f"--figure {figure} is the OUTPUT too; name another file")
         found, _ = layout(axes, source.shape, len(kernel.size))
         stack, space, channels = found.sizes(source.shape)
         tile = tuple(min(given.tile or n, n) for n in space)
@@ -67,17 +78,16 @@ def run(given: Restore) -> str:
         window = middle.window(tile, margin)
         undo = Undo(given, kernel, middle[window], source.dtype)
         tiles = math.prod(-(-n // t) for n, t in zip(space, tile, strict=True))
-        parts = len(views) * tiles * channels * undo.parts
-        with removed_on_failure(output if tiled else None), progress(parts) as advance:
-            undo.advance = advance
+        if tiled:
+            formats.check_target(output, axes, len(space))
+        with counting("restore", "restoring", "part") as on_part, removed_on_failure(tiled, output):
+            undo.report(on_part, len(views) * tiles * channels)
             target: Any
             if isinstance(source, Stored):
                 target = source.blank(axes, (slice(None),) * len(source.shape))
                 check_holds(output, target)
             else:
-                formats.check_target(output, axes, len(space))
-                if given.overwrite:
-                    formats.remove(output)
+                formats.remove(output)
                 chunk = found.result((1,) * len(source.shape), tile, channels)
                 target = formats.open_target(
                     output, source.shape, source.dtype, chunk, axes=axes, source=source
@@ -85,14 +95,12 @@ def run(given: Restore) -> str:
             for view in views:
                 view.target = target
                 restore.restore_tiled(view, view, undo, tile=(*tile, channels), margin=(*margin, 0))
-            finish = getattr(target, "finish", None)
-            if finish is not None and not isinstance(target, Stored):
-                finish()
+            if tiled and hasattr(target, "finish"):
+                target.finish()
         told, residual = undo.told(), undo.residual
         if len(views) * tiles > 1:
             undo(middle[window])
         assert undo.last is not None
-        figure = given.figure or output.with_name(f"{output.stem}-before-after.png")
         drawn = draw(
             *undo.last,
             undo.left_over(*undo.last),
@@ -143,29 +151,8 @@ def check_options(given: Restore) -> None:
             raise CommandError(f"{option} must be {rule}, got {value}")
     if given.balance is not None and given.noise is not None:
         raise CommandError("--noise is for the estimate of a balance: give it or --balance")
-    for option, number, least in (
-        ("--tile", given.tile, 1),
-        ("--page", given.page, 0),
-        ("--level", given.level, 0),
-    ):
-        if number is not None and number < least:
-            raise CommandError(f"{option} must be {least} or more, got {number}")
-
-
-def named_output(given: Restore) -> Path:
-    """The file to write: given, or beside the image."""
-    if given.output is None and not given.image.suffix:
-        raise CommandError(f"{given.image} has no suffix to write another by; name the OUTPUT too")
-    beside = given.image.with_name(f"{given.image.stem}-restored{given.image.suffix}")
-    return given.output or beside
-
-
-def check_output(given: Restore, output: Path) -> None:
-    """Refuse to write over the image, or over a file without being told to."""
-    if output.exists() and output.samefile(given.image):
-        raise CommandError(f"{output} is the image itself; name another file")
-    if output.exists() and not given.overwrite:
-        raise CommandError(f"{output} exists; --overwrite replaces it, or name another file")
+    check_at_least(1, tile=given.tile)
+    check_at_least(0, page=given.page, level=given.level)
 
 
 def check_kernel(given: Restore, kernel: Kernel) -> None:
@@ -187,23 +174,11 @@ def lost(kernel: Kernel) -> list[str]:
 
 
 @contextmanager
-def removed_on_failure(output: Path | None) -> Iterator[None]:
-    """Leave no unfinished file behind."""
+def removed_on_failure(tiled: bool, output: Path) -> Iterator[None]:
+    """Leave no unfinished file of a run in tiles behind."""
     try:
         yield
     except BaseException:
-        if output is not None:
+        if tiled:
             formats.remove(output)
         raise
-
-
-@contextmanager
-def progress(parts: int) -> Iterator[Callable[[], None]]:
-    """Report finished parts, tiles or some steps of them, on a terminal's standard error."""
-    console = Console(stderr=True, highlight=False)
-    if not console.is_terminal:
-        yield lambda: None
-        return
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("restoring", total=parts)
-        yield lambda: bar.advance(task)

@@ -1,6 +1,5 @@
 """How `jaxconv restore` restores a window: by one of three methods, channel by channel."""
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -20,8 +19,6 @@ class Undo:
     """Restores windows (*space, channels), a channel always under the same balance.
 
     Attributes:
-        parts: reports of progress for a channel of a window.
-        advance: is called as often.
         kernels: one for each channel, as `jaxconv.correlate` has them.
         last: the window that was restored last, and its result.
     """
@@ -45,18 +42,28 @@ class Undo:
         self._steps: list[int] = []
         self._misfits: list[float] = []
         self._balances: list[float] = []
-        self.advance: Callable[[], object] = lambda: None
+        self._told: Callable[[int, int], object] = lambda done, parts: None
+        self._done, self._parts = 0, 0
         self.last: tuple[np.ndarray, np.ndarray] | None = None
         lucy = given.method == "richardson-lucy"
         usual = (STOPPED_STEPS if given.stop else LUCY_STEPS) if lucy else TIKHONOV_STEPS
         self._most = given.steps or usual
-        self.parts = -(-self._most // CHUNK) if lucy else 1
+        self._chunks = -(-self._most // CHUNK) if lucy else 1
         if lucy:
             return
         for c, k in enumerate(self.kernels):
             y = first[..., c] - self._biases[c]
             balance = given.balance or restore.estimate_balance(y, k, noise=given.noise)
             self._balances.append(float(balance))
+
+    def report(self, told: Callable[[int, int], object], count: int) -> None:
+        """Tell of finished parts from now on: how many, and of how many.
+
+        Args:
+            told: is called with both.
+            count: of channels of windows to come.
+        """
+        self._told, self._parts = told, count * self._chunks
 
     def __call__(self, window: np.ndarray) -> np.ndarray:
         """Restore the channels of a window one after the other."""
@@ -95,54 +102,41 @@ class Undo:
         given = self._given
         if given.method == "richardson-lucy":
             return self._lucy(y, k)
-        balance = np.float32(self._balances[channel])
+        balance, boundary = self._balances[channel], given.boundary
         if given.method == "wiener":
-            found = _wiener(y, k, balance, boundary=given.boundary)
+            found = restore.wiener(y, k, balance=balance, boundary=boundary)
         else:
-            found = _tikhonov(y, k, balance, steps=self._most, boundary=given.boundary)
-        self.advance()
+            steps = self._most
+            found = restore.tikhonov(y, k, balance=balance, steps=steps, boundary=boundary).image
+        self._advance(1)
         return found
+
+    def _advance(self, parts: int) -> None:
+        self._done += parts
+        self._told(self._done, self._parts)
 
     def _lucy(self, y: np.ndarray, k: np.ndarray) -> Any:
         given, state, taken, misfits, image = self._given, None, 0, [], y
-        for part in range(self.parts):
+        for part in range(self._chunks):
             count = min(CHUNK, self._most - part * CHUNK)
-            found = _lucy(
-                *(y, k, np.float32(given.background or 0.0), state),
+            found = restore.richardson_lucy(
+                *(y, k),
                 steps=count,
-                stop=given.stop,
+                background=np.float32(given.background or 0.0),
                 total_variation=given.total_variation or 0.0,
+                stop=given.stop,
+                start=state,
                 boundary=given.boundary,
             )
             image, state, taken = found.image, found.state, taken + int(found.steps)
             misfits += [float(m) for m in found.misfits if np.isfinite(m)]
-            self.advance()
             if found.steps < count:  # at the stop
-                for _ in range(part + 1, self.parts):
-                    self.advance()
+                self._advance(self._chunks - part)
                 break
+            self._advance(1)
         self._steps.append(taken)
         self._misfits.append(misfits[-1])
         return image
-
-
-@functools.partial(jax.jit, static_argnames="boundary")
-def _wiener(y: jax.Array, k: jax.Array, balance: jax.Array, *, boundary: str) -> jax.Array:
-    return restore.wiener(y, k, balance=balance, boundary=boundary)
-
-
-@functools.partial(jax.jit, static_argnames=("steps", "boundary"))
-def _tikhonov(
-    y: jax.Array, k: jax.Array, balance: jax.Array, *, steps: int, boundary: str
-) -> jax.Array:
-    return restore.tikhonov(y, k, balance=balance, steps=steps, boundary=boundary).image
-
-
-@functools.partial(jax.jit, static_argnames=("steps", "stop", "total_variation", "boundary"))
-def _lucy(
-    y: jax.Array, k: jax.Array, background: jax.Array, start: jax.Array | None, **rest: Any
-) -> restore.Deconvolved:
-    return restore.richardson_lucy(y, k, background=background, start=start, **rest)
 
 
 @jax.jit

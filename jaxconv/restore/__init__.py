@@ -16,7 +16,7 @@ By default what lies beyond the image's ends is unknown, as in a photograph of a
 iterative ones find half a kernel more on each side, so that it need not be guessed, and cut it off.
 `restore_tiled` does it for images larger than memory.
 `noise_level` and `estimate_balance` say how much must be smoothed. All are pure functions that work
-under `jit`, `vmap` and `grad`.
+under `jit`, `vmap` and `grad`. One NaN in y spreads over the whole result: fill it before.
 """
 
 from jaxconv.restore import penalties

@@ -173,6 +173,19 @@ def wiener(
         raise ValueError("wiener: noise is for the estimate of a balance; give one of the two")
     if flip:
         k = jnp.flip(k)
+    return _filtered(y, k, balance, noise, order=order, boundary=boundary)
+
+
+@functools.partial(jax.jit, static_argnames=("order", "boundary"))
+def _filtered(
+    y: jax.Array,
+    k: jax.Array,
+    balance: ArrayLike | None,
+    noise: ArrayLike | None,
+    *,
+    order: int,
+    boundary: str,
+) -> jax.Array:
     if balance is None:
         balance = _balance(y, k, noise, order, boundary)
     grown, lengths = (y, y.shape) if boundary == "circular" else _closed(y, k)
