@@ -62,12 +62,12 @@ REFUSED = {
     "steps": (
         lambda: restore.descend(Y, K, optimizer=optax.sgd(0.1), steps=0),
         ValueError,
-        "descend: steps must be 1 or more, got 0",
+        "descend: steps must be an integer of 1 or more, got 0",
     ),
     "order": (
         lambda: restore.wiener(Y, K, order=0),
         ValueError,
-        "wiener: order must be 1 or more, got 0",
+        "wiener: order must be an integer of 1 or more, got 0",
     ),
     "start": (
         lambda: restore.richardson_lucy(Y, K, start=np.ones((5, 5))),
@@ -78,12 +78,37 @@ REFUSED = {
     "total variation": (
         lambda: restore.richardson_lucy(Y, K, total_variation=-1.0),
         ValueError,
-        "richardson_lucy: total_variation must be 0 or more, got -1.0",
+        "richardson_lucy: total_variation=-1.0 must be 0 or more, and finite",
+    ),
+    "balance": (
+        lambda: restore.wiener(Y, K, balance=-1.0),
+        ValueError,
+        "wiener: balance=-1.0 must be 0 or more, and finite",
+    ),
+    "several balances": (
+        lambda: restore.tikhonov(Y, K, balance=np.ones(2)),
+        ValueError,
+        "tikhonov: balance must be one number, got shape (2,); for several use jax.vmap",
+    ),
+    "noise": (
+        lambda: restore.estimate_balance(Y, K, noise="loud"),
+        TypeError,
+        "estimate_balance: noise='loud' must be a number",
+    ),
+    "stop": (
+        lambda: restore.richardson_lucy(Y, K, stop=float("nan")),
+        ValueError,
+        "richardson_lucy: stop=nan must be 0 or more, and finite",
+    ),
+    "order of differences": (
+        lambda: penalties.roughness(Y, order=1.5),
+        ValueError,
+        "roughness: order must be an integer of 1 or more, got 1.5",
     ),
     "rounds": (
         lambda: restore.blind(Y, K, rounds=0),
         ValueError,
-        "blind: rounds must be 1 or more, got 0",
+        "blind: rounds must be an integer of 1 or more, got 0",
     ),
     "tile": (
         lambda: restore.restore_tiled(Y, Y, np.abs, tile=(4, 0), margin=1),

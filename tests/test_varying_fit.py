@@ -270,7 +270,7 @@ REFUSED = [
         "fit: weights.shape=(9, 8) must be y.shape=(7, 6), one weight an output",
     ),
     ({"ridge": -1.0}, "fit: ridge=-1.0 must be 0 or more, and finite"),
-    ({"steps": 0}, "fit: steps=0 must be an integer of 1 or more"),
+    ({"steps": 0}, "fit: steps must be an integer of 1 or more, got 0"),
     (
         {"y": np.full_like(Y, np.nan)},
         "fit: y has values that are NaN or infinite; give weights=jnp.isfinite(y) to leave such "

@@ -12,6 +12,7 @@ import optax
 from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 
 from jaxconv._core.geometry.dtypes import constant
+from jaxconv._core.geometry.scalars import check_count, check_flag
 from jaxconv._core.programs import compiled_once
 from jaxconv.learn import _checks as checks
 from jaxconv.learn._checkpoints import Checkpoints
@@ -67,9 +68,9 @@ def learn(
     least = jnp.float32 if channels else None  # fit_kernel returns images' own half precision
     pairs = read_pairs(caller, x, y, kernel_size, channels=channels, least=least, **geometry)
     for name, value in (("steps", steps), ("crops", crops)):
-        checks.check_count(caller, name, value)
+        check_count(caller, name, value)
     for name, flag in (("bias", bias), ("exact", exact)):
-        checks.check_flag(caller, name, flag)
+        check_flag(caller, name, flag)
     host = {"checkpoints": checkpoints, "on_losses": on_losses, "on_progress": on_progress}
     checks.check_host(caller, (pairs.xs, pairs.ys, init, key), host)
     checks.check_optimizer(caller, optimizer)

@@ -33,6 +33,7 @@ from jax.core import Tracer
 
 from jaxconv._core.geometry.dtypes import as_array, refuse_masked
 from jaxconv._core.geometry.messages import shown
+from jaxconv._core.geometry.scalars import check_flag
 from jaxconv._functional.convolution import conv_transpose
 from jaxconv.learn import _checks as checks
 from jaxconv.learn._checkpoints import Checkpoints
@@ -198,7 +199,7 @@ def recover_kernel(
     xs, ys = ([a[..., 0] for a in arrays] for arrays in (pairs.xs, pairs.ys))
     ws = None if counted is None else [w[..., 0] for w in counted]
     for name, flag in (("whitened", whitened), ("bias", bias)):
-        checks.check_flag(caller, name, flag)
+        check_flag(caller, name, flag)
     if optimizer is not None:
         checks.check_optimizer(caller, optimizer)
     if not isinstance(constraints, tuple | list):

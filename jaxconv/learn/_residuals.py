@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxconv._core.geometry.dtypes import refuse_masked
-from jaxconv.learn import _checks as checks
+from jaxconv._core.geometry.scalars import check_number
 from jaxconv.learn._pairs import Images
 
 BINS = 10  # of predicted values, each with as many outputs
@@ -92,7 +92,7 @@ def examine_residuals(
     neighbours); Fisher, Statistical methods for research workers, 1925 (correlation ratio).
     """
     predictions, ys, ws = _read(prediction, y, weights, rank)
-    checks.check_number("examine_residuals", "rounding", rounding, traced=False)
+    check_number("examine_residuals", "rounding", rounding, traced=False)
     triples = zip(predictions, ys, ws, strict=True)
     left = [np.where(w > 0, b - a, 0) * np.sqrt(w) for a, b, w in triples]
     used = [w > 0 for w in ws]

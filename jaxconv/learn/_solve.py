@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 
+from jaxconv._core.geometry.scalars import check_flag, check_number
 from jaxconv._core.geometry.spec import Padding
 from jaxconv.learn import _checks as checks
 from jaxconv.learn._complex import as_complex, as_complex_directions, as_real
@@ -167,7 +168,7 @@ def solve_kernel(
     Source: Bjorck, Stability analysis of the method of seminormal equations for linear least
     squares problems, Linear Algebra and its Applications 88/89, 1987 (the step of refinement).
     """
-    checks.check_flag("solve_kernel", "channels", channels)
+    check_flag("solve_kernel", "channels", channels)
     pairs = read_pairs(
         "solve_kernel",
         x,
@@ -181,9 +182,9 @@ def solve_kernel(
         groups=groups,
         padding_mode=padding_mode,
     )
-    checks.check_number("solve_kernel", "ridge", ridge, traced=True)
-    checks.check_number("solve_kernel", "tolerance", tolerance, traced=False)
-    checks.check_flag("solve_kernel", "bias", bias)
+    check_number("solve_kernel", "ridge", ridge, traced=True)
+    check_number("solve_kernel", "tolerance", tolerance, traced=False)
+    check_flag("solve_kernel", "bias", bias)
     pairs, ws = weighed(
         "solve_kernel", weights, pairs, channels=channels, padding_mode=padding_mode
     )

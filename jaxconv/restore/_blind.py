@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxconv._core.geometry.dtypes import as_array
+from jaxconv._core.geometry.scalars import check_count
 from jaxconv.restore._blur import Blur, images, make_blur
 from jaxconv.restore._richardson_lucy import lucy_step
 
@@ -85,8 +86,7 @@ def blind(
     y, k = images("blind", y=y, k=k)
     counts = {"rounds": rounds, "image_steps": image_steps, "kernel_steps": kernel_steps}
     for name, count in counts.items():
-        if count < 1:
-            raise ValueError(f"blind: {name} must be 1 or more, got {count}")
+        check_count("blind", name, count)
     return _found(*(y, k, background), **counts, boundary=boundary, flip=flip, method=method)
 
 

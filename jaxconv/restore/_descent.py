@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jaxconv._core.geometry.scalars import check_count
 from jaxconv._core.programs import compiled_once
 from jaxconv.restore._blur import images, make_blur
 
@@ -83,8 +84,7 @@ def descend(
     algorithms", Physica D 60, 1992, for the penalty of the example.
     """
     y, k = images("descend", y=y, k=k)
-    if steps < 1:
-        raise ValueError(f"descend: steps must be 1 or more, got {steps}")
+    check_count("descend", "steps", steps)
 
     def run(y: jax.Array, k: jax.Array) -> Descended:
         blur = make_blur("descend", y.shape, k, boundary=boundary, flip=flip, method=method)

@@ -6,8 +6,6 @@ import jax.numpy as jnp
 
 def smoothness_operator(x: jax.Array, order: int) -> jax.Array:
     """`L^order x`: half of the gradient of `roughness` times the number of elements."""
-    if order < 1:
-        raise ValueError(f"roughness: order must be 1 or more, got {order}")
     for _ in range(order):
         x = -divergence(gradient(x))
     return x

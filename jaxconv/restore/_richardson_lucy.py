@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxconv._core.geometry.dtypes import as_array
+from jaxconv._core.geometry.scalars import check_count, check_number
 from jaxconv.restore._blur import Blur, images, make_blur
 from jaxconv.restore._differences import divergence, gradient, lengths
 
@@ -98,17 +99,15 @@ def richardson_lucy(
     2005, for unknown boundaries.
     """
     y, k = images("richardson_lucy", y=y, k=k)
-    if steps < 1:
-        raise ValueError(f"richardson_lucy: steps must be 1 or more, got {steps}")
-    if total_variation < 0:
-        raise ValueError(
-            f"richardson_lucy: total_variation must be 0 or more, got {total_variation}"
-        )
+    check_count("richardson_lucy", "steps", steps)
+    check_number("richardson_lucy", "total_variation", total_variation, traced=False)
+    if stop is not None:
+        check_number("richardson_lucy", "stop", stop, traced=False)
     return _deconvolved(
         *(y, k, background, start),
         steps=steps,
         total_variation=float(total_variation),
-        stop=stop,
+        stop=None if stop is None else float(stop),
         boundary=boundary,
         flip=flip,
         method=method,

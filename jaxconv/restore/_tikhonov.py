@@ -10,10 +10,11 @@ from jax.scipy.sparse.linalg import cg
 from jax.typing import ArrayLike
 
 from jaxconv._core.geometry.dtypes import as_array
+from jaxconv._core.geometry.scalars import check_count, check_number
 from jaxconv._core.geometry.shapes import fast_length
 from jaxconv.restore._blur import Blur, images, inverse, make_blur, transform
 from jaxconv.restore._differences import smoothness_operator
-from jaxconv.restore._wiener import estimate_balance, penalty, wiener
+from jaxconv.restore._wiener import check_smoothing, estimate_balance, penalty, wiener
 
 
 class Restored(NamedTuple):
@@ -55,7 +56,7 @@ def tikhonov(
         y: the blurred image, any rank, float32 or float64.
         k: the blur, of y's rank and dtype, no larger than y: as `jaxconv.learn` finds it and
             `jaxconv.correlate` takes it.
-        balance: how much is smoothed, above 0; by default `estimate_balance`.
+        balance: how much is smoothed, 0 or more; by default `estimate_balance`.
         noise: the standard deviation of y's noise, if it is known, for that estimate.
         order: 1 punishes slopes, 2 bends.
         steps: at most so many of the conjugate gradients.
@@ -89,11 +90,10 @@ def tikhonov(
     Research of the National Bureau of Standards 49 (6), 1952.
     """
     y, k = images("tikhonov", y=y, k=k)
-    if order < 1 or steps < 1:
-        name, value = ("order", order) if order < 1 else ("steps", steps)
-        raise ValueError(f"tikhonov: {name} must be 1 or more, got {value}")
-    if balance is not None and noise is not None:
-        raise ValueError("tikhonov: noise is for the estimate of a balance; give one of the two")
+    check_count("tikhonov", "order", order)
+    check_count("tikhonov", "steps", steps)
+    check_number("tikhonov", "tolerance", tolerance, traced=True)
+    check_smoothing("tikhonov", balance, noise)
     static = {"order": order, "steps": steps, "boundary": boundary, "flip": flip, "method": method}
     return _solved(y, k, balance, noise, tolerance, **static)
 

@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 
 from jaxconv._core.geometry.dtypes import as_array
 from jaxconv._core.geometry.messages import shown
+from jaxconv._core.geometry.scalars import check_count, check_number
 from jaxconv._core.geometry.shapes import fast_length
 from jaxconv.restore._blur import images, inverse, transform
 
@@ -108,6 +109,7 @@ def estimate_balance(
     """
     y, k = images("estimate_balance", y=y, k=k)
     _check("estimate_balance", y, k, order, boundary)
+    check_smoothing("estimate_balance", None, noise)
     return _balance(y, k, noise, order, boundary)
 
 
@@ -135,7 +137,7 @@ def wiener(
         y: the blurred image, any rank, float32 or float64.
         k: the blur, of y's rank and dtype, no larger than y: as `jaxconv.learn` finds it and
             `jaxconv.correlate` takes it.
-        balance: how much is smoothed, above 0; by default `estimate_balance`.
+        balance: how much is smoothed, 0 or more; by default `estimate_balance`.
         noise: the standard deviation of y's noise, if it is known, for that estimate.
         order: 1 punishes slopes, 2 bends, as scikit-image's filter does.
         boundary: what lies beyond y. "circular": y goes round, exact for such images. "unknown": y
@@ -169,8 +171,7 @@ def wiener(
     """
     y, k = images("wiener", y=y, k=k)
     _check("wiener", y, k, order, boundary)
-    if balance is not None and noise is not None:
-        raise ValueError("wiener: noise is for the estimate of a balance; give one of the two")
+    check_smoothing("wiener", balance, noise)
     if flip:
         k = jnp.flip(k)
     return _filtered(y, k, balance, noise, order=order, boundary=boundary)
@@ -204,6 +205,20 @@ def _filtered(
     return x[tuple(map(slice, y.shape))]
 
 
+def check_smoothing(caller: str, balance: ArrayLike | None, noise: ArrayLike | None) -> None:
+    """Refuse a balance and a noise together, and what is not a number of 0 or more.
+
+    Raises:
+        TypeError: not a number.
+        ValueError: both, several numbers, or one that is negative or not finite.
+    """
+    if balance is not None and noise is not None:
+        raise ValueError(f"{caller}: noise is for the estimate of a balance; give one of the two")
+    for name, value in (("balance", balance), ("noise", noise)):
+        if value is not None:
+            check_number(caller, name, value, traced=True)
+
+
 def _check(caller: str, y: jax.Array, k: jax.Array, order: int, boundary: str) -> None:
     if boundary not in ("unknown", "circular"):
         raise ValueError(
@@ -212,8 +227,7 @@ def _check(caller: str, y: jax.Array, k: jax.Array, order: int, boundary: str) -
         )
     if any(a > n for a, n in zip(k.shape, y.shape, strict=True)):
         raise ValueError(f"{caller}: k.shape={k.shape} is larger than y.shape={y.shape}")
-    if order < 1:
-        raise ValueError(f"{caller}: order must be 1 or more, got {order}")
+    check_count(caller, "order", order)
 
 
 def _closed(y: jax.Array, k: jax.Array) -> tuple[jax.Array, tuple[int, ...]]:
@@ -247,7 +261,7 @@ def penalty(lengths: tuple[int, ...], order: int, dtype: jnp.dtype) -> jax.Array
 
 
 def _tapered(y: jax.Array) -> jax.Array:
-    """Y less its mean, fading out at its ends, at the same power: its ends do not jump."""
+    """The image less its mean, fading out at its ends, at the same power: its ends do not jump."""
     window = jnp.ones((), y.dtype)
     for axis, n in enumerate(y.shape):
         shape = [1] * y.ndim

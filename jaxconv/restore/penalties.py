@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxconv._core.geometry.dtypes import as_array
+from jaxconv._core.geometry.scalars import check_count
 from jaxconv.restore._differences import gradient, lengths, smoothness_operator
 
 __all__ = ["roughness", "total_variation"]
@@ -38,6 +39,7 @@ def roughness(x: jax.typing.ArrayLike, *, order: int = 1) -> jax.Array:
     Source: A. N. Tikhonov and V. Y. Arsenin, "Solutions of Ill-Posed Problems", 1977.
     """
     x = as_array("roughness", "x", x)
+    check_count("roughness", "order", order)
     return jnp.mean(x * smoothness_operator(x, order))
 
 

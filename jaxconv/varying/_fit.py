@@ -1,9 +1,7 @@
 """Kernels that vary from place to place, from an input and its output: `fit`."""
 
 import functools
-import math
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +11,7 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from jaxconv._core.geometry.dtypes import as_array, one
-from jaxconv._core.geometry.messages import shown
+from jaxconv._core.geometry.scalars import check_count, check_flag, check_number
 from jaxconv.varying._apply import At, Mode, make_model
 from jaxconv.varying._grid import lines_of, sizes
 from jaxconv.varying._normal import Answer, solve
@@ -140,13 +138,11 @@ def fit(
             f"fit: x and y must have the same 1, 2 or 3 axes, got x.shape={x.shape} and "
             f"y.shape={y.shape}; for several pairs use jax.vmap"
         )
-    for name, value in (("flip", flip), ("bias", bias)):
-        if not isinstance(value, bool):
-            raise TypeError(f"fit: {name}={shown(value)} must be True or False")
-    _check_number("ridge", ridge, traced=True)
-    _check_number("tolerance", tolerance, traced=False)
-    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
-        raise ValueError(f"fit: steps={shown(steps)} must be an integer of 1 or more")
+    check_flag("fit", "flip", flip)
+    check_flag("fit", "bias", bias)
+    check_number("fit", "ridge", ridge, traced=True)
+    check_number("fit", "tolerance", tolerance, traced=False)
+    check_count("fit", "steps", steps)
     model = make_model(
         "fit",
         x.shape,
@@ -208,19 +204,6 @@ def _other_mode(x: jax.Array, y: jax.Array, kernel: tuple[int, ...]) -> str:
         if y.shape == tuple(n + sign * (k - 1) for n, k in zip(x.shape, kernel, strict=True)):
             return f"; it is that of mode={mode!r}"
     return ""
-
-
-def _check_number(name: str, value: Any, *, traced: bool) -> None:
-    if getattr(value, "shape", ()):
-        raise ValueError(f"fit: {name} must be one number, got shape {value.shape}")
-    if isinstance(value, Tracer) and traced:
-        return
-    if not isinstance(value, Real) and not (
-        hasattr(value, "dtype") and jnp.issubdtype(value.dtype, jnp.number)
-    ):
-        raise TypeError(f"fit: {name}={shown(value)} must be a number")
-    if not 0 <= float(value) < math.inf:
-        raise ValueError(f"fit: {name}={shown(value)} must be 0 or more, and finite")
 
 
 def _check_values(x: jax.Array, y: jax.Array, weights: jax.Array) -> None:
