@@ -65,9 +65,9 @@ test-arm: $(VENV)/.test
 
 # Everything on the GPU or TPU of this machine, into accelerator.json; without one it says so, and ends
 # with error 3. JAX finds the device once its part for it is there: .venv/bin/pip install 'jax[cuda]'
-# or 'jax[tpu]'.
+# or 'jax[tpu]'. `make test-accelerator CASES=--whole` has every case in every dtype.
 test-accelerator: $(VENV)/.test
-	$(BIN)/python tests/accelerator/check.py --output accelerator.json
+	$(BIN)/python tests/accelerator/check.py --output accelerator.json $(CASES)
 
 # Every case of SciPy's own tests against jaxconv.compat.scipy, about half an hour on two cores;
 # `make test` runs a sample.

@@ -62,9 +62,27 @@ def test_a_wrong_method_is_told(monkeypatch):
     }
     found = tables.summary([record], plugin=False)
     assert found["not_right"] == {"a, forward, jaxconv taps": "wrong: y is off by 1"}
-    # goals are those on CPUs
     assert [limit["exceeded"] for limit in found["limits"]] == [1]
-    assert tables.summary([record], plugin=False, platform="gpu")["limits"] == []
+
+
+def test_goals_are_those_of_the_platform():
+    record = {"contestants": {}, "compile": {"ours": 9, "lax": 1}, "memory": 9, "methods": {}}
+    record |= {"suite": "known", "case": "a", "mode": "forward", "ratios": {"lax": 0.5, "torch": 2}}
+    limits = {
+        platform: {
+            limit["limit"]: limit["exceeded"]
+            for limit in tables.summary([record], plugin=True, platform=platform)["limits"]
+        }
+        for platform in ("cpu", "gpu", "tpu")
+    }
+    assert limits["gpu"] == {
+        "all suites: every case beside lax": 0,
+        "known: geometric mean beside lax": 1,
+        "known: geometric mean beside torch": 1,
+    }
+    assert limits["tpu"] == {}
+    assert limits["cpu"]["all suites: every case beside torch"] == 1
+    assert not any("known" in name for name in limits["cpu"])
 
 
 def test_every_method_of_a_step_and_of_a_plane():

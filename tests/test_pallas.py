@@ -233,6 +233,15 @@ def problem(contraction="output", platform="gpu", case=LAYER, **changes):
             problem(case=Case("", (1, 200, 200, 1), (33, 33, 1, 1), {"dilation": 2})),
             "pallas has no kernels that span more than 4,096 positions",
         ),
+        *(
+            (problem(contraction, platform, Case("", (1, 80, 80, 1), (33, 32, 1, 1))), reason)
+            for contraction, platform, reason in (
+                ("kernel", "tpu", "pallas has no gradients of more than 1,024 entries on TPUs"),
+                ("kernel", "gpu", None),
+                ("output", "tpu", None),
+            )
+        ),
+        (problem("kernel", "tpu", Case("", (1, 80, 80, 1), (32, 32, 1, 1))), None),
         (
             problem(case=Case("", (1, 40, 1), (2, 1, 1), {"stride": 17})),
             "pallas has no kernels of strides above 16",

@@ -264,6 +264,34 @@ def test_no_method_is_timed_or_chosen_where_it_refuses(monkeypatch):
     assert "taps" not in policy.values()
 
 
+def test_tune_goes_on_without_a_method_that_the_device_refuses(monkeypatch):
+    def fails(*_, **__):
+        raise NotImplementedError("no such instruction\nand more")
+
+    broken = dataclasses.replace(
+        METHODS["taps"], contractions=dict.fromkeys(METHODS["taps"].contractions, fails)
+    )
+    monkeypatch.setitem(METHODS, "taps", broken)
+    warned = r"^the method taps fails on this device and is left out: NotImplementedError: no such "
+    with pytest.warns(RuntimeWarning, match=warned + "instruction$"):
+        policy = tune(ours, X, W, seconds=0.005)
+    assert {"lax"} <= set(policy.seconds[PROBLEM])
+    assert "taps" not in policy.seconds[PROBLEM]
+    with pytest.warns(RuntimeWarning, match=warned):
+        rows = jaxconv.explain(ours, X, W, seconds=0.005)
+    assert "taps" not in rows[0].seconds
+    for name, method in METHODS.items():
+        without = dataclasses.replace(
+            method, contractions=dict.fromkeys(method.contractions, fails)
+        )
+        monkeypatch.setitem(METHODS, name, without)
+    with (
+        pytest.warns(RuntimeWarning),
+        pytest.raises(RuntimeError, match="^no method can compute the convolution"),
+    ):
+        tune(ours, X, W, seconds=0.005)
+
+
 def test_what_would_be_laxs_own_method_by_another_name_is_refused():
     line = PROBLEM._replace(contraction="input", spec=dataclasses.replace(SPEC, stride=(1,)))
     assert select(PROBLEM, "slabs") == Choice("lax", "slabs needs rank 3 or more")

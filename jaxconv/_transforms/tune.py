@@ -2,6 +2,7 @@
 
 import functools
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from statistics import median
 from typing import Any
@@ -40,8 +41,9 @@ def tune(
     Each distinct problem, ours or lax's, is timed by itself on random numbers. The methods take
     turns, after one call that compiles and one that excludes methods more than four times slower
     than the fastest. The method that the rules choose is kept unless another is more than 3 percent
-    faster. FFT is timed with "fastest" only. A problem includes the batch size: with a policy,
-    unlike without, the rounding of a result may depend on the batch size.
+    faster. FFT is timed with "fastest" only. A method that fails on the device is left out
+    with a warning. A problem includes the batch size: with a policy, unlike without, the rounding
+    of a result may depend on the batch size.
 
     Args:
         f: any function that `jax.jit` can trace; pass `jax.grad(f)` to tune the gradients too.
@@ -56,8 +58,12 @@ def tune(
         profile=...)` adds a machine's profile. A function that is vmapped, sharded or called with
         other shapes has other problems: tune that function.
 
+    Warns:
+        RuntimeWarning: a method failed on this device, with the device's words.
+
     Raises:
         TypeError: f is not callable.
+        RuntimeError: no method can compute one of the convolutions on this device.
         ValueError: seconds is not positive, or method is neither "auto" nor "fastest"; f sets a
             `flax.nnx` Variable that it closes over. (Variables among its arguments are left as they
             are.)
@@ -102,7 +108,8 @@ def _problems(jaxpr: Jaxpr, platform: str) -> Iterator[Problem]:
 def medians(problem: Problem, seconds: float, rule: str) -> dict[str, float]:
     """Return the median time of a call of each method, in seconds.
 
-    Methods whose first call takes more than four times as long as the fastest have that time.
+    Methods whose first call takes more than four times as long as the fastest have that time; those
+    that fail on this device are left out, with a warning.
 
     Args:
         problem: the contraction and its sizes.
@@ -115,8 +122,7 @@ def medians(problem: Problem, seconds: float, rule: str) -> dict[str, float]:
         for method in candidates(rule, problem.platform)
         if refusal(problem, method) is None
     }
-    for call in calls.values():
-        jax.block_until_ready(call(*operands))
+    calls = _working(calls, operands)
     once = {method: _time(call, operands) for method, call in calls.items()}
     best = min(once.values())
     times = {m: [first] for m, first in once.items() if first <= MOST_TIMES_SLOWER * best}
@@ -125,6 +131,30 @@ def medians(problem: Problem, seconds: float, rule: str) -> dict[str, float]:
         for method, taken in times.items():
             taken.append(_time(calls[method], operands))
     return once | {method: median(taken) for method, taken in times.items()}
+
+
+def _working(
+    calls: dict[str, Callable[..., jax.Array]], operands: list[jax.Array]
+) -> dict[str, Callable[..., jax.Array]]:
+    """Call each once, which compiles it; return those that work on this device."""
+    working, failure = {}, None
+    for method, call in calls.items():
+        try:
+            jax.block_until_ready(call(*operands))
+        except Exception as error:  # compilers and devices raise errors of many types
+            failure = error
+            why = (str(error).splitlines() or ["it said nothing"])[0]
+            warnings.warn(
+                f"the method {method} fails on this device and is left out: "
+                f"{type(error).__name__}: {why}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        else:
+            working[method] = call
+    if not working:
+        raise RuntimeError("no method can compute the convolution on this device") from failure
+    return working
 
 
 def _chosen(problem: Problem, times: dict[str, float], rule: str) -> str:

@@ -35,6 +35,7 @@ class Limit:
         suite: of the cases, None for all.
         mode: of the cases, None for both.
         case: prefixes of the cases' names.
+        platform: where the goal is set.
     """
 
     peer: str
@@ -44,6 +45,7 @@ class Limit:
     suite: str | None = None
     mode: str | None = None
     case: tuple[str, ...] = ("",)
+    platform: str = "cpu"
 
     def holds_for(self, record: Mapping[str, Any]) -> bool:
         """Whether a case is subject to the limit, and was measured beside the peer."""
@@ -61,6 +63,11 @@ class Limit:
         about += [f"{' '.join(self.case)} only"] if self.case != ("",) else []
         of = "geometric mean" if self.mean else "every case"
         return f"{', '.join(about)}: {of} beside {self.peer}"
+
+
+def _gpu_limit(peer: str, ratio: float, **of: Any) -> Limit:
+    """Return a goal on GPUs, set for an H100; the plugin has no part in it."""
+    return Limit(peer=peer, with_plugin=ratio, without=ratio, platform="gpu", **of)
 
 
 def _step_limit(mode: str, peer: str, with_plugin: float, *, mean: bool = True) -> Limit:
@@ -90,6 +97,9 @@ LIMITS = (
     _step_limit("training step", "lax", 0.1),
     _step_limit("inference", "torch", 0.8),
     _step_limit("bfloat16 training step", "torch", 0.8),
+    _gpu_limit("lax", 1.05),
+    _gpu_limit("lax", 0.3, mean=True, suite="known"),
+    _gpu_limit("torch", 1.0, mean=True, suite="known"),
 )
 COMPILE_FACTOR, COMPILE_SECONDS = 1.5, 0.05
 MEMORY, MEMORY_BESIDE_LAX = 2.0, 1.0
@@ -129,7 +139,7 @@ def summary(
 ) -> dict[str, Any]:
     """Geometric means, the worst case beside each peer, and each limit with the cases above it.
 
-    The limits are goals on CPUs, and on other platforms there are none.
+    The limits are goals on CPUs and GPUs; those of compile time and memory are for CPUs.
     """
     groups = {}
     for suite, mode in dict.fromkeys((r["suite"], r["mode"]) for r in records):
@@ -145,9 +155,10 @@ def summary(
         "cases": len(records),
         "geometric_means": groups | {"all": _means([r["ratios"] for r in records])},
         "worst": worst,
-        "limits": [*_time_limits(records, plugin), *_other_limits(records)]
-        if platform == "cpu"
-        else [],
+        "limits": [
+            *_time_limits(records, plugin, platform),
+            *(_other_limits(records) if platform == "cpu" else []),
+        ],
         "not_right": {
             title(r) if label == OURS else f"{title(r)}, {label}": found["left_out"]
             for r in records
@@ -169,9 +180,13 @@ def _means(ratios: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]
     }
 
 
-def _time_limits(records: Sequence[Mapping[str, Any]], plugin: bool) -> list[dict[str, Any]]:
+def _time_limits(
+    records: Sequence[Mapping[str, Any]], plugin: bool, platform: str
+) -> list[dict[str, Any]]:
     found = []
     for limit in LIMITS:
+        if limit.platform != platform:
+            continue
         bound = limit.with_plugin if plugin else limit.without
         ratios = [r["ratios"][limit.peer] for r in records if limit.holds_for(r)]
         if bound is None or not ratios:

@@ -33,6 +33,12 @@ LAYERS = {
     "3x3, 8x56x56x144": ((8, 56, 56, 144), (3, 3, 1, 144), {"padding": 1}),
     "4 taps, 4096x2048": ((1, 4096, 2048), (4, 1, 2048), {"padding": "causal"}),
 }
+# The largest kernels that are served, which need the most of the 16 MiB that a program has.
+LARGEST = {
+    "output": ((1, 256, 256, 130), (64, 64, 1, 130)),
+    "input": ((1, 256, 256, 130), (64, 64, 1, 130)),
+    "kernel": ((1, 256, 256, 130), (32, 32, 1, 130)),
+}
 OPERANDS = {"output": "xw", "input": "yw", "kernel": "xy"}
 CLOCK, BANDWIDTH = 1.5e9, 819e9  # of a v5e
 
@@ -45,6 +51,17 @@ def problems():
         for dtype in ("float32", "bfloat16"):
             for contraction in OPERANDS:
                 yield name, contraction, dtype, spec, shapes
+
+
+def largest():
+    """Compile the largest kernels; the compiler ends with an error if they do not fit."""
+    for contraction, (x, w) in LARGEST.items():
+        spec = normalise("conv", x, w, groups=x[-1])
+        shapes = {"x": x, "w": w, "y": (x[0], *spec.output_size, w[-1])}
+        for dtype in ("float32", "bfloat16"):
+            text = compiled(contraction, dtype, spec, shapes, "pallas").as_text()
+            assert text.count('custom_call_target="tpu_custom_call"') == 1, text
+        print(f"{w[0]}x{w[1]}, {contraction}: fits", flush=True)
 
 
 def compiled(contraction, dtype, spec, shapes, method):
@@ -105,6 +122,7 @@ def size(shapes, dtype, tile: int = 1) -> int:
 
 
 def main() -> None:
+    largest()
     with tempfile.TemporaryDirectory() as folder:
         # libtpu reads its arguments when it is loaded
         written = f"--xla_jf_dump_to={folder} --xla_jf_dump_llo_text=true"

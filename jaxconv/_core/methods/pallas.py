@@ -26,6 +26,8 @@ from jaxconv._core.methods.pallas_plan import backward, forward
 # A block of a TPU holds what a kernel spans at least, and what a stride skips.
 MOST_SPANNED = 4096
 MOST_STRIDE = 16
+# Entries of a kernel's gradient on TPUs: 5 KiB of sums each, beside the blocks (`pallas_blocks`).
+MOST_SUMS = 1024
 # Of all images; on GPUs they are numbered by 32 bits, and the last tile may reach beyond them.
 MOST_POSITIONS = 1 << 30
 _DTYPES = ("float32", "bfloat16")
@@ -104,6 +106,9 @@ def refuses(problem: Problem) -> str | None:
         return f"pallas has no kernels that span more than {MOST_SPANNED:,} positions"
     if max(spec.stride) > MOST_STRIDE:
         return f"pallas has no kernels of strides above {MOST_STRIDE}"
+    gradient = problem.platform == "tpu" and problem.contraction == "kernel"
+    if gradient and math.prod(spec.kernel_size) > MOST_SUMS:
+        return f"pallas has no gradients of more than {MOST_SUMS:,} entries on TPUs"
     if problem.platform == "gpu":
         positions = problem.batch * max(math.prod(spec.input_size), math.prod(spec.output_size))
         if positions > MOST_POSITIONS:

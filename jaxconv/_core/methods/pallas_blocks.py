@@ -22,7 +22,8 @@ ALIGNED = 16
 AT_ONCE = 64
 # Rows that are widened at once, which hides the time that a row waits for its loads.
 ROWS = 4
-# Bytes of a block with all that belongs to it; a core has 16 MiB for a program by default.
+# Bytes of a block with all that belongs to it; a core has 16 MiB for a program by default, of which
+# the kernel, or the sums of its gradient, take up to 5 MiB (`pallas.MOST_SPANNED`, `MOST_SUMS`).
 BLOCK = 6 << 20
 
 
