@@ -287,7 +287,7 @@ def test_tune_goes_on_without_a_method_that_the_device_refuses(monkeypatch):
         monkeypatch.setitem(METHODS, name, without)
     with (
         pytest.warns(RuntimeWarning),
-        pytest.raises(RuntimeError, match="^no method can compute the convolution"),
+        pytest.raises(RuntimeError, match=r"^no method can compute"),
     ):
         tune(ours, X, W, seconds=0.005)
 
