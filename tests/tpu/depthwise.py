@@ -122,7 +122,6 @@ def size(shapes, dtype, tile: int = 1) -> int:
 
 
 def main() -> None:
-    largest()
     with tempfile.TemporaryDirectory() as folder:
         # libtpu reads its arguments when it is loaded
         written = f"--xla_jf_dump_to={folder} --xla_jf_dump_llo_text=true"
@@ -133,6 +132,7 @@ def main() -> None:
             stdout=subprocess.PIPE,
             text=True,
         )
+    largest()  # now, since one process at a time may load libtpu
     found = [int(line) for line in done.stdout.split()]
     for (name, contraction, dtype, spec, shapes), ours in zip(problems(), found, strict=True):
         lax = compiled(contraction, dtype, spec, shapes, "lax")
