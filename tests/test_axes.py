@@ -22,8 +22,8 @@ PLANE = np.arange(9, dtype=np.float32).reshape(3, 3) / 36  # no symmetry: no axi
 VOLUME = RNG.uniform(size=(3, 3, 3)).astype(np.float32) / 27
 
 
-def run(*arguments):
-    return CliRunner().invoke(app, ["apply", *map(str, arguments)])
+def run(*arguments, command="apply"):
+    return CliRunner().invoke(app, [command, *map(str, arguments)])
 
 
 def values(dtype, *shape):
@@ -80,8 +80,10 @@ def ngff(path, levels, names, version):
 
 def opened(path):
     """The values of a file, and the letters of its axes."""
-    if path.suffix == ".zarr":
+    if path.is_dir():
         held = json.loads((path / "zarr.json").read_text())
+        if held["node_type"] == "group":  # OME-NGFF, with one level
+            return opened(path / "0")
         spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": f"{path}/"}}
         names = held.get("dimension_names")
         return ts.open(spec).result().read().result(), names

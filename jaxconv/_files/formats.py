@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxconv._core.extras import needed_by
-from jaxconv._files.axes import dimension_names
+from jaxconv._files.axes import Layout
 from jaxconv._files.rasters import STORED, ImageError, Source, Target
 
 TIFF = (".tif", ".tiff")
@@ -104,10 +104,10 @@ def open_target(
     dtype: str,
     chunk: Sequence[int],
     *,
-    axes: str = "",
+    layout: Layout,
     source: Any = None,
-    begin: Sequence[int] = (0, 0),
-    steps: Sequence[int] = (1, 1),
+    begin: Sequence[int] | None = None,
+    steps: Sequence[int] | None = None,
 ) -> Target:
     """Open or create the file of a target.
 
@@ -116,27 +116,36 @@ def open_target(
         shape: all axes, without alpha.
         dtype: by name.
         chunk: elements along each axis that are written at once.
-        axes: letters, "" where they are not known.
+        layout: which of the axes are spatial.
         source: what its file says besides values is kept where the target's can hold it; its
             alpha is copied.
-        begin: row and column of the source at which the target's first are computed.
-        steps: rows and columns of the source between those of the target.
+        begin: where in the source the target's first element is computed, along each spatial axis;
+            0 by default.
+        steps: elements of the source between those of the target, along each spatial axis.
 
     Raises:
         ImageError: there is a file with other contents.
     """
+    axes, rank = layout.axes, len(layout.space)
+    begin, steps = begin or (0,) * rank, steps or (1,) * rank
     alpha = getattr(getattr(source, "tags", None), "alpha", None) is not None
     if path.suffix.lower() not in TIFF:
         if alpha:
             raise ImageError(f"{path}: zarr cannot hold alpha; use .tif")
         with needed_by(str(path)):
-            from jaxconv._files.zarr import ZarrTarget
+            from jaxconv._files.zarr import ZarrTarget, kept
 
-        names = dimension_names(axes, getattr(source, "names", None))
-        return ZarrTarget(path, tuple(shape), dtype, tuple(chunk), names=names)
+        said = kept(axes, source)
+        if said["places"] is not None:
+            first, step = [0] * len(shape), [1] * len(shape)
+            for n, *at in zip(layout.space, begin, steps, strict=True):
+                first[n], step[n] = at
+            said["places"] = said["places"].cut(first, step)
+        return ZarrTarget(path, tuple(shape), dtype, tuple(chunk), **said)
     with needed_by(str(path)):
         from jaxconv._files.tiff_target import TiffTarget
 
+    begin, steps = (each[-2:] if rank > 1 else (n, n) for n, each in enumerate((begin, steps)))
     axes = axes.removesuffix("C") + "S" if axes.endswith("YXC") else axes
     tags = getattr(source, "tags", None)
     tags = None if tags is None else tags.moved(*begin).scaled(*steps)

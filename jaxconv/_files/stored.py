@@ -18,6 +18,7 @@ from jaxconv._files.pillow import Refused
 from jaxconv._files.rasters import ImageError, filtered_dtype, first_line
 
 if TYPE_CHECKING:
+    from jaxconv._files.ngff import Places
     from jaxconv._files.tiff_tags import TiffTags
 
 TIFF = (".tif", ".tiff")
@@ -46,6 +47,8 @@ class Stored:
         profile: the ICC profile, None where there is none.
         tags: of a TIFF.
         names: of a zarr's dimensions.
+        places: of a zarr's elements, as OME-NGFF says.
+        compressed: whether a zarr's chunks are.
         extra: metadata that `save` writes too (PNG's gamma, EXIF, resolution).
         remarks: what differs from the file, one remark a string.
         stamp: none; an image in memory is filtered without a journal.
@@ -57,6 +60,8 @@ class Stored:
     profile: bytes | None = None
     tags: "TiffTags | None" = None
     names: Sequence[str | None] | None = None
+    places: "Places | None" = None
+    compressed: bool = False
     extra: dict[str, Any] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     stamp: str = ""
@@ -93,7 +98,9 @@ class Stored:
         if tags is not None and {"Y", "X"} <= set(axes):
             top, left = (box[axes.index(letter)].start or 0 for letter in "YX")
             tags = tags.moved(top, left)
-        return replace(self, colours=colours, alpha=alpha, tags=tags, axes=axes)
+        begin = [part.start or 0 for part in box]
+        places = None if self.places is None else self.places.cut(begin, [1] * len(begin))
+        return replace(self, colours=colours, alpha=alpha, tags=tags, axes=axes, places=places)
 
 
 def load(path: str | Path, *, page: int | None = None, level: int = 0) -> Stored:
@@ -162,7 +169,14 @@ def _load_zarr(path: Path, page: int | None, level: int) -> Stored:
 
     source = ZarrSource(path, page=page, level=level)
     values = source.read((slice(None),) * len(source.shape))
-    return Stored(colours=values, axes=source.axes, names=source.names, remarks=source.remarks)
+    return Stored(
+        colours=values,
+        axes=source.axes,
+        names=source.names,
+        places=source.places,
+        compressed=source.compressed,
+        remarks=source.remarks,
+    )
 
 
 def _load_tiff(path: Path, page: int | None, level: int) -> Stored:
@@ -338,8 +352,7 @@ def _save_tiff(path: Path, image: Stored) -> None:
 
 
 def _save_zarr(path: Path, image: Stored) -> None:
-    from jaxconv._files.axes import dimension_names
-    from jaxconv._files.zarr import ZarrTarget
+    from jaxconv._files.zarr import ZarrTarget, kept
 
     axes = _axes(image)
     sizes = {"Y": CHUNK_EDGE, "X": CHUNK_EDGE, "S": None, "C": None}  # else one plane a chunk
@@ -347,6 +360,5 @@ def _save_zarr(path: Path, image: Stored) -> None:
     if axes:
         each = zip(axes, image.shape, strict=True)
         chunk = tuple(min(n, sizes.get(a, 1) or n) for a, n in each)
-    names = dimension_names(axes, image.names)
-    target = ZarrTarget(path, image.shape, image.dtype, chunk, names=names)
+    target = ZarrTarget(path, image.shape, image.dtype, chunk, **kept(axes, image))
     target.write((slice(None),) * len(image.shape), image.colours)

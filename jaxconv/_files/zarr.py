@@ -1,5 +1,6 @@
 """Arrays in zarr, versions 2 and 3, by tensorstore."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,14 @@ from typing import Any
 import numpy as np
 import tensorstore as ts
 
-from jaxconv._files import rasters
-from jaxconv._files.axes import letters
+from jaxconv._files import ngff, rasters
+from jaxconv._files.axes import dimension_names, letters
 from jaxconv._files.zarr_groups import find
 
 # Size of the cache of decoded chunks: neighbouring tiles read the same ones.
 CACHE_BYTES = 192 * 2**20
+# Level of zstd: its fastest but one.
+ZSTD = 1
 
 
 def _open(path: Path, driver: str, *, cache_bytes: int = 0, **options: Any) -> ts.TensorStore:
@@ -35,6 +38,8 @@ class ZarrSource:
         shape, dtype, stamp: as in `rasters.Source`.
         axes: the letters, from the names of the dimensions; "" without.
         names: of the dimensions, None where they have none.
+        places: of the elements, as OME-NGFF says, or None.
+        compressed: whether the chunks are.
         remarks: which of several levels this is.
     """
 
@@ -51,16 +56,18 @@ class ZarrSource:
         # chunks in the cache stay valid, as nobody writes to a source
         caching: Any = {"cache_bytes": CACHE_BYTES, "recheck_cached_data": "open"}
         store = _open(found.path, found.driver, open=True, read=True, **caching)
-        names = found.names
+        names, self.places = found.names, found.places
         if names is not None and len(names) != store.rank:
             raise rasters.ImageError(
                 f"{path}: has {store.rank} axes, but names for {len(names)} dimensions"
             )
         if page is not None:
-            store, names, total = _page(path, store, names, page)
+            store, kept, total = _page(path, store, names, page)
+            names = tuple(names[n] for n in kept) if names is not None else None
+            self.places = None if self.places is None else self.places.of(kept)
             self.remarks += [f"page {page} of {total} alone"] if total > 1 else []
         self.names = names
-        self._store = store
+        self._store, self.compressed = store, found.compressed
         self.axes = letters(names) if names is not None else ""
         self.shape = tuple(store.shape)
         self.dtype = str(store.dtype.name)
@@ -78,8 +85,8 @@ class ZarrSource:
 
 def _page(
     path: Path, store: ts.TensorStore, names: tuple[str | None, ...] | None, page: int
-) -> tuple[ts.TensorStore, tuple[str | None, ...], int]:
-    """One plane: the store, the names that are left, and the number of planes."""
+) -> tuple[ts.TensorStore, list[int], int]:
+    """One plane: the store, the axes that are left, and the number of planes."""
     axes = letters(names) if names is not None else ""
     if names is None or "Y" not in axes:
         raise rasters.ImageError(
@@ -96,11 +103,25 @@ def _page(
         )
     at = dict(zip(stack, np.unravel_index(page, sizes) if sizes else (), strict=True))
     index = tuple(int(at[n]) if n in at else slice(None) for n in range(len(axes)))
-    return store[index], tuple(names[n] for n in kept), total
+    return store[index], kept, total
+
+
+def kept(axes: str, source: Any) -> dict[str, Any]:
+    """Return what of a source a target keeps: its arguments `names`, `places` and `compressed`.
+
+    Args:
+        axes: letters of the image; what is said of other axes is not kept.
+        source: what its file says is kept.
+    """
+    places = getattr(source, "places", None)
+    places = places if places is not None and letters(places.names) == axes else None
+    names = dimension_names(axes, getattr(source, "names", None))
+    compressed = getattr(source, "compressed", False)
+    return {"names": names, "places": places, "compressed": compressed}
 
 
 class ZarrTarget:
-    """A zarr array to write boxes to, of version 3."""
+    """A zarr array to write boxes to, of version 3; in a group that says the elements' places."""
 
     def __init__(
         self,
@@ -110,6 +131,8 @@ class ZarrTarget:
         chunk: tuple[int, ...],
         *,
         names: Sequence[str | None] | None = None,
+        places: ngff.Places | None = None,
+        compressed: bool = False,
     ) -> None:
         """Open the array, or make it.
 
@@ -119,9 +142,18 @@ class ZarrTarget:
             dtype: by name.
             chunk: its size along the first axes, whole along others.
             names: of the dimensions.
+            places: of the elements; they make it a group of OME-NGFF with one level.
+            compressed: whether to compress the chunks, by zstd and without loss.
         """
         self._path = path
-        spec = {} if names is None else {"metadata": {"dimension_names": list(names)}}
+        if places is not None:
+            path.mkdir(exist_ok=True)
+            with rasters.explained_write(path):
+                (path / "zarr.json").write_text(json.dumps(places.metadata(), indent=2))
+            path = path / ngff.LEVEL
+        metadata: dict[str, Any] = {} if names is None else {"dimension_names": list(names)}
+        if compressed:
+            metadata["codecs"] = [{"name": "zstd", "configuration": {"level": ZSTD}}]
         self._store = _open(
             path,
             "zarr3",
@@ -132,7 +164,7 @@ class ZarrTarget:
             dtype=dtype,
             shape=shape,
             chunk_layout=ts.ChunkLayout(chunk_shape=(*chunk, *shape[len(chunk) :])),
-            spec=spec,
+            spec={"metadata": metadata},
         )
 
     def write(self, box: tuple[slice, ...], values: np.ndarray) -> None:

@@ -4,7 +4,7 @@
 |---|---|
 | version 3 | `dimension_names` of zarr.json |
 | version 2, as xarray writes it | `_ARRAY_DIMENSIONS` of .zattrs |
-| OME-NGFF, a group with the levels of a pyramid | `axes` of its `multiscales` |
+| OME-NGFF, a group with the levels of a pyramid | `axes` of its `multiscales`: see `ngff` |
 """
 
 import json
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jaxconv._files import ngff
 from jaxconv._files.rasters import ImageError
 
 
@@ -24,6 +25,7 @@ class Found(NamedTuple):
         names: of its dimensions, None where they have none.
         text: of its metadata.
         remarks: which of several levels it is.
+        places: of its elements, as OME-NGFF says, or None.
     """
 
     path: Path
@@ -31,6 +33,16 @@ class Found(NamedTuple):
     names: tuple[str | None, ...] | None
     text: str
     remarks: Sequence[str] = ()
+    places: ngff.Places | None = None
+
+    @property
+    def compressed(self) -> bool:
+        """Whether its chunks are compressed: more than their bytes in order."""
+        held = json.loads(self.text)
+        if "codecs" not in held:
+            return held.get("compressor") is not None
+        plain = ("bytes", "transpose", "crc32c")
+        return any(_name(codec) not in plain for codec in held["codecs"])
 
 
 def find(path: Path, level: int = 0) -> Found:
@@ -61,6 +73,10 @@ def find(path: Path, level: int = 0) -> Found:
     return _level(path, scales, level)
 
 
+def _name(codec: Any) -> str:
+    return codec["name"] if isinstance(codec, dict) else str(codec)
+
+
 def _hidden(path: Path) -> bool:
     return path.name.startswith(".")
 
@@ -69,8 +85,7 @@ def _level(path: Path, scales: Any, level: int) -> Found:
     """A level of a pyramid, with the names that its `multiscales` give."""
     try:
         (only, *others), levels = scales, [one["path"] for one in scales[0]["datasets"]]
-        named = only.get("axes", ["t", "c", "z", "y", "x"])  # all five before version 0.3
-        names = tuple(one["name"] if isinstance(one, dict) else str(one) for one in named)
+        places = [ngff.read(only, n) for n in range(len(levels))]
     except (KeyError, TypeError, ValueError) as error:
         raise ImageError(f"{path}: its multiscales are not as OME-NGFF has them") from error
     if others:
@@ -83,7 +98,7 @@ def _level(path: Path, scales: Any, level: int) -> Found:
         raise ImageError(f"{path}: {has}; level={level} is not there")
     found = find(path / levels[level])
     remarks = [f"level {level} of {len(levels)} alone"] if len(levels) > 1 else []
-    return found._replace(names=names, remarks=remarks)
+    return found._replace(names=places[level].names, remarks=remarks, places=places[level])
 
 
 def _array(path: Path, driver: str, name: str, level: int) -> Found:

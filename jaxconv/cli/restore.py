@@ -90,7 +90,7 @@ def run(given: Restore) -> str:
                 formats.remove(output)
                 chunk = found.result((1,) * len(source.shape), tile, channels)
                 target = formats.open_target(
-                    output, source.shape, source.dtype, chunk, axes=axes, source=source
+                    output, source.shape, source.dtype, chunk, layout=found, source=source
                 )
             for view in views:
                 view.target = target

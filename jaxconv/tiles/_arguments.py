@@ -26,8 +26,8 @@ def remove(path: Path) -> None:
         path.with_name(path.name + end).unlink(missing_ok=True)
 
 
-def origin(image: rasters.Source, spec: ConvSpec) -> tuple[int, int]:
-    """The row and column of the source at which the target's first are computed.
+def origin(image: rasters.Source, spec: ConvSpec) -> list[int]:
+    """Where in the source the target's first element is computed, along each spatial axis.
 
     Raises:
         ValueError: the source has alpha, and not one for every pixel of the target.
@@ -46,7 +46,7 @@ def origin(image: rasters.Source, spec: ConvSpec) -> tuple[int, int]:
             "source: has an alpha channel, which is kept with stride=1 and padding 'same' or "
             "'valid'; save it without"
         )
-    return (begin[-2], begin[-1]) if spec.rank > 1 else (0, 0)
+    return begin
 
 
 def opened(source: Any, page: int | None, level: int) -> rasters.Source:

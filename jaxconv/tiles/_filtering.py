@@ -115,10 +115,11 @@ def apply_tiled(
         kernel: (*kernel, in // groups, out), or (*kernel), which filters each channel alone; used
             as float32. Messages about its shape call it w, as `conv` does.
         target: a path that ends in .zarr (version 3, one chunk a tile, with the names of the
-            dimensions) or, for planes and their stacks, in .tif or .tiff (in tiles of 256 x 256,
-            compressed at the end if the source is; with its tags; one channel is stored without
-            its axis). Or an object with `write(slices, values)`, for several threads; it has no
-            journal.
+            dimensions, compressed if the source is; where that is OME-NGFF, a group of version 0.5
+            with one level, its scale and its units) or, for planes and their stacks, in .tif or
+            .tiff (in tiles of 256 x 256, compressed at the end if the source is; with its tags; one
+            channel is stored without its axis). Or an object with `write(slices, values)`, for
+            several threads; it has no journal.
         tile: output size of a tile, one integer or one a spatial dimension; it need not divide the
             image. None for the whole image in one tile, or a plane of a stack in one.
         bias: (out,), or one number for a kernel without channels; None for zeros.
@@ -272,10 +273,10 @@ def apply_tiled(
                             y_shape,
                             stored,
                             chunk,
-                            axes=layout.axes,
+                            layout=layout,
                             source=image,
                             begin=begin,
-                            steps=spec.stride[-2:] if spec.rank > 1 else (1, 1),
+                            steps=spec.stride,
                         )
                     work = Work(image, output, w, b, grid, rule, layout, (low, offset, divisor))
                     todo = (number for number in range(grid.count) if number not in journal.done)
