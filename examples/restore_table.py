@@ -18,10 +18,14 @@ larger, the nearer to the truth. The columns:
 * sk lucy: `richardson_lucy`, 30 steps.
 
 Beads: a volume of 32x128x128 (with --seconds also 64x256x256) with 60 beads in counts, blurred by a
-Gaussian that is twice as long along z, with a background of 10 and the noise of counts.
+Gaussian that is twice as long along z, with a background of 10 and the noise of counts. RedLionfish
+is beside them where it is installed (`pip install --no-deps RedLionfish==0.10`): as it is, and
+moved back by the pixel by which it moves everything (findings/redlionfish_shift.sh).
 """
 
 import argparse
+import importlib
+import importlib.util
 import statistics
 import time
 import warnings
@@ -134,10 +138,19 @@ def volume(shape: tuple[int, ...]) -> dict[str, float]:
         "lucy tv": restore.richardson_lucy(y, k, background=10.0, total_variation=0.002).image,
         "sk lucy": restoration.richardson_lucy(y, k, num_iter=30, clip=False),
     }
+    if importlib.util.find_spec("RedLionfishDeconv"):
+        found["redlionfish"] = red_lionfish(y, k)
+        found["redlionfish, moved back"] = np.roll(found["redlionfish"], -1, (0, 1, 2))
     return {
         name: float(np.linalg.norm(np.asarray(x) - truth) / np.linalg.norm(truth))
         for name, x in found.items()
     }
+
+
+def red_lionfish(y: np.ndarray, k: np.ndarray) -> np.ndarray:
+    """Return what RedLionfish finds in 30 steps on the CPU."""
+    peer: Any = importlib.import_module("RedLionfishDeconv")
+    return peer.doRLDeconvolutionFromNpArrays(y, k, niter=30, method="cpu")
 
 
 def seconds(function: Callable[[], Any], bursts: int = 3) -> float:
@@ -169,8 +182,13 @@ def compare_times() -> list[dict[str, Any]]:
                 {"case": f"1024^2, {size}x{size}", "ours": ours, "beside": peer, "s": (a, b)}
             )
     _, k, y = beads((64, 256, 256))
-    a, b = seconds(lambda: OURS["lucy"](y, k), 1), seconds(lambda: PEERS["sk lucy"](y, k), 1)
-    rows.append({"case": "64x256x256, 17x9x9", "ours": "lucy", "beside": "sk lucy", "s": (a, b)})
+    a = seconds(lambda: OURS["lucy"](y, k), 1)
+    peers = {"sk lucy": PEERS["sk lucy"]}
+    if importlib.util.find_spec("RedLionfishDeconv"):
+        peers["redlionfish"] = red_lionfish
+    for name, peer in peers.items():
+        b = seconds(lambda peer=peer: peer(y, k), 1)
+        rows.append({"case": "64x256x256, 17x9x9", "ours": "lucy", "beside": name, "s": (a, b)})
     way = jax.jit(partial(restore.wiener, balance=0.1))
     a, b = seconds(lambda: way(y, k), 1), seconds(lambda: PEERS["sk wiener"](y, k, 0.1), 1)
     rows.append(
@@ -178,7 +196,7 @@ def compare_times() -> list[dict[str, Any]]:
     )
     for row in rows:
         a, b = row["s"]
-        ways = f"{row['ours']:8} beside {row['beside']:10}"
+        ways = f"{row['ours']:8} beside {row['beside']:11}"
         print(f"{row['case']:20} {ways} {a:8.3f} s {b:8.3f} s {a / b:6.2f}")
     return rows
 
