@@ -98,8 +98,8 @@ for name, size in images.items():
     channels = 3 if name.endswith("x3") else 1
     counts.append(parameter_counts(size, delta, in_channels=channels))
     one_line = name.replace("\n", " ")
-    print(f"{one_line:23} dense {counts[-1].dense:.3g}, shared {counts[-1].shared:,}, ", end="")
-    print(f"local {counts[-1].local}")
+    dense_, shared_, local_ = counts[-1]
+    print(f"{one_line:23} dense {dense_:,}, shared {shared_:,}, local {local_}")
 assert counts[1] == (10**12, 3_996_001, 9)
 assert counts[2].local == 27
 assert 1024 * 1024 * 3 == 3_145_728  # numbers in D2L's colour photograph

@@ -27,7 +27,7 @@ fit = fit_kernel(image, edges, (1, 2), init=start)
 table = [f"{loss:.3f}" for loss in fit.losses[1::2]]
 for step, loss in zip(range(2, 11, 2), table, strict=True):
     print(f"epoch {step}, loss {loss}")
-print("learned kernel", fit.kernel.round(4), "after ten steps")
+print("learned kernel", np.asarray(fit.kernel).round(4), "after ten steps")
 assert table == ["11.983", "2.914", "0.859", "0.296", "0.112"]
 assert jnp.allclose(fit.kernel, jnp.array([[1.0186, -0.9516]]), atol=1e-3)
 
@@ -46,11 +46,12 @@ for signs in [(1, 1), (-1, 1), (1, -1), (-1, -1)]:
     mirrored = true + (jnp.array(signs) * error) @ axes
     other = fit_kernel(image, edges, (1, 2), init=mirrored)
     ends.append(other.kernel[0])
-    print(f"from {mirrored[0].round(4)} to {other.kernel[0].round(4)}")
+    print("from", np.asarray(mirrored[0]).round(4), "to", np.asarray(other.kernel[0]).round(4))
     assert jnp.allclose(other.losses, fit.losses, rtol=1e-3)
 one_step = fit_kernel(image, edges, (1, 2), init=start, steps=1)
 factors = axes @ (one_step.kernel - true)[0] / error
-print("error along (1, 1) and (1, -1) after a step, relative to before:", factors.round(3))
+told = "error along (1, 1) and (1, -1) after a step, relative to before:"
+print(told, np.asarray(factors).round(3))
 assert jnp.allclose(factors, jnp.array([-0.8, 0.64]), atol=1e-4)
 predicted = true[0] + (factors**10 * error) @ axes
 assert jnp.allclose(fit.kernel[0], predicted, atol=1e-4)
@@ -71,10 +72,11 @@ assert max(float(abs(end - true[0]).max()) for end in ends) < 0.06
 
 # %%
 longer = fit_kernel(image, edges, (1, 2), init=start, steps=50)
-print("after 50 steps", longer.kernel.round(5))
+print("after 50 steps", np.asarray(longer.kernel).round(5))
 assert jnp.allclose(longer.kernel, true, atol=1e-4)
-title = "Learning an edge kernel: the first ten steps are those of D2L"
-save(plots.losses([longer.losses], ["learning"], title=title), "03_losses")
+title = "Learning an edge kernel: ten steps as in D2L, and forty more"
+curves = [longer.losses, fit.losses]
+save(plots.losses(curves, ["50 steps", "the 10 steps of D2L"], title=title), "03_losses")
 after = corr2d(image, fit.kernel)
 title = "Output of the learned kernel after ten steps"
 save(plots.before_after(image, fit.kernel, after, title=title), "03_learned_edge")

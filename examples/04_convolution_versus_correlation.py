@@ -102,7 +102,7 @@ learned, losses = {}, {}
 for name, layer in layers.items():
     learned[name], losses[name] = jax.jit(train, static_argnums=0)(layer, starts[name])
     print(f"the layer that {name} learned, to a loss of {losses[name][-1]:.1e}:")
-    print(learned[name].round(3))
+    print(np.asarray(learned[name]).round(3) + 0.0)  # no minus before zero
 
 K, K_strict = learned["correlates"], learned["convolves"]
 outputs = correlate(photograph, K), convolve(photograph, K_strict)

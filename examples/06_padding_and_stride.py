@@ -108,7 +108,7 @@ assert sum(even[0]) / 2 == i - 0.5
 # Zeros darken the border of a photograph: a blur of 31x31 with four padding modes.
 
 # %%
-photograph = jnp.asarray(data.camera()[::4, ::4], jnp.float32) / 255
+photograph = jnp.asarray(data.camera()[::4, ::4], jnp.float32)  # levels, 0 to 255
 blur = jnp.asarray(filters.box(31))[..., None, None]
 modes = ["zeros", "reflect", "replicate", "circular"]
 blurred = [
@@ -116,12 +116,12 @@ blurred = [
     for mode in modes
 ]
 corner = {mode: float(map_[0, 0]) for mode, map_ in zip(modes, blurred, strict=True)}
-print("the corner after blurring:", {mode: round(value, 3) for mode, value in corner.items()})
+print("the corner after blurring:", {mode: round(value) for mode, value in corner.items()})
 assert corner["zeros"] < 0.5 * corner["replicate"]
 assert all(jnp.allclose(map_[15:-15, 15:-15], blurred[0][15:-15, 15:-15]) for map_ in blurred)
 title = "A blur of 31x31 with four padding modes"
 maps = jnp.stack(blurred, -1)
-figure = plots.feature_maps(maps, labels=modes, title=title, unit="intensity")
+figure = plots.feature_maps(maps, labels=modes, title=title, unit="level")
 save(figure, "06_padding_modes")
 
 # %% [markdown]
@@ -167,5 +167,5 @@ for s in (2, 4, 8):
 large = [jnp.repeat(jnp.repeat(m, 128 // len(m), 0), 128 // len(m), 1) for m in pyramid.values()]
 title = "A photograph of 128x128, blurred and strided"
 maps = jnp.stack(large, -1)
-figure = plots.feature_maps(maps, labels=list(pyramid), title=title, unit="intensity")
+figure = plots.feature_maps(maps, labels=list(pyramid), title=title, unit="level")
 save(figure, "06_stride")

@@ -196,10 +196,8 @@ def draw(params: Any, x: np.ndarray, label: int) -> None:
     save(plots.kernels(kernel, title="LeNet's first layer, trained on digits"), "lenet_kernels")
     _, seen = LeNet().apply({"params": params}, jnp.asarray(x), capture_intermediates=True)
     maps = jnp.tanh(seen["intermediates"]["conv1"]["__call__"][0][0])  # (16, 16, 6)
-    shown = np.concatenate([2 * x[0] - 1, maps], axis=-1)
-    labels = [f"a {label}, from -1 to 1", *(f"map {n}" for n in range(maps.shape[-1]))]
-    title = "Feature maps of the six kernels"
-    save(plots.feature_maps(shown, title=title, labels=labels), "lenet_feature_maps")
+    title = f"A test digit, {label}, and its feature maps by the six kernels"
+    save(plots.feature_maps(maps, title=title, image=x[0, ..., 0]), "lenet_feature_maps")
 
 
 def main(*, rounds: int = 12) -> dict[str, Any]:

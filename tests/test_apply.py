@@ -179,9 +179,9 @@ def test_scales_and_edges(tmp_path):
     kernel = filters.by_name("sobel_x")
     right = ndimage.correlate(x, kernel, mode="reflect")
     for scale, told, expected in (
-        (None, "intensity = 0.5 + response / 8", 0.5 + right / 8),
-        ("clip", "of the values clipped to 0..1", np.clip(right, 0, 1)),
-        ("stretch", "intensity = (response - ", (right - right.min()) / np.ptp(right)),
+        (None, "level = 127.5 + response / 8", 0.5 + right / 8),
+        ("clip", "of the values clipped to 0..255", np.clip(right, 0, 1)),
+        ("stretch", "level = (response + ", (right - right.min()) / np.ptp(right)),
     ):
         options = [] if scale is None else ["--scale", scale, "--overwrite"]
         result = _run("apply", tmp_path / "a.png", "--kernel", "sobel_x", *options)
@@ -208,7 +208,7 @@ def test_learn_and_apply_compose(tmp_path, form):
     assert _run("learn", *files, "--kernel", 3, "--out", tmp_path / "out").exit_code == 0
     result = _run("apply", files[0], tmp_path / "z.png", "--kernel", tmp_path / "out" / form)
     assert result.exit_code == 0
-    assert "clipped to 0..1" in result.stdout
+    assert "clipped to 0..255" in result.stdout
     y, z = (stored.load(tmp_path / name).colours.astype(int) for name in ("y.png", "z.png"))
     assert np.abs(y - z).max() <= 1
     assert np.mean(y == z) > 0.9

@@ -209,6 +209,10 @@ def test_the_learned_bias_is_added_and_told(folder, tile):
         result = run("zero.tif", "y.tif", "--kernel", kernel, "--overwrite", *tile)
         assert " (3x3) and its learned bias +0.125, symmetric; " in result.stdout
         np.testing.assert_array_equal(tifffile.imread("y.tif"), np.full((20, 30), 0.125))
+    tifffile.imwrite("levels.tif", np.zeros((20, 30), np.uint8))
+    result = run("levels.tif", "y.tif", "--kernel", "learned", "--overwrite", *tile)
+    assert " (3x3) and its learned bias +31.9 levels, symmetric; " in result.stdout
+    np.testing.assert_array_equal(tifffile.imread("y.tif"), 32)  # 0.125 of 255
     result = run("zero.tif", "y.tif", "--kernel", "learned/kernel.npy", "--overwrite", *tile)
     assert "; without the learned bias, which is in learned/kernel.csv" in result.stdout
     np.testing.assert_array_equal(tifffile.imread("y.tif"), 0)

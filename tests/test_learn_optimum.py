@@ -268,8 +268,10 @@ def test_exact_prints_both_answers(photo, tmp_path):
     result = _learn("--photo", photo, "--target", "prewitt_y", "--out", tmp_path, "--exact")
     assert (result.exit_code, result.stderr) == (0, "")
     rows = [line.split() for line in result.stdout.splitlines()]
-    start = next(n for n, row in enumerate(rows) if row == ["exact", "standard", "error"])
+    start = next(n for n, row in enumerate(rows) if row[:3] == ["exact", "standard", "error"])
+    unit = float(rows[start][4].strip(")"))  # exact, standard error (times 1e-4)
     printed = np.array([[float(v) for v in row] for row in rows[start + 2 : start + 5]])
+    printed[:, 3:] *= unit
     np.testing.assert_allclose(printed[:, :3], np.load(tmp_path / "kernel.npy"), atol=2e-4)
     assert (printed[:, 3:] > 0).all()
     assert "rank 9 of 9, condition " in result.stdout
@@ -278,12 +280,14 @@ def test_exact_prints_both_answers(photo, tmp_path):
 
 @pytest.mark.usefixtures("undrawn")
 def test_large_kernels_are_no_tables(photo, tmp_path, monkeypatch):
-    monkeypatch.setattr("jaxconv.cli.report.LARGEST_SHOWN", 2)
+    monkeypatch.setattr("jaxconv.cli.tables.LARGEST_TABLE", 2)
     result = _learn("--photo", photo, "--target", "prewitt_y", "--out", tmp_path, "--exact")
     lines = result.stdout.splitlines()
-    assert "learned: the numbers are in kernel.csv, a picture is in learning.png" in lines
+    assert "the numbers are in kernel.csv" in lines
+    assert any(line.split() == ["learned,", "3x3", "true,", "3x3"] for line in lines)
     assert "exact: the numbers and their standard errors come with --json" in lines
-    assert not any(line.startswith("  ") and line.count(".") > 2 for line in lines[8:])
+    rows = [line for line in lines[8:] if line.startswith("  ") and " from " not in line]
+    assert not any(line.count(".") > 2 for line in rows)  # the legend of the picture has numbers
 
 
 @pytest.mark.usefixtures("undrawn")

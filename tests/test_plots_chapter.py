@@ -28,7 +28,7 @@ def test_before_after():
     before, kernel = RNG.uniform(size=(5, 6)), np.array([[1.0, -2.0]])
     figure = plots.before_after(before, kernel, before[:, 1:] - 0.5, title="edges")
     assert figure.get_suptitle() == "edges"
-    assert [title.split("\n")[0] for title in titles(figure)] == ["before", "kernel", "after"]
+    assert [title.split("\n")[0] for title in titles(figure)] == ["before", "kernel, 1x2", "after"]
     low, high = figure.axes[2].images[0].get_clim()
     assert low == -high
     # what is never negative is an image
@@ -46,23 +46,31 @@ def test_kernels_share_a_scale():
     assert titles(plots.kernels(np.ones((2, 2, 1, 1)), title="", labels=["edge"])) == ["edge"]
 
 
-@pytest.mark.parametrize(("channels", "panels"), [(1, 1), (3, 3), (5, 8), (20, 24)])
-def test_feature_maps(channels, panels):
-    y = RNG.normal(size=(4, 6, channels))
+@pytest.mark.parametrize("channels", [1, 3, 5, 20])
+def test_feature_maps(channels):
+    y = RNG.uniform(-1, 1, size=(4, 6, channels)).round(1)
     figure = plots.feature_maps(y, title="a layer", unit="volts")
     assert titles(figure) == [f"channel {number}" for number in range(channels)]
-    assert len(figure.axes) == panels + 1
+    assert len(figure.axes) == channels + 1
     assert limits(figure) == {(-np.abs(y).max(), np.abs(y).max())}
     assert colourbar(figure) == "volts"
     np.testing.assert_array_equal(figure.axes[channels - 1].images[0].get_array(), y[..., -1])
     assert limits(plots.feature_maps(y**2, title="")) == {((y**2).min(), (y**2).max())}
 
 
+def test_feature_maps_after_their_input():
+    x, y = RNG.uniform(size=(6, 8, 3)), RNG.normal(size=(4, 6, 2))
+    figure = plots.feature_maps(y, title="a layer", image=x, labels=["a", "b"])
+    assert [title.split("\n")[0] for title in titles(figure)] == ["input", "a", "b"]
+    assert figure.axes[0].images[0].get_array().shape == (6, 8, 3)
+    np.testing.assert_array_equal(figure.axes[2].images[0].get_array(), y[..., 1])
+
+
 def test_losses():
     figure = plots.losses([[3, 2, 1], [2, 1, 0.5]], ["a", "b"], title="loss", unit="mm²")
     (axes,) = figure.axes
     assert axes.get_yscale() == "log"
-    assert (axes.get_title(), axes.get_xlabel(), axes.get_ylabel()) == ("loss", "step", "mm²")
+    assert (figure.get_suptitle(), axes.get_xlabel(), axes.get_ylabel()) == ("loss", "step", "mm²")
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "b"]
     np.testing.assert_array_equal(axes.lines[1].get_ydata(), [2, 1, 0.5])
 
@@ -75,12 +83,12 @@ def test_receptive_fields():
     figure = plots.receptive_fields([mask] * 2, [magnitude] * 2, labels=["a", "b"], title="fields")
     assert titles(figure) == [
         "a\ncan see 6 of 20",
-        "b\ncan see 6 of 20",
         "1 (17 % of it) above half the peak",
+        "b\ncan see 6 of 20",
         "1 (17 % of it) above half the peak",
     ]
     assert limits(figure) == {(0, 1)}
-    assert figure.axes[2].images[0].get_array().max() == 1
+    assert figure.axes[1].images[0].get_array().max() == 1
     assert colourbar(figure) == "share of the largest gradient"
 
 
@@ -89,7 +97,7 @@ def test_errors_share_a_scale():
     figure = plots.errors(maps, labels=["a", "b"], title="shift", unit="K")
     assert titles(figure) == ["a\nzero everywhere", "b\nnot zero at 25 % of places"]
     assert limits(figure) == {(0, 3)}
-    assert colourbar(figure) == "difference (K)"
+    assert colourbar(figure) == "difference (K), zero in white"
 
 
 def test_parameter_counts():
@@ -102,7 +110,8 @@ def test_parameter_counts():
     assert [t.get_text() for t in axes.get_legend().get_texts()] == ["dense", "shared", "local"]
     assert axes.get_ylabel() == "weights (number, log scale)"
     texts = [text.get_text() for text in axes.texts]
-    assert texts == ["4,096", "1.00e+12", "225", "4.00e+06", "9", "9"]
+    dense, shared = r"$1.00\times10^{12}$", r"$4.00\times10^{6}$"
+    assert texts == ["4,096", dense, "225", shared, "9", "9"]
 
 
 def test_written_without_pyplot(tmp_path, monkeypatch):

@@ -129,8 +129,8 @@ def run(given: Apply) -> str:
             write_results(output.parent, {output.name: functools.partial(store, target, output)})
     parts = [
         described(done.shape, axes, done.dtype),
-        f"{kernel.text()}, {'cut' if cut else given.mode}",
-        chosen.text(done.clipped),
+        f"{kernel.text(done.dtype)}, {'cut' if cut else given.mode}",
+        chosen.text(done.clipped, done.dtype),
         *kernel.remarks,
         *remarks(source, output),
     ]

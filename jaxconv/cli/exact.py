@@ -6,13 +6,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from jaxconv.cli.errors import as_command_error
 from jaxconv.cli.pairs import Pair, colours, planes
-from jaxconv.cli.report import too_large
+from jaxconv.cli.tables import fits_table, print_kernels
 from jaxconv.learn import Distance, Fit, distance_to_optimum, examine_window, find_shift
 
 
@@ -55,13 +53,12 @@ def print_distances(console: Console, pair: Pair, found: Sequence[Distance]) -> 
     for distance, colour in zip(found, names, strict=True):
         exact = jax.tree.map(np.asarray, distance.solution)
         title = "exact" if len(found) == 1 else f"exact, {colour}"
-        if too_large(pair):
-            console.print(f"{title}: the numbers and their standard errors come with --json")
+        console.print()
+        if fits_table(pair.kernel_size):
+            both = {title: exact.kernel, "standard error": exact.std_error}
+            print_kernels(console, both, one_format=False)
         else:
-            table = Table(title, "standard error", box=box.SIMPLE_HEAD)
-            for row, errors in zip(exact.kernel, exact.std_error, strict=True):
-                table.add_row(*(" ".join(f"{v:8.4f}" for v in values) for values in (row, errors)))
-            console.print(table)
+            console.print(f"{title}: the numbers and their standard errors come with --json")
         weights = exact.kernel.size
         console.print(
             f"descent stopped {float(distance.kernel):.1e} from it, its error "

@@ -45,13 +45,15 @@ class Kernel:
         largest = positive + negative if signed else np.maximum(positive, negative)
         return float(np.max(largest + np.abs(self.bias))) or 1.0
 
-    def text(self) -> str:
-        """Describe it: its name, its size and the bias that is added."""
+    def text(self, dtype: str) -> str:
+        """Describe it: its name, its size and the bias that is added, in levels of a file."""
         size = "x".join(map(str, self.size))
         if not np.any(self.bias):
             return f"{self.name} ({size})"
-        values = ", ".join(f"{b:+.4g}" for b in np.unique(self.bias))
-        return f"{self.name} ({size}) and its learned bias {values}"
+        white = white_level(dtype)
+        values = ", ".join(f"{white * b:+.3g}" for b in np.unique(self.bias))
+        unit = "" if white == 1 else " levels"
+        return f"{self.name} ({size}) and its learned bias {values}{unit}"
 
     def for_image(self, axes: str, shape: tuple[int, ...]) -> "Kernel":
         """The kernel with its axes known from those of an image.
@@ -95,6 +97,12 @@ class Kernel:
         count = len(self.weights)
         kernel = np.moveaxis(self.weights, 0, -1)[..., None, :]
         return {"kernel": kernel, "bias": np.broadcast_to(self.bias, count), "groups": count}
+
+
+def white_level(dtype: str) -> int:
+    """The level that intensity 1 is stored as; 1 for floating-point values."""
+    kind = np.dtype(dtype).kind
+    return int(np.iinfo(dtype).max) + (kind == "i") if kind in "iu" else 1
 
 
 def image_axes(axes: str, shape: tuple[int, ...], given: str | None, image: Path) -> str:

@@ -29,6 +29,7 @@ class Pair:
         offset: intensity of level 0.
         remarks: lines for standard error.
         weights: of after's shape, True where it is used; None if all of it is.
+        levels: the stored level of intensity 1, of before and of after; 1 for floats.
         steps: the intensity of one stored level of before and of after; 0 for floats.
         ends: of after, what is at the ends of its type's range; None for floats.
         others: more pairs that the same kernel is learned from, for the user's images.
@@ -44,6 +45,7 @@ class Pair:
     offset: float | None = None
     remarks: list[str] = field(default_factory=list)
     weights: np.ndarray | None = None
+    levels: tuple[int, int] = (1, 1)
     steps: tuple[float, float] = (0.0, 0.0)
     ends: Ends | None = None
     others: tuple["Pair", ...] = ()
@@ -136,7 +138,7 @@ def demonstration(photo: str, target: str, kernel: str | None) -> Pair:
     truth = np.asarray(filters.by_name(target), np.float32)
     if kernel is not None:
         truth = _centred(truth, parse_size(kernel), target)
-    before, remarks = _photo(photo)
+    before, level, remarks = _photo(photo)
     h, w = truth.shape
     if h > before.shape[0] or w > before.shape[1]:
         raise ValueError(
@@ -155,6 +157,7 @@ def demonstration(photo: str, target: str, kernel: str | None) -> Pair:
         scale=scale,
         offset=offset,
         remarks=remarks,
+        levels=(level, level),
         steps=(0.0, scale),
     )
 
@@ -240,17 +243,18 @@ def from_files(
         name=before.stem,
         remarks=remarks,
         weights=None if weights.all() else weights,
+        levels=(first.white, second.white),
         steps=(first.step, second.step),
         ends=ends,
     )
 
 
-def _photo(photo: str) -> tuple[np.ndarray, list[str]]:
-    if photo in images.SAMPLES:
-        return images.sample(photo), []
-    if Path(photo).suffix or Path(photo).exists():
-        return images.read(photo)
-    return images.sample(photo), []  # raises, with the known names
+def _photo(photo: str) -> tuple[np.ndarray, int, list[str]]:
+    """The photograph, the level of its white, and remarks."""
+    if photo not in images.SAMPLES and (Path(photo).suffix or Path(photo).exists()):
+        pixels, remarks = images.read(photo)
+        return pixels, usable.read(Path(photo)).white, remarks
+    return images.sample(photo), 255, []  # of a name that is not known this raises
 
 
 def _centred(truth: np.ndarray, size: tuple[int, int], target: str) -> np.ndarray:

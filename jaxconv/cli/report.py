@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich import box
@@ -10,10 +10,13 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxconv import plots
+from jaxconv._core.number_text import readable
 from jaxconv.cli.pairs import Pair, colours
+from jaxconv.cli.tables import fits_table, print_kernels
 from jaxconv.learn import Fit, ResidualReport
 
-LARGEST_SHOWN = 15  # rows or columns of a kernel that is printed as a table
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def print_edge(console: Console, fit: Fit) -> None:
@@ -41,6 +44,7 @@ def print_task(console: Console, pair: Pair) -> None:
         used, total = pair.outputs
         if used < total:
             console.print(f"{used:,} of {total:,} outputs are used")
+        console.print()
         return
     console.print(
         f"[bold]2. A photograph[/bold]: {pair.name}, {size}, filtered with {pair.target}, "
@@ -56,35 +60,34 @@ def print_fits(
     console: Console, pair: Pair, fits: Sequence[Fit], seconds: float, files: Sequence[str]
 ) -> None:
     """Print each kernel, beside the true one if it is known, and its losses."""
-    for fit, colour in zip(fits, colours(pair, len(fits)), strict=True):
-        name = "learned" if len(fits) == 1 else f"learned, {colour}"
-        if too_large(pair):
-            console.print(f"{name}: the numbers are in kernel.csv, a picture is in learning.png")
-        else:
-            table = Table(name, *([] if pair.truth is None else ["true"]), box=box.SIMPLE_HEAD)
-            for row, values in enumerate(np.asarray(fit.kernel)):
-                true = [] if pair.truth is None else [_numbers(pair.truth[row])]
-                table.add_row(_numbers(values), *true)
-            console.print(table)
+    names = colours(pair, len(fits))
+    one = len(fits) == 1
+    shown = {
+        "learned" if one else f"learned, {name}": np.asarray(fit.kernel)
+        for name, fit in zip(names, fits, strict=True)
+    }
+    print_kernels(console, shown if pair.truth is None else {**shown, "true": pair.truth})
+    if not fits_table(pair.kernel_size):
+        console.print("the numbers are in kernel.csv")
+    for fit, name in zip(fits, names, strict=True):
         if pair.truth is not None:
             console.print(f"largest error of an entry: {largest_error(fit, pair.truth):.5f}")
-        bias = "" if fit.bias is None else f", bias {float(fit.bias):+.6f}"
-        console.print(
-            f"loss {fit.losses[0]:.3e} -> {fit.final_loss:.3e}{bias}"
-            + (" (still falling: more --steps may help)" if still_falling(fit) else "")
-        )
+        console.print(("" if one else f"{name}: ") + _losses(pair, fit))
     steps = len(fits[0].losses)
     console.print(f"\n{steps} steps in {seconds:.1f} s, compilation included")
     console.print("wrote " + ", ".join(files), soft_wrap=True)
 
 
-def too_large(pair: Pair) -> bool:
-    """Whether the kernel is too large for a table."""
-    return max(pair.kernel_size) > LARGEST_SHOWN
-
-
-def _numbers(values: np.ndarray) -> str:
-    return " ".join(f"{value:8.4f}" for value in values)
+def _losses(pair: Pair, fit: Fit) -> str:
+    """The losses, as losses.csv has them, and what they are in levels where the file has these."""
+    told = f"loss {fit.losses[0]:.3e} -> {fit.final_loss:.3e}"
+    level = pair.levels[1]
+    if level > 1:
+        told += f", rms {readable(level * float(fit.final_loss) ** 0.5)}"
+    if fit.bias is not None:
+        told += f", bias {readable(level * float(fit.bias))}"
+    told += f" (levels of {level:,})" * (level > 1)
+    return told + ("; still falling: more --steps may help" if still_falling(fit) else "")
 
 
 def largest_error(fit: Fit, truth: np.ndarray) -> float:
@@ -178,22 +181,31 @@ def writers(
         "kernel.npy": lambda path: np.save(path, stacked),
         "kernel.csv": lambda path: path.write_text(_kernel_csv(fits, names)),
         "losses.csv": lambda path: path.write_text(_losses_csv(losses, names)),
-        "learning.png": lambda path: plots.learning(
-            pair.before,
-            pair.after,
-            prediction,
-            kernels=kernels,
-            losses=losses,
-            labels=names,
-            title=_title(pair, fits),
-            floor=pair.floor,
-            used=pair.weights,
-        ).savefig(path),
+        "learning.png": lambda path: _figure(pair, fits, prediction).savefig(path),
     }
+
+
+def _figure(pair: Pair, fits: Sequence[Fit], prediction: np.ndarray) -> "Figure":
+    """The figure, in levels where the files have these."""
+    level, unit = pair.levels[1], "intensity" if pair.levels[1] == 1 else "level"
+    return plots.learning(
+        pair.levels[0] * pair.before,
+        level * pair.after,
+        level * prediction,
+        kernels=[np.asarray(fit.kernel) for fit in fits],
+        losses=[level**2 * np.asarray(fit.losses) for fit in fits],
+        labels=colours(pair, len(fits)),
+        title=_title(pair, fits),
+        floor=None if pair.floor is None else level**2 * pair.floor,
+        used=pair.weights,
+        unit=unit,
+    )
 
 
 def _title(pair: Pair, fits: Sequence[Fit]) -> str:
     size = "x".join(map(str, pair.kernel_size))
+    if pair.others:
+        return f"A {size} kernel learned from {len(pair.every)} pairs; this is {pair.name}"
     if pair.truth is None:
         return f"A {size} kernel learned from {pair.name}"
     error = max(largest_error(fit, pair.truth) for fit in fits)

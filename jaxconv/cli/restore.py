@@ -104,9 +104,9 @@ def run(given: Restore) -> str:
         drawn = draw(
             *undo.last,
             undo.left_over(*undo.last),
-            kernel=undo.kernels[0],
+            kernels=undo.kernels,
             title=f"{image.name}: {kernel.name} undone by {given.method}",
-            unit="value" if source.dtype.startswith("float") else "level",
+            dtype=source.dtype,
         )
         if isinstance(target, Stored):
             write_results(output.parent, {output.name: functools.partial(store, target, output)})
@@ -114,7 +114,7 @@ def run(given: Restore) -> str:
     clipped = sum(view.clipped for view in views) / math.prod(source.shape)
     parts = [
         described(source.shape, axes, source.dtype),
-        f"{kernel.text()} undone by {given.method}",
+        f"{kernel.text(source.dtype)} undone by {given.method}",
         told,
         f"residual {residual:.3g} (root mean square)",
         *([f"{clipped:.1%} of the values clipped to those of {source.dtype}"] if clipped else []),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jaxconv.cli.errors import CommandError
-from jaxconv.cli.kernels import Kernel
+from jaxconv.cli.kernels import Kernel, white_level
 from jaxconv.tiles import Tiled
 
 SCALES = ("clip", "signed", "stretch", "none")
@@ -23,14 +23,18 @@ class Scale:
     offset: float = 0.0
     divisor: float = 1.0
 
-    def text(self, clipped: float) -> str:
-        """Describe the scale, with the fraction of values that were clipped."""
+    def text(self, clipped: float, dtype: str) -> str:
+        """Describe the scale in levels of the file, with the fraction of values clipped."""
+        white = white_level(dtype)
+        unit, largest = ("intensity", 1) if white == 1 else ("level", np.iinfo(dtype).max)
         beyond = f", {clipped:.1%} of them clipped to the range of the type" if clipped else ""
+        low, offset = white * self.low, white * self.offset
+        taken = f"{'-' if low > 0 else '+'} {abs(low):g}"
         return {
             "none": f"values kept{beyond}",
-            "clip": f"{clipped:.1%} of the values clipped to 0..1",
-            "signed": f"intensity = {self.offset:g} + response / {self.divisor:g}",
-            "stretch": f"intensity = (response - {self.low:g}) / {self.divisor:g}",
+            "clip": f"{clipped:.1%} of the values clipped to 0..{largest}",
+            "signed": f"{unit} = {f'{offset:g} + ' if offset else ''}response / {self.divisor:g}",
+            "stretch": f"{unit} = (response {taken}) / {self.divisor:g}",
         }[self.name]
 
 

@@ -68,9 +68,14 @@ class Reading:
     remarks: list[str] = field(default_factory=list)
 
     @property
+    def white(self) -> int:
+        """The level of intensity 1; 1 for floating-point numbers."""
+        return self.ends[1] if self.ends else 1
+
+    @property
     def step(self) -> float:
         """The intensity of one level; 0 for floating-point numbers."""
-        return 1 / self.ends[1] if self.ends else 0.0
+        return 1 / self.white if self.ends else 0.0
 
     @property
     def ends(self) -> tuple[int, int] | None:

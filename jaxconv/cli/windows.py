@@ -1,6 +1,7 @@
 """What `jaxconv restore` restores at once: windows of one plane or volume, in float32."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +60,9 @@ def draw(
     after: np.ndarray,
     residual: np.ndarray,
     *,
-    kernel: np.ndarray,
+    kernels: Sequence[np.ndarray],
     title: str,
-    unit: str,
+    dtype: str,
 ) -> Callable[[Path], object]:
     """Return a function that draws the middle of an image, of a volume its middle plane.
 
@@ -69,10 +70,13 @@ def draw(
         before: (*space, channels), like the next two.
         after: restored.
         residual: what is left over.
-        kernel: (*kernel).
+        kernels: (*kernel), one for each channel.
         title: of the figure.
-        unit: of the values.
+        dtype: of the file; a restored value beyond its range is drawn as the file has it.
     """
+    unit = "value" if dtype.startswith("float") else "level"
+    if unit == "level":
+        after = np.clip(after, np.iinfo(dtype).min, np.iinfo(dtype).max)
     middle = [slice(n // 2, n // 2 + 1) for n in before.shape[:-3]]
     for n in before.shape[-3:-1]:
         drawn = min(n, LARGEST_DRAWN)
@@ -82,6 +86,8 @@ def draw(
         plane = values[tuple(middle)]
         plane = plane.reshape(*plane.shape[-3:])
         planes.append(plane if plane.shape[-1] == 3 else plane[..., 0])
-    kernel = kernel.reshape(-1, *kernel.shape[-2:])
-    figure = plots.restoration(*planes, kernel=kernel[len(kernel) // 2], title=title, unit=unit)
-    return figure.savefig
+    # of volumes the middle plane; one kernel if all are the same, or the colours not drawn
+    blurs = [k.reshape(-1, *k.shape[-2:])[math.prod(k.shape[:-2]) // 2] for k in kernels]
+    if planes[0].ndim == 2 or all(np.array_equal(blur, blurs[0]) for blur in blurs):
+        blurs = blurs[:1]
+    return plots.restoration(*planes, kernels=blurs, title=title, unit=unit).savefig

@@ -18,8 +18,9 @@ signed values, dark blue to yellow for magnitudes.
 
 from jaxconv.plots._fields import errors, parameter_counts, receptive_fields
 from jaxconv.plots._networks import before_after, feature_maps, kernels, losses
+from jaxconv.plots._panels import draw_image, draw_kernel, draw_losses, draw_residual
 from jaxconv.plots._restoration import restoration
-from jaxconv.plots._runs import draw_image, draw_kernel, draw_losses, draw_residual, learning
+from jaxconv.plots._runs import learning
 
 __all__ = [
     "before_after",

@@ -1,12 +1,14 @@
 """Figures of receptive fields, differences between arrays, and numbers of weights."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxconv.plots._matplotlib import draw_panel, new_figure
+from jaxconv._core.number_text import readable
+from jaxconv.plots._layout import SMALL, Panels
+from jaxconv.plots._panels import draw_panel
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,25 +64,22 @@ def receptive_fields(
                 f"receptive_fields: fields of shapes {mask.shape} and {magnitude.shape} must be "
                 "2-D and of one shape; join channels by any(-1) and sum(-1)"
             )
-    columns = len(labels)
-    figure = new_figure("receptive_fields", 3.2 * columns + 1, 7.2, title=title)
-    panels = figure.subplots(2, columns, squeeze=False)
-    for (upper, lower), mask, magnitude, label in zip(
-        panels.T, masks, magnitudes, labels, strict=True
-    ):
-        name = f"{label}\ncan see {mask.sum()} of {mask.size}"
+    places: dict[str, Any] = {"width": 3.0, "height": 3.0, "gap": 0.25, "last": 1.0, "left": 0.5}
+    panels = Panels("receptive_fields", 2, len(labels), title=title, **places)
+    for column, (mask, magnitude, label) in enumerate(zip(masks, magnitudes, labels, strict=True)):
+        upper, lower = (panels.panel(row, column) for row in range(2))
+        name = f"{label}\ncan see {mask.sum():,} of {mask.size:,}"
         draw_panel(upper, mask, name, cmap="gray", vmin=0, vmax=1)
         share = magnitude / (magnitude.max() or 1.0)
         strong = int((share > 0.5).sum())
         of_field = 100 * strong / max(int(mask.sum()), 1)
-        name = f"{strong} ({of_field:.0f} % of it) above half the peak"
+        name = f"{strong:,} ({of_field:.0f} % of it) above half the peak"
         draw_panel(lower, share, name, cmap=_SIZES, vmin=0, vmax=1)
-    panels[0, 0].set_ylabel("theoretical: white is seen")
-    panels[1, 0].set_ylabel("effective: gradient magnitude")
-    figure.colorbar(
-        panels[1, -1].images[0], ax=panels[1], label="share of the largest gradient", shrink=0.8
-    )
-    return figure
+        if column == 0:
+            upper.set_ylabel("theoretical: white is seen", fontsize=SMALL + 1)
+            lower.set_ylabel("effective: gradient magnitude", fontsize=SMALL + 1)
+    panels.colour_bar("share of the largest gradient", row=1)
+    return panels.figure
 
 
 def errors(
@@ -117,15 +116,19 @@ def errors(
     for plane in planes:
         if plane.ndim != 2:
             raise ValueError(f"errors: a map of shape {plane.shape} must be 2-D")
-    figure = new_figure("errors", 3.6 * len(planes) + 1, 4.2, title=title)
-    panels = figure.subplots(1, len(planes), squeeze=False)[0]
+    rows, columns = planes[0].shape
+    height = 3.3 * min(max(rows / columns, 0.5), 1.5)
+    places: dict[str, Any] = {"width": 3.3, "height": height, "gap": 0.25, "last": 1.0}
+    panels = Panels("errors", 1, len(planes), title=title, **places)
     largest = max(float(plane.max()) for plane in planes) or 1.0
-    for axes, plane, label in zip(panels, planes, labels, strict=True):
+    for column, (plane, label) in enumerate(zip(planes, labels, strict=True)):
         share = 100 * float((plane > 0).mean())
-        note = f"not zero at {share:.0f} % of places" if share else "zero everywhere"
-        draw_panel(axes, plane, f"{label}\n{note}", cmap=_SIZES, vmin=0, vmax=largest)
-    figure.colorbar(panels[-1].images[0], ax=list(panels), label=f"difference ({unit})", shrink=0.8)
-    return figure
+        note = f"not zero at {readable(share)} % of places" if share else "zero everywhere"
+        shown = np.ma.masked_equal(plane, 0)  # left white
+        axes = panels.panel(0, column)
+        draw_panel(axes, shown, f"{label}\n{note}", cmap=_SIZES, vmin=0, vmax=largest)
+    panels.colour_bar(f"difference ({unit}), zero in white")
+    return panels.figure
 
 
 def parameter_counts(
@@ -160,8 +163,10 @@ def parameter_counts(
             f"parameter_counts: {len(labels)} labels for {len(counts)} counts; give as many, at "
             "least one"
         )
-    figure = new_figure("parameter_counts", max(2.9 * len(counts), 4) + 1, 4.8)
-    axes = figure.subplots()
+    places: dict[str, Any] = {"left": 0.85, "last": 0.2, "head": 0.1, "foot": 0.5}
+    width = max(2.9 * len(counts), 4)
+    panels = Panels("parameter_counts", 1, 1, title=title, width=width, height=3.7, **places)
+    axes = panels.panel(0, 0)
     for place, (stage, colour) in enumerate(_STAGES.items()):
         heights = [count[place] for count in counts]
         bars = axes.bar(
@@ -171,11 +176,14 @@ def parameter_counts(
     axes.set_yscale("log")
     axes.set_ylim(0.8, 30 * max(count[0] for count in counts))
     axes.set_xticks(range(len(counts)), labels)
-    axes.set_ylabel("weights (number, log scale)")
-    axes.set_title(title, fontsize=13)
-    axes.legend(frameon=False, ncols=3, loc="upper left", fontsize=9)
-    return figure
+    axes.set_ylabel("weights (number, log scale)", fontsize=SMALL + 1)
+    axes.tick_params(labelsize=SMALL + 1)
+    axes.legend(frameon=False, ncols=3, loc="upper left", fontsize=SMALL + 1)
+    return panels.figure
 
 
 def _short(number: int) -> str:
-    return f"{number:,}" if number < 10**6 else f"{number:.2e}"
+    if number < 10**6:
+        return f"{number:,}"
+    mantissa, _, exponent = f"{number:.2e}".partition("e")
+    return rf"${mantissa}\times10^{{{int(exponent)}}}$"

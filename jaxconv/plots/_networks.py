@@ -2,21 +2,39 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxconv.plots._matplotlib import draw_panel, new_figure
-from jaxconv.plots._runs import SIGNED, draw_image, draw_kernel, draw_losses
+from jaxconv.plots._layout import Panels
+from jaxconv.plots._panels import (
+    SIGNED,
+    colour_bound,
+    draw_bar_beside,
+    draw_image,
+    draw_kernel,
+    draw_losses,
+    draw_panel,
+    write_numbers,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MOST_PANELS = 64  # in one figure; more would be too small to see
+_WIDTH = 3.3  # inches of a panel
+_LIMIT = 99.5  # percentile of the magnitudes at which the colours of feature maps end
 
 
-def before_after(before: ArrayLike, kernel: ArrayLike, after: ArrayLike, *, title: str) -> "Figure":
+def before_after(
+    before: ArrayLike,
+    kernel: ArrayLike,
+    after: ArrayLike,
+    *,
+    title: str,
+    unit: str = "intensity",
+) -> "Figure":
     """Show an image, a kernel, and the image filtered with the kernel.
 
     `after = correlate(before, kernel)`
@@ -26,6 +44,7 @@ def before_after(before: ArrayLike, kernel: ArrayLike, after: ArrayLike, *, titl
         kernel: (h, w).
         after: (H', W'); if any value is negative, drawn in two colours about zero.
         title: of the figure.
+        unit: of after.
 
     Returns:
         A Figure with three panels.
@@ -38,7 +57,7 @@ def before_after(before: ArrayLike, kernel: ArrayLike, after: ArrayLike, *, titl
         >>> x = np.eye(4)
         >>> figure = plots.before_after(x, [[1, -1]], x[:, :-1] - x[:, 1:], title="edges")
         >>> [axes.get_title().splitlines()[0] for axes in figure.axes if axes.get_title()]
-        ['before', 'kernel', 'after']
+        ['before', 'kernel, 1x2', 'after']
 
     Source:
         Zhang et al., "Dive into Deep Learning", section 6.2.3.
@@ -48,17 +67,25 @@ def before_after(before: ArrayLike, kernel: ArrayLike, after: ArrayLike, *, titl
     _check("before_after", "after", after, 2)
     if before.ndim != 2 and before.shape[2:] != (3,):
         raise ValueError(f"before_after: before.shape={before.shape} must be (H, W) or (H, W, 3)")
-    figure = new_figure("before_after", 12, 3.9, title=title)
-    left, middle, right = figure.subplots(1, 3, width_ratios=[1, 0.6, 1])
-    draw_image(left, before, "before", limits=(float(before.min()), float(before.max())))
-    draw_kernel(middle, kernel, "kernel", bound=_bound(kernel), inches=2.2)
+    rows, columns = frame = before.shape[:2]
+    height = _WIDTH * min(max(rows / columns, 0.5), 1.5)
+    panels = Panels("before_after", 1, 3, title=title, width=_WIDTH, height=height)
+    limits = float(before.min()), float(before.max())
+    draw_image(panels.panel(0, 0), before, "before", limits=limits)
+    size = "x".join(map(str, kernel.shape))
+    bound, _ = colour_bound(kernel)
+    draw_kernel(panels.panel(0, 1), kernel, f"kernel, {size}", bound=bound)
+    axes = panels.panel(0, 2)
     if after.min() < 0:
-        bound = _bound(after)
-        image = draw_panel(right, after, "after", cmap=SIGNED, vmin=-bound, vmax=bound)
-        figure.colorbar(image, cax=right.inset_axes((1.03, 0, 0.05, 1)), label="intensity")
+        bound, _ = colour_bound(after)
+        options = {"cmap": SIGNED, "vmin": -bound, "vmax": bound}
+        image = draw_panel(axes, after, "after", frame=frame, **options)
+        exponent = write_numbers(axes, after, bound=bound)
+        draw_bar_beside(axes, image, unit, exponent=exponent)
     else:
-        draw_image(right, after, "after", limits=(float(after.min()), float(after.max())))
-    return figure
+        limits = float(after.min()), float(after.max())
+        draw_image(axes, after, "after", limits=limits, frame=frame)
+    return panels.figure
 
 
 def kernels(w: ArrayLike, *, title: str, labels: Sequence[str] | None = None) -> "Figure":
@@ -89,20 +116,28 @@ def kernels(w: ArrayLike, *, title: str, labels: Sequence[str] | None = None) ->
     rows, columns = w.shape[2:]
     _check_count("kernels", "w", w, rows * columns, "w[..., :8]")
     labels = _labels("kernels", labels, columns, "out")
-    side = min(2.2, 14 / columns)
-    width, height = max(side * columns + 1, 6), max(side * rows * 1.15, 2) + 0.7
-    figure = new_figure("kernels", width, height, title=title)
-    panels = figure.subplots(rows, columns, squeeze=False)
-    bound = _bound(w)
-    for (i, o), axes in np.ndenumerate(panels):
+    side = min(2.2, 13 / columns)
+    places: dict[str, Any] = {"width": side, "height": side, "gap": 0.2, "head": 0.35, "foot": 0.1}
+    panels = Panels(
+        "kernels", rows, columns, title=title, last=max(1.0, 6 - side * columns), **places
+    )
+    bound, _ = colour_bound(w)
+    exponent = None
+    for i, o in np.ndindex(rows, columns):
         name = labels[int(o)] if rows == 1 else f"in {i}, {labels[int(o)]}"
-        draw_kernel(axes, w[:, :, i, o], name, bound=bound, inches=0.75 * side)
-    figure.colorbar(panels[0, 0].images[0], ax=panels, label="weight", shrink=0.8)
-    return figure
+        own = draw_kernel(panels.panel(i, o), w[:, :, i, o], name, bound=bound, bar=False)
+        exponent = own if exponent is None else exponent  # None for a kernel without numbers
+    panels.colour_bar("weight", exponent=exponent)
+    return panels.figure
 
 
 def feature_maps(
-    y: ArrayLike, *, title: str, labels: Sequence[str] | None = None, unit: str = "activation"
+    y: ArrayLike,
+    *,
+    title: str,
+    labels: Sequence[str] | None = None,
+    unit: str = "activation",
+    image: ArrayLike | None = None,
 ) -> "Figure":
     """Show the channels of a layer's output, each as an image.
 
@@ -111,9 +146,11 @@ def feature_maps(
         title: of the figure.
         labels: one for each channel; the channels' numbers if None.
         unit: of the values.
+        image: (H', W') or (H', W', 3), the layer's input, to be shown before them; none if None.
 
     Returns:
-        A Figure; all maps have one colour scale, about zero if any value is negative.
+        A Figure; all maps have one colour scale. If any value is negative it is about zero, and
+        ends at the 99.5th percentile of the magnitudes.
 
     Raises:
         ValueError: y is not 3-D or has more than 64 channels, or the number of labels differs from
@@ -133,23 +170,33 @@ def feature_maps(
     count = y.shape[2]
     _check_count("feature_maps", "y", y, count, "y[..., :64]")
     labels = _labels("feature_maps", labels, count, "channel")
-    columns = min(count, 4 if count <= 16 else 8)
-    rows = math.ceil(count / columns)
-    side = 12 / max(columns, 3)
-    height = side * min(max(y.shape[0] / y.shape[1], 0.3), 2)
-    figure = new_figure(
-        "feature_maps", side * columns + 1, (height + 0.3) * rows + 0.6, title=title
-    )
-    panels = figure.subplots(rows, columns, squeeze=False)
-    for axes in panels.flat[count:]:
-        axes.set_axis_off()
-    low, high, colours = float(y.min()), float(y.max()), "gray"
+    first = 0 if image is None else 1
+    columns = min(count + first, 4 if count <= 16 else 8)
+    side = 12 / max(columns, 3) - 0.2
+    frame = y.shape[:2] if image is None else np.shape(image)[:2]
+    height = side * min(max(frame[0] / frame[1], 0.3), 2)
+    places: dict[str, Any] = {
+        "width": side,
+        "height": height,
+        "gap": 0.2,
+        "head": 0.35 + 0.15 * first,
+    }
+    rows = math.ceil((count + first) / columns)
+    panels = Panels("feature_maps", rows, columns, title=title, last=1.0, foot=0.3, **places)
+    if image is not None:
+        pixels = np.asarray(image)
+        limits = float(pixels.min()), float(pixels.max())
+        draw_image(panels.panel(0, 0), pixels, "input", limits=limits)
+    low, high, colours, extend = float(y.min()), float(y.max()), "gray", "neither"
     if low < 0:
-        low, high, colours = -_bound(y), _bound(y), SIGNED
-    for channel, (axes, label) in enumerate(zip(panels.flat, labels, strict=False)):
-        draw_panel(axes, y[..., channel], label, cmap=colours, vmin=low, vmax=high)
-    figure.colorbar(panels[0, 0].images[0], ax=panels, label=unit, shrink=0.8)
-    return figure
+        high, extend = colour_bound(y, _LIMIT)
+        low, colours = -high, SIGNED
+    options = {"cmap": colours, "vmin": low, "vmax": high if high > low else low + 1}
+    for number, label in enumerate(labels):
+        axes = panels.panel(*divmod(number + first, columns))
+        draw_panel(axes, y[..., number], label, frame=frame, **options)
+    panels.colour_bar(unit, extend=extend)
+    return panels.figure
 
 
 def losses(
@@ -185,12 +232,17 @@ def losses(
         raise ValueError(
             f"losses: {len(labels)} labels for {len(curves)} curves; give as many, one to three"
         )
-    figure = new_figure("losses", 7, 4.2)
-    axes = figure.subplots()
-    draw_losses(axes, [np.asarray(curve) for curve in curves], labels)
-    axes.set_title(title, fontsize=13)
-    axes.set_ylabel(unit)
-    return figure
+    places: dict[str, Any] = {
+        "width": 6.0,
+        "height": 3.3,
+        "left": 0.85,
+        "last": 0.2,
+        "head": 0.1,
+        "foot": 0.5,
+    }
+    panels = Panels("losses", 1, 1, title=title, **places)
+    draw_losses(panels.panel(0, 0), [np.asarray(curve) for curve in curves], labels, unit=unit)
+    return panels.figure
 
 
 def _labels(caller: str, labels: Sequence[str] | None, count: int, name: str) -> Sequence[str]:
@@ -199,10 +251,6 @@ def _labels(caller: str, labels: Sequence[str] | None, count: int, name: str) ->
     if len(labels) != count:
         raise ValueError(f"{caller}: {len(labels)} labels for {count} channels")
     return labels
-
-
-def _bound(values: np.ndarray) -> float:
-    return float(np.abs(values).max(initial=0)) or 1.0
 
 
 def _check(caller: str, name: str, array: np.ndarray, rank: int) -> None:
