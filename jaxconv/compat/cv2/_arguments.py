@@ -65,9 +65,7 @@ def image(
     depth = _DEPTH_OF.get(given, -1)
     if depth not in depths:
         names = _listed([DEPTHS[each][1] for each in depths])
-        raise TypeError(
-            f"{caller}: src is {given}; it must be {names}, so cast it: src.astype(...)"
-        )
+        raise TypeError(f"{caller}: src is {given} but must be {names}; cast it: src.astype(...)")
     if x.ndim not in (2, 3):
         raise ValueError(
             f"{caller}: src must be (height, width) or (height, width, channels), got shape "

@@ -47,8 +47,9 @@ def Sobel(
         ValueError: as `filter2D`, or orders and sizes that OpenCV does not have.
 
     Example:
-        >>> src = jnp.array([[9, 9, 5, 5], [9, 9, 5, 5]], jnp.uint8)
-        >>> Sobel(src, 3, 1, 0)  # cv2.CV_16S
+        >>> from jaxconv.compat import cv2
+        >>> src = np.array([[9, 9, 5, 5], [9, 9, 5, 5]], np.uint8)
+        >>> cv2.Sobel(src, cv2.CV_16S, 1, 0)
         Array([[  0, -16, -16,   0],
                [  0, -16, -16,   0]], dtype=int16)
 
@@ -87,7 +88,8 @@ def Scharr(
         ValueError: as `filter2D`, or other orders.
 
     Example:
-        >>> Scharr(jnp.array([[9, 9, 5, 5]], jnp.uint8), 3, 1, 0)
+        >>> from jaxconv.compat import cv2
+        >>> cv2.Scharr(np.array([[9, 9, 5, 5]], np.uint8), cv2.CV_16S, 1, 0)
         Array([[  0, -64, -64,   0]], dtype=int16)
 
     Source: as `jaxconv.filters.scharr`.
@@ -126,7 +128,8 @@ def Laplacian(
         ValueError: as `filter2D`, or another `ksize`.
 
     Example:
-        >>> Laplacian(jnp.array([[0, 0, 1, 0, 0]], jnp.uint8), 3)
+        >>> from jaxconv.compat import cv2
+        >>> cv2.Laplacian(np.array([[0, 0, 1, 0, 0]], np.uint8), cv2.CV_16S)
         Array([[ 0,  1, -2,  1,  0]], dtype=int16)
     """
     caller = "Laplacian"

@@ -44,10 +44,11 @@ def filter2D(
         ValueError: a shape, depth, anchor or border that is not possible.
 
     Example:
+        >>> from jaxconv.compat import cv2
         >>> src = jnp.array([[0, 0, 100, 200]], jnp.uint8)
-        >>> filter2D(src, -1, jnp.array([[-1, 0, 1]]))
+        >>> cv2.filter2D(src, -1, jnp.array([[-1, 0, 1]]))
         Array([[  0, 100, 200,   0]], dtype=uint8)
-        >>> filter2D(src, 3, jnp.array([[-1, 0, 1]]), delta=-150)  # cv2.CV_16S
+        >>> cv2.filter2D(src, cv2.CV_16S, jnp.array([[-1, 0, 1]]), delta=-150)
         Array([[-150,  -50,   50, -150]], dtype=int16)
     """
     caller = "filter2D"

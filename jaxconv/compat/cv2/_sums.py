@@ -48,7 +48,8 @@ def weighted_sum(
 ) -> jax.Array:
     """Correlate an image with kernels, add the results, and cast to a dtype.
 
-    y = cast(sum over terms of (x correlated with each kernel of the term in turn) / divisor + delta)
+    y = cast(total / divisor + delta), total the sum over terms of x correlated with each of their
+    kernels in turn
 
     Args:
         caller: the public function's name, for messages.
@@ -56,8 +57,8 @@ def weighted_sum(
         terms: each one or more 2-D kernels: arrays of JAX's, or of NumPy's in float64.
         mode: a mode of `jaxconv.pad`.
         dtype: the result's; integers are rounded half to even, and saturated.
-        anchor: (row, column) of the kernels' elements that lie on the output's pixel, where a kernel
-            is longer than 1; None is their middle, size // 2.
+        anchor: (row, column) of the kernels' elements that lie on the output's pixel, along axes
+            where a kernel is longer than 1; None is the middle, size // 2.
         delta: a number, which may be traced.
         divisor: of sums without delta; means of integers are exact before they are rounded.
 
@@ -105,12 +106,13 @@ def _parts(k: Any, sums: np.dtype, wide: bool) -> tuple[jax.Array, ...]:
 def _apply(x, arrays, added, *, pads, mode, dtype, divisor, sums, wide):
     def run(x, arrays, added):
         x = (x if x.ndim == 2 else jnp.moveaxis(x, -1, 0)).astype(sums)  # (*channels, H, W)
-        total = None
+        results = []
         for passes, widths in zip(arrays, pads, strict=True):
             y = x
             for k, pair in zip(passes, widths, strict=True):
                 y = _correlate(y, _whole(k, sums), pair, mode)
-            total = y if total is None else total + y
+            results.append(y)
+        total = sum(results[1:], start=results[0])
         if divisor != 1 and jnp.issubdtype(dtype, jnp.integer):
             total = _rounded_mean(total, divisor)
         elif divisor != 1:
