@@ -215,5 +215,8 @@ def _sobel(size: int, order: int, normalize: bool) -> np.ndarray:
 def _known(caller: str, name: str, value: Any) -> float:
     found = arguments.number(caller, name, value)
     if not isinstance(found, float):
-        raise TypeError(f"{caller}: {name} must be a fixed number, but is traced here")
+        raise TypeError(
+            f"{caller}: {name} must be a fixed number, but is traced here; under jax.jit name it "
+            "in static_argnames"
+        )
     return found

@@ -136,7 +136,7 @@ def GaussianBlur(
         raise ValueError(f"{caller}: hint={shown(hint)} must be one of cv2.ALGO_HINT_...: {hints}")
     reach = 3 if x.dtype == jnp.uint8 else 4
     row, column = (
-        _gaussian(caller, name, size, sigma, reach)
+        _gaussian(caller, ksize, name, size, sigma, reach)
         for name, size, sigma in zip(("sigmaX", "sigmaY"), sizes, (sigma_x, sigma_y), strict=True)
     )
     wrap = x.dtype in (jnp.uint8, jnp.uint16)
@@ -163,22 +163,23 @@ def _box(caller, src, ddepth, ksize, dst, anchor, normalize, border) -> jax.Arra
     )
 
 
-def _gaussian(caller: str, name: str, size: int, sigma: Any, reach: int) -> Any:
+def _gaussian(caller: str, ksize: Any, name: str, size: int, sigma: Any, reach: int) -> Any:
     """Return the weights of `size` elements, or of as many as `reach` sigma on each side need."""
     known = isinstance(sigma, float)
     if size <= 0:
+        left = f"{caller}: ksize={shown(ksize)} leaves the size to {name}"
         if not known:
-            raise TypeError(
-                f"{caller}: {name} is traced here, so the size of the kernel is unknown; give ksize"
-            )
+            raise TypeError(f"{left}, which is traced here; give ksize as (width, height)")
         if sigma <= 0:
             raise ValueError(
-                f"{caller}: {name}={sigma} and ksize say nothing of the size; give a positive "
-                f"{name}, or ksize as (width, height)"
+                f"{left}={sigma}, which must be positive; or give ksize as (width, height)"
             )
         size = round(2 * reach * sigma + 1) | 1
     if size % 2 == 0:
-        raise ValueError(f"{caller}: ksize has {size}, but must be (width, height), both odd, or 0")
+        raise ValueError(
+            f"{caller}: ksize={shown(ksize)} must be (width, height), each odd, or 0 for the size "
+            "that sigma needs"
+        )
     if known:
         return gaussian(size, sigma)
     places = jnp.asarray(np.arange(size) - (size - 1) / 2, sigma.dtype)
