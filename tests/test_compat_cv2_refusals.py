@@ -210,8 +210,8 @@ REFUSED = [
     (
         lambda: jax.jit(lambda sigma: jnp.asarray(cv2.getGaussianKernel(3, sigma)))(1.0),
         TypeError,
-        "getGaussianKernel: sigma must be a fixed number, but is traced here; under jax.jit name it in "
-        "static_argnames",
+        "getGaussianKernel: sigma must be a fixed number, but is traced here; under jax.jit "
+        "name it in static_argnames",
     ),
 ]
 
