@@ -121,8 +121,8 @@ def test_shapes_of_lines():
         (row[:, None], column[None]),
     ):
         hold(cv2.sepFilter2D(x, 3, first, second), wanted, "int16")
-    found = cv2.filter2D(x, 3, row)  # one dimension is a column
-    hold(found, cast(correlated(x, row[:, None]), "int16"), "int16")
+    found = cv2.filter2D(x, 3, row)  # one dimension is a row
+    hold(found, cast(correlated(x, row[None]), "int16"), "int16")
 
 
 # orders and ksize -> the kernels, written out
@@ -362,7 +362,7 @@ def test_sigma_and_scale_can_be_traced():
 @pytest.mark.parametrize("ktype", [cv2.CV_32F, cv2.CV_64F])
 def test_gaussian_kernels(ktype):
     dtype = {cv2.CV_32F: np.float32, cv2.CV_64F: np.float64}[ktype]
-    for size in range(1, 13):
+    for size in range(1, 14, 2):
         for sigma in (-1, 0, 0.4, 3):
             found = cv2.getGaussianKernel(size, sigma, ktype)
             assert found.shape == (size, 1)

@@ -188,9 +188,10 @@ REFUSED = [
         "Laplacian: ksize=33 must be odd, from 1 to 31",
     ),
     (
-        lambda: cv2.getGaussianKernel(0, 1),
+        lambda: cv2.getGaussianKernel(4, 1),
         ValueError,
-        "getGaussianKernel: ksize=0 must be 1 or more",
+        "getGaussianKernel: ksize=4 must be odd, and 1 or more; jaxconv.filters.gaussian has even "
+        "sizes",
     ),
     (
         lambda: cv2.getGaussianKernel(3, 1, cv2.CV_8U),

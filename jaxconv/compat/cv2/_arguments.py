@@ -177,11 +177,11 @@ def number(caller: str, name: str, value: Any) -> Any:
     return known
 
 
-def weights(caller: str, name: str, kernel: Any) -> jax.Array:
-    """Return a kernel as an array of real numbers.
+def weights(caller: str, name: str, kernel: Any) -> Any:
+    """Return a kernel of real numbers: an array of JAX's as it is, all else in NumPy's float64.
 
     Raises:
-        TypeError: it is not.
+        TypeError: it is not real.
         ValueError: it is empty.
     """
     k = as_array(caller, name, kernel)
@@ -189,7 +189,7 @@ def weights(caller: str, name: str, kernel: Any) -> jax.Array:
         raise TypeError(f"{caller}: {name} must be real, got {k.dtype}")
     if k.size == 0:
         raise ValueError(f"{caller}: {name} is empty ({name}.shape={k.shape})")
-    return k
+    return k if isinstance(kernel, jax.Array) else np.array(kernel, np.float64)
 
 
 def floating(caller: str, ktype: Any) -> np.dtype:

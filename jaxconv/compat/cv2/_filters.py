@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxconv.compat.cv2 import _arguments as arguments
@@ -28,7 +27,7 @@ def filter2D(
     Args:
         src: (H, W) or (H, W, channels): uint8, uint16, int16, float32 or float64.
         ddepth: the result's depth, as this module's table has them; -1 is that of `src`.
-        kernel: (rows, columns), real; a 1-D one is a column. The same for every channel.
+        kernel: (rows, columns), real; a 1-D one is a row. The same for every channel.
         dst: None.
         anchor: (x, y), the kernel's element that lies on the output's pixel; -1 is the middle,
             size // 2.
@@ -59,7 +58,7 @@ def filter2D(
             f"{caller}: kernel must be (rows, columns), got kernel.shape={k.shape}; for one kernel "
             "a channel filter each channel, or use jaxconv.conv"
         )
-    k = k if k.ndim == 2 else k[:, None]
+    k = k if k.ndim == 2 else k[None]
     return weighted_sum(
         caller,
         x,
@@ -125,11 +124,11 @@ def sepFilter2D(
     )
 
 
-def _line(caller: str, name: str, kernel: ArrayLike) -> jax.Array:
+def _line(caller: str, name: str, kernel: ArrayLike) -> Any:
     k = arguments.weights(caller, name, kernel)
     if k.ndim not in (1, 2) or max(k.shape) != k.size:
         raise ValueError(
             f"{caller}: {name} must be one row or one column, got {name}.shape={k.shape}; a kernel "
             "of both is for filter2D"
         )
-    return jnp.ravel(k)
+    return k.reshape(-1)

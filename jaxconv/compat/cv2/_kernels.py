@@ -28,7 +28,7 @@ def getGaussianKernel(ksize: int, sigma: float, ktype: int = CV_64F) -> np.ndarr
     have tables, as in OpenCV, with parts of 256: (64, 128, 64), (16, 64, 96, 64, 16), ...
 
     Args:
-        ksize: number of elements.
+        ksize: number of elements, odd.
         sigma: standard deviation, in elements.
         ktype: CV_32F or CV_64F.
 
@@ -37,7 +37,7 @@ def getGaussianKernel(ksize: int, sigma: float, ktype: int = CV_64F) -> np.ndarr
 
     Raises:
         TypeError: `ksize` or `ktype` is not an integer, or sigma not a number.
-        ValueError: `ksize` is below 1, or another `ktype`.
+        ValueError: `ksize` is even or below 1, or another `ktype`.
 
     Example:
         >>> getGaussianKernel(3, 0).ravel(), getGaussianKernel(3, 0.8).ravel().round(3)
@@ -45,8 +45,11 @@ def getGaussianKernel(ksize: int, sigma: float, ktype: int = CV_64F) -> np.ndarr
     """
     caller = "getGaussianKernel"
     size = arguments.integer(caller, "ksize", ksize)
-    if size < 1:
-        raise ValueError(f"{caller}: ksize={size} must be 1 or more")
+    if size < 1 or size % 2 == 0:
+        raise ValueError(
+            f"{caller}: ksize={size} must be odd, and 1 or more; jaxconv.filters.gaussian has even "
+            "sizes"
+        )
     return gaussian(size, _known(caller, "sigma", sigma))[:, None].astype(
         arguments.floating(caller, ktype)
     )
