@@ -29,7 +29,7 @@ Intended differences:
 |---|---|
 | cv2.error | a ValueError, or a TypeError for dtypes and `dst` |
 | `dst` is written into | an error: JAX's arrays do not change |
-| uint8: weights of 8 bits in `GaussianBlur` and `sepFilter2D` | their own weights, rounded once |
+| `GaussianBlur` of uint8 and uint16: weights rounded to 8 and 16 bits | rounded once, at the end |
 | uint8: means of 2 and 4 pixels are rounded up | rounded half to even, as all means |
 | `filter2D` skips weights of 0, so NaN under them has no effect | 0 times NaN is NaN |
 | Fourier transforms in `filter2D` of floats from 12x12 on, which spread NaN | direct sums |
