@@ -73,8 +73,8 @@ def test_kernels_larger_than_the_image(shape, border):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_kernels_of_other_fractions(dtype):
-    """Thirds are rounded: in float32 for bytes, in float64 for 16 bits."""
-    x, k = drawn(dtype, (40, 50)), np.float32([[1, -2, 2], [3, 1, 1]]) / 3
+    """Rounded weights and sums: in float32 for bytes, in float64 for 16 bits."""
+    x, k = drawn(dtype, (40, 50)), np.random.default_rng(5).random((2, 3)) / 3
     exact = correlated(x, k)
     found = cv2.filter2D(x, -1, k)
     if dtype == "float32":
@@ -203,6 +203,17 @@ def test_boxes(dtype, border):
             for exact, normalize in ((mean, True), (total, False)):
                 found = cv2.boxFilter(x, ddepth, size, None, anchor, normalize, border)
                 hold(found, cast(exact, result), result)
+
+
+def test_means_of_large_windows_are_exact():
+    """Sums of 16 bits above 2^23: their quotients in float32 would be rounded to halves."""
+    x = (65535 - np.random.default_rng(0).integers(0, 900, (40, 50))).astype(np.uint16)
+    for size in ((15, 15), (12, 18), (16, 16)):
+        total = correlated(x, np.ones(size[::-1])).astype(np.int64)
+        count = size[0] * size[1]
+        whole, rest = np.divmod(total, count)
+        wanted = whole + ((2 * rest > count) | ((2 * rest == count) & (whole % 2 == 1)))
+        np.testing.assert_array_equal(cv2.blur(x, size), wanted)
 
 
 def test_every_mean_of_two_and_four_bytes_is_rounded_half_to_even():
