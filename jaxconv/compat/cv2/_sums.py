@@ -95,7 +95,7 @@ def _pads(size: tuple[int, ...], anchor: tuple[int, int] | None) -> tuple[tuple[
 def _parts(k: Any, sums: np.dtype, wide: bool) -> tuple[jax.Array, ...]:
     """A kernel in the dtype of the sums; for float64 among 32 bits as two numbers of float32."""
     if isinstance(k, jax.Array):
-        return (k.astype(jnp.float32 if wide else sums),)
+        return (k if wide else k.astype(sums),)
     if not wide:
         return (constant(k, sums),)
     high = np.asarray(k, np.float32)
