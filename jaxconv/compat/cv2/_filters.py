@@ -43,6 +43,7 @@ def filter2D(
         ValueError: a shape, depth, anchor or border that is not possible.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> from jaxconv.compat import cv2
         >>> src = jnp.array([[0, 0, 100, 200]], jnp.uint8)
         >>> cv2.filter2D(src, -1, jnp.array([[-1, 0, 1]]))
@@ -105,6 +106,7 @@ def sepFilter2D(
         ValueError: as `filter2D`.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> sepFilter2D(jnp.eye(3), -1, jnp.array([1.0, 2.0, 1.0]), jnp.array([-1.0, 0.0, 1.0]))
         Array([[ 0.,  0.,  0.],
                [-2.,  0.,  2.],
