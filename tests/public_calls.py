@@ -22,7 +22,7 @@ from jaxconv.analysis import _influence as influence
 from jaxconv.analysis import _matrix as matrix
 from jaxconv.analysis import _reach as reaching
 from jaxconv.analysis import dense
-from jaxconv.compat import scipy, torch
+from jaxconv.compat import cv2, scipy, torch
 from jaxconv.compat.lax import conv_general_dilated
 from jaxconv.learn import constraints, losses
 from jaxconv.restore import penalties
@@ -35,7 +35,7 @@ SGD = optax.sgd(1e-3)
 MODULES = {
     name: importlib.import_module(name)
     for name in (
-        *("jaxconv", "jaxconv.compat.lax", "jaxconv.compat.torch"),
+        *("jaxconv", "jaxconv.compat.cv2", "jaxconv.compat.lax", "jaxconv.compat.torch"),
         *("jaxconv.compat.scipy.ndimage", "jaxconv.compat.scipy.signal"),
         *("jaxconv.analysis", "jaxconv.analysis.dense", "jaxconv.linen", "jaxconv.nnx"),
         *("jaxconv.learn", "jaxconv.learn.constraints", "jaxconv.learn.losses"),
@@ -66,6 +66,9 @@ APART = {
     },
     "returns weights of torch's, or takes them": {
         *("compat.torch.from_torch", "compat.torch.to_torch"),
+    },
+    "returns a kernel of NumPy's": {
+        f"compat.cv2.get{name}" for name in ("DerivKernels", "GaborKernel", "GaussianKernel")
     },
     "takes and fills arrays in parts": {"restore.restore_tiled"},
     "looks at the values, to say what is wrong with them": {
@@ -210,6 +213,24 @@ CALLS = {
             (("gaussian_filter", "gaussian_filter1d"), (1.0,)),
             (("laplace", "prewitt", "sobel", "uniform_filter"), ()),
             (("uniform_filter1d",), (3,)),
+        )
+        for name in names
+    },
+    "compat.cv2.filter2D": (lambda x, k: cv2.filter2D(x, -1, k, delta=0.5), PLANE, PLANE[:2, :3]),
+    "compat.cv2.sepFilter2D": (
+        lambda x, row, column: cv2.sepFilter2D(x, -1, row, column),
+        PLANE,
+        LINE,
+        LINE[:3],
+    ),
+    **{
+        f"compat.cv2.{name}": (ending(getattr(cv2, name), *rest), PLANE)
+        for names, rest in (
+            (("GaussianBlur",), ((5, 3), 0)),
+            (("Laplacian",), (-1,)),
+            (("Scharr", "Sobel"), (-1, 1, 0)),
+            (("blur",), ((3, 2),)),
+            (("boxFilter",), (-1, (3, 2))),
         )
         for name in names
     },

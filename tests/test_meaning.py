@@ -25,6 +25,7 @@ from jaxconv._core.dispatch.policy import Policy
 from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.spec import normalise
 from jaxconv._core.methods import METHODS, onednn
+from jaxconv.compat import cv2
 from jaxconv.compat.scipy import ndimage, signal
 from jaxconv.tiles import apply_tiled
 
@@ -90,6 +91,9 @@ FACES = {
     "signal.correlate": lambda x, k: signal.correlate(x, k, "same"),
     "signal.direct": lambda x, k: signal.convolve(x, k, "same", "direct"),
     "ndimage": lambda x, k: ndimage.correlate(x, k, mode="constant"),
+    "cv2": lambda x, k: cv2.filter2D(
+        jnp.atleast_2d(x), -1, k, borderType=cv2.BORDER_CONSTANT
+    ).reshape(x.shape),
     "gradient": lambda x, k: jax.grad(lambda a: (jaxconv.correlate(a, k, mode="same") * x).sum())(
         jnp.ones_like(x)
     ),

@@ -113,7 +113,7 @@ def test_every_page_is_in_a_table_of_contents():
 
 def public_names() -> dict[str, str]:
     """The name nearest to the top of each public object, by all its public names."""
-    first: dict[int, str] = {}
+    first: dict[int | str, str] = {}
     names = {}
     for module in ["jaxconv", *(f"jaxconv.{name}" for name in sorted(public_modules()))]:
         room = importlib.import_module(module)
@@ -121,15 +121,23 @@ def public_names() -> dict[str, str]:
             thing = getattr(room, name)
             if not isinstance(thing, types.ModuleType):
                 full = f"{module}.{name}"
-                names[full] = first.setdefault(id(thing), full)
+                # numbers are the same object wherever they have the same value
+                same = full if isinstance(thing, int) else id(thing)
+                names[full] = first.setdefault(same, full)
     return names
 
 
 def test_the_reference_has_every_public_name_once():
     text = "\n".join(TEXT[page] for page in REFERENCE)
-    listed = re.findall(r"^\.\. auto(?:function|class|data):: (\S+)$", text, flags=re.MULTILINE)
+    # numbers, which have no docstrings, are listed with their values
+    directive = r"^\.\. (?:auto(?:function|class|data)|py:data):: (\S+)$"
+    listed = re.findall(directive, text, flags=re.MULTILINE)
     assert [name for name, count in Counter(listed).items() if count > 1] == []
     assert set(listed) == set(public_names().values())
+    values = re.findall(r"^\.\. py:data:: jaxconv\.(\S+)\n   :value: (\S+)$", text, re.MULTILINE)
+    assert len(values) == text.count(".. py:data::")
+    for name, value in values:
+        assert repr(functools.reduce(getattr, name.split("."), jaxconv)) == value
     modules = re.findall(r"^\.\. automodule:: (\S+)$", text, flags=re.MULTILINE)
     # `compat` and `compat.scipy` hold modules only
     holding = {name.rpartition(".")[0] for name in public_names()}

@@ -1,12 +1,12 @@
-"""Drop-in replacements with the signatures of `lax`, `scipy` and `torch`."""
+"""Drop-in replacements with the signatures of `lax`, `scipy`, `torch` and OpenCV (`cv2`)."""
 
 import importlib as _importlib
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 if _TYPE_CHECKING:
-    from jaxconv.compat import lax, scipy, torch
+    from jaxconv.compat import cv2, lax, scipy, torch
 
-__all__ = ["lax", "scipy", "torch"]
+__all__ = ["cv2", "lax", "scipy", "torch"]
 
 
 def __getattr__(name: str):
