@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from jaxconv.compat import scipy
 from jaxconv.compat.scipy import ndimage, signal
 
 
@@ -125,3 +126,38 @@ def test_a_traced_width_needs_a_radius():
     assert str(caught.value) == (
         "gaussian_filter: sigma is traced here, so the filter's size is unknown; give radius"
     )
+
+
+SAYS = "module 'jaxconv.compat.scipy.{}' has no attribute {!r}"
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "where"),
+    [
+        (signal, "butter", "scipy.signal.butter is SciPy's, for NumPy's arrays"),
+        (ndimage, "label", "scipy.ndimage.label is SciPy's, for NumPy's arrays"),
+        (signal, "gaussian_filter", "it is in jaxconv.compat.scipy.ndimage"),
+        (ndimage, "sepfir2d", "it is in jaxconv.compat.scipy.signal"),
+        (signal, "convole", None),
+    ],
+)
+def test_a_missing_name(module, name, where):
+    with pytest.raises(AttributeError) as caught:
+        getattr(module, name)
+    said = SAYS.format(module.__name__.rpartition(".")[2], name) + (f"; {where}" if where else "")
+    assert str(caught.value) == f"{said}. There are here: {', '.join(module.__all__)}"
+
+
+def test_a_missing_module():
+    with pytest.raises(AttributeError) as caught:
+        scipy.fft  # noqa: B018
+    assert str(caught.value) == (
+        "module 'jaxconv.compat.scipy' has no attribute 'fft'; scipy.fft is SciPy's, for NumPy's "
+        "arrays. There are here: ndimage, signal"
+    )
+
+
+def test_names_that_python_asks_for_are_not_looked_up_in_scipy():
+    with pytest.raises(AttributeError) as caught:
+        signal.__wrapped__  # noqa: B018
+    assert str(caught.value) == SAYS.format("signal", "__wrapped__")

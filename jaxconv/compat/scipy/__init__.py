@@ -18,5 +18,10 @@ Errors have SciPy's classes (also `RuntimeError`); messages start with the funct
 """
 
 from jaxconv.compat.scipy import ndimage, signal
+from jaxconv.compat.scipy._missing import missing
 
 __all__ = ["ndimage", "signal"]
+
+
+def __getattr__(name: str):
+    raise missing("", name, __all__)

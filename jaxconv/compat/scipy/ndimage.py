@@ -19,6 +19,7 @@ from jaxconv.compat.scipy._fixed_kernels import (
     uniform_filter1d,
 )
 from jaxconv.compat.scipy._gaussian_filter import gaussian_filter, gaussian_filter1d
+from jaxconv.compat.scipy._missing import missing
 
 __all__ = [
     "convolve",
@@ -33,3 +34,7 @@ __all__ = [
     "uniform_filter",
     "uniform_filter1d",
 ]
+
+
+def __getattr__(name: str):
+    raise missing("ndimage", name, __all__)

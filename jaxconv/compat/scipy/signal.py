@@ -13,6 +13,7 @@ from jax.typing import ArrayLike
 from jaxconv._core.geometry.dtypes import as_array, constant
 from jaxconv.compat.scipy import _direct_sums, _numpy_dtypes
 from jaxconv.compat.scipy._fftconvolve import fftconvolve, oaconvolve, operations
+from jaxconv.compat.scipy._missing import missing
 from jaxconv.compat.scipy._signal_2d import convolve2d, correlate2d, sepfir2d
 
 __all__ = [
@@ -26,6 +27,10 @@ __all__ = [
     "oaconvolve",
     "sepfir2d",
 ]
+
+
+def __getattr__(name: str):
+    raise missing("signal", name, __all__)
 
 
 def convolve(in1: ArrayLike, in2: ArrayLike, mode: str = "full", method: str = "auto") -> jax.Array:
