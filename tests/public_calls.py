@@ -208,6 +208,9 @@ CALLS = {
         f"compat.scipy.ndimage.{name}": (ending(getattr(ndimage, name), *rest), PLANE)
         for names, rest in (
             (("gaussian_filter", "gaussian_filter1d"), (1.0,)),
+            (("gaussian_laplace", "gaussian_gradient_magnitude"), (1.0,)),
+            (("generic_laplace", "generic_gradient_magnitude"), (ndimage.sobel,)),
+            (("maximum_filter", "maximum_filter1d", "minimum_filter", "minimum_filter1d"), (3,)),
             (("laplace", "prewitt", "sobel", "uniform_filter"), ()),
             (("uniform_filter1d",), (3,)),
         )

@@ -113,6 +113,63 @@ from jaxconv.compat.scipy import ndimage, signal
             ValueError,
             "gaussian_filter: radius=1.5: Radius must be a nonnegative integer.",
         ),
+        (
+            lambda: ndimage.gaussian_laplace(np.ones((3, 3)), (1.0, 2.0, 3.0)),
+            RuntimeError,
+            "gaussian_laplace: sigma=(1.0, 2.0, 3.0): sequence argument must have length equal to "
+            "input rank or to len(axes), which is 2",
+        ),
+        (
+            lambda: ndimage.gaussian_gradient_magnitude(np.ones(3), 1.0, mode="edge"),
+            RuntimeError,
+            "gaussian_gradient_magnitude: mode='edge': boundary mode not supported; use 'reflect', "
+            "'grid-mirror', 'mirror', 'nearest', 'wrap', 'grid-wrap', 'constant', 'grid-constant'",
+        ),
+        (
+            lambda: ndimage.generic_laplace(np.ones((2, 3)), lambda x, *rest: x[0]),
+            ValueError,
+            "generic_laplace: the derivative must return an array of the input's shape (2, 3), "
+            "got (3,)",
+        ),
+        (
+            lambda: ndimage.maximum_filter(np.ones(3)),
+            RuntimeError,
+            "maximum_filter: no footprint provided; give size or footprint",
+        ),
+        (
+            lambda: ndimage.minimum_filter(np.ones(3), footprint=[0, 0]),
+            ValueError,
+            "minimum_filter: All-zero footprint is not supported.",
+        ),
+        (
+            lambda: ndimage.minimum_filter(np.ones((3, 3)), footprint=[0, 1]),
+            RuntimeError,
+            "minimum_filter: footprint.ndim (1) must match len(axes) (2)",
+        ),
+        (
+            lambda: ndimage.maximum_filter1d(np.ones(3), 0),
+            RuntimeError,
+            "maximum_filter1d: size=0: incorrect filter size, it must be at least 1",
+        ),
+        (
+            lambda: ndimage.maximum_filter1d(np.ones(3), 2, origin=1),
+            ValueError,
+            "maximum_filter1d: Invalid origin 1 for 2 elements; origin must satisfy -(size // 2) "
+            "<= origin <= (size - 1) // 2",
+        ),
+        (
+            lambda: ndimage.maximum_filter(np.ones(3, complex), 3),
+            TypeError,
+            "maximum_filter: Complex type not supported: input is complex64",
+        ),
+        (
+            lambda: ndimage.maximum_filter(
+                np.ones((3, 3)), footprint=[[0, 1]], mode=["wrap", "mirror"]
+            ),
+            RuntimeError,
+            "maximum_filter: mode=['wrap', 'mirror']: A sequence of modes is not supported for "
+            "non-separable footprints",
+        ),
     ],
 )
 def test_refusals(call, error, message):
@@ -161,3 +218,11 @@ def test_names_that_python_asks_for_are_not_looked_up_in_scipy():
     with pytest.raises(AttributeError) as caught:
         signal.__wrapped__  # noqa: B018
     assert str(caught.value) == SAYS.format("signal", "__wrapped__")
+
+
+def test_a_traced_footprint():
+    with pytest.raises(TypeError) as caught:
+        jax.jit(lambda window: ndimage.maximum_filter(np.ones(3), footprint=window))(np.ones(2))
+    assert str(caught.value) == (
+        "maximum_filter: footprint is traced here, and its values must be known; give a NumPy array"
+    )

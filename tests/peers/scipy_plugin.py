@@ -50,6 +50,14 @@ NDIMAGE = (
     "sobel",
     "prewitt",
     "laplace",
+    "gaussian_laplace",
+    "gaussian_gradient_magnitude",
+    "generic_laplace",
+    "generic_gradient_magnitude",
+    "maximum_filter",
+    "maximum_filter1d",
+    "minimum_filter",
+    "minimum_filter1d",
 )
 # suite -> (module, functions of ours). A suite is a class, or a function outside of any.
 SUITES = {
@@ -121,6 +129,7 @@ def ours(module: str, name: str):
             # (function's positions of `output`): 2, or 3 where an axis, sigma or order is before
             where = {"correlate1d": 3, "convolve1d": 3, "uniform_filter1d": 3, "laplace": 1}
             where |= {"gaussian_filter": 3, "gaussian_filter1d": 4}
+            where |= {f"{end}imum_filter{rank}": 3 for end in ("max", "min") for rank in ("", "1d")}
             at = where.get(name, 2)
             if len(args) > at and isinstance(args[at], np.ndarray):
                 target, args[at] = args[at], args[at].dtype.name

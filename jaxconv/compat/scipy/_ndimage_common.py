@@ -51,13 +51,8 @@ def correlate_axes(
         RuntimeError: unknown mode.
         ValueError: an origin outside the weights, or a `cval` that does not fit the input.
     """
-    boundary = _boundary(caller, mode)
-    for origin, size in zip(origins, weights.shape, strict=True):
-        if not -(size // 2) <= origin <= (size - 1) // 2:
-            raise ValueError(
-                f"{caller}: Invalid origin {origin} for {size} weights; origin must satisfy "
-                f"-(size // 2) <= origin <= (size - 1) // 2"
-            )
+    boundary = check_boundary(caller, mode)
+    check_origins(caller, origins, weights.shape, "weights")
     fill = _fill(caller, x, cval, boundary)
     if x.size == 0:
         return jnp.zeros(x.shape, dtype)
@@ -120,7 +115,28 @@ def _sum_dtype(x, weights, fill, dtype, divisor):
     return _numpy_dtypes.widest(jnp.float64)
 
 
-def _boundary(caller: str, mode: Any) -> str:
+def check_origins(
+    caller: str, origins: Sequence[int], sizes: Sequence[int], what: str = "elements"
+) -> None:
+    """Check that the shifted centre lies inside the window, along each axis.
+
+    Raises:
+        ValueError: an origin outside.
+    """
+    for origin, size in zip(origins, sizes, strict=True):
+        if not -(size // 2) <= origin <= (size - 1) // 2:
+            raise ValueError(
+                f"{caller}: Invalid origin {origin} for {size} {what}; origin must satisfy "
+                f"-(size // 2) <= origin <= (size - 1) // 2"
+            )
+
+
+def check_boundary(caller: str, mode: Any) -> str:
+    """Return the boundary of a mode, as `_direct_sums` names it.
+
+    Raises:
+        RuntimeError: unknown mode, or several.
+    """
     if not isinstance(mode, str) and hasattr(mode, "__iter__"):
         raise RuntimeError(f"{caller}: mode={mode!r}: A sequence of modes is not supported")
     if mode not in BOUNDARIES:
