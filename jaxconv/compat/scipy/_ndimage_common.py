@@ -311,10 +311,18 @@ def integers(caller: str, name: str, values: Sequence[Any]) -> list[int]:
 
 
 def correlate_line(
-    caller: str, x: jax.Array, weights: Any, axis: int, mode: Any, cval: Any, dtype: Any
+    caller: str,
+    x: jax.Array,
+    weights: Any,
+    axis: int,
+    mode: Any,
+    cval: Any,
+    dtype: Any,
+    *,
+    origin: int = 0,
 ) -> jax.Array:
-    """Correlate along one axis with centred weights; see `correlate_axes`."""
+    """Correlate along one axis with weights; see `correlate_axes`."""
     weights = weights if isinstance(weights, jax.Array) else constant(weights)
     return correlate_axes(
-        caller, x, weights, axes=(axis,), origins=(0,), mode=mode, cval=cval, dtype=dtype
+        caller, x, weights, axes=(axis,), origins=(origin,), mode=mode, cval=cval, dtype=dtype
     )
