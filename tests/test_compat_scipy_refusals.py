@@ -170,6 +170,97 @@ from jaxconv.compat.scipy import ndimage, signal
             "maximum_filter: mode=['wrap', 'mirror']: A sequence of modes is not supported for "
             "non-separable footprints",
         ),
+        (
+            lambda: signal.lfilter([1.0], [1.0, -0.5], np.ones(3)),
+            ValueError,
+            "lfilter: a has 2 coefficients: the filter is recursive, and there are none here; a "
+            "must be one number",
+        ),
+        (
+            lambda: signal.lfilter([1.0, 2.0, 3.0], 1.0, np.ones((2, 4)), zi=np.ones((2, 3))),
+            ValueError,
+            "lfilter: Unexpected shape for parameter zi: expected (2, 2), found (2, 3)",
+        ),
+        (
+            lambda: signal.lfilter([1, 2], 1, [1, 2, 3]),
+            NotImplementedError,
+            "lfilter: b, a and x are of common dtype int32, which is not supported; give floats",
+        ),
+        (
+            lambda: signal.filtfilt([1.0, 1.0], 1.0, np.ones(6)),
+            ValueError,
+            "filtfilt: The length of the input vector x must be greater than padlen, which is 6; "
+            "x.shape=(6,)",
+        ),
+        (
+            lambda: signal.filtfilt([1.0], 1.0, np.ones(6), method="gust"),
+            ValueError,
+            "filtfilt: method='gust': method must be 'pad'; there is no other",
+        ),
+        (
+            lambda: signal.filtfilt([1.0], 1.0, np.ones(6), padtype="line"),
+            ValueError,
+            "filtfilt: Unknown value 'line' given to padtype; it must be 'even', 'odd', "
+            "'constant', or None",
+        ),
+        (
+            lambda: signal.upfirdn([[1.0]], np.ones(3)),
+            ValueError,
+            "upfirdn: h must be 1-D with non-zero length, got shape (1, 1)",
+        ),
+        (
+            lambda: signal.upfirdn([1.0], np.ones(3), down=0),
+            ValueError,
+            "upfirdn: Both up and down must be >= 1, got 1 and 0",
+        ),
+        (
+            lambda: signal.upfirdn([1.0], np.ones(3), mode="nearest"),
+            ValueError,
+            "upfirdn: mode='nearest': Unknown mode; use 'constant', 'wrap', 'edge', 'symmetric', "
+            "'reflect', 'smooth', 'antisymmetric', 'antireflect', 'line'",
+        ),
+        (
+            lambda: signal.resample_poly(np.ones(9), 1.5, 2),
+            ValueError,
+            "resample_poly: up=1.5: up must be an integer",
+        ),
+        (
+            lambda: signal.resample_poly(np.ones(9), 1, 2, padtype="edge", cval=1.0),
+            ValueError,
+            "resample_poly: cval has no effect when padtype is 'edge'",
+        ),
+        (
+            lambda: signal.decimate(np.ones(99), 2),
+            ValueError,
+            "decimate: ftype='iir' is a recursive filter, and there are none here; use ftype='fir'",
+        ),
+        (
+            lambda: signal.savgol_filter(np.ones(4), 5, 2),
+            ValueError,
+            "savgol_filter: If mode is 'interp', window_length must be less than or equal to the "
+            "size of x, 4, got 5",
+        ),
+        (
+            lambda: signal.savgol_filter(np.ones(9), 5, 2, mode="reflect"),
+            ValueError,
+            "savgol_filter: mode='reflect': mode must be 'mirror', 'constant', 'nearest', 'wrap' "
+            "or 'interp'",
+        ),
+        (
+            lambda: signal.hilbert(np.ones(4, complex)),
+            ValueError,
+            "hilbert: x must be real, got complex64",
+        ),
+        (
+            lambda: signal.hilbert(np.ones(4), 0),
+            ValueError,
+            "hilbert: N=0: N must be positive",
+        ),
+        (
+            lambda: signal.wiener(np.ones((4, 4)), (3, 0)),
+            ValueError,
+            "wiener: mysize=(3, 0): sizes must be at least 1",
+        ),
     ],
 )
 def test_refusals(call, error, message):
@@ -218,6 +309,15 @@ def test_names_that_python_asks_for_are_not_looked_up_in_scipy():
     with pytest.raises(AttributeError) as caught:
         signal.__wrapped__  # noqa: B018
     assert str(caught.value) == SAYS.format("signal", "__wrapped__")
+
+
+def test_filters_are_designed_from_known_numbers():
+    with pytest.raises(TypeError) as caught:
+        jax.jit(lambda cutoff: signal.firwin(5, cutoff))(0.3)
+    assert str(caught.value) == (
+        "firwin: cutoff is traced here, and filters are designed on the host from known numbers; "
+        "design the filter outside of jit and hand it over"
+    )
 
 
 def test_a_traced_footprint():

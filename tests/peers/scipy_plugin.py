@@ -38,6 +38,7 @@ SIGNAL = (
     "correlation_lags",
     "sepfir2d",
 )
+RATES = ("upfirdn", "resample_poly", "decimate")
 NDIMAGE = (
     "correlate",
     "convolve",
@@ -59,6 +60,14 @@ NDIMAGE = (
     "minimum_filter",
     "minimum_filter1d",
 )
+SAVGOL = (
+    *("test_sg_coeffs_trivial", "test_sg_coeffs_compare", "test_sg_coeffs_exact"),
+    *("test_sg_coeffs_deriv", "test_sg_coeffs_deriv_gt_polyorder", "test_sg_coeffs_large"),
+    *("test_sg_coeffs_even_window_length", "test_sg_filter_trivial", "test_sg_filter_basic"),
+    *("test_sg_filter_2d", "test_sg_filter_interp_edges", "test_sg_filter_interp_edges_3d"),
+    "test_sg_filter_valid_window_length_3d",
+)
+LINEAR = ("Float32", "Float64", "Complex64", "Complex128")
 # suite -> (module, functions of ours). A suite is a class, or a function outside of any.
 SUITES = {
     "TestConvolve": ("signal", SIGNAL),
@@ -74,11 +83,26 @@ SUITES = {
     "test_correlation_lags": ("signal", SIGNAL),
     "test_correlation_lags_invalid_mode": ("signal", SIGNAL),
     "TestSepfir2d": ("signal", SIGNAL),
+    "TestUpfirdn": ("signal", RATES),
+    "TestResample": ("signal", RATES),
+    "TestDecimate": ("signal", RATES),
+    **dict.fromkeys(SAVGOL, ("signal", ("savgol_coeffs", "savgol_filter"))),
+    **{f"TestLinearFilter{kind}": ("signal", ("lfilter",)) for kind in LINEAR},
+    "TestFiltFilt": ("signal", ("filtfilt", "lfilter")),
+    "TestWiener": ("signal", ("wiener",)),
+    "TestHilbert": ("signal", ("hilbert",)),
+    "TestFirwin": ("signal", ("firwin",)),
+    "TestFirWinMore": ("signal", ("firwin",)),
+    "TestGetWindow": ("signal", ("get_window",)),
     "TestNdimageFilters": ("ndimage", NDIMAGE),
 }
 MODULES = (
     "scipy.signal.tests.test_signaltools",
     "scipy.signal.tests.test_bsplines",
+    "scipy.signal.tests.test_upfirdn",
+    "scipy.signal.tests.test_savitzky_golay",
+    "scipy.signal.tests.test_fir_filter_design",
+    "scipy.signal.tests.test_windows",
     "scipy.ndimage.tests.test_filters",
 )
 
@@ -139,6 +163,10 @@ def ours(module: str, name: str):
         result = function(*args, **kwargs)
         if isinstance(result, jax.Array):
             result = np.array(result)[()]  # NumPy's functions return scalars, not (), arrays
+        elif isinstance(result, tuple):
+            result = jax.tree.map(
+                lambda leaf: np.array(leaf) if isinstance(leaf, jax.Array) else leaf, result
+            )
         if target is not None:
             target[...] = result
             return target

@@ -44,7 +44,7 @@ def extend_line(x: jax.Array, before: int, after: int, mode: str) -> jax.Array:
         turn, place = np.divmod(p, n - 1)
         odd = turn % 2 == 1
         mirrored = first + last - _at(x, n - 1 - place)
-        inner = jnp.where(jnp.asarray(odd), mirrored, _at(x, place))
+        inner = jnp.where(_numbers(odd, x) == 1, mirrored, _at(x, place))
         return inner + _numbers(turn, x) * (last - first)
     left = right = (last - first) / max(n - 1, 1)
     if mode == "smooth":
@@ -58,4 +58,4 @@ def _at(x: jax.Array, place: np.ndarray) -> jax.Array:
 
 
 def _numbers(values: np.ndarray, x: jax.Array) -> jax.Array:
-    return jnp.asarray(values, x.dtype)
+    return jnp.asarray(values.reshape((1,) * (x.ndim - 1) + (-1,)), x.dtype)

@@ -252,7 +252,7 @@ def _resample(caller, x, up, down, axis, window, padtype, cval) -> jax.Array:
     drop = (half + zeros) // down
     taps = h.size + zeros
     lacking = (drop + wanted - 1) * down - ((n - 1) * up + taps - 1)
-    h = jnp.pad(h * jnp.asarray(up, h.dtype), (zeros, max(lacking, 0)))
+    h = _scaled(h, up=up, before=zeros, after=max(lacking, 0))
     if padtype in _BACKGROUNDS:
         inexact = jnp.issubdtype(x.dtype, jnp.inexact)
         x = x if inexact else x.astype(_numpy_dtypes.widest(jnp.float64))
@@ -262,6 +262,11 @@ def _resample(caller, x, up, down, axis, window, padtype, cval) -> jax.Array:
         return y + background.astype(y.dtype)
     y = _upfirdn(caller, h, x, up, down, found, padtype, 0 if cval is None else cval)
     return jax.lax.slice_in_dim(y, drop, drop + wanted, axis=found)
+
+
+@partial(jax.jit, static_argnames=("up", "before", "after"))
+def _scaled(h, *, up, before, after):
+    return jnp.pad(h * up, (before, after))
 
 
 def _filter_of(caller: str, x: jax.Array, window: Any, rate: int) -> tuple[jax.Array, int]:

@@ -117,4 +117,5 @@ def _analytic(x, *, length, axis, dtype):
     factors = factors.at[0].set(1)
     if length % 2 == 0:
         factors = factors.at[length // 2].set(1)
-    return jnp.moveaxis(jnp.fft.ifft(spectrum * factors.astype(spectrum.dtype)), -1, axis)
+    factors = factors.astype(spectrum.dtype).reshape((1,) * (x.ndim - 1) + (length,))
+    return jnp.moveaxis(jnp.fft.ifft(spectrum * factors), -1, axis)
