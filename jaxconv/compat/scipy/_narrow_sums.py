@@ -22,17 +22,17 @@ MOST_WEIGHTS = 128  # that are written out in one loop
 _TRAILING = 18
 
 
-def parts(weights: np.ndarray) -> np.ndarray:
+def parts(weights: jax.Array | np.ndarray) -> np.ndarray:
     """Return (3, *weights.shape), in float32: two terms that add up to w_1, and w_2.
 
     Example:
         >>> float(parts(np.array(0.1)).astype(float).sum()) == 0.1
         True
     """
-    weights = np.asarray(weights, np.float64)
-    leading = (weights.view(np.int64) >> _TRAILING << _TRAILING).view(np.float64)
+    exact = np.asarray(weights, np.float64)
+    leading = (exact.view(np.int64) >> _TRAILING << _TRAILING).view(np.float64)
     first = leading.astype(np.float32)
-    return np.stack([first, leading - first, weights - leading]).astype(np.float32)
+    return np.stack([first, leading - first, exact - leading]).astype(np.float32)
 
 
 def serves(x: Any, weights: Any, fill: Any, dtype: Any, divisor: int) -> bool:
@@ -90,10 +90,11 @@ def correlate(
     offsets = np.stack(np.unravel_index(order, weights.shape[1:]), axis=-1)
 
     def window(wide, n):
-        starts = np.zeros(len(shape), int)
-        starts[list(axes)] = offsets[n]
-        cut = jax.lax.slice(wide, starts, starts + np.array(shape))
-        return cut.astype(jnp.int32)
+        starts = [0] * len(shape)
+        for axis, offset in zip(axes, offsets[n].tolist(), strict=True):
+            starts[axis] = offset
+        ends = [start + size for start, size in zip(starts, shape, strict=True)]
+        return jax.lax.slice(wide, starts, ends).astype(jnp.int32)
 
     def sums(wide, first, second, trailing):
         leading = first.astype(jnp.float64) + second.astype(jnp.float64)
