@@ -306,12 +306,16 @@ row(
     "explicit padding",
     padding=1,
 )
-for mode in ("wrap", "constant", None):
+for mode, here in (
+    *(("wrap", "circular"), ("mirror", "reflect"), ("edge", "replicate"), ("symm", "symmetric")),
+    *(("constant", ""), (None, "")),
+):
     row(
         LAYERS,
         {"padding_mode": mode},
         f"padding_mode={mode!r} must be one of 'zeros', 'reflect', 'symmetric', 'replicate', "
-        "'circular'",
+        f"'circular'{here and f'; {mode!r} is {here!r} here'}",
+        **({"padding_mode": here} if here else {}),
     )
 row(
     "conv",

@@ -88,9 +88,34 @@ row(
 )
 row(
     "correlate convolve",
-    {"boundary": "wrap"},
+    {"mode": "same", "boundary": "wrap"},
     "boundary='wrap' must be one of 'zeros', 'constant', 'reflect', 'symmetric', 'replicate', "
-    "'circular'",
+    "'circular'; 'wrap' is 'circular' here",
+    boundary="circular",
+)
+for integers in ("int8", "uint16"):
+    row(
+        "correlate convolve",
+        {"x": A((6, 8), integers), "k": A((1, 2), integers)},
+        f"x and k are {integers}, and sums of products may need more bits; use "
+        f"preferred_element_type=jnp.int32 (or jnp.{integers}, in which they wrap around)",
+        TypeError,
+        preferred_element_type="int32",
+    )
+row(
+    "corr2d",
+    {"x": A((6, 8), "int8"), "k": A((1, 2), "int8")},
+    "x and k are int8, and sums of products may need more bits; use jaxconv.correlate with "
+    "preferred_element_type=jnp.int32 (or jnp.int8, in which they wrap around)",
+    TypeError,
+)
+row(
+    "correlate convolve",
+    {"preferred_element_type": "int32"},
+    "preferred_element_type=int32 cannot hold sums of float32; give one that can, or cast the "
+    "operands first",
+    TypeError,
+    preferred_element_type="float32",
 )
 row(
     "correlate convolve",

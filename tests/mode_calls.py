@@ -19,6 +19,12 @@ B, BACK, LINE = numbers(8), numbers(4), numbers(2, 12, 6)
 DEPTHWISE = numbers(3, 3, 1, 8)
 SQUARE = numbers(3, 3)
 
+# They take lengths and other numbers, and no arrays.
+LENGTHS = {
+    f"compat.scipy.signal.{name}"
+    for name in ("correlation_lags", "firwin", "get_window", "savgol_coeffs")
+}
+
 # name -> a function of the arrays that follow
 MORE = {
     **{

@@ -197,6 +197,28 @@ CALLS = {
         for name in ("convolve", "convolve2d", "correlate", "correlate2d", "fftconvolve")
     },
     "compat.scipy.signal.correlation_lags": (lambda: signal.correlation_lags(5, 3),),
+    "compat.scipy.signal.firwin": (lambda: signal.firwin(5, 0.3),),
+    "compat.scipy.signal.get_window": (lambda: signal.get_window("hann", 5),),
+    "compat.scipy.signal.savgol_coeffs": (lambda: signal.savgol_coeffs(5, 2),),
+    **{
+        f"compat.scipy.signal.{name}": (ending(getattr(signal, name), *rest), PLANE)
+        for name, rest in (
+            *(("resample_poly", (3, 2)), ("savgol_filter", (5, 2)), ("hilbert", ())),
+            *(("wiener", ()), ("decimate", (2, 4, "fir"))),
+        )
+    },
+    "compat.scipy.signal.upfirdn": (lambda h, x: signal.upfirdn(h, x, 2, 3), LINE, PLANE),
+    "compat.scipy.signal.upfirdn beyond its ends": (
+        lambda h, x: signal.upfirdn(h, x, mode="line"),
+        LINE,
+        PLANE,
+    ),
+    "compat.scipy.signal.lfilter": (lambda b, x: signal.lfilter(b, 2.0, x), LINE, PLANE),
+    "compat.scipy.signal.filtfilt": (
+        lambda b, x: signal.filtfilt(b, 2.0, x, padlen=3),
+        LINE,
+        PLANE,
+    ),
     "compat.scipy.signal.oaconvolve": (signal.oaconvolve, PLANE, PLANE[:2, :3]),
     "compat.scipy.signal.sepfir2d": (signal.sepfir2d, PLANE, LINE[:3], LINE[:3]),
     **{
@@ -211,6 +233,9 @@ CALLS = {
         f"compat.scipy.ndimage.{name}": (ending(getattr(ndimage, name), *rest), PLANE)
         for names, rest in (
             (("gaussian_filter", "gaussian_filter1d"), (1.0,)),
+            (("gaussian_laplace", "gaussian_gradient_magnitude"), (1.0,)),
+            (("generic_laplace", "generic_gradient_magnitude"), (ndimage.sobel,)),
+            (("maximum_filter", "maximum_filter1d", "minimum_filter", "minimum_filter1d"), (3,)),
             (("laplace", "prewitt", "sobel", "uniform_filter"), ()),
             (("uniform_filter1d",), (3,)),
         )

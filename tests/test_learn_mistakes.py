@@ -51,10 +51,24 @@ LOSS = "such as jaxconv.learn.losses.mean_squared_error"
 ROWS = [
     (
         ("solve_kernel", *FITS),
+        {"x": X.astype(jnp.uint8)},
+        TypeError,
+        "x must hold floating-point numbers, got x.dtype=uint8: convert it, as in "
+        "x.astype('float32') / 255",
+    ),
+    (
+        ("solve_kernel", *FITS),
+        {"y": Y.astype(jnp.uint16)},
+        TypeError,
+        "y must hold floating-point numbers, got y.dtype=uint16: convert it, as in "
+        "y.astype('float32') / 65535",
+    ),
+    (
+        ("solve_kernel", *FITS),
         {"x": X.astype(jnp.int32)},
         TypeError,
         "x must hold floating-point numbers, got x.dtype=int32: convert it, as in "
-        "x.astype('float32') / 255",
+        "x.astype('float32')",
     ),
     (
         ("solve_kernel", *FITS),

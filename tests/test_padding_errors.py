@@ -15,7 +15,7 @@ from jaxconv._core.geometry.extension import check_widths
         (
             lambda x: pad(x, [(1, 1)], axes=(0,), mode="wrap"),
             "pad: mode must be one of zeros, constant, reflect, symmetric, replicate, circular; "
-            "got 'wrap'",
+            "got 'wrap'; 'wrap' is 'circular' here",
         ),
         (
             lambda x: pad(x, [(3, 0)], axes=(1,), mode="reflect"),

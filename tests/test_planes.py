@@ -223,11 +223,25 @@ def test_dtypes_are_kept(dtype):
         x, k = np.abs(x), np.abs(k)
     want = np.correlate(x, k, "full")
     x, k = x.astype(jnp.dtype(dtype)), k.astype(jnp.dtype(dtype))
-    y = correlate(x, k, mode="full")
+    # integers of few bits must be asked for
+    how = {"preferred_element_type": dtype} if "int8" in dtype else {}
+    y = correlate(x, k, mode="full", **how)
     assert y.dtype == dtype
     # wrapping around, as NumPy's integers do; sums below 2^8 are exact in every float
     want = want.astype("int64").astype(dtype) if "int" in dtype else want
     same(y, want.astype(y.dtype))
+
+
+@pytest.mark.parametrize("call", [correlate, convolve])
+def test_sums_in_the_dtype_asked_for(call):
+    for dtype, wanted in (("int8", "int32"), ("uint8", "int32"), ("int8", "float32")):
+        x, k = np.full(8, 127, dtype), np.full(8, 127, dtype)
+        y = call(x, k, preferred_element_type=wanted)
+        assert y.dtype == wanted
+        assert y.tolist() == [8 * 127 * 127]
+    assert call(x, np.ones(8, "int8"), preferred_element_type="int8").tolist() == [-8]
+    y = call(x.astype("float16"), k.astype("float16"), preferred_element_type=jnp.float32)
+    assert y.tolist() == [8 * 127 * 127]  # beyond float16
 
 
 def test_gradients_reach_kernel_image_and_fill_value():

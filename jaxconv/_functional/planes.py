@@ -12,7 +12,7 @@ and is `convolve`. Cross-correlation does not, y(i) = sum over a of f(i + a) g(a
 
 import operator
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ from jax.typing import ArrayLike
 from jaxconv._core.dispatch.arguments import check_method
 from jaxconv._core.dispatch.primitive import contract
 from jaxconv._core.geometry import dtypes
-from jaxconv._core.geometry.extension import MODES, check_sizes
+from jaxconv._core.geometry.extension import MODES, check_sizes, name_here
 from jaxconv._core.geometry.fill_values import check_fill_value
 from jaxconv._core.geometry.messages import shown
 from jaxconv._core.geometry.shapes import below
@@ -48,7 +48,8 @@ def corr2d(x: ArrayLike, k: ArrayLike, *, method: str = "auto") -> jax.Array:
         y: (H - h + 1, W - w + 1), in x's dtype, at the device's highest precision.
 
     Raises:
-        TypeError: the dtypes differ.
+        TypeError: the dtypes differ, or they are integers of 8 or 16 bits, whose sums may need
+            more: `jaxconv.correlate` takes the result's dtype.
         ValueError: x or k is not 2-D, k is larger than x, or there is no such method.
 
     Example:
@@ -80,6 +81,7 @@ def correlate(
     fill_value: ArrayLike = 0,
     axes: Sequence[int] | None = None,
     method: str = "auto",
+    preferred_element_type: Any = None,
 ) -> jax.Array:
     """Cross-correlate an array of any rank with one kernel.
 
@@ -101,13 +103,17 @@ def correlate(
         fill_value: the constant of boundary="constant".
         axes: the axes of x that k runs over, in k's order; every other axis is a batch axis.
         method: "auto", "fastest" (which may take FFT), or a method's name.
+        preferred_element_type: dtype of the result, as in `jaxconv.conv`. By default x's; integers
+            of 8 and 16 bits, whose sums may need more, must say: jnp.int32 holds them, and their
+            own dtype wraps around.
 
     Returns:
-        y: x's shape, with n - k + 1, n or n + k - 1 elements along `axes`; in x's dtype, at the
-        device's highest precision.
+        y: x's shape, with n - k + 1, n or n + k - 1 elements along `axes`; in x's dtype or
+        `preferred_element_type`, at the device's highest precision.
 
     Raises:
-        TypeError: the dtypes differ.
+        TypeError: the dtypes differ, integers of 8 or 16 bits without `preferred_element_type`, or
+            one that cannot hold the sums.
         ValueError: shapes, mode, boundary or axes do not fit.
 
     Example:
@@ -126,6 +132,7 @@ def correlate(
         fill_value=fill_value,
         axes=axes,
         method=method,
+        preferred_element_type=preferred_element_type,
     )
 
 
@@ -138,6 +145,7 @@ def convolve(
     fill_value: ArrayLike = 0,
     axes: Sequence[int] | None = None,
     method: str = "auto",
+    preferred_element_type: Any = None,
 ) -> jax.Array:
     """Convolve in the strict sense: `correlate` with the kernel reversed along every axis.
 
@@ -151,12 +159,13 @@ def convolve(
         fill_value: as in `correlate`.
         axes: as in `correlate`.
         method: as in `correlate`.
+        preferred_element_type: as in `correlate`.
 
     Returns:
         y: as in `correlate`.
 
     Raises:
-        TypeError: the dtypes differ.
+        TypeError: as `correlate`.
         ValueError: shapes, mode, boundary or axes do not fit.
 
     Example:
@@ -178,6 +187,7 @@ def convolve(
         fill_value=fill_value,
         axes=axes,
         method=method,
+        preferred_element_type=preferred_element_type,
     )
 
 
@@ -191,16 +201,20 @@ def _correlate(
     fill_value: ArrayLike = 0,
     axes: Sequence[int] | None = None,
     method: str,
+    preferred_element_type: Any = None,
     flip: bool = False,
 ) -> jax.Array:
     x, k = dtypes.as_array(caller, "x", x), dtypes.as_array(caller, "k", k)
-    dtype = dtypes.result_dtype(caller, ("x", x), ("k", k))
+    dtype = dtypes.result_dtype(caller, ("x", x), ("k", k), preferred_element_type)
+    if preferred_element_type is None:
+        _check_wide(caller, dtype)
     check_method(caller, method)
     if mode not in _MODES:
         raise ValueError(f"{caller}: mode={mode!r} must be one of {', '.join(map(repr, _MODES))}")
     if boundary not in MODES:
         raise ValueError(
             f"{caller}: boundary={boundary!r} must be one of {', '.join(map(repr, MODES))}"
+            f"{name_here(boundary, MODES)}"
         )
     check_fill_value(caller, x.dtype, fill_value, boundary, argument="boundary")
     axes = _spatial_axes(caller, x, k, axes)
@@ -224,6 +238,17 @@ def _correlate(
     numerics = {"method": method, "precision": precision, "mode": boundary}
     y = contract("output", x, k, spec, dtype=dtype, **numerics)
     return jnp.moveaxis(y[..., 0], last, axes)
+
+
+def _check_wide(caller: str, dtype: Any) -> None:
+    """Refuse integers whose sums may soon wrap around, where nobody has said that they may."""
+    if not jnp.issubdtype(dtype, jnp.integer) or dtype.itemsize > 2:
+        return
+    call = "" if caller != "corr2d" else "jaxconv.correlate with "
+    raise TypeError(
+        f"{caller}: x and k are {dtype}, and sums of products may need more bits; use "
+        f"{call}preferred_element_type=jnp.int32 (or jnp.{dtype}, in which they wrap around)"
+    )
 
 
 def _spatial_axes(

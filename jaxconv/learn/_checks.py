@@ -27,10 +27,11 @@ def floating(caller: str, name: str, value: Any, *, complexes: bool = False) -> 
         return array
     if jnp.issubdtype(array.dtype, jnp.complexfloating):
         remedy = "use solve_kernel, which finds complex kernels"
-    elif array.dtype == jnp.bool_:
+    elif array.dtype == jnp.bool_ or array.dtype.itemsize > 2:  # whose range no image fills
         remedy = f"convert it, as in {name}.astype('float32')"
     else:
-        remedy = f"convert it, as in {name}.astype('float32') / 255"
+        largest = jnp.iinfo(array.dtype).max
+        remedy = f"convert it, as in {name}.astype('float32') / {largest}"
     raise TypeError(
         f"{caller}: {name} must hold floating-point numbers, got {name}.dtype={array.dtype}: "
         f"{remedy}"

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from jaxconv._core.dispatch.arguments import check_method
 from jaxconv._core.geometry.dtypes import as_array
-from jaxconv._core.geometry.extension import MODES, check_sizes, extend, fold
+from jaxconv._core.geometry.extension import MODES, check_sizes, extend, fold, name_here
 from jaxconv._core.geometry.messages import shown
 from jaxconv._core.geometry.shapes import fast_length
 from jaxconv._functional.planes import convolve, correlate
@@ -112,7 +112,7 @@ def make_blur(
     if boundary not in BOUNDARIES:
         raise ValueError(
             f"{caller}: boundary={shown(boundary)} must be one of "
-            f"{', '.join(map(repr, BOUNDARIES))}"
+            f"{', '.join(map(repr, BOUNDARIES))}{name_here(boundary, BOUNDARIES)}"
         )
     check_method(caller, method)
     if any(a > n for a, n in zip(k.shape, size, strict=True)):

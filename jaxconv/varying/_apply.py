@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 
 from jaxconv._core.dispatch.arguments import check_method
 from jaxconv._core.geometry import dtypes
-from jaxconv._core.geometry.extension import MODES, check_sizes
+from jaxconv._core.geometry.extension import MODES, check_sizes, name_here
 from jaxconv._core.geometry.messages import shown
 from jaxconv._core.geometry.spec import resolve_padding
 from jaxconv._functional.padding import extended
@@ -99,6 +99,7 @@ def make_model(
         if value not in names:
             raise ValueError(
                 f"{caller}: {name}={shown(value)} must be one of {', '.join(map(repr, names))}"
+                f"{name_here(value, names)}"
             )
     if 0 in size:
         raise ValueError(f"{caller}: x is empty (x.shape={size})")

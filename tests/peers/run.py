@@ -22,15 +22,24 @@ from xml.etree import ElementTree
 HERE = Path(__file__).parent
 BEGIN, END = "<!-- peers: begin -->", "<!-- peers: end -->"
 SIGNAL = "scipy.signal.tests.test_signaltools"
+DESIGN = tuple(
+    f"scipy.signal.tests.{name}"
+    for name in ("test_upfirdn", "test_savitzky_golay", "test_fir_filter_design", "test_windows")
+)
+LINES = (
+    "TestUpfirdn or TestResample or TestDecimate or test_sg or TestLinearFilter or TestFiltFilt or "
+    "TestWiener or TestHilbert or TestFirwin or TestFirWinMore or TestGetWindow"
+)
 
 # part -> (modules, -k expression, one in N of its cases in the sample, processes for the whole)
 PARTS = {
     "arrays": (
         (SIGNAL, "scipy.signal.tests.test_bsplines"),
-        "not TestOAConvolve and not many_sizes and not test_convolve_method",
+        f"not TestOAConvolve and not many_sizes and not test_convolve_method and not ({LINES})",
         16,
         1,
     ),
+    "lines": ((SIGNAL, *DESIGN), LINES, 30, 1),
     "sizes": ((SIGNAL,), "many_sizes or test_convolve_method", 100, 2),
     "overlap-add": ((SIGNAL,), "TestOAConvolve", 400, 16),
     "filters": (("scipy.ndimage.tests.test_filters",), "TestNdimageFilters", 50, 1),

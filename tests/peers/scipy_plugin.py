@@ -38,6 +38,8 @@ SIGNAL = (
     "correlation_lags",
     "sepfir2d",
 )
+DESIGNS = ("firwin", "get_window", "savgol_coeffs")  # ours call SciPy's
+RATES = ("upfirdn", "resample_poly", "decimate")
 NDIMAGE = (
     "correlate",
     "convolve",
@@ -50,7 +52,23 @@ NDIMAGE = (
     "sobel",
     "prewitt",
     "laplace",
+    "gaussian_laplace",
+    "gaussian_gradient_magnitude",
+    "generic_laplace",
+    "generic_gradient_magnitude",
+    "maximum_filter",
+    "maximum_filter1d",
+    "minimum_filter",
+    "minimum_filter1d",
 )
+SAVGOL = (
+    *("test_sg_coeffs_trivial", "test_sg_coeffs_compare", "test_sg_coeffs_exact"),
+    *("test_sg_coeffs_deriv", "test_sg_coeffs_deriv_gt_polyorder", "test_sg_coeffs_large"),
+    *("test_sg_coeffs_even_window_length", "test_sg_filter_trivial", "test_sg_filter_basic"),
+    *("test_sg_filter_2d", "test_sg_filter_interp_edges", "test_sg_filter_interp_edges_3d"),
+    "test_sg_filter_valid_window_length_3d",
+)
+LINEAR = ("Float32", "Float64", "Complex64", "Complex128")
 # suite -> (module, functions of ours). A suite is a class, or a function outside of any.
 SUITES = {
     "TestConvolve": ("signal", SIGNAL),
@@ -66,11 +84,26 @@ SUITES = {
     "test_correlation_lags": ("signal", SIGNAL),
     "test_correlation_lags_invalid_mode": ("signal", SIGNAL),
     "TestSepfir2d": ("signal", SIGNAL),
+    "TestUpfirdn": ("signal", RATES),
+    "TestResample": ("signal", RATES),
+    "TestDecimate": ("signal", RATES),
+    **dict.fromkeys(SAVGOL, ("signal", ("savgol_coeffs", "savgol_filter"))),
+    **{f"TestLinearFilter{kind}": ("signal", ("lfilter",)) for kind in LINEAR},
+    "TestFiltFilt": ("signal", ("filtfilt", "lfilter")),
+    "TestWiener": ("signal", ("wiener",)),
+    "TestHilbert": ("signal", ("hilbert",)),
+    "TestFirwin": ("signal", ("firwin",)),
+    "TestFirWinMore": ("signal", ("firwin",)),
+    "TestGetWindow": ("signal", ("get_window",)),
     "TestNdimageFilters": ("ndimage", NDIMAGE),
 }
 MODULES = (
     "scipy.signal.tests.test_signaltools",
     "scipy.signal.tests.test_bsplines",
+    "scipy.signal.tests.test_upfirdn",
+    "scipy.signal.tests.test_savitzky_golay",
+    "scipy.signal.tests.test_fir_filter_design",
+    "scipy.signal.tests.test_windows",
     "scipy.ndimage.tests.test_filters",
 )
 
@@ -107,10 +140,21 @@ def _reason(name: str, entries) -> str | None:
 
 
 @functools.cache
+def _designs():
+    """SciPy's own, since this is called while tests are collected."""
+    import scipy.signal
+
+    return {name: getattr(scipy.signal, name) for name in DESIGNS}
+
+
+@functools.cache
 def ours(module: str, name: str):
     """Our function, speaking NumPy."""
+    import scipy.signal
+
     from jaxconv.compat.scipy import ndimage, signal
 
+    designs = _designs()
     function = getattr({"signal": signal, "ndimage": ndimage}[module], name)
 
     @functools.wraps(function)
@@ -121,15 +165,25 @@ def ours(module: str, name: str):
             # (function's positions of `output`): 2, or 3 where an axis, sigma or order is before
             where = {"correlate1d": 3, "convolve1d": 3, "uniform_filter1d": 3, "laplace": 1}
             where |= {"gaussian_filter": 3, "gaussian_filter1d": 4}
+            where |= {f"{end}imum_filter{rank}": 3 for end in ("max", "min") for rank in ("", "1d")}
             at = where.get(name, 2)
             if len(args) > at and isinstance(args[at], np.ndarray):
                 target, args[at] = args[at], args[at].dtype.name
             elif isinstance(kwargs.get("output"), np.ndarray):
                 target = kwargs["output"]
                 kwargs["output"] = target.dtype.name
-        result = function(*args, **kwargs)
+        if name in DESIGNS:
+            kwargs.pop("xp", None)  # the namespace of the arrays that SciPy is to return
+        with pytest.MonkeyPatch.context() as patch:
+            for design, original in designs.items():
+                patch.setattr(scipy.signal, design, original)
+            result = function(*args, **kwargs)
         if isinstance(result, jax.Array):
             result = np.array(result)[()]  # NumPy's functions return scalars, not (), arrays
+        elif isinstance(result, tuple):
+            result = jax.tree.map(
+                lambda leaf: np.array(leaf) if isinstance(leaf, jax.Array) else leaf, result
+            )
         if target is not None:
             target[...] = result
             return target

@@ -52,6 +52,7 @@ def check_padding_mode(
         raise ValueError(
             f"{caller}: padding_mode={padding_mode!r} must be one of "
             f"{', '.join(map(repr, PADDING_MODES))}"
+            f"{extension.name_here(padding_mode, PADDING_MODES)}"
         )
     if padding_mode == "zeros":  # any width: `normalise` has checked that a window is left
         return

@@ -75,6 +75,15 @@ EXTENSIONS: Mapping[str, Mode] = {
 }
 MODES: tuple[str, ...] = ("zeros", "constant", *EXTENSIONS)
 
+# What NumPy, SciPy, OpenCV and others call them where their name has no other meaning here.
+ELSEWHERE = {
+    **dict.fromkeys(("zero", "fill"), "zeros"),
+    **dict.fromkeys(("mirror", "reflect101", "reflect_101"), "reflect"),
+    **dict.fromkeys(("symm", "grid-mirror"), "symmetric"),
+    **dict.fromkeys(("edge", "nearest"), "replicate"),
+    **dict.fromkeys(("wrap", "grid-wrap", "periodic"), "circular"),
+}
+
 
 def source_index(position: np.ndarray, size: int, mode: str) -> np.ndarray:
     """Return E(p), the index of the element of x that lies at each position.
@@ -232,7 +241,10 @@ def check_widths(
         {1: (0, 0), 2: (1, 2)}
     """
     if mode not in MODES:
-        raise ValueError(f"{caller}: {argument} must be one of {', '.join(MODES)}; got {mode!r}")
+        raise ValueError(
+            f"{caller}: {argument} must be one of {', '.join(MODES)}; got {mode!r}"
+            f"{name_here(mode, MODES)}"
+        )
     rank, shape = len(shape), tuple(shape)
     try:
         given = tuple(range(rank)) if axes is None else tuple(map(operator.index, axes))
@@ -248,6 +260,17 @@ def check_widths(
     pairs = _pairs(caller, widths, counted)
     check_sizes(caller, shape, pairs, mode=mode, padded=padded, argument=argument)
     return pairs
+
+
+def name_here(mode: Any, allowed: Sequence[str]) -> str:
+    """Return a hint for messages: what a mode of other libraries is called here, if it is allowed.
+
+    Example:
+        >>> name_here("mirror", MODES)
+        "; 'mirror' is 'reflect' here"
+    """
+    here = ELSEWHERE.get(mode.lower()) if isinstance(mode, str) else None
+    return f"; {mode!r} is {here!r} here" if here in allowed else ""
 
 
 def check_sizes(

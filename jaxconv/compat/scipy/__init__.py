@@ -1,8 +1,9 @@
-"""Convolutions and linear filters with SciPy's signatures, under `jit` and `grad`.
+"""Convolutions, finite filters and extremes with SciPy's signatures, under `jit` and `grad`.
 
     from scipy import signal, ndimage   ->   from jaxconv.compat.scipy import signal, ndimage
 
-SciPy itself is not imported. Intended differences:
+SciPy itself computes the designs alone (`firwin`, `get_window`, `savgol_coeffs`), on the host; it
+is imported by what needs them. Recursive filters are refused. Intended differences:
 
 | | scipy | here |
 |---|---|---|
@@ -18,5 +19,10 @@ Errors have SciPy's classes (also `RuntimeError`); messages start with the funct
 """
 
 from jaxconv.compat.scipy import ndimage, signal
+from jaxconv.compat.scipy._missing import missing
 
 __all__ = ["ndimage", "signal"]
+
+
+def __getattr__(name: str):
+    raise missing("", name, __all__)

@@ -116,6 +116,26 @@ def gaussian_filter(
     x = as_array(caller, "input", input)
     dtype = output_dtype(caller, output, x, promote=False)
 
+    return filter_gaussian(
+        caller, x, sigma, order, dtype, mode, cval, truncate, radius=radius, axes=axes
+    )
+
+
+def filter_gaussian(
+    caller: str,
+    x: jax.Array,
+    sigma: OneOrMore,
+    order: OneOrMore,
+    dtype: Any,
+    mode: OneOrMore,
+    cval: ArrayLike,
+    truncate: float,
+    *,
+    radius: OneOrMore,
+    axes: int | Sequence[int] | None,
+) -> jax.Array:
+    """Compute `gaussian_filter` for any caller."""
+
     def one_axis(x, axis, sigma, order, mode, radius):
         if _numpy_dtypes.is_concrete(sigma) and sigma <= 1e-15:
             return x

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv._core.geometry.dtypes import constant
-from jaxconv.compat.scipy import _direct_sums, _numpy_dtypes, _summation_order
+from jaxconv.compat.scipy import _direct_sums, _narrow_sums, _numpy_dtypes, _summation_order
 
 BOUNDARIES = {
     "reflect": "symmetric",
@@ -31,7 +31,7 @@ BOUNDARIES = {
 def correlate_axes(
     caller: str,
     x: jax.Array,
-    weights: jax.Array,
+    weights: jax.Array | np.ndarray,
     *,
     axes: tuple[int, ...],
     origins: Sequence[int],
@@ -51,13 +51,8 @@ def correlate_axes(
         RuntimeError: unknown mode.
         ValueError: an origin outside the weights, or a `cval` that does not fit the input.
     """
-    boundary = _boundary(caller, mode)
-    for origin, size in zip(origins, weights.shape, strict=True):
-        if not -(size // 2) <= origin <= (size - 1) // 2:
-            raise ValueError(
-                f"{caller}: Invalid origin {origin} for {size} weights; origin must satisfy "
-                f"-(size // 2) <= origin <= (size - 1) // 2"
-            )
+    boundary = check_boundary(caller, mode)
+    check_origins(caller, origins, weights.shape, "weights")
     fill = _fill(caller, x, cval, boundary)
     if x.size == 0:
         return jnp.zeros(x.shape, dtype)
@@ -66,9 +61,20 @@ def correlate_axes(
         before = size // 2 + origin
         pads.append((before, size - 1 - before))
     sums = _sum_dtype(x, weights, fill, dtype, divisor)
+    if _narrow_sums.serves(x, weights, fill, dtype, divisor):
+        return _narrow_sums.correlate(
+            x,
+            constant(_narrow_sums.parts(weights)),
+            fill,
+            axes=axes,
+            pads=tuple(pads),
+            boundary=boundary,
+            dtype=dtype,
+            parity=_summation_order.parity(weights),
+        )
     return _correlate(
         x,
-        weights,
+        constant(weights),
         fill,
         axes=axes,
         pads=tuple(pads),
@@ -120,7 +126,28 @@ def _sum_dtype(x, weights, fill, dtype, divisor):
     return _numpy_dtypes.widest(jnp.float64)
 
 
-def _boundary(caller: str, mode: Any) -> str:
+def check_origins(
+    caller: str, origins: Sequence[int], sizes: Sequence[int], what: str = "elements"
+) -> None:
+    """Check that the shifted centre lies inside the window, along each axis.
+
+    Raises:
+        ValueError: an origin outside.
+    """
+    for origin, size in zip(origins, sizes, strict=True):
+        if not -(size // 2) <= origin <= (size - 1) // 2:
+            raise ValueError(
+                f"{caller}: Invalid origin {origin} for {size} {what}; origin must satisfy "
+                f"-(size // 2) <= origin <= (size - 1) // 2"
+            )
+
+
+def check_boundary(caller: str, mode: Any) -> str:
+    """Return the boundary of a mode, as `_direct_sums` names it.
+
+    Raises:
+        RuntimeError: unknown mode, or several.
+    """
     if not isinstance(mode, str) and hasattr(mode, "__iter__"):
         raise RuntimeError(f"{caller}: mode={mode!r}: A sequence of modes is not supported")
     if mode not in BOUNDARIES:
@@ -295,10 +322,18 @@ def integers(caller: str, name: str, values: Sequence[Any]) -> list[int]:
 
 
 def correlate_line(
-    caller: str, x: jax.Array, weights: Any, axis: int, mode: Any, cval: Any, dtype: Any
+    caller: str,
+    x: jax.Array,
+    weights: Any,
+    axis: int,
+    mode: Any,
+    cval: Any,
+    dtype: Any,
+    *,
+    origin: int = 0,
 ) -> jax.Array:
-    """Correlate along one axis with centred weights; see `correlate_axes`."""
-    weights = weights if isinstance(weights, jax.Array) else constant(weights)
+    """Correlate along one axis with weights; see `correlate_axes`."""
+    weights = weights if isinstance(weights, jax.Array) else np.asarray(weights)
     return correlate_axes(
-        caller, x, weights, axes=(axis,), origins=(0,), mode=mode, cval=cval, dtype=dtype
+        caller, x, weights, axes=(axis,), origins=(origin,), mode=mode, cval=cval, dtype=dtype
     )

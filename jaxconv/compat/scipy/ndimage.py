@@ -1,4 +1,4 @@
-"""`scipy.ndimage`'s linear filters: same signatures, values, dtypes and errors.
+"""`scipy.ndimage`'s linear filters and extremes: same signatures, values, dtypes and errors.
 
 Padding of the input by mode, of any width:
 
@@ -11,6 +11,18 @@ after every pass. An array as `output` is an error: JAX's arrays are immutable.
 """
 
 from jaxconv.compat.scipy._correlate import convolve, convolve1d, correlate, correlate1d
+from jaxconv.compat.scipy._derivatives import (
+    gaussian_gradient_magnitude,
+    gaussian_laplace,
+    generic_gradient_magnitude,
+    generic_laplace,
+)
+from jaxconv.compat.scipy._extremes import (
+    maximum_filter,
+    maximum_filter1d,
+    minimum_filter,
+    minimum_filter1d,
+)
 from jaxconv.compat.scipy._fixed_kernels import (
     laplace,
     prewitt,
@@ -19,6 +31,7 @@ from jaxconv.compat.scipy._fixed_kernels import (
     uniform_filter1d,
 )
 from jaxconv.compat.scipy._gaussian_filter import gaussian_filter, gaussian_filter1d
+from jaxconv.compat.scipy._missing import missing
 
 __all__ = [
     "convolve",
@@ -27,9 +40,21 @@ __all__ = [
     "correlate1d",
     "gaussian_filter",
     "gaussian_filter1d",
+    "gaussian_gradient_magnitude",
+    "gaussian_laplace",
+    "generic_gradient_magnitude",
+    "generic_laplace",
     "laplace",
+    "maximum_filter",
+    "maximum_filter1d",
+    "minimum_filter",
+    "minimum_filter1d",
     "prewitt",
     "sobel",
     "uniform_filter",
     "uniform_filter1d",
 ]
+
+
+def __getattr__(name: str):
+    raise missing("ndimage", name, __all__)

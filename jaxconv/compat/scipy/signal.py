@@ -1,4 +1,4 @@
-"""`scipy.signal`'s convolutions: same signatures, values, dtypes and errors."""
+"""`scipy.signal`'s convolutions and finite filters: same signatures, values, dtypes and errors."""
 
 import time
 import warnings
@@ -12,8 +12,13 @@ from jax.typing import ArrayLike
 
 from jaxconv._core.geometry.dtypes import as_array, constant
 from jaxconv.compat.scipy import _direct_sums, _numpy_dtypes
+from jaxconv.compat.scipy._design import firwin, get_window, savgol_coeffs
 from jaxconv.compat.scipy._fftconvolve import fftconvolve, oaconvolve, operations
+from jaxconv.compat.scipy._line_filters import filtfilt, lfilter, savgol_filter
+from jaxconv.compat.scipy._missing import missing
+from jaxconv.compat.scipy._resampling import decimate, resample_poly, upfirdn
 from jaxconv.compat.scipy._signal_2d import convolve2d, correlate2d, sepfir2d
+from jaxconv.compat.scipy._wiener import hilbert, wiener
 
 __all__ = [
     "choose_conv_method",
@@ -22,10 +27,25 @@ __all__ = [
     "correlate",
     "correlate2d",
     "correlation_lags",
+    "decimate",
     "fftconvolve",
+    "filtfilt",
+    "firwin",
+    "get_window",
+    "hilbert",
+    "lfilter",
     "oaconvolve",
+    "resample_poly",
+    "savgol_coeffs",
+    "savgol_filter",
     "sepfir2d",
+    "upfirdn",
+    "wiener",
 ]
+
+
+def __getattr__(name: str):
+    raise missing("signal", name, __all__)
 
 
 def convolve(in1: ArrayLike, in2: ArrayLike, mode: str = "full", method: str = "auto") -> jax.Array:
