@@ -170,37 +170,3 @@ def test_a_flat_image_has_no_infinite_derivative():
 def test_equal_elements_share_the_derivative():
     gradient = jax.grad(lambda x: ours.maximum_filter(x, 3).sum())(jnp.ones(4))
     assert gradient.sum() == 4
-
-
-NARROW = {
-    "gaussian_filter": lambda m, x, **k: m.gaussian_filter(x, (1.5, 0.7), **k),
-    "a derivative": lambda m, x, **k: m.gaussian_filter1d(x, 1.0, axis=0, order=1, **k),
-    "without symmetry": lambda m, x, **k: m.correlate1d(x, np.array([0.1, 0.2, 0.3, 0.4]), **k),
-    "of two axes": lambda m, x, **k: m.correlate(x, np.full((3, 3), 1 / 9), origin=(1, 0), **k),
-    "of one of two axes": lambda m, x, **k: m.convolve(x, np.array([0.7, 0.3]), axes=0, **k),
-}
-
-
-@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16"])
-@pytest.mark.parametrize("name", NARROW)
-def test_narrow_integers_are_scipys_bit_for_bit(name, dtype):
-    """Flat parts too, whose sums are within rounding of an integer."""
-    limits = np.iinfo(dtype)
-    x = np.random.default_rng(0).integers(limits.min, limits.max, (24, 30), dtype, endpoint=True)
-    x[:12, 10:20], x[12:, :10] = limits.max, limits.max // 3
-    call = NARROW[name]
-    double = "gauss" in name or "derivative" in name  # weights that are made here
-    for how in ({}, {"mode": "constant", "cval": 7}, {"mode": "wrap"}):
-        want = call(theirs, x, **how)
-        if double:
-            same(call(ours, x, **how), want)
-        with jax.enable_x64(True):
-            same(call(ours, x, **how), want)
-
-
-def test_narrow_integers_beside_a_constant_that_they_do_not_hold():
-    x = np.full((4, 5), 200, np.uint8)
-    for cval in (0.5, 1000, -3):
-        how = {"mode": "constant", "cval": cval}
-        with jax.enable_x64(True):
-            same(ours.gaussian_filter(x, 1.0, **how), theirs.gaussian_filter(x, 1.0, **how))

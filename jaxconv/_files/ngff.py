@@ -33,7 +33,11 @@ class Places(NamedTuple):
 
     def of(self, kept: Sequence[int]) -> "Places":
         """Return the places along some of the axes."""
-        return Places(*(tuple(each[n] for n in kept) for each in self))
+        axes = tuple(self.axes[n] for n in kept)
+        scale, translation = (
+            tuple(each[n] for n in kept) for each in (self.scale, self.translation)
+        )
+        return Places(axes, scale, translation)
 
     def cut(self, begin: Sequence[float], step: Sequence[float]) -> "Places":
         """Return the places of an array whose element i is begin + step * i of this one.

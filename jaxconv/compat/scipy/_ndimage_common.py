@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv._core.geometry.dtypes import constant
-from jaxconv.compat.scipy import _direct_sums, _narrow_sums, _numpy_dtypes, _summation_order
+from jaxconv.compat.scipy import _direct_sums, _numpy_dtypes, _summation_order
 
 BOUNDARIES = {
     "reflect": "symmetric",
@@ -31,7 +31,7 @@ BOUNDARIES = {
 def correlate_axes(
     caller: str,
     x: jax.Array,
-    weights: jax.Array | np.ndarray,
+    weights: jax.Array,
     *,
     axes: tuple[int, ...],
     origins: Sequence[int],
@@ -61,20 +61,9 @@ def correlate_axes(
         before = size // 2 + origin
         pads.append((before, size - 1 - before))
     sums = _sum_dtype(x, weights, fill, dtype, divisor)
-    if _narrow_sums.serves(x, weights, fill, dtype, divisor):
-        return _narrow_sums.correlate(
-            x,
-            constant(_narrow_sums.parts(weights)),
-            fill,
-            axes=axes,
-            pads=tuple(pads),
-            boundary=boundary,
-            dtype=dtype,
-            parity=_summation_order.parity(weights),
-        )
     return _correlate(
         x,
-        constant(weights),
+        weights,
         fill,
         axes=axes,
         pads=tuple(pads),
@@ -333,7 +322,7 @@ def correlate_line(
     origin: int = 0,
 ) -> jax.Array:
     """Correlate along one axis with weights; see `correlate_axes`."""
-    weights = weights if isinstance(weights, jax.Array) else np.asarray(weights)
+    weights = weights if isinstance(weights, jax.Array) else constant(weights)
     return correlate_axes(
         caller, x, weights, axes=(axis,), origins=(origin,), mode=mode, cval=cval, dtype=dtype
     )
