@@ -46,7 +46,7 @@ REFUSED = {
         lambda: restore.tikhonov(Y, K, boundary="mirror"),
         ValueError,
         "tikhonov: boundary='mirror' must be one of 'unknown', 'zeros', 'reflect', 'symmetric', "
-        "'replicate', 'circular'",
+        "'replicate', 'circular'; 'mirror' is 'reflect' here",
     ),
     "wiener's boundary": (
         lambda: restore.wiener(Y, K, boundary="zeros"),
