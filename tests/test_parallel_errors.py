@@ -68,7 +68,7 @@ BAD = {
         {"padding_mode": "mirror"},
         ValueError,
         "padding_mode='mirror' must be one of 'zeros', 'reflect', 'symmetric', 'replicate', "
-        "'circular'",
+        "'circular'; 'mirror' is 'reflect' here",
     ),
     "bias": (
         {"b": jnp.ones(3)},

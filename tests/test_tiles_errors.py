@@ -77,7 +77,7 @@ def assert_refused(error, message, arguments):
             {"padding_mode": "mirror"},
             ValueError,
             "padding_mode='mirror' must be one of 'zeros', 'reflect', 'symmetric', 'replicate', "
-            "'circular'",
+            "'circular'; 'mirror' is 'reflect' here",
         ),
         (
             {"padding": 7, "padding_mode": "symmetric"},
