@@ -273,7 +273,7 @@ def test_bad_input():
     refused(
         ValueError,
         "as_matrix: padding_mode='wrap' must be one of 'zeros', 'reflect', 'symmetric', "
-        "'replicate', 'circular'",
+        "'replicate', 'circular'; 'wrap' is 'circular' here",
         as_matrix,
         jnp.ones((3, 1, 1)),
         4,
