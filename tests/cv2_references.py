@@ -8,6 +8,27 @@ import numpy as np
 DTYPES = ("uint8", "uint16", "int16", "float32")
 # borderType -> where position p outside of n elements is read
 BORDERS = {0: "constant", 1: "replicate", 2: "reflect", 4: "reflect_101"}
+# orders and ksize -> the kernels, written out
+DERIVATIVES = {
+    (1, 0, 1): ([-1, 0, 1], [1]),
+    (0, 1, 1): ([1], [-1, 0, 1]),
+    (2, 0, 1): ([1, -2, 1], [1]),
+    (1, 0, 3): ([-1, 0, 1], [1, 2, 1]),
+    (1, 1, 3): ([-1, 0, 1], [-1, 0, 1]),
+    (0, 2, 3): ([1, 2, 1], [1, -2, 1]),
+    (1, 0, 5): ([-1, -2, 0, 2, 1], [1, 4, 6, 4, 1]),
+    (3, 1, 5): ([-1, 2, 0, -2, 1], [-1, -2, 0, 2, 1]),
+    (0, 1, 7): ([1, 6, 15, 20, 15, 6, 1], [-1, -4, -5, 0, 5, 4, 1]),
+    (1, 0, -1): ([-1, 0, 1], [3, 10, 3]),
+}
+# size -> 256 times the Gaussian kernel of sigma 0
+TABLES = {
+    1: [256],
+    3: [64, 128, 64],
+    5: [16, 64, 96, 64, 16],
+    7: [8, 28, 56, 72, 56, 28, 8],
+    9: [4, 13, 30, 51, 60, 51, 30, 13, 4],
+}
 
 
 def place(p, n, border):
@@ -71,7 +92,7 @@ def drawn(dtype, shape, seed=0):
     return x
 
 
-def hold(found, wanted, dtype):
+def assert_matches(found, wanted, dtype):
     """Integers are equal; floats to 1e-5 of the largest."""
     found = np.asarray(found)
     assert found.dtype == dtype
@@ -83,7 +104,7 @@ def hold(found, wanted, dtype):
         np.testing.assert_array_equal(found, wanted)
 
 
-def hold_but_for_ties(found, exact, dtype, near):
+def assert_equal_but_for_ties(found, exact, dtype, near):
     """Integers are `exact` rounded, except where it lies so near to a half that either is right."""
     found, wanted = np.asarray(found), cast(exact, dtype)
     assert found.dtype == dtype

@@ -1,7 +1,5 @@
 """`jaxconv.compat.cv2` beside loops in float64, without OpenCV: grids, and drawn calls."""
 
-import math
-
 import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
@@ -9,13 +7,15 @@ import numpy as np
 import pytest
 from cv2_references import (
     BORDERS,
+    DERIVATIVES,
     DTYPES,
+    TABLES,
+    assert_equal_but_for_ties,
+    assert_matches,
     cast,
     correlated,
     drawn,
     gaussian,
-    hold,
-    hold_but_for_ties,
 )
 from hypothesis import given, settings
 
@@ -56,7 +56,7 @@ def test_filter2d(kernel, dtype, border):
         exact = correlated(x, k, border, anchor) + delta
         for ddepth, result in results(dtype, border).items():
             found = cv2.filter2D(x, ddepth, k, None, anchor, delta, border)
-            hold(found, cast(exact, result), result)
+            assert_matches(found, cast(exact, result), result)
 
 
 @pytest.mark.parametrize("border", BORDERS, ids=BORDERS.get)
@@ -66,9 +66,9 @@ def test_kernels_larger_than_the_image(shape, border):
     k = np.arange(1, 78).reshape(7, 11)
     x = drawn("uint8", shape)
     exact = correlated(x, k, border, (9, 0))
-    hold(cv2.filter2D(x, 5, k, anchor=(9, 0), borderType=border), exact, "float32")
+    assert_matches(cv2.filter2D(x, 5, k, anchor=(9, 0), borderType=border), exact, "float32")
     found = cv2.sepFilter2D(x, 5, k[0], k[:, 0], anchor=(9, 0), borderType=border)
-    hold(found, correlated(x, np.outer(k[:, 0], k[0]), border, (9, 0)), "float32")
+    assert_matches(found, correlated(x, np.outer(k[:, 0], k[0]), border, (9, 0)), "float32")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -78,10 +78,10 @@ def test_kernels_of_other_fractions(dtype):
     exact = correlated(x, k)
     found = cv2.filter2D(x, -1, k)
     if dtype == "float32":
-        hold(found, exact, dtype)
+        assert_matches(found, exact, dtype)
     else:
         near = 1e-4 if dtype == "uint8" else 1e-9
-        assert hold_but_for_ties(found, exact, dtype, near) < 0.01
+        assert assert_equal_but_for_ties(found, exact, dtype, near) < 0.01
 
 
 def test_sums_beyond_float32_are_exact():
@@ -89,8 +89,8 @@ def test_sums_beyond_float32_are_exact():
     x = drawn("uint16", (6, 8))
     k = np.array([[60001, -60000, 3], [2**25 + 1, 1, -(2**25)]], np.int32)
     wanted = cast(correlated(x, k), "uint16")
-    hold(cv2.filter2D(x, -1, k), wanted, "uint16")
-    hold(jax.jit(lambda x, k: cv2.filter2D(x, -1, k))(x, k), wanted, "uint16")
+    assert_matches(cv2.filter2D(x, -1, k), wanted, "uint16")
+    assert_matches(jax.jit(lambda x, k: cv2.filter2D(x, -1, k))(x, k), wanted, "uint16")
     close = np.array([[40001.0, -40000.0]])  # of the difference float32 would keep few digits
     wanted = correlated(x, close)
     found = cv2.filter2D(x, cv2.CV_32F, close)
@@ -109,7 +109,7 @@ def test_sep_filter2d(dtype, border):
             exact = correlated(x, k, border, anchor) + 2.5
             for ddepth, result in results(dtype, border).items():
                 found = cv2.sepFilter2D(x, ddepth, row, column, None, anchor, 2.5, border)
-                hold(found, cast(exact, result), result)
+                assert_matches(found, cast(exact, result), result)
 
 
 def test_shapes_of_lines():
@@ -120,24 +120,9 @@ def test_shapes_of_lines():
         (row[None], column[:, None]),
         (row[:, None], column[None]),
     ):
-        hold(cv2.sepFilter2D(x, 3, first, second), wanted, "int16")
+        assert_matches(cv2.sepFilter2D(x, 3, first, second), wanted, "int16")
     found = cv2.filter2D(x, 3, row)  # one dimension is a row
-    hold(found, cast(correlated(x, row[None]), "int16"), "int16")
-
-
-# orders and ksize -> the kernels, written out
-DERIVATIVES = {
-    (1, 0, 1): ([-1, 0, 1], [1]),
-    (0, 1, 1): ([1], [-1, 0, 1]),
-    (2, 0, 1): ([1, -2, 1], [1]),
-    (1, 0, 3): ([-1, 0, 1], [1, 2, 1]),
-    (1, 1, 3): ([-1, 0, 1], [-1, 0, 1]),
-    (0, 2, 3): ([1, 2, 1], [1, -2, 1]),
-    (1, 0, 5): ([-1, -2, 0, 2, 1], [1, 4, 6, 4, 1]),
-    (3, 1, 5): ([-1, 2, 0, -2, 1], [-1, -2, 0, 2, 1]),
-    (0, 1, 7): ([1, 6, 15, 20, 15, 6, 1], [-1, -4, -5, 0, 5, 4, 1]),
-    (1, 0, -1): ([-1, 0, 1], [3, 10, 3]),
-}
+    assert_matches(found, cast(correlated(x, row[None]), "int16"), "int16")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -149,7 +134,7 @@ def test_sobel(dx, dy, ksize, dtype):
         exact = scale * correlated(x, np.outer(column, row), border) + delta
         for ddepth, result in results(dtype, border).items():
             found = cv2.Sobel(x, ddepth, dx, dy, None, ksize, scale, delta, border)
-            hold(found, cast(exact, result), result)
+            assert_matches(found, cast(exact, result), result)
             if ksize == -1:
                 other = cv2.Scharr(x, ddepth, dx, dy, None, scale, delta, border)
                 np.testing.assert_array_equal(other, found)
@@ -170,7 +155,7 @@ def test_laplacian(ksize, dtype):
         exact = scale * correlated(x, k, border) + delta
         for ddepth, result in results(dtype, border).items():
             found = cv2.Laplacian(x, ddepth, None, ksize, scale, delta, border)
-            hold(found, cast(exact, result), result)
+            assert_matches(found, cast(exact, result), result)
 
 
 def test_the_widest_derivatives_are_exact():
@@ -184,7 +169,7 @@ def test_the_widest_derivatives_are_exact():
     row = np.convolve(row, [-1.0, 1.0])
     exact = correlated(x, np.outer(column, row)) * 2.0**-58 + 100
     found = cv2.Sobel(x, cv2.CV_16U, 1, 0, ksize=31, scale=2.0**-58, delta=100)
-    hold_but_for_ties(found, exact, "uint16", 1e-9)
+    assert_equal_but_for_ties(found, exact, "uint16", 1e-9)
     assert np.ptp(np.asarray(found)) > 100
 
 
@@ -195,14 +180,14 @@ def test_boxes(dtype, border):
         x = drawn(dtype, shape) // (1 if dtype == "float32" else 2)
         total = correlated(x, np.ones(size[::-1]), border, anchor)
         mean = total / (size[0] * size[1])
-        hold(cv2.blur(x, size, None, anchor, border), cast(mean, dtype), dtype)
+        assert_matches(cv2.blur(x, size, None, anchor, border), cast(mean, dtype), dtype)
         kinds = {-1: dtype}
         if border == 4 and dtype != "float32":
             kinds |= {4: "int32", 5: "float32"}
         for ddepth, result in kinds.items():
             for exact, normalize in ((mean, True), (total, False)):
                 found = cv2.boxFilter(x, ddepth, size, None, anchor, normalize, border)
-                hold(found, cast(exact, result), result)
+                assert_matches(found, cast(exact, result), result)
 
 
 def test_means_of_large_windows_are_exact():
@@ -234,13 +219,6 @@ GAUSSIANS = {  # ksize, sigmaX, sigmaY -> sizes and deviations; None where there
     ((3, 5), 0.7, 2): ((3, 0.7), (5, 2.0)),
     ((5, 3), 1.5, 0): ((5, 1.5), (3, 1.5)),
 }
-TABLES = {
-    1: [256],
-    3: [64, 128, 64],
-    5: [16, 64, 96, 64, 16],
-    7: [8, 28, 56, 72, 56, 28, 8],
-    9: [4, 13, 30, 51, 60, 51, 30, 13, 4],
-}
 
 
 def blurring(size, sigma):
@@ -254,11 +232,11 @@ def test_gaussian_blur(dtype, border):
         found = cv2.GaussianBlur(x, ksize, sigma_x, None, sigma_y, border)
         exact = correlated(x, np.outer(blurring(*column), blurring(*row)), border)
         if dtype == "float32":
-            hold(found, exact, dtype)
+            assert_matches(found, exact, dtype)
         elif sigma_x == 0 and 11 not in ksize:  # parts of 256
-            hold(found, cast(exact, dtype), dtype)
+            assert_matches(found, cast(exact, dtype), dtype)
         else:
-            hold_but_for_ties(found, exact, dtype, 1e-4 if dtype == "uint8" else 1e-7)
+            assert_equal_but_for_ties(found, exact, dtype, 1e-4 if dtype == "uint8" else 1e-7)
 
 
 def test_the_size_of_a_gaussian_by_its_deviation():
@@ -275,7 +253,7 @@ def test_a_circular_gaussian(dtype):
     x = drawn(dtype, (6, 7))
     exact = correlated(x, np.outer(blurring(5, None), blurring(9, None)), 3)
     found = cv2.GaussianBlur(x, (9, 5), 0, borderType=cv2.BORDER_WRAP)
-    hold(found, cast(exact, dtype), dtype)
+    assert_matches(found, cast(exact, dtype), dtype)
 
 
 @settings(max_examples=25, deadline=None)
@@ -295,11 +273,11 @@ def test_drawn_calls(data):
     delta = draw(st.integers(-40, 40)) / 2
     how = {"anchor": anchor, "delta": delta, "borderType": border}
     exact = correlated(x, k, border & ~cv2.BORDER_ISOLATED, anchor) + delta
-    hold(cv2.filter2D(x, ddepth, k, **how), cast(exact, result), result)
+    assert_matches(cv2.filter2D(x, ddepth, k, **how), cast(exact, result), result)
     row, column = k[0], k[:, 0]
     product = np.outer(column, row)
     exact = correlated(x, product, border & ~cv2.BORDER_ISOLATED, anchor) + delta
-    hold(cv2.sepFilter2D(x, ddepth, row, column, **how), cast(exact, result), result)
+    assert_matches(cv2.sepFilter2D(x, ddepth, row, column, **how), cast(exact, result), result)
 
 
 def test_one_channel_is_dropped_as_in_opencv():
@@ -365,82 +343,3 @@ def test_sigma_and_scale_can_be_traced():
     np.testing.assert_allclose(jax.grad(blurred)(1.2), slope, rtol=1e-3)
     scaled = jax.jit(lambda scale: cv2.Sobel(x, -1, 1, 0, scale=scale))(0.5)
     np.testing.assert_allclose(scaled, cv2.Sobel(x, -1, 1, 0, scale=0.5), rtol=1e-6)
-
-
-# Kernels and names
-
-
-@pytest.mark.parametrize("ktype", [cv2.CV_32F, cv2.CV_64F])
-def test_gaussian_kernels(ktype):
-    dtype = {cv2.CV_32F: np.float32, cv2.CV_64F: np.float64}[ktype]
-    for size in range(1, 14, 2):
-        for sigma in (-1, 0, 0.4, 3):
-            found = cv2.getGaussianKernel(size, sigma, ktype)
-            assert found.shape == (size, 1)
-            assert found.dtype == dtype
-            wanted = gaussian(size, sigma if sigma > 0 else 0.3 * ((size - 1) / 2 - 1) + 0.8)
-            if sigma <= 0 and size in TABLES:
-                wanted = np.array(TABLES[size]) / 256
-            np.testing.assert_allclose(found[:, 0], wanted.astype(dtype), rtol=1e-13)
-
-
-@pytest.mark.parametrize(("dx", "dy", "ksize"), DERIVATIVES)
-def test_derivative_kernels(dx, dy, ksize):
-    wanted = DERIVATIVES[dx, dy, ksize]
-    for found, line in zip(cv2.getDerivKernels(dx, dy, ksize), wanted, strict=True):
-        assert found.dtype == np.float32
-        assert found.tolist() == [[each] for each in line]
-    moments = []
-    normal = cv2.getDerivKernels(dx, dy, ksize, normalize=True, ktype=cv2.CV_64F)
-    for found, line, order in zip(normal, wanted, (dx, dy), strict=True):
-        np.testing.assert_allclose(found[:, 0] * line[0], found[0, 0] * np.array(line))
-        at = np.arange(len(line)) - len(line) // 2
-        moments.append((found[:, 0] * at.astype(float) ** order).sum())
-    # x^dx y^dy, differentiated so often
-    assert np.prod(moments) == math.factorial(dx) * math.factorial(dy)
-
-
-def test_gabor_kernels():
-    for ksize, shape in (((5, 7), (7, 5)), ((4, 2), (3, 5)), ((0, -1), (7, 5))):
-        sigma, theta, wavelength, gamma, psi = 1.0, 0.6, 3.0, 0.8, 0.3
-        found = cv2.getGaborKernel(ksize, sigma, theta, wavelength, gamma, psi)
-        assert found.shape == shape
-        rows, columns = shape
-        for i in range(rows):
-            for j in range(columns):
-                y, x = rows // 2 - i, columns // 2 - j
-                along = x * np.cos(theta) + y * np.sin(theta)
-                across = -x * np.sin(theta) + y * np.cos(theta)
-                value = np.exp(-(along**2 + (gamma * across) ** 2) / (2 * sigma**2))
-                value *= np.cos(2 * np.pi * along / wavelength + psi)
-                assert abs(found[i, j] - value) < 1e-12
-
-
-def test_names():
-    """A script that imports this module in OpenCV's place finds its constants."""
-    for name, value in {
-        "BORDER_CONSTANT": 0,
-        "BORDER_REPLICATE": 1,
-        "BORDER_REFLECT": 2,
-        "BORDER_WRAP": 3,
-        "BORDER_REFLECT_101": 4,
-        "BORDER_REFLECT101": 4,
-        "BORDER_DEFAULT": 4,
-        "BORDER_ISOLATED": 16,
-        "FILTER_SCHARR": -1,
-        "CV_8U": 0,
-        "CV_16U": 2,
-        "CV_16S": 3,
-        "CV_32S": 4,
-        "CV_32F": 5,
-        "CV_64F": 6,
-    }.items():
-        assert getattr(cv2, name) == value
-    assert dir(cv2) == sorted(cv2.__all__)
-    with pytest.raises(AttributeError) as caught:
-        cv2.medianBlur  # noqa: B018
-    assert str(caught.value).startswith(
-        "jaxconv.compat.cv2 has no medianBlur, which is OpenCV's alone; it has ALGO_HINT_ACCURATE, "
-    )
-    assert "GaussianBlur, " in str(caught.value)
-    assert not hasattr(cv2, "__wrapped__")

@@ -7,7 +7,7 @@ from pathlib import Path
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from cv2_references import BORDERS, DTYPES, cast, drawn, hold, hold_but_for_ties
+from cv2_references import BORDERS, DTYPES, assert_equal_but_for_ties, assert_matches, cast, drawn
 from hypothesis import given, settings
 
 from jaxconv.compat import cv2 as ours
@@ -37,11 +37,11 @@ def test_arguments_are_opencvs(name):
     assert [each.name for each in parameters if each.default is each.empty] == needed
 
 
-def beside(function, x, *arguments, **keywords):
+def assert_like_opencv(function, x, *arguments, **keywords):
     """Floats to 1e-5; integers the same, except where a sum that is rounded lies near a half."""
     found, wanted = (getattr(m, function)(x, *arguments, **keywords) for m in (ours, cv2))
     if wanted.dtype.kind == "f":
-        hold(found, wanted, wanted.dtype)
+        assert_matches(found, wanted, wanted.dtype)
         return
     if "ddepth" in inspect.signature(getattr(ours, function)).parameters:
         arguments = (cv2.CV_64F, *arguments[1:])
@@ -77,9 +77,9 @@ CALLS = {
 def test_beside_opencv(function, dtype):
     x = drawn(dtype, (9, 11, 3))
     for arguments in CALLS[function]:
-        beside(function, x, *arguments)
+        assert_like_opencv(function, x, *arguments)
     for border in BORDERS:
-        beside(function, x[..., 0], *CALLS[function][0], borderType=border)
+        assert_like_opencv(function, x[..., 0], *CALLS[function][0], borderType=border)
 
 
 @pytest.mark.parametrize("dtype", ["int16", "float32"])
@@ -89,7 +89,7 @@ def test_gaussian_blur(dtype):
     for ksize, sigma in (((3, 9), 0), ((11, 5), 0), ((0, 0), 1.3), ((5, 7), (1, 2))):
         sigma_x, sigma_y = sigma if isinstance(sigma, tuple) else (sigma, 0)
         for border in BORDERS:
-            beside("GaussianBlur", x, ksize, sigma_x, sigmaY=sigma_y, borderType=border)
+            assert_like_opencv("GaussianBlur", x, ksize, sigma_x, sigmaY=sigma_y, borderType=border)
 
 
 @settings(max_examples=25, deadline=None)
@@ -106,10 +106,12 @@ def test_drawn_calls_beside_opencv(data):
     ddepth = draw(st.sampled_from([-1, 5]))
     k = numbers.normal(size=(rows, columns)).astype(np.float32)
     how = {"anchor": anchor, "borderType": border}
-    beside("filter2D", x, ddepth, k, delta=draw(st.integers(-9, 9)) / 4, **how)
-    beside("sepFilter2D", x, ddepth, k[0], k[:, 0], **how)
+    assert_like_opencv("filter2D", x, ddepth, k, delta=draw(st.integers(-9, 9)) / 4, **how)
+    assert_like_opencv("sepFilter2D", x, ddepth, k[0], k[:, 0], **how)
     if columns % 2 and rows % 2:  # others are in the table
-        beside("boxFilter", x, ddepth, (columns, rows), normalize=draw(st.booleans()), **how)
+        assert_like_opencv(
+            "boxFilter", x, ddepth, (columns, rows), normalize=draw(st.booleans()), **how
+        )
 
 
 def test_a_float64_image():
@@ -202,7 +204,7 @@ def test_what_the_page_says_of_opencv(code, share, largest):
     if "blur" in code:
         np.testing.assert_array_equal(found, wanted)
     else:
-        hold_but_for_ties(found, exact, dtype, 1e-4)
+        assert_equal_but_for_ties(found, exact, dtype, 1e-4)
 
 
 @pytest.mark.skipif(not cv2.__version__.startswith("5.0.0"), reason="measured with OpenCV 5.0.0")

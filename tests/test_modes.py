@@ -30,7 +30,7 @@ OPTAX = {
 NUMBERS_OF_THE_HOST = {
     *("accelerate", "analysis.as_matrix", "analysis.influence"),
     "analysis.dense.is_shift_invariant",
-    *(name for name in EVERY if name.startswith(("learn.", "restore."))),
+    *(name for name in EVERY if name.startswith("learn.")),
 }
 # Kinds whose gradients are contractions of their own, and not those of what they call.
 CORE = {"convolution", "transposed", "causal", "windows", "method"}

@@ -7,9 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxconv._core.geometry.dtypes import as_array
 from jaxconv._core.geometry.scalars import check_count
-from jaxconv.restore._blur import Blur, images, make_blur
+from jaxconv.restore._blur import Blur, images, make_blur, number
 from jaxconv.restore._richardson_lucy import lucy_step
 
 
@@ -87,7 +86,8 @@ def blind(
     counts = {"rounds": rounds, "image_steps": image_steps, "kernel_steps": kernel_steps}
     for name, count in counts.items():
         check_count("blind", name, count)
-    return _found(*(y, k, background), **counts, boundary=boundary, flip=flip, method=method)
+    dark = number("blind", "background", background, y)
+    return _found(*(y, k, dark), **counts, boundary=boundary, flip=flip, method=method)
 
 
 @functools.partial(
@@ -97,7 +97,7 @@ def blind(
 def _found(
     y: jax.Array,
     k: jax.Array,
-    background: ArrayLike,
+    dark: jax.Array,
     *,
     rounds: int,
     image_steps: int,
@@ -107,7 +107,6 @@ def _found(
     method: str,
 ) -> BlindlyRestored:
     y = jnp.maximum(y, 0)
-    dark = as_array("blind", "background", background).astype(y.dtype)
 
     def blur_of(k: jax.Array) -> Blur:
         return make_blur("blind", y.shape, k, boundary=boundary, flip=flip, method=method)

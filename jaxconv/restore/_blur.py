@@ -52,6 +52,11 @@ class Blur:
         return jnp.pad(y, [(b, n - m - b) for n, m, b in ends], mode="edge")
 
 
+def number(caller: str, name: str, value: ArrayLike | None, y: jax.Array) -> Any:
+    """Return numbers in y's dtype, on its device and not in the program; None stays None."""
+    return None if value is None else as_array(caller, name, value).astype(y.dtype)
+
+
 def images(caller: str, **arrays: ArrayLike) -> list[jax.Array]:
     """Return images and kernels as arrays of one floating dtype and rank.
 

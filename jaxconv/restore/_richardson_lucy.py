@@ -8,9 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxconv._core.geometry.dtypes import as_array
 from jaxconv._core.geometry.scalars import check_count, check_number
-from jaxconv.restore._blur import Blur, images, make_blur
+from jaxconv.restore._blur import Blur, images, make_blur, number
 from jaxconv.restore._differences import divergence, gradient, lengths
 
 
@@ -103,8 +102,9 @@ def richardson_lucy(
     check_number("richardson_lucy", "total_variation", total_variation, traced=False)
     if stop is not None:
         check_number("richardson_lucy", "stop", stop, traced=False)
+    dark = number("richardson_lucy", "background", background, y)
     return _deconvolved(
-        *(y, k, background, start),
+        *(y, k, dark, number("richardson_lucy", "start", start, y)),
         steps=steps,
         total_variation=float(total_variation),
         stop=None if stop is None else float(stop),
@@ -120,8 +120,8 @@ def richardson_lucy(
 def _deconvolved(
     y: jax.Array,
     k: jax.Array,
-    background: ArrayLike,
-    start: ArrayLike | None,
+    dark: jax.Array,
+    start: jax.Array | None,
     *,
     steps: int,
     total_variation: float,
@@ -132,7 +132,6 @@ def _deconvolved(
 ) -> Deconvolved:
     blur = make_blur("richardson_lucy", y.shape, k, boundary=boundary, flip=flip, method=method)
     y = jnp.maximum(y, 0)
-    dark = as_array("richardson_lucy", "background", background).astype(y.dtype)
     x = _begin(blur, y, start)
     step = lucy_step(blur, y, dark, total_variation)
 
@@ -157,18 +156,17 @@ def _deconvolved(
     return Deconvolved(blur.crop(x), misfits, taken - ended.astype(taken.dtype), x)
 
 
-def _begin(blur: Blur, y: jax.Array, start: ArrayLike | None) -> jax.Array:
+def _begin(blur: Blur, y: jax.Array, start: jax.Array | None) -> jax.Array:
     if start is None:
         return jnp.full(blur.shape, jnp.mean(y), y.dtype)
-    x = as_array("richardson_lucy", "start", start).astype(y.dtype)
-    if x.shape == blur.shape:
-        return x
-    if x.shape != y.shape:
+    if start.shape == blur.shape:
+        return start
+    if start.shape != y.shape:
         raise ValueError(
-            f"richardson_lucy: start.shape={x.shape} must be y's, {y.shape}, or that of a result's "
-            f"state, {blur.shape}"
+            f"richardson_lucy: start.shape={start.shape} must be y's, {y.shape}, or that of a "
+            f"result's state, {blur.shape}"
         )
-    return blur.grow(x)
+    return blur.grow(start)
 
 
 def lucy_step(

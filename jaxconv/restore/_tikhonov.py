@@ -2,19 +2,18 @@
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.scipy.sparse.linalg import cg
 from jax.typing import ArrayLike
 
-from jaxconv._core.geometry.dtypes import as_array
 from jaxconv._core.geometry.scalars import check_count, check_number
 from jaxconv._core.geometry.shapes import fast_length
-from jaxconv.restore._blur import Blur, images, inverse, make_blur, transform
+from jaxconv.restore._blur import Blur, images, inverse, make_blur, number, transform
 from jaxconv.restore._differences import smoothness_operator
-from jaxconv.restore._wiener import check_smoothing, estimate_balance, penalty, wiener
+from jaxconv.restore._wiener import estimate_balance, penalty, smoothing, wiener
 
 
 class Restored(NamedTuple):
@@ -93,7 +92,8 @@ def tikhonov(
     check_count("tikhonov", "order", order)
     check_count("tikhonov", "steps", steps)
     check_number("tikhonov", "tolerance", tolerance, traced=True)
-    check_smoothing("tikhonov", balance, noise)
+    balance, noise = smoothing("tikhonov", y, balance, noise)
+    tolerance = number("tikhonov", "tolerance", tolerance, y)
     static = {"order": order, "steps": steps, "boundary": boundary, "flip": flip, "method": method}
     return _solved(y, k, balance, noise, tolerance, **static)
 
@@ -102,9 +102,9 @@ def tikhonov(
 def _solved(
     y: jax.Array,
     k: jax.Array,
-    balance: ArrayLike | None,
-    noise: ArrayLike | None,
-    tolerance: float,
+    balance: jax.Array | None,
+    noise: jax.Array | None,
+    tolerance: Any,
     *,
     order: int,
     steps: int,
@@ -115,15 +115,14 @@ def _solved(
     blur = make_blur("tikhonov", y.shape, k, boundary=boundary, flip=flip, method=method)
     if balance is None:
         balance = estimate_balance(y, k, noise=noise, order=order)
-    smoothing = as_array("tikhonov", "balance", balance).astype(y.dtype)
-    start = jax.lax.stop_gradient(wiener(y, k, balance=smoothing, order=order, flip=flip))
+    start = jax.lax.stop_gradient(wiener(y, k, balance=balance, order=order, flip=flip))
     x, _ = cg(
-        normal_equations(blur, smoothing, order),
+        normal_equations(blur, balance, order),
         blur.adjoint(y),
         x0=blur.grow(start),
         tol=tolerance,
         maxiter=steps,
-        M=on_a_circle(blur, jnp.flip(k) if flip else k, smoothing, order),
+        M=on_a_circle(blur, jnp.flip(k) if flip else k, balance, order),
     )
     return Restored(blur.crop(x), y - blur.forward(x))
 

@@ -8,11 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxconv._core.geometry.dtypes import as_array
 from jaxconv._core.geometry.messages import shown
 from jaxconv._core.geometry.scalars import check_count, check_number
 from jaxconv._core.geometry.shapes import fast_length
-from jaxconv.restore._blur import images, inverse, transform
+from jaxconv.restore._blur import images, inverse, number, transform
 
 # At most so many frequencies are looked at to estimate a balance, evenly spread; balances between
 # these powers of ten are tried, in so many steps, and then in smaller ones around the best.
@@ -52,6 +51,11 @@ def noise_level(y: ArrayLike) -> jax.Array:
     (y,) = images("noise_level", y=y)
     if min(y.shape) < 3:
         raise ValueError(f"noise_level: needs 3 elements along each axis, got y.shape={y.shape}")
+    return _noise_level(y)
+
+
+@jax.jit
+def _noise_level(y: jax.Array) -> jax.Array:
     rank = y.ndim
     for axis in range(rank):
         y = jnp.diff(y, n=2, axis=axis)
@@ -109,7 +113,7 @@ def estimate_balance(
     """
     y, k = images("estimate_balance", y=y, k=k)
     _check("estimate_balance", y, k, order, boundary)
-    check_smoothing("estimate_balance", None, noise)
+    _, noise = smoothing("estimate_balance", y, None, noise)
     return _balance(y, k, noise, order, boundary)
 
 
@@ -171,7 +175,7 @@ def wiener(
     """
     y, k = images("wiener", y=y, k=k)
     _check("wiener", y, k, order, boundary)
-    check_smoothing("wiener", balance, noise)
+    balance, noise = smoothing("wiener", y, balance, noise)
     if flip:
         k = jnp.flip(k)
     return _filtered(y, k, balance, noise, order=order, boundary=boundary)
@@ -181,19 +185,17 @@ def wiener(
 def _filtered(
     y: jax.Array,
     k: jax.Array,
-    balance: ArrayLike | None,
-    noise: ArrayLike | None,
+    balance: jax.Array | None,
+    noise: jax.Array | None,
     *,
     order: int,
     boundary: str,
 ) -> jax.Array:
-    if balance is None:
-        balance = _balance(y, k, noise, order, boundary)
+    smooth = _balance(y, k, noise, order, boundary) if balance is None else balance
     grown, lengths = (y, y.shape) if boundary == "circular" else _closed(y, k)
     seen, spectrum = transform(grown, lengths), transform(k, lengths)
-    smoothing = as_array("wiener", "balance", balance).astype(y.dtype)
     power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
-    passed = power + smoothing * penalty(lengths, order, y.dtype)
+    passed = power + smooth * penalty(lengths, order, y.dtype)
     # what neither blur nor penalty knows of, such as the mean under weights that sum to 0
     least = jnp.square(8 * jnp.finfo(y.dtype).eps * jnp.sum(jnp.abs(k)))
     unknown = passed <= least
@@ -205,8 +207,10 @@ def _filtered(
     return x[tuple(map(slice, y.shape))]
 
 
-def check_smoothing(caller: str, balance: ArrayLike | None, noise: ArrayLike | None) -> None:
-    """Refuse a balance and a noise together, and what is not a number of 0 or more.
+def smoothing(
+    caller: str, y: jax.Array, balance: ArrayLike | None, noise: ArrayLike | None
+) -> tuple[jax.Array | None, jax.Array | None]:
+    """Return a balance and a noise in y's dtype, each None where it is not given.
 
     Raises:
         TypeError: not a number.
@@ -217,6 +221,7 @@ def check_smoothing(caller: str, balance: ArrayLike | None, noise: ArrayLike | N
     for name, value in (("balance", balance), ("noise", noise)):
         if value is not None:
             check_number(caller, name, value, traced=True)
+    return number(caller, "balance", balance, y), number(caller, "noise", noise, y)
 
 
 def _check(caller: str, y: jax.Array, k: jax.Array, order: int, boundary: str) -> None:
@@ -274,7 +279,7 @@ def _tapered(y: jax.Array) -> jax.Array:
 
 @functools.partial(jax.jit, static_argnames=("order", "boundary"))
 def _balance(
-    y: jax.Array, k: jax.Array, noise: ArrayLike | None, order: int, boundary: str
+    y: jax.Array, k: jax.Array, noise: jax.Array | None, order: int, boundary: str
 ) -> jax.Array:
     """`estimate_balance`: profile likelihoods over a grid that is refined."""
     y, k = jax.lax.stop_gradient((y, k))
@@ -294,7 +299,7 @@ def _balance(
 
     power = energy(some(seen)) / math.prod(lengths)
     passed = energy(some(spectrum)) / some(penalty(lengths, order, power.dtype))
-    variance = None if noise is None else jnp.square(jnp.asarray(noise, power.dtype))
+    variance = None if noise is None else jnp.square(noise)
 
     def cost(exponent: jax.Array) -> jax.Array:
         shape = passed * 10.0**-exponent + 1  # v / s^2

@@ -4,11 +4,14 @@ Each is a mean over elements, so that it does not depend on the image's size. Di
 the image's inside only: its ends cost nothing.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
 from jaxconv._core.geometry.dtypes import as_array
 from jaxconv._core.geometry.scalars import check_count
+from jaxconv.restore._blur import number
 from jaxconv.restore._differences import gradient, lengths, smoothness_operator
 
 __all__ = ["roughness", "total_variation"]
@@ -40,7 +43,7 @@ def roughness(x: jax.typing.ArrayLike, *, order: int = 1) -> jax.Array:
     """
     x = as_array("roughness", "x", x)
     check_count("roughness", "order", order)
-    return jnp.mean(x * smoothness_operator(x, order))
+    return _roughness(x, order=order)
 
 
 def total_variation(x: jax.typing.ArrayLike, *, smoothing: float = 1e-3) -> jax.Array:
@@ -70,4 +73,14 @@ def total_variation(x: jax.typing.ArrayLike, *, smoothing: float = 1e-3) -> jax.
     x = as_array("total_variation", "x", x)
     if smoothing <= 0:
         raise ValueError(f"total_variation: smoothing must be above 0, got {smoothing}")
+    return _total_variation(x, number("total_variation", "smoothing", smoothing, x))
+
+
+@functools.partial(jax.jit, static_argnames="order")
+def _roughness(x: jax.Array, *, order: int) -> jax.Array:
+    return jnp.mean(x * smoothness_operator(x, order))
+
+
+@jax.jit
+def _total_variation(x: jax.Array, smoothing: jax.Array) -> jax.Array:
     return jnp.mean(lengths(gradient(x), smoothing) - smoothing)

@@ -12,9 +12,8 @@ from jax.typing import ArrayLike
 from jaxconv._core.geometry.dtypes import as_array
 from jaxconv.compat.scipy import _numpy_dtypes
 from jaxconv.compat.scipy._gaussian_filter import filter_gaussian
-from jaxconv.compat.scipy._ndimage_common import check_axes, output_dtype, per_axis
+from jaxconv.compat.scipy._ndimage_common import OneOrMore, check_axes, output_dtype, per_axis
 
-OneOrMore = Any  # a value, or one for each axis
 Derivative = Callable[..., Any]
 
 
@@ -64,7 +63,7 @@ def gaussian_laplace(
     for axis, width in zip(named, per_axis(caller, "sigma", sigma, len(named)), strict=True):
         widths[axis] = width
     second = _gaussian_derivative(caller, 2, widths, truncate, radius)
-    return _laplace(caller, x, second, output, mode, cval, named)
+    return _combined(_sum, caller, x, second, output, mode, cval, named)
 
 
 def gaussian_gradient_magnitude(
@@ -110,7 +109,7 @@ def gaussian_gradient_magnitude(
     x = as_array(caller, "input", input)
     first = _gaussian_derivative(caller, 1, sigma, truncate, radius)
     named = check_axes(caller, axes, x.ndim)
-    return _magnitude(caller, x, first, output, mode, cval, named)
+    return _combined(_length, caller, x, first, output, mode, cval, named)
 
 
 def generic_laplace(
@@ -159,7 +158,7 @@ def generic_laplace(
     x = as_array(caller, "input", input)
     named = check_axes(caller, axes, x.ndim)
     function = _with_extra(caller, derivative2, extra_arguments, extra_keywords)
-    return _laplace(caller, x, function, output, mode, cval, named)
+    return _combined(_sum, caller, x, function, output, mode, cval, named)
 
 
 def generic_gradient_magnitude(
@@ -206,7 +205,7 @@ def generic_gradient_magnitude(
     x = as_array(caller, "input", input)
     named = check_axes(caller, axes, x.ndim)
     function = _with_extra(caller, derivative, extra_arguments, extra_keywords)
-    return _magnitude(caller, x, function, output, mode, cval, named)
+    return _combined(_length, caller, x, function, output, mode, cval, named)
 
 
 def _gaussian_derivative(
@@ -244,29 +243,21 @@ def _with_extra(
     return derivative
 
 
-def _along_axes(caller, x, derivative, output, mode, cval, axes) -> list[jax.Array]:
+def _combined(combine, caller, x, derivative, output, mode, cval, axes) -> jax.Array:
+    """Return what `combine` makes of the derivatives along axes, or x where there are none."""
     dtype = output_dtype(caller, output, x, promote=False)
     modes = per_axis(caller, "mode", mode, len(axes))
-    return [derivative(x, axis, dtype, m, cval) for axis, m in zip(axes, modes, strict=True)]
+    terms = [derivative(x, axis, dtype, m, cval) for axis, m in zip(axes, modes, strict=True)]
+    return combine(*terms) if terms else _numpy_dtypes.cast(x, dtype)
 
 
-def _laplace(caller, x, derivative, output, mode, cval, axes) -> jax.Array:
-    terms = _along_axes(caller, x, derivative, output, mode, cval, axes)
-    if not terms:
-        return _numpy_dtypes.cast(x, output_dtype(caller, output, x, promote=False))
+def _sum(*terms: jax.Array) -> jax.Array:
     return functools.reduce(jnp.add, terms)
-
-
-def _magnitude(caller, x, derivative, output, mode, cval, axes) -> jax.Array:
-    terms = _along_axes(caller, x, derivative, output, mode, cval, axes)
-    if not terms:
-        return _numpy_dtypes.cast(x, output_dtype(caller, output, x, promote=False))
-    return _length(*terms)
 
 
 @jax.jit
 def _length(*terms: jax.Array) -> jax.Array:
-    total = functools.reduce(jnp.add, [term * term for term in terms])
+    total = _sum(*(term * term for term in terms))
     if jnp.issubdtype(total.dtype, jnp.integer):
         return _integer_root(total)
     # the derivative of a root is infinite at 0: what is not taken must not see it

@@ -13,6 +13,7 @@ from jax.typing import ArrayLike
 from jaxconv._core.geometry.dtypes import as_array
 from jaxconv.compat.scipy import _direct_sums, _numpy_dtypes
 from jaxconv.compat.scipy._ndimage_common import (
+    OneOrMore,
     check_axes,
     check_axis,
     check_boundary,
@@ -22,8 +23,6 @@ from jaxconv.compat.scipy._ndimage_common import (
     output_dtype,
     per_axis,
 )
-
-OneOrMore = Any  # a value, or one for each axis
 
 
 def maximum_filter1d(

@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 from jaxconv._core.geometry.dtypes import as_array, constant
 from jaxconv.compat.scipy import _numpy_dtypes
 from jaxconv.compat.scipy._ndimage_common import (
+    OneOrMore,
     check_axes,
     check_axis,
     correlate_axes,
@@ -19,8 +20,6 @@ from jaxconv.compat.scipy._ndimage_common import (
     output_dtype,
     per_axis,
 )
-
-OneOrMore = Any  # a value, or one for each axis
 
 
 def uniform_filter1d(

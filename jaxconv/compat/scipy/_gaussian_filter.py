@@ -12,14 +12,13 @@ from jax.typing import ArrayLike
 from jaxconv._core.geometry.dtypes import as_array
 from jaxconv.compat.scipy import _numpy_dtypes
 from jaxconv.compat.scipy._ndimage_common import (
+    OneOrMore,
     check_axis,
     correlate_line,
     filter_axes,
     integers,
     output_dtype,
 )
-
-OneOrMore = Any  # a value, or one for each axis
 
 
 def gaussian_filter1d(

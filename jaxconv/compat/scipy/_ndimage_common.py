@@ -16,6 +16,7 @@ import numpy as np
 from jaxconv._core.geometry.dtypes import constant
 from jaxconv.compat.scipy import _direct_sums, _numpy_dtypes, _summation_order
 
+OneOrMore = Any  # a value, or one for each axis
 BOUNDARIES = {
     "reflect": "symmetric",
     "grid-mirror": "symmetric",
