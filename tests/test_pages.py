@@ -99,6 +99,13 @@ def test_a_broken_link_is_seen():
     assert broken(README, text) == ["#there", "none.md", "docs/start.md#no"]
 
 
+def test_every_example_is_linked():
+    """The site takes its title from the link."""
+    text = (ROOT / "examples" / "README.md").read_text()
+    scripts = {path.name for path in (ROOT / "examples").glob("*.py") if path.name[0] != "_"}
+    assert scripts == set(re.findall(r"\]\((\w+\.py)\)", text))
+
+
 def test_every_page_is_in_a_table_of_contents():
     index = TEXT[ROOT / "docs" / "index.md"]
     listed = re.findall(r"^(?:\w+ <)?(\w+)>?$", index, flags=re.MULTILINE)

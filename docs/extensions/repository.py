@@ -45,6 +45,8 @@ def with_links(text: str, folder: str, page: str) -> str:
             target = path.removeprefix("docs/")
         elif path in PAGES:
             target = f"{PAGES[path]}.md"
+        elif path.startswith("findings/") and (ROOT / path).exists():
+            target = f"{PAGES['findings']}.md#{anchor(Path(path))}"
         elif path.endswith(".png") and (ROOT / path).exists():
             target = f"../{path}"
         else:
@@ -54,6 +56,11 @@ def with_links(text: str, folder: str, page: str) -> str:
     code = re.split(r"(^```.*?^```$)", text, flags=re.MULTILINE | re.DOTALL)
     code[::2] = [LINK.sub(turned, part) for part in code[::2]]
     return "".join(code)
+
+
+def anchor(script: Path) -> str:
+    """Of a finding, on the page of all."""
+    return script.stem.replace("_", "-")
 
 
 def findings() -> str:
@@ -68,7 +75,7 @@ def findings() -> str:
         at = [next(n for n, line in enumerate(lines) if line.startswith(word)) for word in SAID]
         printed = next((n for n, line in enumerate(lines) if line.startswith("  ")), len(lines))
         expected, seen = " ".join(lines[at[0] : at[1]]), " ".join(lines[at[1] : printed])
-        rows.append(f"| [{script.stem}](#{script.stem.replace('_', '-')}) | {library} |")
+        rows.append(f"| [{script.stem}](#{anchor(script)}) | {library} |")
         parts += [f"## {script.stem.replace('_', ' ')}\n", f"With {library}.\n"]
         parts += [f"{expected}\n", f"{seen}\n"]
         parts += ["```text", *(line[2:] for line in lines[printed:]), "```\n"]
