@@ -22,7 +22,7 @@ from jaxconv.analysis import _influence as influence
 from jaxconv.analysis import _matrix as matrix
 from jaxconv.analysis import _reach as reaching
 from jaxconv.analysis import dense
-from jaxconv.compat import cv2, scipy, torch
+from jaxconv.compat import cv2, onnx, scipy, torch
 from jaxconv.compat.lax import conv_general_dilated
 from jaxconv.learn import constraints, losses
 from jaxconv.restore import penalties
@@ -35,7 +35,8 @@ SGD = optax.sgd(1e-3)
 MODULES = {
     name: importlib.import_module(name)
     for name in (
-        *("jaxconv", "jaxconv.compat.cv2", "jaxconv.compat.lax", "jaxconv.compat.torch"),
+        *("jaxconv", "jaxconv.compat.cv2", "jaxconv.compat.lax", "jaxconv.compat.onnx"),
+        "jaxconv.compat.torch",
         *("jaxconv.compat.scipy.ndimage", "jaxconv.compat.scipy.signal"),
         *("jaxconv.analysis", "jaxconv.analysis.dense", "jaxconv.linen", "jaxconv.nnx"),
         *("jaxconv.learn", "jaxconv.learn.constraints", "jaxconv.learn.losses"),
@@ -139,6 +140,11 @@ def distance(x, y):
 
 def first(x):
     return x.transpose(0, x.ndim - 1, *range(1, x.ndim - 1))
+
+
+def counts(x):
+    """From 0 to 255."""
+    return (x * 255).astype("uint8")
 
 
 def ending(function, *rest):
@@ -259,6 +265,19 @@ CALLS = {
         )
         for name in names
     },
+    "compat.onnx.ConvInteger": (
+        lambda x, w: onnx.ConvInteger(counts(x), counts(w), counts(w[0, 0, 0, 0])),
+        numbers(2, 4, 6, 5),
+        numbers(8, 4, 3, 2),
+    ),
+    "compat.onnx.QLinearConv": (
+        lambda x, w, s: onnx.QLinearConv(
+            *(counts(x), s, counts(s), counts(w), s, counts(s), s * 9, counts(s))
+        ),
+        numbers(2, 4, 6, 5),
+        numbers(8, 4, 3, 2),
+        np.float32(0.3),
+    ),
     "analysis.dense.dense": (dense.dense, PLANE, numbers(2, 3, 6, 8)),
     "analysis.dense.is_shift_invariant": (dense.is_shift_invariant, numbers(3, 5)),
     "analysis.dense.kernel": (lambda V: dense.kernel(V, 1), numbers(3, 5)),

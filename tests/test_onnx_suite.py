@@ -1,7 +1,7 @@
-"""ONNX's own cases of Conv, ConvTranspose and ConvInteger, by `jaxconv.compat.torch`.
+"""ONNX's own cases of its convolutions, by `jaxconv.compat.torch` and `jaxconv.compat.onnx`.
 
-ONNX ships 19 of them as node tests, 28 converted from PyTorch's suite and 2 of PyTorch's operators.
-Its reference evaluator walks the graphs; these three operators are replaced by ours.
+ONNX ships 20 of them as node tests, 28 converted from PyTorch's suite and 2 of PyTorch's operators.
+Its reference evaluator walks the graphs; these four operators are replaced by ours.
 """
 
 import warnings
@@ -18,8 +18,9 @@ from onnx.reference.op_run import OpRun
 import jaxconv.compat.torch as F  # noqa: N812
 from jaxconv import conv_transpose
 from jaxconv._core.geometry import shapes
+from jaxconv.compat import onnx as onnx_face
 
-OPERATORS = ("Conv", "ConvTranspose", "ConvInteger")
+OPERATORS = ("Conv", "ConvTranspose", "ConvInteger", "QLinearConv")
 
 
 def resolve(x, w, arguments):
@@ -105,12 +106,19 @@ class ConvTranspose(OpRun):
 class ConvInteger(OpRun):
     op_domain = ""
 
-    def _run(self, x, w, x_zero=None, w_zero=None, **arguments):
-        x = x.astype("int32") - (0 if x_zero is None else x_zero.astype("int32"))
-        zero = np.asarray(0 if w_zero is None else w_zero).astype("int32")
-        if zero.ndim:  # one an output channel
-            zero = zero.reshape(-1, *(1,) * (w.ndim - 1))
-        return (np.asarray(convolved(x, w.astype("int32") - zero, None, arguments)),)
+    def _run(self, *arrays, **attributes):
+        return (np.asarray(onnx_face.ConvInteger(*arrays, **_given(attributes))),)
+
+
+class QLinearConv(OpRun):
+    op_domain = ""
+
+    def _run(self, *arrays, **attributes):
+        return (np.asarray(onnx_face.QLinearConv(*arrays, **_given(attributes))),)
+
+
+def _given(attributes):
+    return {name: value for name, value in attributes.items() if value is not None}
 
 
 def _tensor(path):
@@ -166,17 +174,17 @@ def run(case, operators):
         np.testing.assert_allclose(actual, expected, rtol=exact, atol=exact)
 
 
-def test_there_are_49_cases():
+def test_there_are_50_cases():
     kinds = [name.split()[0] for name in CASES]
     counts = {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
-    assert counts == {"node": 19, "pytorch-converted": 28, "pytorch-operator": 2}
-    assert len(CASES) == 49
+    assert counts == {"node": 20, "pytorch-converted": 28, "pytorch-operator": 2}
+    assert len(CASES) == 50
     assert len(GRAPHS) == 13
 
 
 @pytest.mark.parametrize("name", EVERY)
 def test_case(name):
-    run(EVERY[name], [Conv, ConvTranspose, ConvInteger])
+    run(EVERY[name], [Conv, ConvTranspose, ConvInteger, QLinearConv])
 
 
 def test_a_wrong_operator_is_found():
@@ -188,20 +196,3 @@ def test_a_wrong_operator_is_found():
 
     with pytest.raises(AssertionError, match="Not equal to tolerance"):
         run(CASES["pytorch-converted test_Conv2d"], [Conv])
-
-
-def test_zero_points_of_each_channel():
-    """One weight zero point per output channel, which none of ONNX's cases has."""
-    rng = np.random.default_rng(0)
-    x = rng.integers(0, 9, (1, 2, 4, 4)).astype("uint8")
-    w = rng.integers(0, 9, (3, 2, 2, 2)).astype("uint8")
-    zeros = np.array([0, 2, 5], "uint8")
-    node = onnx.helper.make_node("ConvInteger", ["x", "w", "xz", "wz"], ["y"], pads=[1, 0, 0, 1])
-    (y,) = ReferenceEvaluator(node, new_ops=[ConvInteger]).run(
-        None, {"x": x, "w": w, "xz": np.uint8(1), "wz": zeros}
-    )
-    signed = x.astype(int) - 1, w.astype(int) - zeros.reshape(3, 1, 1, 1)
-    padded = np.pad(signed[0], ((0, 0), (0, 0), (1, 0), (0, 1)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (2, 2), (2, 3))
-    assert y.dtype == np.int32
-    np.testing.assert_array_equal(y, np.einsum("nihwab,oiab->nohw", windows, signed[1]))

@@ -1,12 +1,12 @@
-"""Drop-in replacements with the signatures of `lax`, `scipy`, `torch` and OpenCV (`cv2`)."""
+"""Drop-in replacements with the signatures of `lax`, `scipy`, `torch`, OpenCV (`cv2`) and ONNX."""
 
 import importlib as _importlib
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 if _TYPE_CHECKING:
-    from jaxconv.compat import cv2, lax, scipy, torch
+    from jaxconv.compat import cv2, lax, onnx, scipy, torch
 
-__all__ = ["cv2", "lax", "scipy", "torch"]
+__all__ = ["cv2", "lax", "onnx", "scipy", "torch"]
 
 
 def __getattr__(name: str):

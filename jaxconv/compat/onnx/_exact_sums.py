@@ -1,0 +1,85 @@
+"""Sums of products of 8-bit integers, exact, by convolutions of float32.
+
+float32 holds all integers up to 2^24, in whatever order they are added. So many channels are
+convolved at a time that no sum can be larger; the parts are added in int32:
+
+    sum over i of x_i w_i = sum over parts of int32(sum over the part's channels of x_i w_i)
+
+uint8 is first moved to the range of int8, which makes parts four times as large:
+
+    sum (x - z) w = sum (x - 128) w + (128 - z) sum w
+
+for windows that are full: x is extended by z before.
+"""
+
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxconv._core.dispatch.primitive import contract
+from jaxconv._core.geometry.spec import ConvSpec
+
+_EXACT = 2**24
+_CENTRE = 128  # of uint8
+
+
+def exact_sums(
+    x: jax.Array, w: jax.Array, spec: ConvSpec, x_zero: jax.Array, w_zero: jax.Array | None
+) -> jax.Array:
+    """Convolve integers less their zero points.
+
+        y[n, o, t] = sum over i, k of (x[n, i, t stride + k dilation - lo] - x_zero)
+                                      (w[o, i, k] - w_zero[o])
+
+    with x equal to x_zero outside.
+
+    Args:
+        x: (batch, in, *space), uint8 or int8.
+        w: (out, in // groups, *kernel), uint8 or int8.
+        spec: the geometry.
+        x_zero: () in x's dtype.
+        w_zero: () or (out,) in w's dtype; None is 0.
+
+    Returns:
+        (batch, out, *space'), int32, wrapping around beyond it.
+    """
+    edges = [(0, 0, 0)] * 2 + [(lo, hi, 0) for lo, hi in spec.padding]
+    centre = _CENTRE if x.dtype == jnp.uint8 else 0
+    x = jnp.moveaxis(lax.pad(x, x_zero, edges), 1, -1).astype(jnp.int32) - jnp.int32(centre)
+    # (out, in, *kernel) -> (*kernel, in, out)
+    w = jnp.moveaxis(w, (0, 1), (-1, -2))
+    largest = -jnp.iinfo(jnp.int8).min if w.dtype == jnp.int8 else jnp.iinfo(jnp.uint8).max
+    w = w.astype(jnp.int32)
+    if w_zero is not None:
+        w, largest = w - w_zero.astype(jnp.int32), jnp.iinfo(jnp.uint8).max
+    y = _in_parts(x, w, spec.padded, _EXACT // (_CENTRE * largest))
+    moved = jnp.int32(centre) - x_zero.astype(jnp.int32)
+    y = y + moved * jnp.sum(w, axis=range(w.ndim - 1), dtype=jnp.int32)
+    return jnp.moveaxis(y, -1, 1)
+
+
+def _in_parts(x: jax.Array, w: jax.Array, spec: ConvSpec, most: int) -> jax.Array:
+    """Convolve integers, with at most `most` products in a sum of float32."""
+    entries, channels = math.prod(spec.kernel_size), w.shape[-2]
+    if entries > most:  # a kernel too large for even one channel
+        return contract("output", x, w, spec, dtype=jnp.int32)
+    parts = math.ceil(channels * entries / most)
+    # (..., groups, channels of a group)
+    x = x.reshape(*x.shape[:-1], spec.groups, channels).astype(jnp.float32)
+    w = w.astype(jnp.float32)
+    ends = [channels * n // parts for n in range(parts + 1)]
+    total = None
+    for first, last in itertools.pairwise(ends):
+        part = x[..., first:last].reshape(*x.shape[:-2], spec.groups * (last - first))
+        y = contract(
+            *("output", part, w[..., first:last, :], spec),
+            dtype=jnp.float32,
+            precision=lax.Precision.HIGHEST,
+        )
+        y = y.astype(jnp.int32)
+        total = y if total is None else total + y
+    assert total is not None
+    return total
