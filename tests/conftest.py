@@ -5,7 +5,7 @@ import os
 
 import jax
 import pytest
-from jaxtyping import install_import_hook
+from beartype.claw import beartype_packages
 
 jax.config.update("jax_num_cpu_devices", 8)
 
@@ -14,7 +14,7 @@ CHECKED = (
     *("jaxconv._core.geometry.shapes", "jaxconv._core.geometry.spec", "jaxconv.reference"),
     *("jaxconv._core.methods", "jaxconv._core.dispatch.choose"),
 )
-install_import_hook(CHECKED, "beartype.beartype")
+beartype_packages(CHECKED)
 
 # Everything runs under strict dtype promotion but what calls optax, which itself mixes dtypes.
 CALLS_OPTAX = ("test_cli", "test_cli_long", "test_plots")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import conftest
 import pytest
-from jaxtyping import TypeCheckError
+from beartype.roar import BeartypeCallHintViolation
 
 import jaxconv
 
@@ -221,7 +221,7 @@ def test_types_are_checked_in_tests(module):
         "jaxconv._core.methods": lambda: checked.columns.refuses("kernel"),
         "jaxconv._core.dispatch.choose": lambda: checked.candidates(3),
     }[module]
-    with pytest.raises(TypeCheckError):
+    with pytest.raises(BeartypeCallHintViolation):
         wrong()
 
 
