@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import conftest
+import public_calls
 import pytest
 from beartype.roar import BeartypeCallHintViolation
 
@@ -223,6 +224,23 @@ def test_types_are_checked_in_tests(module):
     }[module]
     with pytest.raises(BeartypeCallHintViolation):
         wrong()
+
+
+def test_signatures_read_as_written():
+    """`help` shows `jax.Array | np.ndarray`, not the modules in which JAX and we keep them."""
+    internal = re.compile(r"jax\.jaxlib|jax\._src|jaxconv\.|numpy\.|Union\[|collections\.abc")
+    shown = {}
+    for module in public_calls.MODULES.values():
+        for name in module.__all__:
+            value = getattr(module, name)
+            if inspect.isfunction(value):
+                shown[f"{module.__name__}.{name}"] = str(inspect.signature(value))
+    assert len(shown) > 140
+    assert {name: text for name, text in shown.items() if internal.search(text)} == {}
+    assert shown["jaxconv.corr2d"] == (
+        "(x: 'jax.Array | np.ndarray', k: 'jax.Array | np.ndarray', *, method: 'str' = 'auto') "
+        "-> 'jax.Array'"
+    )
 
 
 def test_public_functions_are_documented():

@@ -170,3 +170,28 @@ def test_a_flat_image_has_no_infinite_derivative():
 def test_equal_elements_share_the_derivative():
     gradient = jax.grad(lambda x: ours.maximum_filter(x, 3).sum())(jnp.ones(4))
     assert gradient.sum() == 4
+
+
+def test_rows_that_are_summed_some_at_a_time(monkeypatch):
+    """Blocks of rows, the last one smaller, have the bits of the whole."""
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (3, 211, 190), dtype=np.uint8)
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    calls = []
+    monkeypatch.setattr(jax.lax, "map", recording(jax.lax.map, calls))
+    blocks = ours.gaussian_filter(image, 1.3, axes=(1, 2), mode=("wrap", "mirror"))
+    assert len(calls) == 2
+    assert all(3 * 190 % rows and rows > 1 for rows in calls)
+    monkeypatch.setattr(jax, "device_count", lambda: 8)
+    jax.clear_caches()
+    whole = ours.gaussian_filter(image, 1.3, axes=(1, 2), mode=("wrap", "mirror"))
+    assert len(calls) == 2
+    np.testing.assert_array_equal(blocks, whole)
+
+
+def recording(function, calls):
+    def run(f, x, *, batch_size):
+        calls.append(batch_size)
+        return function(f, x, batch_size=batch_size)
+
+    return run

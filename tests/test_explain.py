@@ -14,6 +14,7 @@ from jaxconv._core.geometry.spec import ConvSpec
 from jaxconv._transforms.accelerate import accelerate
 from jaxconv._transforms.explain import Convolution, explain
 from jaxconv._transforms.scopes import named_modules
+from jaxconv.compat.scipy import ndimage
 
 X, W = jnp.ones((2, 4, 8)), jnp.ones((4, 1, 3))
 
@@ -156,6 +157,19 @@ def test_the_times_of_each_method():
 
 def test_no_convolution():
     assert str(explain(jnp.sin, X)) == "no convolution"
+
+
+def test_sums_of_which_fractions_are_dropped():
+    """SciPy's filters of integers with fractional weights add in SciPy's order."""
+    image = jnp.zeros((6, 7), jnp.uint8)
+    rows = explain(lambda x: ndimage.gaussian_filter(x, (1.0, 0.5)), image)
+    assert [row[1:4] for row in rows] == [
+        ("jaxconv", "output", "float32[7,6] * float32[9] -> float32[7,6]"),
+        ("jaxconv", "output", "float32[6,7] * float32[5] -> float32[6,7]"),
+    ]
+    assert {row.method for row in rows} == {"in order"}
+    (whole,) = explain(lambda x: ndimage.correlate(x, jnp.ones((3, 2), jnp.int32)), image)
+    assert (whole.contraction, whole.spec is None) == ("output", False)
 
 
 def test_a_method_that_was_asked_for():

@@ -17,6 +17,9 @@ from jaxconv._transforms.scopes import named_modules
 from jaxconv._transforms.tracing import trace
 from jaxconv._transforms.tune import check_seconds, medians
 
+# Compiled functions that sum without the primitive: name -> (method, reason)
+_SUMS = {"correlate_in_order": ("in order", "fractions are dropped, so that the order matters")}
+
 
 class Convolution(NamedTuple):
     """One convolution of a function.
@@ -28,8 +31,9 @@ class Convolution(NamedTuple):
             `jaxconv.accelerate` would replace.
         contraction: "output", "input" or "kernel"; "none" if it stays with lax.
         shapes: of both operands and the result, in the layout of the call.
-        spec: the geometry, or None if it stays with lax.
-        method: the name of the chosen method.
+        spec: the geometry, or None if it stays with lax or is summed in order.
+        method: the name of the chosen method; "in order" for sums of `jaxconv.compat.scipy` of
+            which fractions are dropped.
         reason: why it was chosen.
         seconds: the time of a call of each method: measured, if that was asked for, or else
             expected, on a CPU alone, from the sizes.
@@ -135,6 +139,13 @@ def _convolutions(
         if equation.primitive in (conv_p, primitives.conv_general_dilated_p):
             yield _explained(equation, platform, measured, "/".join(around))
             continue
+        if equation.params.get("name") in _SUMS:
+            x, w, *_ = (atom.aval for atom in equation.invars)
+            shapes = _product(x, w, equation.outvars[0].aval)
+            where = "/".join(around)
+            method, reason = _SUMS[equation.params["name"]]
+            yield Convolution(where, "jaxconv", "output", shapes, None, method, reason, {})
+            continue
         for inner in jaxprs_in_params(equation.params):
             yield from _convolutions(inner, platform, measured, (*around, _name(equation)))
 
@@ -147,7 +158,7 @@ def _explained(
 ) -> Convolution:
     a, b = (atom.aval for atom in equation.invars)
     out = equation.outvars[0].aval
-    shapes = f"{_shape(a)} * {_shape(b)} -> {_shape(out)}"
+    shapes = _product(a, b, out)
     ours = equation.primitive is conv_p
     call = "jaxconv" if ours else "lax"
     problem = problem_of(equation, platform)
@@ -167,6 +178,10 @@ def _name(equation: JaxprEqn) -> str:
     if primitive == "scan":
         return f"scan[{params['length']}]"
     return str(params.get("name", primitive))
+
+
+def _product(a: Any, b: Any, out: Any) -> str:
+    return f"{_shape(a)} * {_shape(b)} -> {_shape(out)}"
 
 
 def _shape(aval: Any) -> str:

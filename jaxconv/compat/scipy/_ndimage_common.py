@@ -87,19 +87,23 @@ _STATIC = ("axes", "pads", "boundary", "sums", "dtype", "divisor", "parity")
 @partial(jax.jit, static_argnames=_STATIC)
 def _correlate(x, weights, fill, *, axes, pads, boundary, sums, dtype, divisor, parity):
     last = tuple(range(x.ndim - len(axes), x.ndim))
-    x = jnp.moveaxis(_numpy_dtypes.cast(x, sums), axes, last)
+    x = jnp.moveaxis(x, axes, last)
     weights = _numpy_dtypes.cast(weights, sums)
     fill = None if fill is None else _numpy_dtypes.cast(fill, sums)
+
+    def result(x, correlate):
+        y = correlate(_numpy_dtypes.cast(x, sums), weights, pads, boundary=boundary, fill=fill)
+        if divisor != 1:
+            wide = _numpy_dtypes.common_dtype(_numpy_dtypes.widest(jnp.float64), sums)
+            y = y.astype(wide) / jnp.asarray(divisor, wide)
+        return _numpy_dtypes.cast(y, dtype)
+
     if _drops_fractions(sums, dtype):
-        y = _summation_order.correlate_in_order(
-            x, weights, pads, boundary=boundary, fill=fill, parity=parity
-        )
+        ordered = partial(_summation_order.correlate_in_order, parity=parity)
+        y = _summation_order.by_rows(partial(result, correlate=ordered), x, sums, len(axes))
     else:
-        y = _direct_sums.correlate_padded(x, weights, pads, boundary=boundary, fill=fill)
-    if divisor != 1:
-        wide = _numpy_dtypes.common_dtype(_numpy_dtypes.widest(jnp.float64), sums)
-        y = y.astype(wide) / jnp.asarray(divisor, wide)
-    return _numpy_dtypes.cast(jnp.moveaxis(y, last, axes), dtype)
+        y = result(x, _direct_sums.correlate_padded)
+    return jnp.moveaxis(y, last, axes)
 
 
 def _sum_dtype(x, weights, fill, dtype, divisor):

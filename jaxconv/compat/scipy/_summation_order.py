@@ -5,14 +5,20 @@ order of the additions. SciPy adds entry by entry; for weights of odd length tha
 antisymmetric it starts in the middle and adds pairs.
 """
 
+import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.export import is_symbolic_dim
 
 from jaxconv.compat.scipy import _direct_sums
 from jaxconv.compat.scipy._numpy_dtypes import is_concrete
+
+_CACHED_BYTES = 2**16
 
 
 def parity(weights: Any) -> int:
@@ -29,6 +35,7 @@ def parity(weights: Any) -> int:
     return 0
 
 
+@partial(jax.jit, static_argnames=("pads", "boundary", "parity"))
 def correlate_in_order(
     x: jax.Array,
     weights: jax.Array,
@@ -68,3 +75,27 @@ def correlate_in_order(
         start = window(count) * factors[count]
     total, product = jax.lax.fori_loop(0, count, step, (start, jnp.zeros(shape, x.dtype)))
     return total + product
+
+
+def by_rows(
+    function: Callable[[jax.Array], jax.Array], x: jax.Array, sums: Any, rank: int
+) -> jax.Array:
+    """Compute function(x), which filters x's last axis, some rows at a time where that is faster.
+
+    A loop over the weights passes over all that it is given, which takes a quarter to a half of the
+    time if it stays in a core's cache (2 cores with AVX2, 2026-11). Over several devices XLA would
+    gather the rows.
+
+    Args:
+        function: of rows in the dtype of x.
+        x: (*batch, n).
+        sums: the dtype in which the function computes.
+        rank: of the weights; by rows if it is 1.
+    """
+    known = not any(map(is_symbolic_dim, x.shape))
+    if rank > 1 or not known or jax.default_backend() != "cpu" or jax.device_count() > 1:
+        return function(x)
+    rows = max(1, _CACHED_BYTES // (x.shape[-1] * jnp.dtype(sums).itemsize))
+    if math.prod(x.shape[:-1]) <= rows:
+        return function(x)
+    return jax.lax.map(function, x.reshape(-1, x.shape[-1]), batch_size=rows).reshape(x.shape)
