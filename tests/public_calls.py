@@ -142,6 +142,7 @@ def first(x):
     return x.transpose(0, x.ndim - 1, *range(1, x.ndim - 1))
 
 
+@jax.jit
 def counts(x):
     """From 0 to 255."""
     return (x * 255).astype("uint8")
@@ -266,9 +267,10 @@ CALLS = {
         for name in names
     },
     "compat.onnx.ConvInteger": (
-        lambda x, w: onnx.ConvInteger(counts(x), counts(w), counts(w[0, 0, 0, 0])),
+        lambda x, w, zero: onnx.ConvInteger(counts(x), counts(w), counts(zero)),
         numbers(2, 4, 6, 5),
         numbers(8, 4, 3, 2),
+        np.float32(0.3),
     ),
     "compat.onnx.QLinearConv": (
         lambda x, w, s: onnx.QLinearConv(

@@ -201,8 +201,8 @@ def _sums(x, w, x_zero, w_zero, *, spec: ConvSpec):
 def _quantized(x, w, x_zero, w_zero, scales, y_zero, bias, *, spec: ConvSpec):
     sums = exact_sums(x, w, spec, x_zero, w_zero)
 
-    def each(array: jax.Array) -> jax.Array:  # (M,) -> (M, 1, ..., 1)
-        return array.reshape(-1, *(1,) * spec.rank) if array.ndim else array
+    def each(array: jax.Array) -> jax.Array:  # (M,) -> (1, M, 1, ..., 1)
+        return array.reshape(1, -1, *(1,) * spec.rank) if array.ndim else array
 
     if bias is not None:
         sums = sums + each(bias)
@@ -210,5 +210,5 @@ def _quantized(x, w, x_zero, w_zero, scales, y_zero, bias, *, spec: ConvSpec):
     rounded = jnp.round(sums.astype(jnp.float32) * (of_x * of_w / of_y))
     ends = jnp.iinfo(y_zero.dtype)
     point = y_zero.astype(jnp.float32)
-    y = jnp.clip(rounded + point, jnp.float32(ends.min), jnp.float32(ends.max))
-    return y.astype(y_zero.dtype)
+    low, high = constant(ends.min, jnp.float32), constant(ends.max, jnp.float32)
+    return jnp.clip(rounded + point, low, high).astype(y_zero.dtype)

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxconv._core.dispatch.primitive import contract
+from jaxconv._core.geometry.dtypes import constant, with_bias
 from jaxconv._core.geometry.spec import ConvSpec
 
 _EXACT = 2**24
@@ -47,18 +48,23 @@ def exact_sums(
         (batch, out, *space'), int32, wrapping around beyond it.
     """
     edges = [(0, 0, 0)] * 2 + [(lo, hi, 0) for lo, hi in spec.padding]
-    centre = _CENTRE if x.dtype == jnp.uint8 else 0
-    x = jnp.moveaxis(lax.pad(x, x_zero, edges), 1, -1).astype(jnp.int32) - jnp.int32(centre)
+    centre = constant(_CENTRE if x.dtype == jnp.uint8 else 0, jnp.int32)
+    x = jnp.moveaxis(lax.pad(x, x_zero, edges), 1, -1).astype(jnp.int32) - centre
     # (out, in, *kernel) -> (*kernel, in, out)
     w = jnp.moveaxis(w, (0, 1), (-1, -2))
     largest = -jnp.iinfo(jnp.int8).min if w.dtype == jnp.int8 else jnp.iinfo(jnp.uint8).max
     w = w.astype(jnp.int32)
     if w_zero is not None:
-        w, largest = w - w_zero.astype(jnp.int32), jnp.iinfo(jnp.uint8).max
+        w, largest = with_bias(w, -_each(w_zero, w.shape[-1])), jnp.iinfo(jnp.uint8).max
     y = _in_parts(x, w, spec.padded, _EXACT // (_CENTRE * largest))
-    moved = jnp.int32(centre) - x_zero.astype(jnp.int32)
-    y = y + moved * jnp.sum(w, axis=range(w.ndim - 1), dtype=jnp.int32)
+    moved = centre - x_zero.astype(jnp.int32)
+    y = with_bias(y, moved * jnp.sum(w, axis=range(w.ndim - 1), dtype=jnp.int32))
     return jnp.moveaxis(y, -1, 1)
+
+
+def _each(zero: jax.Array, channels: int) -> jax.Array:
+    """One number, or one a channel, as int32 for each channel."""
+    return jnp.broadcast_to(zero.astype(jnp.int32), (channels,))
 
 
 def _in_parts(x: jax.Array, w: jax.Array, spec: ConvSpec, most: int) -> jax.Array:
