@@ -10,22 +10,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 
 from jaxconv._core.geometry import shapes
+from jaxconv._core.geometry.dtypes import as_array
 from jaxconv._core.geometry.spec import PADDING_NAMES, Padding, per_dimension, resolve_padding
 from jaxconv._functional import convolution
 
 Pads = tuple[tuple[int, int], ...]
 
 
-def check_inputs(layer: Any, shape: tuple[int, ...]) -> None:
-    """Check that the inputs have the number of dimensions that kernel_size needs.
+def as_inputs(layer: Any, inputs: ArrayLike) -> jax.Array:
+    """Return the inputs as an array with the number of dimensions that kernel_size needs.
 
     Raises:
         ValueError: too few dimensions, or kernel_size is an integer and the rank is ambiguous.
     """
     caller, kernel_size = type(layer).__name__, layer.kernel_size
-    rank = len(_kernel_size(caller, kernel_size))
+    inputs = as_array(caller, "inputs", inputs)
+    shape, rank = inputs.shape, len(kernel_sizes(layer))
     if len(shape) < rank + 1:
         raise ValueError(
             f"{caller}: inputs.shape={shape} has {len(shape)} dimensions, but "
@@ -37,6 +40,16 @@ def check_inputs(layer: Any, shape: tuple[int, ...]) -> None:
             f"{caller}: kernel_size={kernel_size} is ambiguous for inputs.shape={shape}; give "
             f"kernel_size={full_rank}, or {(kernel_size,)} for a one-dimensional kernel"
         )
+    return inputs
+
+
+def kernel_sizes(layer: Any) -> tuple[int, ...]:
+    """Return the layer's kernel_size as one integer a spatial dimension."""
+    caller, kernel_size = type(layer).__name__, layer.kernel_size
+    rank = len(kernel_size) if isinstance(kernel_size, Sequence) else 1
+    if rank < 1:
+        raise ValueError(f"{caller}: kernel_size=() must have an entry for each spatial dimension")
+    return per_dimension(caller, "kernel_size", kernel_size, rank, minimum=1)
 
 
 def kernel_shape(layer: Any, channels: int, features: int, *, transposed: bool = False):
@@ -46,8 +59,7 @@ def kernel_shape(layer: Any, channels: int, features: int, *, transposed: bool =
         TypeError: an argument is not an integer.
         ValueError: the groups do not divide the channels or the features.
     """
-    caller = type(layer).__name__
-    kernel_size = _kernel_size(caller, layer.kernel_size)
+    caller, kernel_size = type(layer).__name__, kernel_sizes(layer)
     (groups,) = per_dimension(
         caller, "feature_group_count", layer.feature_group_count, 1, minimum=1
     )
@@ -59,6 +71,36 @@ def kernel_shape(layer: Any, channels: int, features: int, *, transposed: bool =
     if transposed:
         channels, features = features, channels
     return (*kernel_size, channels // groups, features)
+
+
+def depthwise_shape(layer: Any, channels: int) -> tuple[int, ...]:
+    """Return (*kernel, 1, channels * features_multiplier): one group for each channel.
+
+    Raises:
+        TypeError: an argument is not an integer.
+        ValueError: features_multiplier is below 1, or there are no channels.
+    """
+    caller, kernel_size = type(layer).__name__, kernel_sizes(layer)
+    (multiplier,) = per_dimension(
+        caller, "features_multiplier", layer.features_multiplier, 1, minimum=1
+    )
+    if channels < 1:
+        raise ValueError(f"{caller}: {channels} channels in must be at least 1")
+    return (*kernel_size, 1, channels * multiplier)
+
+
+def check_separable(layer: Any, channels: int, features: int) -> None:
+    """Check what the two layers of a separable convolution would otherwise report as theirs.
+
+    Raises:
+        TypeError: an argument is not an integer.
+        ValueError: an argument is below 1 or does not have one entry a spatial dimension.
+    """
+    caller, (*kernel_size, _, _) = type(layer).__name__, depthwise_shape(layer, channels)
+    if features < 1:
+        raise ValueError(f"{caller}: {features} channels out must be at least 1")
+    for name in ("strides", "input_dilation", "kernel_dilation"):
+        _per_dimension(layer, name, len(kernel_size))
 
 
 def apply_mask(layer: Any, kernel: jax.Array) -> jax.Array:
@@ -77,7 +119,9 @@ def apply_mask(layer: Any, kernel: jax.Array) -> jax.Array:
     return kernel * layer.mask
 
 
-def conv(layer: Any, inputs: jax.Array, kernel: jax.Array, bias: jax.Array | None) -> jax.Array:
+def conv(
+    layer: Any, inputs: jax.Array, kernel: jax.Array, bias: jax.Array | None, *, groups: int
+) -> jax.Array:
     """Apply `jaxconv.conv` with the arguments of a Flax layer."""
     caller, rank = type(layer).__name__, kernel.ndim - 2
     dilation = _per_dimension(layer, "kernel_dilation", rank)
@@ -92,7 +136,7 @@ def conv(layer: Any, inputs: jax.Array, kernel: jax.Array, bias: jax.Array | Non
         stride=_per_dimension(layer, "strides", rank),
         padding=_lower(padding),
         dilation=dilation,
-        groups=layer.feature_group_count,
+        groups=groups,
         padding_mode=padding_mode,
         **_numerics(layer),
     )
@@ -189,13 +233,6 @@ def _lower(padding: Padding) -> Padding:
 
 def _extents(kernel: jax.Array, dilation: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(map(shapes.extent, kernel.shape[:-2], dilation))
-
-
-def _kernel_size(caller: str, kernel_size: int | Sequence[int]) -> tuple[int, ...]:
-    rank = len(kernel_size) if isinstance(kernel_size, Sequence) else 1
-    if rank < 1:
-        raise ValueError(f"{caller}: kernel_size=() must have an entry for each spatial dimension")
-    return per_dimension(caller, "kernel_size", kernel_size, rank, minimum=1)
 
 
 def _per_dimension(layer: Any, name: str, rank: int) -> tuple[int, ...]:

@@ -369,9 +369,17 @@ CALLS = {
     "linen.Conv": lambda: linen_layer(linen.Conv(8, (3, 3), padding_mode="reflect"), X),
     "linen.Conv2D": lambda: linen_layer(linen.Conv2D((1, 2)), PLANE),
     "linen.ConvTranspose": lambda: linen_layer(linen.ConvTranspose(8, (3, 3), strides=2), X),
+    "linen.DepthwiseConv": lambda: linen_layer(linen.DepthwiseConv((3, 3), strides=2), X),
+    "linen.SeparableConv": lambda: linen_layer(linen.SeparableConv(8, (3, 3)), X),
     "nnx.Conv": lambda: nnx_layer(lambda: nnx.Conv(4, 8, (3, 3), rngs=rngs(0)), X),
     "nnx.Conv2D": lambda: nnx_layer(lambda: nnx.Conv2D((1, 2), rngs=rngs(0)), PLANE),
     "nnx.ConvTranspose": lambda: nnx_layer(
         lambda: nnx.ConvTranspose(4, 8, (3, 3), 2, rngs=rngs(0)), X
+    ),
+    "nnx.DepthwiseConv": lambda: nnx_layer(
+        lambda: nnx.DepthwiseConv(4, (3, 3), features_multiplier=2, rngs=rngs(0)), X
+    ),
+    "nnx.SeparableConv": lambda: nnx_layer(
+        lambda: nnx.SeparableConv(4, 8, (3, 3), padding="CIRCULAR", rngs=rngs(0)), X
     ),
 }

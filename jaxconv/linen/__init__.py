@@ -1,0 +1,13 @@
+"""Flax Linen modules: `Conv2D` of D2L, chapter 6, Flax's own, and depthwise and separable layers.
+
+Parameters have the names, shapes and initial values of `flax.linen`, so its checkpoints can be
+loaded.
+"""
+
+from jaxconv._core.extras import needed_by
+
+with needed_by("jaxconv.linen"):
+    from jaxconv.linen._conv import Conv, Conv2D, ConvTranspose
+    from jaxconv.linen._separable import DepthwiseConv, SeparableConv
+
+__all__ = ["Conv", "Conv2D", "ConvTranspose", "DepthwiseConv", "SeparableConv"]
