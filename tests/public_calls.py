@@ -367,11 +367,15 @@ CALLS = {
     "restore.penalties.roughness": (penalties.roughness, PLANE),
     "restore.penalties.total_variation": (penalties.total_variation, PLANE),
     "linen.Conv": lambda: linen_layer(linen.Conv(8, (3, 3), padding_mode="reflect"), X),
+    "linen.ConvLocal": lambda: linen_layer(linen.ConvLocal(6, (3, 3), padding_mode="reflect"), X),
     "linen.Conv2D": lambda: linen_layer(linen.Conv2D((1, 2)), PLANE),
     "linen.ConvTranspose": lambda: linen_layer(linen.ConvTranspose(8, (3, 3), strides=2), X),
     "linen.DepthwiseConv": lambda: linen_layer(linen.DepthwiseConv((3, 3), strides=2), X),
     "linen.SeparableConv": lambda: linen_layer(linen.SeparableConv(8, (3, 3)), X),
     "nnx.Conv": lambda: nnx_layer(lambda: nnx.Conv(4, 8, (3, 3), rngs=rngs(0)), X),
+    "nnx.ConvLocal": lambda: nnx_layer(
+        lambda: nnx.ConvLocal(4, 6, 3, 2, input_size=8, rngs=rngs(0)), X[0]
+    ),
     "nnx.Conv2D": lambda: nnx_layer(lambda: nnx.Conv2D((1, 2), rngs=rngs(0)), PLANE),
     "nnx.ConvTranspose": lambda: nnx_layer(
         lambda: nnx.ConvTranspose(4, 8, (3, 3), 2, rngs=rngs(0)), X
