@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jaxconv._core.dispatch.arguments import check_padding_mode
 from jaxconv._core.geometry import dtypes, shapes
@@ -15,7 +16,6 @@ from jaxconv._core.geometry.precision import check_precision
 from jaxconv._core.geometry.spec import ConvSpec, normalise
 from jaxconv._flax_layers import arguments
 from jaxconv._functional.padding import pad
-from jaxconv._functional.windows import unfold
 
 
 def local_shapes(
@@ -97,20 +97,14 @@ def _product(
 ) -> jax.Array:
     rank, groups = spec.rank, spec.groups
     x = arguments.dilate(layer, inputs, rank)
-    if mode != "zeros":
-        x = pad(x, spec.padding, axes=range(x.ndim - rank - 1, x.ndim - 1), mode=mode)
-        spec = spec.padded
-    windows = unfold(
-        x, spec.kernel_size, stride=spec.stride, padding=spec.padding, dilation=spec.dilation
-    )
-    *outer, _ = windows.shape
-    # (..., kernel * channels) -> (..., groups, channels // groups * kernel), as in Flax's kernel
-    windows = windows.reshape(*outer, math.prod(spec.kernel_size), groups, -1)
-    windows = jnp.moveaxis(windows, -3, -1).reshape(*outer, groups, -1)
-    kernel = kernel.reshape(*kernel.shape[:-1], groups, -1)
-    # axes: batch, then space, group, entry of the window, feature of the group
-    batch, space = range(inputs.ndim - rank - 1), range(20, 20 + rank)
-    group, entry, feature = 40, 41, 42
+    first = x.ndim - rank - 1  # axis of the first spatial dimension
+    windows = _windows(pad(x, spec.padding, axes=range(first, first + rank), mode=mode), spec)
+    # (*batch, *space', channels, *kernel) -> (*batch, *space', groups, entries), as in the kernel
+    outer = windows.shape[: first + rank]
+    windows = windows.reshape(*outer, groups, kernel.shape[-2])
+    kernel = kernel.reshape(*kernel.shape[:-1], groups, kernel.shape[-1] // groups)
+    batch, space = range(first), range(first, first + rank)
+    group, entry, feature = range(first + rank, first + rank + 3)
     # half precision is summed in float32, as in `conv`
     half = jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize < 4
     y = jnp.einsum(
@@ -122,4 +116,19 @@ def _product(
         precision=check_precision(type(layer).__name__, layer.precision),
         preferred_element_type=jnp.float32 if half else dtype,
     )
-    return y.reshape(*outer, -1).astype(dtype)
+    return y.reshape(*outer, y.shape[-1] * groups).astype(dtype)
+
+
+def _windows(x: jax.Array, spec: ConvSpec) -> jax.Array:
+    """The windows of x, which is padded: (*batch, *space', channels, *kernel).
+
+    By slices, one axis after another: on meshes they stay where they are but for halos, which what
+    `unfold` gathers does not.
+    """
+    first = x.ndim - spec.rank - 1
+    for d, (_, outputs, kernel, stride, dilation, _) in enumerate(spec.dimensions):
+        length = (outputs - 1) * stride + 1
+        starts = [k * dilation for k in range(kernel)]
+        slices = [lax.slice_in_dim(x, s, s + length, stride, first + d) for s in starts]
+        x = jnp.stack(slices, -1)
+    return x
