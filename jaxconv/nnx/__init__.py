@@ -7,8 +7,17 @@ Parameters have the names, shapes and initial values of `flax.nnx`, so its state
 from jaxconv._core.extras import needed_by
 
 with needed_by("jaxconv.nnx"):
+    from jaxconv.nnx._accelerate import accelerate
     from jaxconv.nnx._conv import Conv, Conv2D, ConvTranspose
     from jaxconv.nnx._local import ConvLocal
     from jaxconv.nnx._separable import DepthwiseConv, SeparableConv
 
-__all__ = ["Conv", "Conv2D", "ConvLocal", "ConvTranspose", "DepthwiseConv", "SeparableConv"]
+__all__ = [
+    "Conv",
+    "Conv2D",
+    "ConvLocal",
+    "ConvTranspose",
+    "DepthwiseConv",
+    "SeparableConv",
+    "accelerate",
+]
