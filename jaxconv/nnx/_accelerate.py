@@ -34,8 +34,8 @@ def accelerate(model: _Model, *, method: str = "auto", policy: Policy | None = N
     attributes such as functions and numbers.
 
     Call the result under `nnx.jit`: eagerly, its layers are traced anew at every call, as functions
-    are by `jaxconv.accelerate`. Convolutions that a module computes by itself, without these layers, stay
-    with lax: `jaxconv.accelerate(f)` takes any function, such as a training step, and replaces all.
+    are by `jaxconv.accelerate`. Convolutions that a module computes without these layers stay with
+    lax: `jaxconv.accelerate(f)` takes any function, such as a training step, and replaces all.
 
     Args:
         model: a `flax.nnx.Module`, a single layer included.
