@@ -124,6 +124,11 @@ def nnx_layer(layer, x):
     return lambda state, x: flax_nnx.merge(graph, state)(x), state, x
 
 
+def jitted(function, *arrays):
+    """For what is traced anew at every call, and is to be called so."""
+    return jax.jit(function), *arrays
+
+
 def whiten(gradient):
     transform = learn.whiten(np.diag([4.0, 0.5]))
     return transform.update((gradient, None), transform.init((gradient, None)))[0]
@@ -388,11 +393,26 @@ CALLS = {
     "restore.penalties.roughness": (penalties.roughness, PLANE),
     "restore.penalties.total_variation": (penalties.total_variation, PLANE),
     "linen.Conv": lambda: linen_layer(linen.Conv(8, (3, 3), padding_mode="reflect"), X),
+    "linen.ConvLocal": lambda: linen_layer(linen.ConvLocal(6, (3, 3), padding_mode="reflect"), X),
     "linen.Conv2D": lambda: linen_layer(linen.Conv2D((1, 2)), PLANE),
     "linen.ConvTranspose": lambda: linen_layer(linen.ConvTranspose(8, (3, 3), strides=2), X),
+    "linen.DepthwiseConv": lambda: linen_layer(linen.DepthwiseConv((3, 3), strides=2), X),
+    "linen.SeparableConv": lambda: linen_layer(linen.SeparableConv(8, (3, 3)), X),
+    "nnx.accelerate": lambda: jitted(
+        *nnx_layer(lambda: nnx.accelerate(flax_nnx.ConvTranspose(4, 8, (3, 3), 2, rngs=rngs(0))), X)
+    ),
     "nnx.Conv": lambda: nnx_layer(lambda: nnx.Conv(4, 8, (3, 3), rngs=rngs(0)), X),
+    "nnx.ConvLocal": lambda: nnx_layer(
+        lambda: nnx.ConvLocal(4, 6, 3, 2, input_size=8, rngs=rngs(0)), X[0]
+    ),
     "nnx.Conv2D": lambda: nnx_layer(lambda: nnx.Conv2D((1, 2), rngs=rngs(0)), PLANE),
     "nnx.ConvTranspose": lambda: nnx_layer(
         lambda: nnx.ConvTranspose(4, 8, (3, 3), 2, rngs=rngs(0)), X
+    ),
+    "nnx.DepthwiseConv": lambda: nnx_layer(
+        lambda: nnx.DepthwiseConv(4, (3, 3), features_multiplier=2, rngs=rngs(0)), X
+    ),
+    "nnx.SeparableConv": lambda: nnx_layer(
+        lambda: nnx.SeparableConv(4, 8, (3, 3), padding="CIRCULAR", rngs=rngs(0)), X
     ),
 }

@@ -310,9 +310,7 @@ def test_models_that_others_wrote(network, monkeypatch, tmp_path):
         after = functools.partial(value_and_gradients, accelerate(apply))
         want = jit(plain)(params, x)
         assert_all_close(jit(after)(params, x), want, 1e-4)
-        if (
-            network is networks.equinox_network
-        ):  # which has every contraction in its gradient, grouped too
+        if network == "equinox_network":  # which has every contraction in its gradient, grouped too
             assert_all_close(jit(accelerate(plain))(params, x), want, 1e-4)
         for f in (after, accelerate(plain)):
             assert primitives_of(f, params, x)["conv_general_dilated"] == 0

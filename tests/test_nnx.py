@@ -69,8 +69,8 @@ def test_the_state_of_either_loads_into_the_other(name, into_ours):
 def test_constructor_arguments_are_those_of_flax(name):
     own = ("conv_general_dilated",)
     functions = ("kernel_init", "bias_init")
-    flax = inspect.signature(getattr(theirs, name)).parameters
-    ours = inspect.signature(getattr(nnx, name)).parameters
+    flax = inspect.signature(getattr(theirs, name).__init__).parameters
+    ours = inspect.signature(getattr(nnx, name).__init__).parameters
     for argument in set(flax) - set(own):
         assert ours[argument].kind == flax[argument].kind
         if argument not in functions:

@@ -42,9 +42,15 @@ def printed(code: str) -> str:
     BLOCKS,
     ids=[f"{page.stem}-{code.strip().splitlines()[-1]}" for page, code, _ in BLOCKS],
 )
-def test_prints_what_it_says(page, code, output, request):
+def test_prints_what_it_says(page, code, output, request, monkeypatch, tmp_path):
     if "import torch\n" in code:
         request.getfixturevalue("torch")
+    if "import keras\n" in code:
+        monkeypatch.setenv("KERAS_BACKEND", "jax")
+        monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+        pytest.importorskip("keras", reason="keras is not installed")
+    if "import haiku as hk\n" in code:
+        pytest.importorskip("haiku", reason="dm-haiku is not installed")
     # optax's own projections and optimisers promote, as they may outside of these tests
     with jax.numpy_dtype_promotion("standard" if "import optax\n" in code else "strict"):
         assert printed(code) == output

@@ -1,8 +1,4 @@
-"""Flax Linen modules: `Conv2D` of D2L, chapter 6, and Flax's `Conv` and `ConvTranspose`.
-
-Parameters have the names, shapes and initial values of `flax.linen`, so its checkpoints can be
-loaded.
-"""
+"""`Conv2D` of D2L, chapter 6, and Flax's `Conv` and `ConvTranspose`."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -10,20 +6,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
+from flax.linen.dtypes import promote_dtype
 from jax.typing import ArrayLike
 
 from jaxconv import _flax_layers as layers
 from jaxconv._core.dispatch.policy import Policy
-from jaxconv._core.extras import needed_by
-from jaxconv._core.geometry.dtypes import as_array
 from jaxconv._core.geometry.spec import Padding, per_dimension
 from jaxconv._functional.planes import corr2d
-
-with needed_by("jaxconv.linen"):
-    from flax import linen as nn
-    from flax.linen.dtypes import promote_dtype
-
-__all__ = ["Conv", "Conv2D", "ConvTranspose"]
+from jaxconv.linen._parameters import arrays
 
 
 class Conv2D(nn.Module):
@@ -135,7 +126,10 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, inputs: ArrayLike) -> jax.Array:
         """Convolve inputs (*batch, *space, channels) to (*batch, *space', features)."""
-        return layers.conv(self, *_arrays(self, inputs))
+        inputs = layers.as_inputs(self, inputs)
+        shape = layers.kernel_shape(self, inputs.shape[-1], self.features)
+        operands = arrays(self, inputs, shape, (self.features,))
+        return layers.conv(self, *operands, groups=self.feature_group_count)
 
 
 class ConvTranspose(nn.Module):
@@ -224,17 +218,8 @@ class ConvTranspose(nn.Module):
     @nn.compact
     def __call__(self, inputs: ArrayLike) -> jax.Array:
         """Apply the layer to inputs (*batch, *space, channels): (*batch, *space', features)."""
-        return layers.conv_transpose(self, *_arrays(self, inputs, transposed=self.transpose_kernel))
-
-
-def _arrays(layer: Any, inputs: ArrayLike, *, transposed: bool = False) -> Sequence[jax.Array]:
-    """Return inputs, masked kernel and bias in the dtype of the computation."""
-    inputs = as_array(type(layer).__name__, "inputs", inputs)
-    layers.check_inputs(layer, inputs.shape)
-    shape = layers.kernel_shape(layer, inputs.shape[-1], layer.features, transposed=transposed)
-    kernel = layer.param("kernel", layer.kernel_init, shape, layer.param_dtype)
-    bias = None
-    if layer.use_bias:
-        bias = layer.param("bias", layer.bias_init, (layer.features,), layer.param_dtype)
-    kernel = layers.apply_mask(layer, kernel)
-    return layer.promote_dtype(inputs, kernel, bias, dtype=layer.dtype)
+        inputs = layers.as_inputs(self, inputs)
+        shape = layers.kernel_shape(
+            self, inputs.shape[-1], self.features, transposed=self.transpose_kernel
+        )
+        return layers.conv_transpose(self, *arrays(self, inputs, shape, (self.features,)))

@@ -1,32 +1,19 @@
-"""Flax NNX modules: `Conv2D` of D2L, chapter 6, and Flax's `Conv` and `ConvTranspose`.
-
-Parameters have the names, shapes and initial values of `flax.nnx`, so its states can be loaded.
-"""
+"""`Conv2D` of D2L, chapter 6, and Flax's `Conv` and `ConvTranspose`."""
 
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
+from flax.nnx.nn.dtypes import promote_dtype
 from jax.typing import ArrayLike
 
 from jaxconv import _flax_layers as layers
 from jaxconv._core.dispatch.policy import Policy
-from jaxconv._core.extras import needed_by
-from jaxconv._core.geometry.dtypes import as_array
 from jaxconv._core.geometry.spec import Padding, per_dimension
 from jaxconv._functional.planes import corr2d
-
-with needed_by("jaxconv.nnx"):
-    from flax import nnx
-    from flax.nnx.nn.dtypes import promote_dtype
-
-__all__ = ["Conv", "Conv2D", "ConvTranspose"]
-
-_KERNEL_INIT = nnx.initializers.lecun_normal()
-_BIAS_INIT = nnx.initializers.zeros_init()
-_NONE: Mapping[str, Any] = MappingProxyType({})
+from jaxconv.nnx._parameters import BIAS_INIT, KERNEL_INIT, NO_METADATA, arrays
 
 
 class Conv2D(nnx.Module):
@@ -123,13 +110,13 @@ class Conv(nnx.Module):
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
         precision: Any = None,
-        kernel_init: Callable[..., Any] = _KERNEL_INIT,
-        bias_init: Callable[..., Any] = _BIAS_INIT,
+        kernel_init: Callable[..., Any] = KERNEL_INIT,
+        bias_init: Callable[..., Any] = BIAS_INIT,
         promote_dtype: Callable[..., Any] = promote_dtype,
         preferred_element_type: Any = None,
         rngs: nnx.Rngs,
-        kernel_metadata: Mapping[str, Any] = _NONE,
-        bias_metadata: Mapping[str, Any] = _NONE,
+        kernel_metadata: Mapping[str, Any] = NO_METADATA,
+        bias_metadata: Mapping[str, Any] = NO_METADATA,
         padding_mode: str = "zeros",
         method: str = "auto",
         policy: Policy | None = None,
@@ -164,7 +151,7 @@ class Conv(nnx.Module):
 
     def __call__(self, inputs: ArrayLike) -> jax.Array:
         """Convolve inputs (*batch, *space, in_features) to (*batch, *space', out_features)."""
-        return layers.conv(self, *_arrays(self, inputs))
+        return layers.conv(self, *arrays(self, inputs), groups=self.feature_group_count)
 
 
 class ConvTranspose(nnx.Module):
@@ -229,14 +216,14 @@ class ConvTranspose(nnx.Module):
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
         precision: Any = None,
-        kernel_init: Callable[..., Any] = _KERNEL_INIT,
-        bias_init: Callable[..., Any] = _BIAS_INIT,
+        kernel_init: Callable[..., Any] = KERNEL_INIT,
+        bias_init: Callable[..., Any] = BIAS_INIT,
         transpose_kernel: bool = False,
         promote_dtype: Callable[..., Any] = promote_dtype,
         preferred_element_type: Any = None,
         rngs: nnx.Rngs,
-        kernel_metadata: Mapping[str, Any] = _NONE,
-        bias_metadata: Mapping[str, Any] = _NONE,
+        kernel_metadata: Mapping[str, Any] = NO_METADATA,
+        bias_metadata: Mapping[str, Any] = NO_METADATA,
         feature_group_count: int = 1,
         output_padding: int | Sequence[int] = 0,
         use_consistent_padding: bool = False,
@@ -278,13 +265,4 @@ class ConvTranspose(nnx.Module):
 
     def __call__(self, inputs: ArrayLike) -> jax.Array:
         """Apply the layer to inputs (*batch, *space, in_features): (*batch, *space', out)."""
-        return layers.conv_transpose(self, *_arrays(self, inputs))
-
-
-def _arrays(layer: Any, inputs: ArrayLike) -> Sequence[jax.Array]:
-    """Return inputs, masked kernel and bias in the dtype of the computation."""
-    inputs = as_array(type(layer).__name__, "inputs", inputs)
-    layers.check_inputs(layer, inputs.shape)
-    kernel = layers.apply_mask(layer, layer.kernel[...])
-    bias = None if layer.bias is None else layer.bias[...]
-    return layer.promote_dtype((inputs, kernel, bias), dtype=layer.dtype)
+        return layers.conv_transpose(self, *arrays(self, inputs))

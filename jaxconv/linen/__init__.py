@@ -1,0 +1,15 @@
+"""Flax Linen modules: Flax's own convolutions, and `Conv2D` of D2L, chapter 6.
+
+Beside Flax's are depthwise, separable and locally connected layers.
+Parameters have the names, shapes and initial values of `flax.linen`, so its checkpoints can be
+loaded.
+"""
+
+from jaxconv._core.extras import needed_by
+
+with needed_by("jaxconv.linen"):
+    from jaxconv.linen._conv import Conv, Conv2D, ConvTranspose
+    from jaxconv.linen._local import ConvLocal
+    from jaxconv.linen._separable import DepthwiseConv, SeparableConv
+
+__all__ = ["Conv", "Conv2D", "ConvLocal", "ConvTranspose", "DepthwiseConv", "SeparableConv"]

@@ -1,0 +1,23 @@
+"""Flax NNX modules: Flax's own convolutions, and `Conv2D` of D2L, chapter 6.
+
+Beside Flax's are depthwise, separable and locally connected layers.
+Parameters have the names, shapes and initial values of `flax.nnx`, so its states can be loaded.
+"""
+
+from jaxconv._core.extras import needed_by
+
+with needed_by("jaxconv.nnx"):
+    from jaxconv.nnx._accelerate import accelerate
+    from jaxconv.nnx._conv import Conv, Conv2D, ConvTranspose
+    from jaxconv.nnx._local import ConvLocal
+    from jaxconv.nnx._separable import DepthwiseConv, SeparableConv
+
+__all__ = [
+    "Conv",
+    "Conv2D",
+    "ConvLocal",
+    "ConvTranspose",
+    "DepthwiseConv",
+    "SeparableConv",
+    "accelerate",
+]
