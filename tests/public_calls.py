@@ -162,6 +162,11 @@ signal, ndimage = scipy.signal, scipy.ndimage
 CALLS = {
     "accelerate": (jaxconv.accelerate(lambda x, w: jaxconv.conv(x, w)), X, W),
     "causal_conv1d": (jaxconv.causal_conv1d, X[0], W[0]),
+    "causal_conv_transpose1d": (
+        lambda y, w: jaxconv.causal_conv_transpose1d(y, w, stride=2),
+        Y[0],
+        W[0],
+    ),
     "conv": (jaxconv.conv, X, W),
     "conv_transpose": (jaxconv.conv_transpose, Y, W),
     "convolve": (jaxconv.convolve, PLANE, EDGE),
