@@ -371,9 +371,17 @@ CALLS = {
     "restore.wiener": (lambda y, k: restore.wiener(y, k, balance=0.1), PLANE, EDGE),
     "restore.penalties.roughness": (penalties.roughness, PLANE),
     "restore.penalties.total_variation": (penalties.total_variation, PLANE),
+    "linen.CausalConv1D": lambda: linen_layer(linen.CausalConv1D(8, 3, strides=2), X[0]),
+    "linen.CausalConvTranspose1D": lambda: linen_layer(
+        linen.CausalConvTranspose1D(8, 4, strides=2), X[0]
+    ),
     "linen.Conv": lambda: linen_layer(linen.Conv(8, (3, 3), padding_mode="reflect"), X),
     "linen.Conv2D": lambda: linen_layer(linen.Conv2D((1, 2)), PLANE),
     "linen.ConvTranspose": lambda: linen_layer(linen.ConvTranspose(8, (3, 3), strides=2), X),
+    "nnx.CausalConv1D": lambda: nnx_layer(lambda: nnx.CausalConv1D(4, 8, 3, rngs=rngs(0)), X[0]),
+    "nnx.CausalConvTranspose1D": lambda: nnx_layer(
+        lambda: nnx.CausalConvTranspose1D(4, 8, 4, 2, rngs=rngs(0)), X[0]
+    ),
     "nnx.Conv": lambda: nnx_layer(lambda: nnx.Conv(4, 8, (3, 3), rngs=rngs(0)), X),
     "nnx.Conv2D": lambda: nnx_layer(lambda: nnx.Conv2D((1, 2), rngs=rngs(0)), PLANE),
     "nnx.ConvTranspose": lambda: nnx_layer(

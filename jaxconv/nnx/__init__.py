@@ -1,6 +1,7 @@
 """Flax NNX modules: `Conv2D` of D2L, chapter 6, and Flax's `Conv` and `ConvTranspose`.
 
-Parameters have the names, shapes and initial values of `flax.nnx`, so its states can be loaded.
+`CausalConv1D` and `CausalConvTranspose1D` take sequences in pieces. Parameters have the names,
+shapes and initial values of `flax.nnx`, so its states can be loaded.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,12 +18,13 @@ from jaxconv._core.extras import needed_by
 from jaxconv._core.geometry.dtypes import as_array
 from jaxconv._core.geometry.spec import Padding, per_dimension
 from jaxconv._functional.planes import corr2d
+from jaxconv.nnx._streaming import CausalConv1D, CausalConvTranspose1D
 
 with needed_by("jaxconv.nnx"):
     from flax import nnx
     from flax.nnx.nn.dtypes import promote_dtype
 
-__all__ = ["Conv", "Conv2D", "ConvTranspose"]
+__all__ = ["CausalConv1D", "CausalConvTranspose1D", "Conv", "Conv2D", "ConvTranspose"]
 
 _KERNEL_INIT = nnx.initializers.lecun_normal()
 _BIAS_INIT = nnx.initializers.zeros_init()

@@ -1,7 +1,7 @@
 """Flax Linen modules: `Conv2D` of D2L, chapter 6, and Flax's `Conv` and `ConvTranspose`.
 
-Parameters have the names, shapes and initial values of `flax.linen`, so its checkpoints can be
-loaded.
+`CausalConv1D` and `CausalConvTranspose1D` take sequences in pieces. Parameters have the names,
+shapes and initial values of `flax.linen`, so its checkpoints can be loaded.
 """
 
 import dataclasses
@@ -18,12 +18,13 @@ from jaxconv._core.extras import needed_by
 from jaxconv._core.geometry.dtypes import as_array
 from jaxconv._core.geometry.spec import Padding, per_dimension
 from jaxconv._functional.planes import corr2d
+from jaxconv.linen._streaming import CausalConv1D, CausalConvTranspose1D
 
 with needed_by("jaxconv.linen"):
     from flax import linen as nn
     from flax.linen.dtypes import promote_dtype
 
-__all__ = ["Conv", "Conv2D", "ConvTranspose"]
+__all__ = ["CausalConv1D", "CausalConvTranspose1D", "Conv", "Conv2D", "ConvTranspose"]
 
 
 class Conv2D(nn.Module):
