@@ -7,7 +7,7 @@ Channels last: x (*batch, *space, in), w (*kernel, in // groups, out), y (*batch
 | `conv`, `conv_transpose` | the layer and its adjoint |
 | `corr2d`, `correlate`, `convolve` | planes, lines, volumes: one kernel, no channels |
 | `unfold`, `fold` | windows as columns, and back |
-| `causal_conv1d` | a sequence that arrives in pieces |
+| `causal_conv1d`, `causal_conv_transpose1d` | a sequence that arrives in pieces |
 | `pad`, `unpad` | boundary extension and its adjoint |
 | `output_size`, `input_size`, `explicit_padding` | sizes both ways |
 | `receptive_field` | what the outputs of a chain of layers see |
@@ -45,7 +45,7 @@ from jaxconv._functional.convolution import conv, conv_transpose
 from jaxconv._functional.padding import pad, unpad
 from jaxconv._functional.planes import convolve, corr2d, correlate
 from jaxconv._functional.sizes import explicit_padding, input_size, output_size
-from jaxconv._functional.streaming import causal_conv1d
+from jaxconv._functional.streaming import causal_conv1d, causal_conv_transpose1d
 from jaxconv._functional.windows import fold, unfold
 from jaxconv._transforms.accelerate import accelerate
 from jaxconv._transforms.explain import explain
@@ -78,6 +78,7 @@ __all__ = [
     "accelerate",
     "analysis",
     "causal_conv1d",
+    "causal_conv_transpose1d",
     "compat",
     "conv",
     "conv_transpose",

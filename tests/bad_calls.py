@@ -30,10 +30,12 @@ GOOD = {
     "unfold": {"x": A((2, 8, 8, 3)), "kernel_size": (3, 3)},
     "fold": {"cols": A((2, 6, 6, 27)), "output_size": (8, 8), "kernel_size": (3, 3)},
     "causal_conv1d": {"x": A((2, 9, 4)), "w": A((3, 1, 4))},
+    "causal_conv_transpose1d": {"y": A((2, 9, 4)), "w": A((3, 6, 4))},
 }
 LAYERS = "conv conv_transpose"
 PLANES = "corr2d correlate convolve"
 WINDOWS = "unfold fold"
+PIECES = "causal_conv1d causal_conv_transpose1d"
 
 
 @dataclass(frozen=True)
@@ -68,31 +70,31 @@ def row(functions: str, change: dict[str, Any], message: str, error=ValueError, 
 
 # --- arguments that are not arrays of numbers, and dtypes
 row(
-    f"{LAYERS} {PLANES} {WINDOWS} causal_conv1d",
+    f"{LAYERS} {PLANES} {WINDOWS} {PIECES}",
     {"1": None},
     "{1} must be an array of numbers, not NoneType",
     TypeError,
 )
 row(
-    f"{LAYERS} {PLANES} causal_conv1d",
+    f"{LAYERS} {PLANES} {PIECES}",
     {"2": "kernel"},
     "{2} must be an array of numbers, not str",
     TypeError,
 )
 row(
-    "conv causal_conv1d",
+    f"conv {PIECES}",
     {"b": [[1.0], [1.0, 2.0]]},
     "b must be an array of numbers, not list",
     TypeError,
 )
 row(
-    "causal_conv1d",
+    PIECES,
     {"state": {}},
     "state must be an array of numbers, not dict",
     TypeError,
 )
 row("conv", {"x": np.array(["a"])}, "x must be an array of numbers, not <U1", TypeError)
-for name in (*LAYERS.split(), *PLANES.split(), "causal_conv1d"):
+for name in (*LAYERS.split(), *PLANES.split(), *PIECES.split()):
     shapes = [argument.shape for argument in GOOD[name].values()]
     row(
         name,
@@ -170,7 +172,7 @@ for preferred, operands in (("int32", "float32"), ("int8", "int16"), ("uint8", "
             preferred_element_type="float32",
         )
 row(
-    LAYERS,
+    f"{LAYERS} {PIECES}",
     {"preferred_element_type": "big"},
     "preferred_element_type='big' is not a dtype",
     TypeError,
@@ -186,7 +188,7 @@ for precision, shown in (
     ),
 ):
     row(
-        LAYERS,
+        f"{LAYERS} {PIECES}",
         {"precision": precision},
         f"precision={shown} must be one of None, 'default', 'high', 'highest', 'tensorfloat32', "
         "'float32', a jax.lax.Precision, a pair of these, or a jax.lax.DotAlgorithmPreset",

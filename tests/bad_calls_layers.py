@@ -1,7 +1,7 @@
 """Wrong calls of layers and windows: channels, bias, stride, dilation and padding."""
 
 import jax.numpy as jnp
-from bad_calls import LAYERS, WINDOWS, A, row
+from bad_calls import LAYERS, PIECES, WINDOWS, A, row
 
 # --- channels, groups, layouts
 row(
@@ -161,7 +161,10 @@ row(
 )
 
 # --- bias
-for name, channels in (("conv", 8), ("conv_transpose", 3), ("causal_conv1d", 4)):
+for name, channels in (
+    *(("conv", 8), ("conv_transpose", 3)),
+    *(("causal_conv1d", 4), ("causal_conv_transpose1d", 6)),
+):
     row(
         name,
         {"b": A((5,))},
@@ -196,15 +199,15 @@ row(
 
 # --- stride, dilation, padding
 GEOMETRY = f"{LAYERS} {WINDOWS}"
-row(f"{GEOMETRY} causal_conv1d", {"dilation": 0}, "dilation=0 must be at least 1")
+row(f"{GEOMETRY} {PIECES}", {"dilation": 0}, "dilation=0 must be at least 1")
 row(GEOMETRY, {"dilation": (1, -1)}, "dilation=(1, -1) must be at least 1 in every dimension")
 row(
-    "causal_conv1d",
+    PIECES,
     {"dilation": (1, 2)},
     "dilation=(1, 2) has 2 entries for 1 spatial dimension; give one integer",
     dilation=1,
 )
-row(GEOMETRY, {"stride": 0}, "stride=0 must be at least 1")
+row(f"{GEOMETRY} {PIECES}", {"stride": 0}, "stride=0 must be at least 1")
 row(GEOMETRY, {"stride": (1, -2)}, "stride=(1, -2) must be at least 1 in every dimension")
 row(
     GEOMETRY,
@@ -219,7 +222,7 @@ row(
     stride=1,
 )
 row(GEOMETRY, {"stride": 2.0}, "stride=2.0 must be an integer, not float", TypeError)
-row(GEOMETRY, {"stride": "2"}, "stride='2' must be an integer, not str", TypeError)
+row(f"{GEOMETRY} {PIECES}", {"stride": "2"}, "stride='2' must be an integer, not str", TypeError)
 row(GEOMETRY, {"stride": None}, "stride=None must be an integer, not NoneType", TypeError)
 row(
     GEOMETRY, {"stride": (2, 1.5)}, "stride=(2, 1.5) must be made of integers, not float", TypeError

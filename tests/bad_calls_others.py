@@ -1,6 +1,5 @@
-"""Wrong calls of corr2d, correlate, convolve, windows and causal_conv1d."""
+"""Wrong calls of corr2d, correlate, convolve and windows."""
 
-import jax.numpy as jnp
 import numpy as np
 from bad_calls import PLANES, WINDOWS, A, row
 
@@ -203,48 +202,4 @@ row(
     "the kernel spans (3, 3) elements (kernel_size=(3, 3), dilation=(1, 1)), but the padded result "
     "has (2, 8) (size (2, 8), padding=((0, 0), (0, 0))); use a smaller kernel, or (1, 0) more "
     "elements of padding",
-)
-
-# --- causal_conv1d
-row(
-    "causal_conv1d",
-    {"w": A((3, 4))},
-    "x must be (*batch, time, in) and w (K, in // groups, out), got x.shape=(2, 9, 4), "
-    "w.shape=(3, 4)",
-)
-row(
-    "causal_conv1d",
-    {"x": A((4,))},
-    "x must be (*batch, time, in) and w (K, in // groups, out), got x.shape=(4,), "
-    "w.shape=(3, 1, 4)",
-)
-row(
-    "causal_conv1d",
-    {"w": A((3, 3, 4))},
-    "x has 4 channels, no multiple of the 3 that w takes (x.shape=(2, 9, 4), w.shape=(3, 3, 4))",
-)
-row(
-    "causal_conv1d",
-    {"w": A((3, 1, 6))},
-    "w.shape=(3, 1, 6) takes 1 of the 4 channels of x, which makes groups=4; that does not divide "
-    "the 6 output channels of w",
-)
-row(
-    "causal_conv1d",
-    {"w": A((0, 1, 4))},
-    "x.shape=(2, 9, 4) and w.shape=(0, 1, 4) must have channels, and w a length",
-)
-row(
-    "causal_conv1d",
-    {"state": A((2, 3, 4)), "dilation": 2},
-    "state.shape=(2, 3, 4) must be (2, 4, 4), the (K - 1) dilation = 4 inputs before x "
-    "(x.shape=(2, 9, 4))",
-    state=None,
-)
-row(
-    "causal_conv1d",
-    {"state": A((2, 2, 4), "bfloat16")},
-    "state is bfloat16 but x is float32; cast it: state.astype(jnp.float32)",
-    TypeError,
-    state=lambda a: a.astype(jnp.float32),
 )

@@ -6,6 +6,7 @@ in `test_readers_arrays.py`; a new call is a line here (or there, if it is a new
 
 from functools import partial
 
+import numpy as np
 from public_calls import CALLS, PLANE, W, X, Y, numbers
 from public_calls import first as channels_first
 
@@ -24,6 +25,13 @@ LENGTHS = {
     f"compat.scipy.signal.{name}"
     for name in ("correlation_lags", "firwin", "get_window", "savgol_coeffs")
 }
+
+
+def of_segments(function, x, w, segment_ids, lengths):
+    """In two groups, as causal_conv1d finds by the shapes."""
+    groups = {} if function is jaxconv.causal_conv1d else {"groups": 2}
+    return function(x, w, segment_ids=segment_ids, lengths=lengths, **groups)
+
 
 # name -> a function of the arrays that follow
 MORE = {
@@ -81,6 +89,22 @@ MORE = {
         numbers(6),
         numbers(2, 4, 6),
     ),
+    "causal_conv1d with a stride": (
+        lambda x, w, state: jaxconv.causal_conv1d(x, w, state=state, stride=2),
+        LINE,
+        numbers(3, 1, 6),
+        numbers(2, 3, 6),
+    ),
+    **{
+        f"{function.__name__} of segments and lengths": (
+            partial(of_segments, function),
+            LINE,
+            numbers(3, 3, 6),
+            np.tile(np.arange(12, dtype=np.int32) // 5, (2, 1)),
+            np.array([7, 12], np.int32),
+        )
+        for function in (jaxconv.causal_conv1d, jaxconv.causal_conv_transpose1d)
+    },
     "compat.torch.conv2d with a bias": (torch.conv2d, channels_first(X), numbers(8, 4, 3, 3), B),
 }
 EVERY = {**CALLS, **MORE}

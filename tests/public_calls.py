@@ -174,6 +174,11 @@ signal, ndimage = scipy.signal, scipy.ndimage
 CALLS = {
     "accelerate": (jaxconv.accelerate(lambda x, w: jaxconv.conv(x, w)), X, W),
     "causal_conv1d": (jaxconv.causal_conv1d, X[0], W[0]),
+    "causal_conv_transpose1d": (
+        lambda y, w: jaxconv.causal_conv_transpose1d(y, w, stride=2),
+        Y[0],
+        W[0],
+    ),
     "conv": (jaxconv.conv, X, W),
     "conv_transpose": (jaxconv.conv_transpose, Y, W),
     "convolve": (jaxconv.convolve, PLANE, EDGE),
@@ -392,6 +397,10 @@ CALLS = {
     "restore.wiener": (lambda y, k: restore.wiener(y, k, balance=0.1), PLANE, EDGE),
     "restore.penalties.roughness": (penalties.roughness, PLANE),
     "restore.penalties.total_variation": (penalties.total_variation, PLANE),
+    "linen.CausalConv1D": lambda: linen_layer(linen.CausalConv1D(8, 3, strides=2), X[0]),
+    "linen.CausalConvTranspose1D": lambda: linen_layer(
+        linen.CausalConvTranspose1D(8, 4, strides=2), X[0]
+    ),
     "linen.Conv": lambda: linen_layer(linen.Conv(8, (3, 3), padding_mode="reflect"), X),
     "linen.ConvLocal": lambda: linen_layer(linen.ConvLocal(6, (3, 3), padding_mode="reflect"), X),
     "linen.Conv2D": lambda: linen_layer(linen.Conv2D((1, 2)), PLANE),
@@ -400,6 +409,10 @@ CALLS = {
     "linen.SeparableConv": lambda: linen_layer(linen.SeparableConv(8, (3, 3)), X),
     "nnx.accelerate": lambda: jitted(
         *nnx_layer(lambda: nnx.accelerate(flax_nnx.ConvTranspose(4, 8, (3, 3), 2, rngs=rngs(0))), X)
+    ),
+    "nnx.CausalConv1D": lambda: nnx_layer(lambda: nnx.CausalConv1D(4, 8, 3, rngs=rngs(0)), X[0]),
+    "nnx.CausalConvTranspose1D": lambda: nnx_layer(
+        lambda: nnx.CausalConvTranspose1D(4, 8, 4, 2, rngs=rngs(0)), X[0]
     ),
     "nnx.Conv": lambda: nnx_layer(lambda: nnx.Conv(4, 8, (3, 3), rngs=rngs(0)), X),
     "nnx.ConvLocal": lambda: nnx_layer(

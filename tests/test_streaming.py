@@ -2,7 +2,6 @@
 
 import functools
 
-import cases
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,84 +9,61 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.test_util import check_grads
+from streaming_cases import LAYERS, causal, integers, layer, rows, split
 
-from jaxconv import causal_conv1d, conv
-
-HIGHEST = jax.lax.Precision.HIGHEST
-
-
-def integers(*shape, seed=0):
-    """Small integers in float32, so that sums are exact and comparisons can be too."""
-    return np.random.default_rng(seed).integers(-9, 10, shape).astype("float32")
+from jaxconv import Policy, causal_conv1d, conv
 
 
-# (batch, in), (K, in // groups, out), dilation
-LAYERS = {
-    "dense": ((2, 3), (3, 3, 4), 1),
-    "depthwise": ((2, 4), (4, 1, 4), 1),
-    "multiplier": ((3,), (2, 1, 6), 1),
-    "grouped and dilated": ((2, 1, 4), (3, 2, 6), 3),
-    "no memory": ((2, 3), (1, 3, 2), 1),
-}
-
-
-def layer(name, time=9, seed=0):
-    (*batch, channels), kernel, dilation = LAYERS[name]
-    x = integers(*batch, time, channels, seed=seed)
-    w, b = integers(*kernel, seed=seed + 1), integers(kernel[-1], seed=seed + 2)
-    return x, w, b, dilation
-
-
-def in_pieces(pieces, w, b, dilation, state=None):
+def in_pieces(pieces, w, b, how, state=None):
     outputs = []
     for piece in pieces:
-        y, state = causal_conv1d(piece, w, b, state=state, dilation=dilation)
+        y, state = causal_conv1d(piece, w, b, state=state, **how)
         outputs.append(y)
     return jnp.concatenate(outputs, axis=-2), state
 
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_at_once_is_the_causal_convolution(name):
-    x, w, b, dilation = layer(name)
-    y, state = causal_conv1d(x, w, b, dilation=dilation)
+    x, w, b, how = layer(name)
+    y, state = causal_conv1d(x, w, b, **how)
+    want = rows(causal, x, w, b, **how)
+    np.testing.assert_array_equal(y, want)
     groups = x.shape[-1] // w.shape[1]
-    arguments = {"padding": "causal", "dilation": dilation, "groups": groups}
-    want = cases.expected("output", x, w, cases.normalise("conv", x.shape, w.shape, **arguments))
-    np.testing.assert_array_equal(y, want + b)
-    np.testing.assert_array_equal(conv(x, w, b, **arguments), want + b)
-    memory = (w.shape[0] - 1) * dilation
-    np.testing.assert_array_equal(state, x[..., x.shape[-2] - memory :, :])
+    np.testing.assert_array_equal(conv(x, w, b, padding="causal", groups=groups, **how), want)
+    time = x.shape[-2]
+    kept = (w.shape[0] - 1) * how["dilation"] + time % how["stride"]
+    np.testing.assert_array_equal(state, x[..., time - kept :, :])
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(st.sampled_from(sorted(LAYERS)), st.lists(st.integers(0, 9), max_size=5))
 def test_any_pieces(name, cuts):
     """Pieces of any length: shorter than the memory, and of no length at all."""
-    x, w, b, dilation = layer(name)
-    pieces = np.split(x, sorted(cuts), axis=-2)
+    x, w, b, how = layer(name)
+    pieces = split(x, cuts)
 
     @jax.jit
     def both(x, pieces, w, b):
-        return causal_conv1d(x, w, b, dilation=dilation), in_pieces(pieces, w, b, dilation)
+        return causal_conv1d(x, w, b, **how), in_pieces(pieces, w, b, how)
 
     (whole, last), (y, state) = both(x, pieces, w, b)
     np.testing.assert_array_equal(y, whole)
     np.testing.assert_array_equal(state, last)
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", [name for name in LAYERS if "strid" not in name])
 def test_one_element_at_a_time_under_scan(name):
     """The state keeps its shape and dtype, so that it can be a scan's carry."""
-    x, w, b, dilation = layer(name)
-    whole, last = causal_conv1d(x, w, b, dilation=dilation)
+    x, w, b, how = layer(name)
+    whole, last = causal_conv1d(x, w, b, **how)
 
     @jax.jit
     def run(x):
         def step(state, x_t):
-            y, state = causal_conv1d(x_t[..., None, :], w, b, state=state, dilation=dilation)
+            y, state = causal_conv1d(x_t[..., None, :], w, b, state=state, **how)
             return state, y[..., 0, :]
 
-        memory = (w.shape[0] - 1) * dilation
+        memory = (w.shape[0] - 1) * how["dilation"]
         state = jnp.zeros((*x.shape[:-2], memory, x.shape[-1]))
         state, y = jax.lax.scan(step, state, jnp.moveaxis(x, -2, 0))
         return jnp.moveaxis(y, 0, -2), state
@@ -97,18 +73,37 @@ def test_one_element_at_a_time_under_scan(name):
     np.testing.assert_array_equal(state, last)
 
 
-@pytest.mark.parametrize("name", ["depthwise", "grouped and dilated"])
+@pytest.mark.parametrize("name", ["strided", "stride beyond the kernel"])
+def test_pieces_of_the_stride_under_scan(name):
+    x, w, b, how = layer(name, time=12)
+    stride = how["stride"]
+    whole, last = causal_conv1d(x, w, b, **how)
+
+    @jax.jit
+    def run(x):
+        step = lambda state, piece: causal_conv1d(piece, w, b, state=state, **how)[::-1]
+        pieces = jnp.moveaxis(x.reshape(*x.shape[:-2], -1, stride, x.shape[-1]), -3, 0)
+        state = jnp.zeros((*x.shape[:-2], w.shape[0] - 1, x.shape[-1]))
+        state, y = jax.lax.scan(step, state, pieces)
+        return jnp.moveaxis(y, 0, -3).reshape(whole.shape), state
+
+    y, state = run(x)
+    np.testing.assert_array_equal(y, whole)
+    np.testing.assert_array_equal(state, last)
+
+
+@pytest.mark.parametrize("name", ["depthwise", "grouped and dilated", "strided"])
 def test_gradients_flow_through_the_state(name):
-    x, w, b, dilation = layer(name)
-    dy = integers(*x.shape[:-1], w.shape[-1], seed=7)
+    x, w, b, how = layer(name)
+    dy = integers(*causal_conv1d(x, w, **how)[0].shape, seed=7)
 
     def at_once(x, w, b):
-        return (causal_conv1d(x, w, b, dilation=dilation)[0] * dy).sum()
+        return (causal_conv1d(x, w, b, **how)[0] * dy).sum()
 
     def piecewise(x, w, b):
-        head, state = causal_conv1d(x[..., :2, :], w, b, dilation=dilation)
-        middle, state = causal_conv1d(x[..., 2:3, :], w, b, state=state, dilation=dilation)
-        tail, _ = causal_conv1d(x[..., 3:, :], w, b, state=state, dilation=dilation)
+        head, state = causal_conv1d(x[..., :2, :], w, b, **how)
+        middle, state = causal_conv1d(x[..., 2:3, :], w, b, state=state, **how)
+        tail, _ = causal_conv1d(x[..., 3:, :], w, b, state=state, **how)
         return (jnp.concatenate([head, middle, tail], axis=-2) * dy).sum()
 
     once = jax.jit(jax.grad(at_once, (0, 1, 2)))(x, w, b)
@@ -142,11 +137,11 @@ def test_under_vmap_over_sequences_and_states():
 
 
 def test_no_output_sees_the_future():
-    x, w, b, dilation = layer("grouped and dilated")
-    y, _ = causal_conv1d(x, w, b, dilation=dilation)
+    x, w, b, how = layer("grouped and dilated")
+    y, _ = causal_conv1d(x, w, b, **how)
     changed = x.copy()
     changed[..., 5, :] += 1
-    other, _ = causal_conv1d(changed, w, b, dilation=dilation)
+    other, _ = causal_conv1d(changed, w, b, **how)
     moved = np.any(np.asarray(y) != np.asarray(other), axis=(0, 1, 3))
     assert moved.tolist() == [False] * 5 + [True] + [False] * 2 + [True]
 
@@ -171,7 +166,18 @@ def test_any_batch(batch):
 
 def test_forgetting_the_state_is_seen():
     """So that the comparison of pieces says something."""
-    x, w, b, dilation = layer("dense")
-    whole, _ = causal_conv1d(x, w, b, dilation=dilation)
+    x, w, b, how = layer("dense")
+    whole, _ = causal_conv1d(x, w, b, **how)
     parts = [causal_conv1d(piece, w, b)[0] for piece in np.split(x, [4], axis=-2)]
     assert not np.array_equal(np.concatenate(parts, axis=-2), whole)
+
+
+def test_numerics_are_those_of_conv():
+    x, w, b, _ = layer("strided")
+    half = [array.astype("bfloat16") for array in (x, w, b)]
+    y, state = causal_conv1d(*half, preferred_element_type="float32")
+    assert (y.dtype, state.dtype) == ("float32", "bfloat16")
+    policy = Policy()
+    how = {"method": "loops", "policy": policy, "precision": "highest"}
+    text = str(jax.make_jaxpr(functools.partial(causal_conv1d, **how))(x, w, b))
+    assert all(part in text for part in ("method=loops", "policy=Policy", "HIGHEST"))

@@ -69,6 +69,21 @@ CALLS = {
         ("n", "h", 4),
         (3, 1, 4),
     ),
+    "causal_conv1d, strided": (
+        lambda x, w: jaxconv.causal_conv1d(x, w, stride=2)[0],
+        ("n", "h", 4),
+        (3, 1, 4),
+    ),
+    "causal_conv1d of segments": (
+        lambda x, w: jaxconv.causal_conv1d(x, w, segment_ids=(x[..., 0] > 0.5).astype("int32"))[0],
+        ("n", "h", 4),
+        (3, 1, 4),
+    ),
+    "causal_conv_transpose1d": (
+        lambda y, w: jaxconv.causal_conv_transpose1d(y, w, stride=2)[0],
+        ("n", "h", 4),
+        (3, 2, 4),
+    ),
     "correlate": (
         functools.partial(jaxconv.correlate, mode="same", boundary="reflect"),
         ("h", "w"),
@@ -86,7 +101,8 @@ CALLS = {
 # Gradients are contractions of the same sizes, whatever the method and the mode.
 DIFFERENTIATED = {
     *("conv, same", "conv, full", "conv, causal", "conv, reflect", "conv_transpose, same"),
-    *("causal_conv1d", "correlate", "conv by taps"),
+    *("causal_conv1d", "causal_conv1d, strided", "causal_conv_transpose1d"),
+    *("correlate", "conv by taps"),
 }
 
 

@@ -14,12 +14,23 @@ from jaxconv._flax_layers.arguments import (
 )
 from jaxconv._flax_layers.convolutions import conv, conv_transpose
 from jaxconv._flax_layers.local import check_local_inputs, conv_local, local_shapes
+from jaxconv._flax_layers.sequences import (
+    causal_conv,
+    causal_conv_transpose,
+    check_cache,
+    check_sequence,
+    state_shape,
+)
 
 __all__ = [
     "apply_mask",
     "as_inputs",
+    "causal_conv",
+    "causal_conv_transpose",
+    "check_cache",
     "check_local_inputs",
     "check_separable",
+    "check_sequence",
     "conv",
     "conv_local",
     "conv_transpose",
@@ -28,4 +39,5 @@ __all__ = [
     "kernel_shape",
     "kernel_sizes",
     "local_shapes",
+    "state_shape",
 ]

@@ -26,7 +26,7 @@ def conv(
         dilation=dilation,
         groups=groups,
         padding_mode=padding_mode,
-        **_numerics(layer),
+        **numerics(layer),
     )
 
 
@@ -38,7 +38,7 @@ def conv_transpose(
     dilation = arguments.one_a_dimension(layer, "kernel_dilation", kernel.ndim - 2)
     padding, padding_mode = _transposed_padding(layer, inputs, kernel, stride, dilation)
     if not layer.transpose_kernel:
-        kernel = _swap_channels(kernel, layer.feature_group_count)
+        kernel = swap_channels(kernel, layer.feature_group_count)
     return convolution.conv_transpose(
         inputs,
         kernel,
@@ -50,7 +50,7 @@ def conv_transpose(
         groups=layer.feature_group_count,
         padding_mode=padding_mode,
         flip=not layer.transpose_kernel,
-        **_numerics(layer),
+        **numerics(layer),
     )
 
 
@@ -83,13 +83,15 @@ def _transposed_padding(
     return tuple((e - 1 - a, e - 1 - b) for e, (a, b) in zip(extents, pads, strict=True)), mode
 
 
-def _swap_channels(kernel: jax.Array, groups: int) -> jax.Array:
-    # (*kernel, in // groups, groups * f) -> (*kernel, f, in): exchange input and output channels
+def swap_channels(kernel: jax.Array, groups: int) -> jax.Array:
+    """Exchange input and output channels."""
+    # (*kernel, in // groups, groups * f) -> (*kernel, f, in)
     *size, channels, features = kernel.shape
     split = kernel.reshape(*size, channels, groups, features // groups)
     return split.swapaxes(-1, -3).reshape(*size, features // groups, groups * channels)
 
 
-def _numerics(layer: Any) -> dict[str, Any]:
+def numerics(layer: Any) -> dict[str, Any]:
+    """Return the arguments of a layer that do not change its geometry."""
     names = ("method", "policy", "precision", "preferred_element_type")
     return {name: getattr(layer, name) for name in names}

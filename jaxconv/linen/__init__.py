@@ -1,6 +1,7 @@
 """Flax Linen modules: Flax's own convolutions, and `Conv2D` of D2L, chapter 6.
 
-Beside Flax's are depthwise, separable and locally connected layers.
+Beside Flax's are depthwise, separable and locally connected layers, and causal ones that take
+sequences in pieces.
 Parameters have the names, shapes and initial values of `flax.linen`, so its checkpoints can be
 loaded.
 """
@@ -11,5 +12,15 @@ with needed_by("jaxconv.linen"):
     from jaxconv.linen._conv import Conv, Conv2D, ConvTranspose
     from jaxconv.linen._local import ConvLocal
     from jaxconv.linen._separable import DepthwiseConv, SeparableConv
+    from jaxconv.linen._streaming import CausalConv1D, CausalConvTranspose1D
 
-__all__ = ["Conv", "Conv2D", "ConvLocal", "ConvTranspose", "DepthwiseConv", "SeparableConv"]
+__all__ = [
+    "CausalConv1D",
+    "CausalConvTranspose1D",
+    "Conv",
+    "Conv2D",
+    "ConvLocal",
+    "ConvTranspose",
+    "DepthwiseConv",
+    "SeparableConv",
+]

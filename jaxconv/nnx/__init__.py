@@ -1,6 +1,7 @@
 """Flax NNX modules: Flax's own convolutions, and `Conv2D` of D2L, chapter 6.
 
-Beside Flax's are depthwise, separable and locally connected layers.
+Beside Flax's are depthwise, separable and locally connected layers, and causal ones that take
+sequences in pieces.
 Parameters have the names, shapes and initial values of `flax.nnx`, so its states can be loaded.
 """
 
@@ -11,8 +12,11 @@ with needed_by("jaxconv.nnx"):
     from jaxconv.nnx._conv import Conv, Conv2D, ConvTranspose
     from jaxconv.nnx._local import ConvLocal
     from jaxconv.nnx._separable import DepthwiseConv, SeparableConv
+    from jaxconv.nnx._streaming import CausalConv1D, CausalConvTranspose1D
 
 __all__ = [
+    "CausalConv1D",
+    "CausalConvTranspose1D",
     "Conv",
     "Conv2D",
     "ConvLocal",

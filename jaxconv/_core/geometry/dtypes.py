@@ -228,9 +228,11 @@ def working_dtype(a: jax.Array, b: jax.Array, dtype: jnp.dtype) -> jnp.dtype:
 
 
 def check_bias(
-    caller: str, b: Any, channels: int, operand: jnp.dtype, result: jnp.dtype
+    caller: str, b: Any, channels: int, operand: jnp.dtype, result: jnp.dtype, hint: str = ""
 ) -> jax.Array | None:
     """Return the bias as an array that casts to the result's dtype, or None.
+
+    `hint` is the end of the message about its shape.
 
     Raises:
         ValueError: it is not one number a channel.
@@ -241,7 +243,7 @@ def check_bias(
     b = as_array(caller, "b", b)
     if b.shape != (channels,):
         raise ValueError(
-            f"{caller}: b.shape={b.shape} must be ({channels},), one a channel of the result"
+            f"{caller}: b.shape={b.shape} must be ({channels},), one a channel of the result{hint}"
         )
     if b.dtype not in (operand, result):
         wide = "" if operand == result else f" and the result {result}"

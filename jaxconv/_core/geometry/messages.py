@@ -1,11 +1,12 @@
 """How messages show a value, and the hints that its shape allows."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 _MOST_ELEMENTS = 8
 _MOST_LETTERS = 200
+_TORCHS = "torch's (out, in // groups, K)"
 _MOVE_W = "jnp.moveaxis(w, (0, 1), (-1, -2))"
 
 
@@ -52,6 +53,47 @@ def layout_hint(
         both = f"{name}.shape and w.shape look like torch's (batch, channels, *space) and {layout}"
         return f"; {both}: use {move_x} and {_MOVE_W}, or jaxconv.compat.torch"
     return f"; {'; or '.join(others)}" if others else no_channels_hint(name, ours == 1)
+
+
+def sequence_layout_hint(x_shape: tuple[int, ...], w_shape: tuple[int, ...]) -> str:
+    """Name the layouts of a sequence and its kernel that fit, and the calls that convert them.
+
+    x is to be (*batch, time, in), w (K, in // groups, out), for any number of groups. A kernel of
+    torch's is (out, in // groups, K), one of Mamba's (channels, K).
+    """
+    if len(x_shape) < 2 or min((*x_shape[-2:], *w_shape), default=0) < 1:
+        return ""
+    for axis, move_x in ((-1, ""), (-2, "jnp.moveaxis(x, -2, -1)")):
+        channels = x_shape[axis]
+        for layout, move_w in _sequence_kernels(channels, w_shape):
+            looks = [f"w.shape looks like {layout}: use {move_w}"] if move_w else []
+            if move_x:
+                looks.insert(0, f"x.shape looks channels-first: use {move_x}")
+            return f"; {'; '.join(looks)}" if looks else ""
+    return ""
+
+
+def torch_kernel_hint(channels: int, w_shape: tuple[int, ...], b_shape: tuple[int, ...]) -> str:
+    """Return a hint if torch's kernel, which fits as ours by chance, is what the bias fits."""
+    groups = channels // w_shape[1]
+    if b_shape != w_shape[:1] or w_shape[0] % groups:
+        return ""
+    return f"; w.shape={w_shape} looks like {_TORCHS}: use {_MOVE_W}"
+
+
+def _sequence_kernels(channels: int, w_shape: tuple[int, ...]) -> Iterator[tuple[str, str]]:
+    """Yield the layouts in which a kernel fits the channels, ours first, and how to turn them."""
+    if len(w_shape) == 2:
+        if w_shape[0] == channels:
+            yield "Mamba's (channels, K)", "w.T[:, None]"
+        elif w_shape[1] == channels:
+            yield "(K, channels)", "w[:, None]"
+    elif len(w_shape) == 3 and channels % w_shape[1] == 0:
+        groups = channels // w_shape[1]
+        if w_shape[2] % groups == 0:
+            yield "", ""
+        elif w_shape[0] % groups == 0:
+            yield _TORCHS, _MOVE_W
 
 
 def no_channels_hint(name: str, show: bool) -> str:
