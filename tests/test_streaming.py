@@ -1,6 +1,7 @@
 """A sequence in pieces gives what the sequence at once gives."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -181,3 +182,19 @@ def test_numerics_are_those_of_conv():
     how = {"method": "loops", "policy": policy, "precision": "highest"}
     text = str(jax.make_jaxpr(functools.partial(causal_conv1d, **how))(x, w, b))
     assert all(part in text for part in ("method=loops", "policy=Policy", "HIGHEST"))
+
+
+@pytest.mark.parametrize(("name", "method"), [("dense", "lax"), ("depthwise", "taps")])
+def test_a_single_output_is_left_to_xla(name, method):
+    """The one that goes on from a state, unless a method or a policy is given."""
+    x, w, _, how = layer(name, time=1)
+    state = integers(*x.shape[:-2], w.shape[0] - 1, x.shape[-1])
+
+    def taken(**more):
+        call = functools.partial(causal_conv1d, **how, **more)
+        text = str(jax.make_jaxpr(lambda x, w, state: call(x, w, state=state))(x, w, state))
+        return re.search(r"method=(\w+)", text)[1]
+
+    assert taken() == method
+    assert taken(policy=Policy()) == "auto"
+    assert taken(method="loops") == "loops"
