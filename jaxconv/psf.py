@@ -12,6 +12,8 @@ The image of a point of light under motion, a lens out of focus or diffraction; 
 Computed in float64 and rounded once, to float32 or to `dtype`.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 

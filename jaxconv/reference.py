@@ -8,6 +8,8 @@ and compute its derivative with respect to y, x or w. Positions outside x are sk
 All are computed in float64, complex128 or int64.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from itertools import product
 

@@ -1,10 +1,12 @@
 """Convolution layers as functions: `conv` and its adjoint `conv_transpose`."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 
 import jax
-from jax.typing import ArrayLike
+import numpy as np
 
 from jaxconv._core.dispatch.arguments import check_numerics, check_padding_mode, flipped
 from jaxconv._core.dispatch.policy import Policy
@@ -14,9 +16,9 @@ from jaxconv._core.geometry.spec import Padding, normalise, normalise_transpose
 
 
 def conv(
-    x: ArrayLike,
-    w: ArrayLike,
-    b: ArrayLike | None = None,
+    x: jax.Array | np.ndarray,
+    w: jax.Array | np.ndarray,
+    b: jax.Array | np.ndarray | None = None,
     *,
     stride: int | Sequence[int] = 1,
     padding: Padding = 0,
@@ -113,9 +115,9 @@ def conv(
 
 
 def conv_transpose(
-    y: ArrayLike,
-    w: ArrayLike,
-    b: ArrayLike | None = None,
+    y: jax.Array | np.ndarray,
+    w: jax.Array | np.ndarray,
+    b: jax.Array | np.ndarray | None = None,
     *,
     stride: int | Sequence[int] = 1,
     padding: Padding = 0,

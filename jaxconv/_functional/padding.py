@@ -17,11 +17,14 @@ end may still be read by the margin at the other: `pad([1, 2, 3, 4], [(-1, 2)], 
 `[2, 3, 4, 1, 2]`. torch does the same except for circular, where it crops first.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from jaxconv._core.geometry.dtypes import as_array
@@ -34,7 +37,7 @@ __all__ = ["MODES", "extended", "pad", "unpad"]
 
 
 def pad(
-    x: ArrayLike,
+    x: jax.Array | np.ndarray,
     widths: Widths,
     *,
     axes: Sequence[int] | None = None,
@@ -111,7 +114,11 @@ def extended(
 
 
 def unpad(
-    y: ArrayLike, widths: Widths, *, axes: Sequence[int] | None = None, mode: str = "zeros"
+    y: jax.Array | np.ndarray,
+    widths: Widths,
+    *,
+    axes: Sequence[int] | None = None,
+    mode: str = "zeros",
 ) -> jax.Array:
     """Fold the margins back in: the adjoint of `pad` with the same widths, axes and mode.
 

@@ -10,12 +10,15 @@ and is `convolve`. Cross-correlation does not, y(i) = sum over a of f(i + a) g(a
 `correlate`, which deep learning calls convolution.
 """
 
+from __future__ import annotations
+
 import operator
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from jaxconv._core.dispatch.arguments import check_method
@@ -32,7 +35,9 @@ Mode = Literal["valid", "same", "same_lower", "full"]
 _MODES = ("valid", "same", "same_lower", "full")
 
 
-def corr2d(x: ArrayLike, k: ArrayLike, *, method: str = "auto") -> jax.Array:
+def corr2d(
+    x: jax.Array | np.ndarray, k: jax.Array | np.ndarray, *, method: str = "auto"
+) -> jax.Array:
     """Cross-correlate one plane with one kernel, wherever the kernel fits.
 
     y[i, j] = sum over a, b of x[i + a, j + b] k[a, b]
@@ -73,8 +78,8 @@ def corr2d(x: ArrayLike, k: ArrayLike, *, method: str = "auto") -> jax.Array:
 
 
 def correlate(
-    x: ArrayLike,
-    k: ArrayLike,
+    x: jax.Array | np.ndarray,
+    k: jax.Array | np.ndarray,
     *,
     mode: Mode = "valid",
     boundary: str = "zeros",
@@ -137,8 +142,8 @@ def correlate(
 
 
 def convolve(
-    x: ArrayLike,
-    k: ArrayLike,
+    x: jax.Array | np.ndarray,
+    k: jax.Array | np.ndarray,
     *,
     mode: Mode = "valid",
     boundary: str = "zeros",
@@ -193,8 +198,8 @@ def convolve(
 
 def _correlate(
     caller: str,
-    x: ArrayLike,
-    k: ArrayLike,
+    x: jax.Array | np.ndarray,
+    k: jax.Array | np.ndarray,
     *,
     mode: str,
     boundary: str,

@@ -11,6 +11,8 @@ the odd element goes to one of the sides: before in D2L ("same_lower"), after in
 ("same").
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 from jaxconv._core.geometry import spec as specs

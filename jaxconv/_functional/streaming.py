@@ -1,13 +1,15 @@
 """Convolution of a sequence that arrives in pieces, and its transpose."""
 
+from __future__ import annotations
+
 import dataclasses
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jax.typing import ArrayLike
 
 from jaxconv._core.dispatch.arguments import check_numerics
 from jaxconv._core.dispatch.policy import Policy
@@ -21,13 +23,13 @@ from jaxconv._functional import packed, stream_state
 
 
 def causal_conv1d(
-    x: ArrayLike,
-    w: ArrayLike,
-    b: ArrayLike | None = None,
+    x: jax.Array | np.ndarray,
+    w: jax.Array | np.ndarray,
+    b: jax.Array | np.ndarray | None = None,
     *,
-    state: ArrayLike | None = None,
-    segment_ids: ArrayLike | None = None,
-    lengths: ArrayLike | None = None,
+    state: jax.Array | np.ndarray | None = None,
+    segment_ids: jax.Array | np.ndarray | None = None,
+    lengths: jax.Array | np.ndarray | None = None,
     stride: int = 1,
     dilation: int = 1,
     method: str = "auto",
@@ -155,13 +157,13 @@ def causal_conv1d(
 
 
 def causal_conv_transpose1d(
-    y: ArrayLike,
-    w: ArrayLike,
-    b: ArrayLike | None = None,
+    y: jax.Array | np.ndarray,
+    w: jax.Array | np.ndarray,
+    b: jax.Array | np.ndarray | None = None,
     *,
-    state: ArrayLike | None = None,
-    segment_ids: ArrayLike | None = None,
-    lengths: ArrayLike | None = None,
+    state: jax.Array | np.ndarray | None = None,
+    segment_ids: jax.Array | np.ndarray | None = None,
+    lengths: jax.Array | np.ndarray | None = None,
     stride: int = 1,
     dilation: int = 1,
     groups: int = 1,

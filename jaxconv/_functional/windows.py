@@ -1,5 +1,7 @@
 """Windows of an array as columns, and back: `unfold` (im2col) and its adjoint `fold` (col2im)."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from functools import partial
@@ -8,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.typing import ArrayLike
 
 from jaxconv._core.geometry.dtypes import as_array, zero
 from jaxconv._core.geometry.messages import shown
@@ -16,7 +17,7 @@ from jaxconv._core.geometry.spec import ConvSpec, Padding, normalise, per_dimens
 
 
 def unfold(
-    x: ArrayLike,
+    x: jax.Array | np.ndarray,
     kernel_size: Sequence[int],
     *,
     stride: int | Sequence[int] = 1,
@@ -62,7 +63,7 @@ def unfold(
 
 
 def fold(
-    cols: ArrayLike,
+    cols: jax.Array | np.ndarray,
     output_size: Sequence[int],
     kernel_size: Sequence[int],
     *,

@@ -5,6 +5,8 @@ The function is traced to a jaxpr. In it, and in every jaxpr inside it, each equ
 contraction. All other equations, and all types, names, donated buffers and effects, stay as traced.
 """
 
+from __future__ import annotations
+
 import functools
 import weakref
 from collections.abc import Callable, Sequence

@@ -1,5 +1,7 @@
 """List every convolution inside a function with its contraction, its method and the reason."""
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple

@@ -1,5 +1,7 @@
 """Measure which method is fastest for each convolution inside a function on this device."""
 
+from __future__ import annotations
+
 import functools
 import time
 import warnings

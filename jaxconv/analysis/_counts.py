@@ -1,5 +1,7 @@
 """How many weights a layer has before and after each step from dense to convolutional."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from typing import NamedTuple

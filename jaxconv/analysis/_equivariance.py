@@ -11,6 +11,8 @@ stride:
 | stride s | multiples of s | everywhere |
 """
 
+from __future__ import annotations
+
 import itertools
 import operator
 from collections.abc import Callable, Sequence
@@ -18,7 +20,6 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 
 from jaxconv._core.geometry.dtypes import as_array
 from jaxconv._core.geometry.spec import per_dimension
@@ -28,7 +29,7 @@ Function = Callable[[jax.Array], jax.Array]
 
 def equivariance_map(
     f: Function,
-    x: ArrayLike,
+    x: jax.Array | np.ndarray,
     shift: int | Sequence[int],
     *,
     stride: int | Sequence[int] = 1,
@@ -89,7 +90,7 @@ def equivariance_map(
 
 def equivariance_error(
     f: Function,
-    x: ArrayLike,
+    x: jax.Array | np.ndarray,
     shifts: Sequence[int | Sequence[int]],
     *,
     stride: int | Sequence[int] = 1,

@@ -4,12 +4,14 @@
 `jaxconv.receptive_field` computes them from the geometry of a chain of layers.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
+import numpy as np
 
 from jaxconv._core.geometry.dtypes import as_array, constant
 from jaxconv._core.programs import compiled_once
@@ -38,7 +40,12 @@ class Influence(NamedTuple):
 
 
 def influence(
-    f: Function, x: ArrayLike, index: Any, *, probes: int = 16, key: jax.Array | None = None
+    f: Function,
+    x: jax.Array | np.ndarray,
+    index: Any,
+    *,
+    probes: int = 16,
+    key: jax.Array | None = None,
 ) -> Influence:
     """Find the inputs that an output of a function depends on, by its gradient at several points.
 

@@ -1,12 +1,13 @@
 """A convolution as a matrix that multiplies the flattened input."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 
 from jaxconv._core.dispatch.arguments import check_padding_mode
 from jaxconv._core.geometry.dtypes import as_array
@@ -19,7 +20,7 @@ if TYPE_CHECKING:  # it imports SciPy
 
 @overload
 def as_matrix(
-    w: ArrayLike,
+    w: jax.Array | np.ndarray,
     input_size: int | Sequence[int],
     *,
     stride: int | Sequence[int] = 1,
@@ -34,7 +35,7 @@ def as_matrix(
 
 @overload
 def as_matrix(
-    w: ArrayLike,
+    w: jax.Array | np.ndarray,
     input_size: int | Sequence[int],
     *,
     stride: int | Sequence[int] = 1,
@@ -44,11 +45,11 @@ def as_matrix(
     padding_mode: str = "zeros",
     flip: bool = False,
     sparse: Literal[True],
-) -> "BCOO": ...
+) -> BCOO: ...
 
 
 def as_matrix(
-    w: ArrayLike,
+    w: jax.Array | np.ndarray,
     input_size: int | Sequence[int],
     *,
     stride: int | Sequence[int] = 1,

@@ -7,6 +7,8 @@ input reaches an output where its transpose is not zero: one reverse pass, indep
 of x and of the kernels, and of which ReLUs are active.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,7 +17,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
-from jax.typing import ArrayLike
 
 from jaxconv._core.dispatch.primitive import contract, conv_p
 from jaxconv._core.geometry.dtypes import as_array
@@ -67,7 +68,7 @@ _CALLS = _names(
 )
 
 
-def reach(f: Callable[[jax.Array], jax.Array], x: ArrayLike, index: Any) -> jax.Array:
+def reach(f: Callable[[jax.Array], jax.Array], x: jax.Array | np.ndarray, index: Any) -> jax.Array:
     """Find the inputs that an output of a function can depend on, for any values.
 
     reached[j] = there is a path of operations from x[j] to f(x)[index]

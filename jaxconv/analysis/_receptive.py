@@ -12,6 +12,8 @@ of transposed layers may have different fields. Without transposed layers, for l
 `jaxconv.analysis.influence` measures how strongly an output depends on its inputs.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

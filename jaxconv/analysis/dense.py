@@ -23,13 +23,14 @@ the smallest: offset a lies at index a + m - 1 of m + n - 1. Where i + a lies ou
 entry of V is zero.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 
 from jaxconv._core.geometry.dtypes import as_array, constant, zero
 from jaxconv._core.geometry.spec import per_dimension
@@ -46,7 +47,7 @@ __all__ = [
 ]
 
 
-def dense(x: ArrayLike, W: ArrayLike) -> jax.Array:
+def dense(x: jax.Array | np.ndarray, W: jax.Array | np.ndarray) -> jax.Array:
     """Apply a dense layer from an image to an image.
 
     h[i, j] = sum over k, l of W[i, j, k, l] x[k, l]
@@ -76,7 +77,7 @@ def dense(x: ArrayLike, W: ArrayLike) -> jax.Array:
     return jnp.tensordot(W, x, axes=x.ndim, precision=jax.lax.Precision.HIGHEST)
 
 
-def reindex(W: ArrayLike) -> jax.Array:
+def reindex(W: jax.Array | np.ndarray) -> jax.Array:
     """Index the weights of a dense layer by offset instead of input position.
 
     V[i, j, a, b] = W[i, j, i + a, j + b], zero where (i + a, j + b) lies outside the input
@@ -110,7 +111,7 @@ def reindex(W: ArrayLike) -> jax.Array:
     return V
 
 
-def restore(V: ArrayLike) -> jax.Array:
+def restore(V: jax.Array | np.ndarray) -> jax.Array:
     """Return the inverse of `reindex`: W[i, j, k, l] = V[i, j, k - i, l - j].
 
     Args:
@@ -137,7 +138,7 @@ def restore(V: ArrayLike) -> jax.Array:
     return W
 
 
-def is_shift_invariant(V: ArrayLike, *, tolerance: float = 0.0) -> jax.Array:
+def is_shift_invariant(V: jax.Array | np.ndarray, *, tolerance: float = 0.0) -> jax.Array:
     """Return whether every output position has the same weights: V[i, j, a, b] = v[a, b].
 
     Entries whose offset leads outside the input are not compared: they multiply nothing.
@@ -174,7 +175,7 @@ def is_shift_invariant(V: ArrayLike, *, tolerance: float = 0.0) -> jax.Array:
     return (jnp.abs(difference) <= tolerance).all()
 
 
-def share(V: ArrayLike) -> jax.Array:
+def share(V: jax.Array | np.ndarray) -> jax.Array:
     """Return the shift-invariant weights nearest to V in least squares.
 
     v[a, b] = mean of V[i, j, a, b] over the positions (i, j) with (i + a, j + b) inside the input
@@ -206,7 +207,7 @@ def share(V: ArrayLike) -> jax.Array:
     return total / constant(inside.sum(positions), V.dtype)
 
 
-def spread(v: ArrayLike, output_size: Sequence[int]) -> jax.Array:
+def spread(v: jax.Array | np.ndarray, output_size: Sequence[int]) -> jax.Array:
     """Repeat v at every output position: V[i, j, a, b] = v[a, b], zero outside the input.
 
     Args:
@@ -236,7 +237,7 @@ def spread(v: ArrayLike, output_size: Sequence[int]) -> jax.Array:
     return jnp.where(constant(inside), jnp.broadcast_to(v, inside.shape), zero(v.dtype))
 
 
-def truncate(V: ArrayLike, delta: int | Sequence[int]) -> jax.Array:
+def truncate(V: jax.Array | np.ndarray, delta: int | Sequence[int]) -> jax.Array:
     """Keep local weights: V[i, j, a, b] where |a| <= delta and |b| <= delta, zero elsewhere.
 
     Args:
@@ -269,7 +270,7 @@ def truncate(V: ArrayLike, delta: int | Sequence[int]) -> jax.Array:
     return jnp.where(constant(near), V, zero(V.dtype))
 
 
-def kernel(V: ArrayLike, delta: int | Sequence[int]) -> jax.Array:
+def kernel(V: jax.Array | np.ndarray, delta: int | Sequence[int]) -> jax.Array:
     """Return the kernel of 2 delta + 1 elements a side that is nearest to a reindexed dense layer.
 
     k[a + delta, b + delta] = share(V) at offset (a, b), for |a|, |b| <= delta

@@ -1,5 +1,7 @@
 """A drop-in replacement for `jax.lax.conv_general_dilated`: only the import changes."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 

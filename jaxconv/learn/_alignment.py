@@ -1,5 +1,7 @@
 """Whether a kernel's window is large enough, or the images are shifted against each other."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Where a long run is kept on disk, and what identifies it."""
 
+from __future__ import annotations
+
 import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -57,7 +59,7 @@ class Checkpoints:
     resume: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
 
-    def including(self, settings: Mapping[str, Any]) -> "Checkpoints":
+    def including(self, settings: Mapping[str, Any]) -> Checkpoints:
         """Add settings after those given, whose names and values come first."""
         return replace(self, settings={**self.settings, **settings, **self.settings})
 

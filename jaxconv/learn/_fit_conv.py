@@ -1,5 +1,7 @@
 """Learn the kernel of any convolution layer by descent: `fit_conv`."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,5 +1,7 @@
 """Learn the kernel that turns one image into another: `fit_kernel`."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 
 import jax

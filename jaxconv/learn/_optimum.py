@@ -1,5 +1,7 @@
 """The distance of a learned kernel from the exact answer."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 

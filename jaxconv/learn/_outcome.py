@@ -1,5 +1,7 @@
 """The results of learning: what was learned, and its distance to the exact answer."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import jax

@@ -21,6 +21,8 @@ as whitening if it starts at zeros, but depends on the start: for a 9x9 Gaussian
 whitened SGD is 0.0003 after 40 steps, each of one gradient; a line search takes several.
 """
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,5 +1,7 @@
 """Whether residuals look like independent noise, or have a structure that the model lacks."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Any
 

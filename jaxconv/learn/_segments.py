@@ -4,6 +4,8 @@ The number of steps of a segment is an operand of the program, not a constant. S
 the same program, and where a run is cut changes no bit of its result.
 """
 
+from __future__ import annotations
+
 import hashlib
 import time
 from collections.abc import Callable

@@ -1,5 +1,7 @@
 """The kernel of least squared error, exactly: `solve_kernel`."""
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """The state of learning and one step of it: pure functions over a dataclass."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

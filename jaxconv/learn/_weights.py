@@ -1,5 +1,7 @@
 """Weights of outputs: which outputs count, and values that are missing."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 

@@ -7,6 +7,8 @@ others. Multiplied by the inverse covariance, the error in every direction shrin
 factor a step.
 """
 
+from __future__ import annotations
+
 import functools
 import math
 from collections.abc import Sequence

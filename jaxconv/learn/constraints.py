@@ -8,6 +8,8 @@ Projections need no other parameters than the kernel. A parametrisation would: a
 reach zero weights, and a product of factors has saddle points.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from numbers import Integral
 from typing import Any

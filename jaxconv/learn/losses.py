@@ -4,6 +4,8 @@
 arguments. The last two losses are robust to outliers. What has weight 0 is ignored, NaN included.
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 import jax

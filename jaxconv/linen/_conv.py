@@ -1,14 +1,16 @@
 """`Conv2D` of D2L, chapter 6, and Flax's `Conv` and `ConvTranspose`."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
-from jax.typing import ArrayLike
 
 from jaxconv import _flax_layers as layers
 from jaxconv._core.dispatch.policy import Policy
@@ -44,7 +46,7 @@ class Conv2D(nn.Module):
     kernel_size: int | Sequence[int]
 
     @nn.compact
-    def __call__(self, x: ArrayLike) -> jax.Array:
+    def __call__(self, x: jax.Array | np.ndarray) -> jax.Array:
         """Return corr2d(x, kernel) + bias for x (H, W): (H - h + 1, W - w + 1)."""
         size = per_dimension("Conv2D", "kernel_size", self.kernel_size, 2, minimum=1)
         kernel = self.param("kernel", nn.initializers.uniform(1.0), size)
@@ -110,7 +112,7 @@ class Conv(nn.Module):
     kernel_dilation: int | Sequence[int] | None = 1
     feature_group_count: int = 1
     use_bias: bool = True
-    mask: ArrayLike | None = None
+    mask: jax.Array | np.ndarray | None = None
     dtype: Any = None
     param_dtype: Any = jnp.float32
     precision: Any = None
@@ -124,7 +126,7 @@ class Conv(nn.Module):
     preferred_element_type: Any = None
 
     @nn.compact
-    def __call__(self, inputs: ArrayLike) -> jax.Array:
+    def __call__(self, inputs: jax.Array | np.ndarray) -> jax.Array:
         """Convolve inputs (*batch, *space, channels) to (*batch, *space', features)."""
         inputs = layers.as_inputs(self, inputs)
         shape = layers.kernel_shape(self, inputs.shape[-1], self.features)
@@ -198,7 +200,7 @@ class ConvTranspose(nn.Module):
     padding: Padding = "SAME"
     kernel_dilation: int | Sequence[int] | None = None
     use_bias: bool = True
-    mask: ArrayLike | None = None
+    mask: jax.Array | np.ndarray | None = None
     dtype: Any = None
     param_dtype: Any = jnp.float32
     precision: Any = None
@@ -216,7 +218,7 @@ class ConvTranspose(nn.Module):
     policy: Policy | None = None
 
     @nn.compact
-    def __call__(self, inputs: ArrayLike) -> jax.Array:
+    def __call__(self, inputs: jax.Array | np.ndarray) -> jax.Array:
         """Apply the layer to inputs (*batch, *space, channels): (*batch, *space', features)."""
         inputs = layers.as_inputs(self, inputs)
         shape = layers.kernel_shape(

@@ -1,14 +1,16 @@
 """Locally connected layers."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
-from jax.typing import ArrayLike
 
 from jaxconv import _flax_layers as layers
 from jaxconv._core.geometry.spec import Padding
@@ -70,7 +72,7 @@ class ConvLocal(nn.Module):
     kernel_dilation: int | Sequence[int] | None = 1
     feature_group_count: int = 1
     use_bias: bool = True
-    mask: ArrayLike | None = None
+    mask: jax.Array | np.ndarray | None = None
     dtype: Any = None
     param_dtype: Any = jnp.float32
     precision: Any = None
@@ -82,7 +84,7 @@ class ConvLocal(nn.Module):
     preferred_element_type: Any = None
 
     @nn.compact
-    def __call__(self, inputs: ArrayLike) -> jax.Array:
+    def __call__(self, inputs: jax.Array | np.ndarray) -> jax.Array:
         """Apply the layer to inputs (*batch, *space, channels): (*batch, *space', features)."""
         inputs = layers.as_inputs(self, inputs)
         shapes = layers.local_shapes(self, inputs.shape, self.features)

@@ -1,14 +1,16 @@
 """Depthwise and depthwise separable convolution."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
-from jax.typing import ArrayLike
 
 from jaxconv import _flax_layers as layers
 from jaxconv._core.dispatch.policy import Policy
@@ -69,7 +71,7 @@ class DepthwiseConv(nn.Module):
     input_dilation: int | Sequence[int] | None = 1
     kernel_dilation: int | Sequence[int] | None = 1
     use_bias: bool = True
-    mask: ArrayLike | None = None
+    mask: jax.Array | np.ndarray | None = None
     dtype: Any = None
     param_dtype: Any = jnp.float32
     precision: Any = None
@@ -82,7 +84,7 @@ class DepthwiseConv(nn.Module):
     preferred_element_type: Any = None
 
     @nn.compact
-    def __call__(self, inputs: ArrayLike) -> jax.Array:
+    def __call__(self, inputs: jax.Array | np.ndarray) -> jax.Array:
         """Convolve inputs (*batch, *space, channels) to (*batch, *space', channels m)."""
         inputs = layers.as_inputs(self, inputs)
         shape = layers.depthwise_shape(self, inputs.shape[-1])
@@ -158,7 +160,7 @@ class SeparableConv(nn.Module):
     preferred_element_type: Any = None
 
     @nn.compact
-    def __call__(self, inputs: ArrayLike) -> jax.Array:
+    def __call__(self, inputs: jax.Array | np.ndarray) -> jax.Array:
         """Convolve inputs (*batch, *space, channels) to (*batch, *space', features)."""
         inputs = layers.as_inputs(self, inputs)
         layers.check_separable(self, inputs.shape[-1], self.features)

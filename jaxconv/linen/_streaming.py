@@ -1,14 +1,16 @@
 """Flax Linen modules for sequences that arrive in pieces."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
-from jax.typing import ArrayLike
 
 from jaxconv import _flax_layers as layers
 from jaxconv._core.dispatch.policy import Policy
@@ -74,7 +76,7 @@ class CausalConv1D(nn.Module):
     kernel_dilation: int | Sequence[int] | None = 1
     feature_group_count: int = 1
     use_bias: bool = True
-    mask: ArrayLike | None = None
+    mask: jax.Array | np.ndarray | None = None
     dtype: Any = None
     param_dtype: Any = jnp.float32
     precision: Any = None
@@ -90,10 +92,10 @@ class CausalConv1D(nn.Module):
     @nn.compact
     def __call__(
         self,
-        inputs: ArrayLike,
+        inputs: jax.Array | np.ndarray,
         *,
-        segment_ids: ArrayLike | None = None,
-        lengths: ArrayLike | None = None,
+        segment_ids: jax.Array | np.ndarray | None = None,
+        lengths: jax.Array | np.ndarray | None = None,
     ) -> jax.Array:
         """Convolve inputs (*batch, time, channels) to (*batch, outputs, features).
 
@@ -152,7 +154,7 @@ class CausalConvTranspose1D(nn.Module):
     kernel_dilation: int | Sequence[int] | None = None
     feature_group_count: int = 1
     use_bias: bool = True
-    mask: ArrayLike | None = None
+    mask: jax.Array | np.ndarray | None = None
     dtype: Any = None
     param_dtype: Any = jnp.float32
     precision: Any = None
@@ -169,10 +171,10 @@ class CausalConvTranspose1D(nn.Module):
     @nn.compact
     def __call__(
         self,
-        inputs: ArrayLike,
+        inputs: jax.Array | np.ndarray,
         *,
-        segment_ids: ArrayLike | None = None,
-        lengths: ArrayLike | None = None,
+        segment_ids: jax.Array | np.ndarray | None = None,
+        lengths: jax.Array | np.ndarray | None = None,
     ) -> jax.Array:
         """Apply the layer to inputs (*batch, time, channels): (*batch, time strides, features).
 
@@ -189,8 +191,8 @@ class CausalConvTranspose1D(nn.Module):
 
 def _apply(
     layer: Any,
-    inputs: ArrayLike,
-    rows: dict[str, ArrayLike | None],
+    inputs: jax.Array | np.ndarray,
+    rows: dict[str, jax.Array | np.ndarray | None],
     *,
     transposed: bool = False,
     swapped: bool = False,

@@ -1,5 +1,7 @@
 """A model of Flax NNX whose convolutions are computed by jaxconv."""
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 from collections.abc import Callable

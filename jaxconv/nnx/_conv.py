@@ -1,13 +1,15 @@
 """`Conv2D` of D2L, chapter 6, and Flax's `Conv` and `ConvTranspose`."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from flax.nnx.nn.dtypes import promote_dtype
-from jax.typing import ArrayLike
 
 from jaxconv import _flax_layers as layers
 from jaxconv._core.dispatch.policy import Policy
@@ -45,7 +47,7 @@ class Conv2D(nnx.Module):
         self.kernel = nnx.Param(jax.random.uniform(rngs.params(), self.kernel_size))
         self.bias = nnx.Param(jnp.zeros(()))
 
-    def __call__(self, x: ArrayLike) -> jax.Array:
+    def __call__(self, x: jax.Array | np.ndarray) -> jax.Array:
         """Return corr2d(x, kernel) + bias for x (H, W): (H - h + 1, W - w + 1)."""
         return corr2d(x, self.kernel[...]) + self.bias[...]
 
@@ -106,7 +108,7 @@ class Conv(nnx.Module):
         kernel_dilation: int | Sequence[int] | None = 1,
         feature_group_count: int = 1,
         use_bias: bool = True,
-        mask: ArrayLike | None = None,
+        mask: jax.Array | np.ndarray | None = None,
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
         precision: Any = None,
@@ -149,7 +151,7 @@ class Conv(nnx.Module):
                 bias_init(rngs.params(), (out_features,), param_dtype), **bias_metadata
             )
 
-    def __call__(self, inputs: ArrayLike) -> jax.Array:
+    def __call__(self, inputs: jax.Array | np.ndarray) -> jax.Array:
         """Convolve inputs (*batch, *space, in_features) to (*batch, *space', out_features)."""
         return layers.conv(self, *arrays(self, inputs), groups=self.feature_group_count)
 
@@ -212,7 +214,7 @@ class ConvTranspose(nnx.Module):
         padding: Padding = "SAME",
         kernel_dilation: int | Sequence[int] | None = None,
         use_bias: bool = True,
-        mask: ArrayLike | None = None,
+        mask: jax.Array | np.ndarray | None = None,
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
         precision: Any = None,
@@ -263,6 +265,6 @@ class ConvTranspose(nnx.Module):
                 bias_init(rngs.params(), (out_features,), param_dtype), **bias_metadata
             )
 
-    def __call__(self, inputs: ArrayLike) -> jax.Array:
+    def __call__(self, inputs: jax.Array | np.ndarray) -> jax.Array:
         """Apply the layer to inputs (*batch, *space, in_features): (*batch, *space', out)."""
         return layers.conv_transpose(self, *arrays(self, inputs))

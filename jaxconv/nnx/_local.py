@@ -1,13 +1,15 @@
 """Locally connected layers."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from flax.nnx.nn.dtypes import promote_dtype
-from jax.typing import ArrayLike
 
 from jaxconv import _flax_layers as layers
 from jaxconv._core.geometry.spec import Padding, per_dimension
@@ -76,7 +78,7 @@ class ConvLocal(nnx.Module):
         kernel_dilation: int | Sequence[int] | None = 1,
         feature_group_count: int = 1,
         use_bias: bool = True,
-        mask: ArrayLike | None = None,
+        mask: jax.Array | np.ndarray | None = None,
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
         precision: Any = None,
@@ -119,7 +121,7 @@ class ConvLocal(nnx.Module):
                 bias_init(rngs.params(), bias_shape, param_dtype), **bias_metadata
             )
 
-    def __call__(self, inputs: ArrayLike) -> jax.Array:
+    def __call__(self, inputs: jax.Array | np.ndarray) -> jax.Array:
         """Apply the layer to inputs (*batch, *input_size, in_features): (*batch, *space', out)."""
         inputs = layers.as_inputs(self, inputs)
         layers.check_local_inputs(self, inputs.shape)

@@ -1,13 +1,15 @@
 """Depthwise and depthwise separable convolution."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from flax.nnx.nn.dtypes import promote_dtype
-from jax.typing import ArrayLike
 
 from jaxconv import _flax_layers as layers
 from jaxconv._core.dispatch.policy import Policy
@@ -74,7 +76,7 @@ class DepthwiseConv(nnx.Module):
         input_dilation: int | Sequence[int] | None = 1,
         kernel_dilation: int | Sequence[int] | None = 1,
         use_bias: bool = True,
-        mask: ArrayLike | None = None,
+        mask: jax.Array | np.ndarray | None = None,
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
         precision: Any = None,
@@ -116,7 +118,7 @@ class DepthwiseConv(nnx.Module):
                 bias_init(rngs.params(), self.kernel_shape[-1:], param_dtype), **bias_metadata
             )
 
-    def __call__(self, inputs: ArrayLike) -> jax.Array:
+    def __call__(self, inputs: jax.Array | np.ndarray) -> jax.Array:
         """Convolve inputs (*batch, *space, in_features) to (*batch, *space', in_features m)."""
         return layers.conv(self, *arrays(self, inputs), groups=self.in_features)
 
@@ -242,6 +244,6 @@ class SeparableConv(nnx.Module):
             **numerics,
         )
 
-    def __call__(self, inputs: ArrayLike) -> jax.Array:
+    def __call__(self, inputs: jax.Array | np.ndarray) -> jax.Array:
         """Convolve inputs (*batch, *space, in_features) to (*batch, *space', out_features)."""
         return self.pointwise(self.depthwise(layers.as_inputs(self, inputs)))

@@ -1,13 +1,15 @@
 """Flax NNX modules for sequences that arrive in pieces."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from flax.nnx.nn.dtypes import promote_dtype
-from jax.typing import ArrayLike
 
 from jaxconv import _flax_layers as layers
 from jaxconv._core.dispatch.policy import Policy
@@ -71,10 +73,10 @@ class _Streaming(nnx.Module):
 
     def __call__(
         self,
-        inputs: ArrayLike,
+        inputs: jax.Array | np.ndarray,
         *,
-        segment_ids: ArrayLike | None = None,
-        lengths: ArrayLike | None = None,
+        segment_ids: jax.Array | np.ndarray | None = None,
+        lengths: jax.Array | np.ndarray | None = None,
         decode: bool | None = None,
     ) -> jax.Array:
         """Apply the layer to inputs (*batch, time, in_features): (*batch, outputs, out_features).
@@ -164,7 +166,7 @@ class CausalConv1D(_Streaming):
         kernel_dilation: int | Sequence[int] | None = 1,
         feature_group_count: int = 1,
         use_bias: bool = True,
-        mask: ArrayLike | None = None,
+        mask: jax.Array | np.ndarray | None = None,
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
         precision: Any = None,
@@ -263,7 +265,7 @@ class CausalConvTranspose1D(_Streaming):
         kernel_dilation: int | Sequence[int] | None = None,
         feature_group_count: int = 1,
         use_bias: bool = True,
-        mask: ArrayLike | None = None,
+        mask: jax.Array | np.ndarray | None = None,
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
         precision: Any = None,

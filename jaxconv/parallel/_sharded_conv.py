@@ -1,11 +1,13 @@
 """`conv` and `conv_transpose` on arrays that are sharded over a mesh."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import AbstractMesh, Mesh, PartitionSpec
-from jax.typing import ArrayLike
 
 from jaxconv._core.dispatch import arguments
 from jaxconv._core.dispatch.policy import Policy
@@ -24,9 +26,9 @@ from jaxconv.parallel._shard_map import empty_sum, put_on_mesh, run
 
 
 def conv(
-    x: ArrayLike,
-    w: ArrayLike,
-    b: ArrayLike | None = None,
+    x: jax.Array | np.ndarray,
+    w: jax.Array | np.ndarray,
+    b: jax.Array | np.ndarray | None = None,
     *,
     stride: int | Sequence[int] = 1,
     padding: Padding = 0,
@@ -133,9 +135,9 @@ def conv(
 
 
 def conv_transpose(
-    y: ArrayLike,
-    w: ArrayLike,
-    b: ArrayLike | None = None,
+    y: jax.Array | np.ndarray,
+    w: jax.Array | np.ndarray,
+    b: jax.Array | np.ndarray | None = None,
     *,
     stride: int | Sequence[int] = 1,
     padding: Padding = 0,

@@ -1,5 +1,7 @@
 """Bytes that a sharded convolution communicates, computed from shapes; no device is needed."""
 
+from __future__ import annotations
+
 import math
 import re
 from collections.abc import Sequence

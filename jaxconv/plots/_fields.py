@@ -1,5 +1,7 @@
 """Figures of receptive fields, differences between arrays, and numbers of weights."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +25,7 @@ def receptive_fields(
     *,
     labels: Sequence[str],
     title: str,
-) -> "Figure":
+) -> Figure:
     r"""Show the inputs that an output depends on, and below them how strongly.
 
     Args:
@@ -84,7 +86,7 @@ def receptive_fields(
 
 def errors(
     maps: Sequence[ArrayLike], *, labels: Sequence[str], title: str, unit: str = "intensity"
-) -> "Figure":
+) -> Figure:
     r"""Show where arrays differ, such as `equivariance_map` of several layers.
 
     Args:
@@ -133,7 +135,7 @@ def errors(
 
 def parameter_counts(
     counts: Sequence[tuple[int, int, int]], *, labels: Sequence[str], title: str
-) -> "Figure":
+) -> Figure:
     """Show the number of weights of a dense, a shared and a local layer, on a log axis.
 
     Args:

@@ -1,5 +1,7 @@
 """Figures of a layer: its kernels, its feature maps, an image before and after it, its losses."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -34,7 +36,7 @@ def before_after(
     *,
     title: str,
     unit: str = "intensity",
-) -> "Figure":
+) -> Figure:
     """Show an image, a kernel, and the image filtered with the kernel.
 
     `after = correlate(before, kernel)`
@@ -88,7 +90,7 @@ def before_after(
     return panels.figure
 
 
-def kernels(w: ArrayLike, *, title: str, labels: Sequence[str] | None = None) -> "Figure":
+def kernels(w: ArrayLike, *, title: str, labels: Sequence[str] | None = None) -> Figure:
     """Show the kernels of a layer: a row for each input channel, a column for each output.
 
     Args:
@@ -138,7 +140,7 @@ def feature_maps(
     labels: Sequence[str] | None = None,
     unit: str = "activation",
     image: ArrayLike | None = None,
-) -> "Figure":
+) -> Figure:
     """Show the channels of a layer's output, each as an image.
 
     Args:
@@ -205,7 +207,7 @@ def losses(
     *,
     title: str,
     unit: str = "summed squared error (intensity²)",
-) -> "Figure":
+) -> Figure:
     """Show loss curves on a log axis.
 
     Args:

@@ -5,6 +5,8 @@ shape, so that panels stay aligned. Pixels of small pictures are told apart by a
 ones there is a scale in pixels.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -27,14 +29,14 @@ LIMIT = 99.9  # percentile of the magnitudes at which the colours of differences
 
 
 def draw_panel(
-    axes: "Axes",
+    axes: Axes,
     values: np.ndarray,
     name: str,
     *,
     frame: tuple[int, int] | None = None,
     scale: bool = True,
     **options: Any,
-) -> "AxesImage":
+) -> AxesImage:
     """Draw an array (H, W) or (H, W, 3) in the middle of a panel.
 
     Args:
@@ -72,7 +74,7 @@ def draw_panel(
     return image
 
 
-def _draw_scale(axes: "Axes", rows: int, columns: int, length: int, unit: float) -> None:
+def _draw_scale(axes: Axes, rows: int, columns: int, length: int, unit: float) -> None:
     """Tell the size of a picture below its left corner; `unit` is pixels an inch."""
     y, text, start = rows - 0.5 + 0.13 * unit, f"{rows}x{columns} pixels", -0.5
     if max(rows, columns) > GRIDDED:
@@ -88,13 +90,13 @@ def nice_length(most: float) -> int:
     return max(m * power for m in (1, 2, 5) if m == 1 or m * power <= most)
 
 
-def content(axes: "Axes", shape: tuple[int, ...]) -> tuple[float, float]:
+def content(axes: Axes, shape: tuple[int, ...]) -> tuple[float, float]:
     """What parts of a panel's width and height its picture fills."""
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     return shape[1] / (right - left), shape[0] / (bottom - top)
 
 
-def draw_bar_beside(axes: "Axes", image: "AxesImage", label: str, **options: Any) -> None:
+def draw_bar_beside(axes: Axes, image: AxesImage, label: str, **options: Any) -> None:
     """Draw a colour bar on the right of a picture, as high as it, or half as high as the panel."""
     array: Any = image.get_array()
     width, height = content(axes, array.shape)
@@ -103,7 +105,7 @@ def draw_bar_beside(axes: "Axes", image: "AxesImage", label: str, **options: Any
     draw_colour_bar(axes.inset_axes(place), image, label, **options)
 
 
-def write_numbers(axes: "Axes", values: np.ndarray, *, bound: float) -> int | None:
+def write_numbers(axes: Axes, values: np.ndarray, *, bound: float) -> int | None:
     """Write each number (h, w) into its pixel if all can be read there.
 
     Args:
@@ -138,7 +140,7 @@ def write_numbers(axes: "Axes", values: np.ndarray, *, bound: float) -> int | No
 
 
 def draw_image(
-    axes: "Axes",
+    axes: Axes,
     pixels: np.ndarray,
     title: str,
     *,
@@ -159,7 +161,7 @@ def draw_image(
 
 
 def draw_residual(
-    axes: "Axes",
+    axes: Axes,
     residual: np.ndarray,
     title: str,
     *,
@@ -189,7 +191,7 @@ def colour_bound(values: np.ndarray, percentile: float = 100) -> tuple[float, st
 
 
 def draw_kernel(
-    axes: "Axes",
+    axes: Axes,
     kernel: np.ndarray,
     title: str,
     *,
@@ -210,7 +212,7 @@ def draw_kernel(
 
 
 def draw_losses(
-    axes: "Axes",
+    axes: Axes,
     losses: Sequence[np.ndarray],
     labels: Sequence[str],
     *,

@@ -1,5 +1,7 @@
 """The figure of a restored image: before and after, a line through both, and what is left over."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -26,7 +28,7 @@ def restoration(
     labels: Sequence[str] = ("red", "green", "blue"),
     row: int | None = None,
     unit: str = "intensity",
-) -> "Figure":
+) -> Figure:
     """Show an image before and after its blur is undone.
 
     `residual = blurred - blur of restored`: noise without a picture in it, if all went well
@@ -91,7 +93,7 @@ def steepest_row(image: np.ndarray) -> int:
 
 
 def _draw_profiles(
-    axes: "Axes", blurred: np.ndarray, restored: np.ndarray, title: str, unit: str
+    axes: Axes, blurred: np.ndarray, restored: np.ndarray, title: str, unit: str
 ) -> None:
     for values, colour, label in ((blurred, BLURRED, "blurred"), (restored, RESTORED, "restored")):
         grey = values.mean(-1) if values.ndim == 2 else values

@@ -1,5 +1,7 @@
 """The figure of a run of learning."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -45,7 +47,7 @@ def draw_kernels(
         draw_kernel(panels.panel(row, place), kernel, f"{name}, {size}", bound=bound)
 
 
-def draw_on_right(axes: "Axes") -> None:
+def draw_on_right(axes: Axes) -> None:
     """Move the ticks and the label of the vertical axis to where colour bars have theirs."""
     axes.yaxis.tick_right()
     axes.yaxis.set_label_position("right")
@@ -63,7 +65,7 @@ def learning(
     floor: float | None = None,
     used: np.ndarray | None = None,
     unit: str = "intensity",
-) -> "Figure":
+) -> Figure:
     """Show one run of learning: before, after, prediction, residual, kernels, loss curves.
 
     `residual = prediction - after`

@@ -1,10 +1,13 @@
 """Restoration when the blur is not known either: `blind`."""
 
+from __future__ import annotations
+
 import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from jaxconv._core.geometry.scalars import check_count
@@ -28,8 +31,8 @@ class BlindlyRestored(NamedTuple):
 
 
 def blind(
-    y: ArrayLike,
-    k: ArrayLike,
+    y: jax.Array | np.ndarray,
+    k: jax.Array | np.ndarray,
     *,
     rounds: int = 20,
     image_steps: int = 30,

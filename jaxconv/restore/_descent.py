@@ -1,11 +1,13 @@
 """Restoration by any optax optimiser, under any penalty: `descend`."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
+import numpy as np
 
 from jaxconv._core.geometry.scalars import check_count
 from jaxconv._core.programs import compiled_once
@@ -30,8 +32,8 @@ def mean_squared_error(made: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def descend(
-    y: ArrayLike,
-    k: ArrayLike,
+    y: jax.Array | np.ndarray,
+    k: jax.Array | np.ndarray,
     *,
     optimizer: Any,
     penalty: Callable[[jax.Array], jax.Array] | None = None,

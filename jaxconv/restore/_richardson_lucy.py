@@ -1,11 +1,14 @@
 """Restoration of counts: `richardson_lucy`."""
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from jaxconv._core.geometry.scalars import check_count, check_number
@@ -32,14 +35,14 @@ class Deconvolved(NamedTuple):
 
 
 def richardson_lucy(
-    y: ArrayLike,
-    k: ArrayLike,
+    y: jax.Array | np.ndarray,
+    k: jax.Array | np.ndarray,
     *,
     steps: int = 30,
     background: ArrayLike = 0.0,
     total_variation: float = 0.0,
     stop: float | None = None,
-    start: ArrayLike | None = None,
+    start: jax.Array | np.ndarray | None = None,
     boundary: str = "unknown",
     flip: bool = False,
     method: str = "auto",

@@ -1,11 +1,14 @@
 """Restoration by linear least squares, with the ends of the image as they are: `tikhonov`."""
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.sparse.linalg import cg
 from jax.typing import ArrayLike
 
@@ -29,8 +32,8 @@ class Restored(NamedTuple):
 
 
 def tikhonov(
-    y: ArrayLike,
-    k: ArrayLike,
+    y: jax.Array | np.ndarray,
+    k: jax.Array | np.ndarray,
     *,
     balance: ArrayLike | None = None,
     noise: ArrayLike | None = None,

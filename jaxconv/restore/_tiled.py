@@ -1,5 +1,7 @@
 """Restoration of images larger than memory: `restore_tiled`."""
 
+from __future__ import annotations
+
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any

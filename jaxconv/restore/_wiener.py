@@ -1,5 +1,7 @@
 """Restoration in one step, by spectra: `wiener`, and what it needs to know of noise and image."""
 
+from __future__ import annotations
+
 import functools
 import math
 
@@ -18,7 +20,7 @@ from jaxconv.restore._blur import images, inverse, number, transform
 FREQUENCIES, POWERS, STEPS, ROUNDS = 1 << 16, (-8.0, 4.0), 25, 3
 
 
-def noise_level(y: ArrayLike) -> jax.Array:
+def noise_level(y: jax.Array | np.ndarray) -> jax.Array:
     """Estimate the standard deviation of white noise in an image.
 
     `median(|d|) / (0.6745 sqrt(6)^rank)`, d = y correlated with (1, -2, 1) along every axis
@@ -63,8 +65,8 @@ def _noise_level(y: jax.Array) -> jax.Array:
 
 
 def estimate_balance(
-    y: ArrayLike,
-    k: ArrayLike,
+    y: jax.Array | np.ndarray,
+    k: jax.Array | np.ndarray,
     *,
     noise: ArrayLike | None = None,
     order: int = 2,
@@ -118,8 +120,8 @@ def estimate_balance(
 
 
 def wiener(
-    y: ArrayLike,
-    k: ArrayLike,
+    y: jax.Array | np.ndarray,
+    k: jax.Array | np.ndarray,
     *,
     balance: ArrayLike | None = None,
     noise: ArrayLike | None = None,

@@ -4,10 +4,13 @@ Each is a mean over elements, so that it does not depend on the image's size. Di
 the image's inside only: its ends cost nothing.
 """
 
+from __future__ import annotations
+
 import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxconv._core.geometry.dtypes import as_array
 from jaxconv._core.geometry.scalars import check_count
@@ -17,7 +20,7 @@ from jaxconv.restore._differences import gradient, lengths, smoothness_operator
 __all__ = ["roughness", "total_variation"]
 
 
-def roughness(x: jax.typing.ArrayLike, *, order: int = 1) -> jax.Array:
+def roughness(x: jax.Array | np.ndarray, *, order: int = 1) -> jax.Array:
     """The mean square of an image's differences: small where it is smooth.
 
     `mean of x (L^order x)`, with `L x [t] = sum over axes of (2 x[t] - x[t - 1] - x[t + 1])`, where
@@ -46,7 +49,7 @@ def roughness(x: jax.typing.ArrayLike, *, order: int = 1) -> jax.Array:
     return _roughness(x, order=order)
 
 
-def total_variation(x: jax.typing.ArrayLike, *, smoothing: float = 1e-3) -> jax.Array:
+def total_variation(x: jax.Array | np.ndarray, *, smoothing: float = 1e-3) -> jax.Array:
     """The mean length of an image's gradient: edges cost no more than slopes of the same height.
 
     `mean over t of sqrt(sum over axes of (x[t + 1] - x[t])^2 + smoothing^2) - smoothing`

@@ -1,5 +1,7 @@
 """Filter an image on disk tile by tile: `apply_tiled`."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,7 +9,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.typing import ArrayLike
 
 from jaxconv._core.dispatch import seamless
 from jaxconv._core.dispatch.arguments import check_method, check_padding_mode, check_policy
@@ -45,11 +46,11 @@ class Tiled(NamedTuple):
 
 def apply_tiled(
     source: str | Path | rasters.Source,
-    kernel: ArrayLike,
+    kernel: jax.Array | np.ndarray,
     target: str | Path | rasters.Target,
     *,
     tile: int | Sequence[int] | None,
-    bias: ArrayLike | None = None,
+    bias: jax.Array | np.ndarray | None = None,
     stride: int | Sequence[int] = 1,
     padding: Padding = "same",
     dilation: int | Sequence[int] = 1,

@@ -1,12 +1,14 @@
 """Correlation and convolution with a kernel that varies from place to place."""
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
+import numpy as np
 
 from jaxconv._core.dispatch.arguments import check_method
 from jaxconv._core.geometry import dtypes
@@ -123,8 +125,8 @@ def make_model(
 
 
 def correlate(
-    x: ArrayLike,
-    kernels: ArrayLike,
+    x: jax.Array | np.ndarray,
+    kernels: jax.Array | np.ndarray,
     *,
     at: At = "output",
     mode: Mode = "valid",
@@ -191,8 +193,8 @@ def correlate(
 
 
 def convolve(
-    x: ArrayLike,
-    kernels: ArrayLike,
+    x: jax.Array | np.ndarray,
+    kernels: jax.Array | np.ndarray,
     *,
     at: At = "output",
     mode: Mode = "valid",
@@ -234,8 +236,8 @@ def convolve(
 
 def _called(
     caller: str,
-    x: ArrayLike,
-    kernels: ArrayLike,
+    x: jax.Array | np.ndarray,
+    kernels: jax.Array | np.ndarray,
     at: str,
     mode: str,
     boundary: str,

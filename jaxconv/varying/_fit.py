@@ -1,5 +1,7 @@
 """Kernels that vary from place to place, from an input and its output: `fit`."""
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -47,8 +49,8 @@ class VaryingFit(NamedTuple):
 
 
 def fit(
-    x: ArrayLike,
-    y: ArrayLike,
+    x: jax.Array | np.ndarray,
+    y: jax.Array | np.ndarray,
     kernel_size: int | Sequence[int],
     *,
     grid: int | Sequence[int],
@@ -56,7 +58,7 @@ def fit(
     mode: Mode = "valid",
     boundary: str = "zeros",
     flip: bool = False,
-    weights: ArrayLike | None = None,
+    weights: jax.Array | np.ndarray | None = None,
     ridge: ArrayLike = 0.0,
     bias: bool = False,
     tolerance: float = 1e-6,
@@ -186,7 +188,7 @@ def _floating(name: str, array: jax.Array) -> jax.Array:
     return array
 
 
-def _weights(weights: ArrayLike | None, y: jax.Array) -> jax.Array:
+def _weights(weights: jax.Array | np.ndarray | None, y: jax.Array) -> jax.Array:
     if weights is None:
         return jnp.broadcast_to(one(y.dtype), y.shape)
     found = as_array("fit", "weights", weights)

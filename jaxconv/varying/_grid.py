@@ -10,6 +10,8 @@ Cells differ in size by one element at most. Arrays by cell have the size of the
 others the last element is the next cell's first, and its weights are 0.
 """
 
+from __future__ import annotations
+
 import functools
 import math
 from collections.abc import Sequence
@@ -132,7 +134,7 @@ def split(
 
 
 def kernel_at(
-    kernels: jax.typing.ArrayLike, position: jax.typing.ArrayLike, shape: Sequence[int]
+    kernels: jax.Array | np.ndarray, position: jax.Array | np.ndarray, shape: Sequence[int]
 ) -> jax.Array:
     """Return the kernel at a place, interpolated between the nodes.
 

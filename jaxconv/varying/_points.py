@@ -1,11 +1,13 @@
 """Images of point sources, from a catalogue of places and brightnesses."""
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
+import numpy as np
 
 from jaxconv._core.geometry.dtypes import as_array
 from jaxconv._core.geometry.messages import shown
@@ -16,8 +18,8 @@ STEEPNESS = 6.0
 
 
 def point_sources(
-    positions: ArrayLike,
-    fluxes: ArrayLike,
+    positions: jax.Array | np.ndarray,
+    fluxes: jax.Array | np.ndarray,
     shape: Sequence[int],
     *,
     interpolation: str = "sinc",

@@ -1,5 +1,7 @@
 """Measured choices of methods: a table, and a machine's profile for what is not in it."""
 
+from __future__ import annotations
+
 import dataclasses
 import json
 import os
@@ -159,7 +161,7 @@ class Policy(Mapping[Problem, str]):
         return json.dumps({"format": _FORMAT, **profile, "entries": rows}, indent=1) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> "Policy":
+    def from_json(cls, text: str) -> Policy:
         """Return the policy that `to_json` wrote.
 
         Raises:
@@ -187,7 +189,7 @@ class Policy(Mapping[Problem, str]):
         Path(path).write_text(self.to_json(), encoding="utf-8")
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "Policy":
+    def load(cls, path: str | os.PathLike[str]) -> Policy:
         """Read the policy that `save` wrote.
 
         Warns:

@@ -3,6 +3,8 @@
 seconds on a machine = factor of method, contraction and kind * seconds of the constants
 """
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 import math
@@ -106,7 +108,7 @@ class MachineProfile:
         return {**measured, "factors": nested}
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> "MachineProfile":
+    def from_dict(cls, content: Mapping[str, Any]) -> MachineProfile:
         """Return the profile that `as_dict` made.
 
         Raises:

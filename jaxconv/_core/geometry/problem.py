@@ -6,6 +6,8 @@ dimensions of a volume along which the kernel has one entry join the batch, with
 a stride reads: methods for planes are faster than methods for volumes.
 """
 
+from __future__ import annotations
+
 import functools
 import math
 from typing import Any, NamedTuple
@@ -57,7 +59,7 @@ class Problem(NamedTuple):
         dtype: Any,
         platform: str,
         device_kind: str = "",
-    ) -> "Problem":
+    ) -> Problem:
         """Return the problem of two operands, arrays or abstract values.
 
         Args:
@@ -78,7 +80,7 @@ class Problem(NamedTuple):
         return cls(contraction, spec, batch, inputs, outputs, str(works_in), platform, device_kind)
 
     @property
-    def reduced(self) -> "Problem":
+    def reduced(self) -> Problem:
         """The reduced problem, which methods get on one CPU."""
         reduction = reduce(self.spec)
         batch = self.batch * math.prod(self.spec.output_size[: reduction.folded])

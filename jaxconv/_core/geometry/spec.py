@@ -3,6 +3,8 @@
 Arguments of users are typed `Any`: they are validated here.
 """
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -80,7 +82,7 @@ class ConvSpec:
         )
 
     @property
-    def padded(self) -> "ConvSpec":
+    def padded(self) -> ConvSpec:
         """The geometry of the same convolution on an input that is already padded."""
         sizes = (n + lo + hi for n, (lo, hi) in zip(self.input_size, self.padding, strict=True))
         none = ((0, 0),) * self.rank

@@ -1,10 +1,11 @@
 """Derivatives of images: `Sobel`, `Scharr` and `Laplacian`."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import jax
 import numpy as np
-from jax.typing import ArrayLike
 
 from jaxconv._core.geometry.dtypes import constant
 from jaxconv.compat.cv2 import _arguments as arguments
@@ -14,7 +15,7 @@ from jaxconv.compat.cv2._sums import weighted_sum
 
 
 def Sobel(
-    src: ArrayLike,
+    src: jax.Array | np.ndarray,
     ddepth: int,
     dx: int,
     dy: int,
@@ -59,7 +60,7 @@ def Sobel(
 
 
 def Scharr(
-    src: ArrayLike,
+    src: jax.Array | np.ndarray,
     ddepth: int,
     dx: int,
     dy: int,
@@ -99,7 +100,7 @@ def Scharr(
 
 
 def Laplacian(
-    src: ArrayLike,
+    src: jax.Array | np.ndarray,
     ddepth: int,
     dst: None = None,
     ksize: int = 1,

@@ -1,10 +1,12 @@
 """Filters with kernels of one's own: `filter2D` and `sepFilter2D`."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 
 import jax
-from jax.typing import ArrayLike
+import numpy as np
 
 from jaxconv.compat.cv2 import _arguments as arguments
 from jaxconv.compat.cv2._constants import BORDER_DEFAULT
@@ -12,9 +14,9 @@ from jaxconv.compat.cv2._sums import weighted_sum
 
 
 def filter2D(
-    src: ArrayLike,
+    src: jax.Array | np.ndarray,
     ddepth: int,
-    kernel: ArrayLike,
+    kernel: jax.Array | np.ndarray,
     dst: None = None,
     anchor: Sequence[int] = (-1, -1),
     delta: Any = 0,
@@ -72,10 +74,10 @@ def filter2D(
 
 
 def sepFilter2D(
-    src: ArrayLike,
+    src: jax.Array | np.ndarray,
     ddepth: int,
-    kernelX: ArrayLike,
-    kernelY: ArrayLike,
+    kernelX: jax.Array | np.ndarray,
+    kernelY: jax.Array | np.ndarray,
     dst: None = None,
     anchor: Sequence[int] = (-1, -1),
     delta: Any = 0,
@@ -126,7 +128,7 @@ def sepFilter2D(
     )
 
 
-def _line(caller: str, name: str, kernel: ArrayLike) -> Any:
+def _line(caller: str, name: str, kernel: jax.Array | np.ndarray) -> Any:
     k = arguments.weights(caller, name, kernel)
     if k.ndim not in (1, 2) or max(k.shape) != k.size:
         raise ValueError(

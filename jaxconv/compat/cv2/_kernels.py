@@ -1,5 +1,7 @@
 """The kernels of OpenCV's filters, as NumPy arrays."""
 
+from __future__ import annotations
+
 import math
 from typing import Any
 

@@ -1,12 +1,13 @@
 """Averages: `blur`, `boxFilter` and `GaussianBlur`."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 
 from jaxconv._core.geometry.messages import shown
 from jaxconv.compat.cv2 import _arguments as arguments
@@ -21,7 +22,7 @@ from jaxconv.compat.cv2._sums import weighted_sum
 
 
 def blur(
-    src: ArrayLike,
+    src: jax.Array | np.ndarray,
     ksize: Sequence[int],
     dst: None = None,
     anchor: Sequence[int] = (-1, -1),
@@ -53,7 +54,7 @@ def blur(
 
 
 def boxFilter(
-    src: ArrayLike,
+    src: jax.Array | np.ndarray,
     ddepth: int,
     ksize: Sequence[int],
     dst: None = None,
@@ -87,7 +88,7 @@ def boxFilter(
 
 
 def GaussianBlur(
-    src: ArrayLike,
+    src: jax.Array | np.ndarray,
     ksize: Sequence[int],
     sigmaX: Any,
     dst: None = None,

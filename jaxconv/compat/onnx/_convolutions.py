@@ -1,5 +1,7 @@
 """`ConvInteger` and `QLinearConv`."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -16,8 +18,8 @@ from jaxconv.compat.onnx._exact_sums import exact_sums
 
 
 def ConvInteger(
-    x: ArrayLike,
-    w: ArrayLike,
+    x: jax.Array | np.ndarray,
+    w: jax.Array | np.ndarray,
     x_zero_point: ArrayLike | None = None,
     w_zero_point: ArrayLike | None = None,
     *,
@@ -82,15 +84,15 @@ def ConvInteger(
 
 
 def QLinearConv(
-    x: ArrayLike,
+    x: jax.Array | np.ndarray,
     x_scale: ArrayLike,
     x_zero_point: ArrayLike,
-    w: ArrayLike,
+    w: jax.Array | np.ndarray,
     w_scale: ArrayLike,
     w_zero_point: ArrayLike,
     y_scale: ArrayLike,
     y_zero_point: ArrayLike,
-    B: ArrayLike | None = None,
+    B: jax.Array | np.ndarray | None = None,
     *,
     auto_pad: str = "NOTSET",
     dilations: Sequence[int] | None = None,

@@ -1,10 +1,13 @@
 """`ndimage` filters with given weights: `correlate`, `convolve`, and both along one axis."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from jaxconv._core.geometry.dtypes import as_array
@@ -21,8 +24,8 @@ from jaxconv.compat.scipy._ndimage_common import (
 
 
 def correlate(
-    input: ArrayLike,
-    weights: ArrayLike,
+    input: jax.Array | np.ndarray,
+    weights: jax.Array | np.ndarray,
     output: Any = None,
     mode: str = "reflect",
     cval: ArrayLike = 0.0,
@@ -63,8 +66,8 @@ def correlate(
 
 
 def convolve(
-    input: ArrayLike,
-    weights: ArrayLike,
+    input: jax.Array | np.ndarray,
+    weights: jax.Array | np.ndarray,
     output: Any = None,
     mode: str = "reflect",
     cval: ArrayLike = 0.0,
@@ -102,8 +105,8 @@ def convolve(
 
 
 def correlate1d(
-    input: ArrayLike,
-    weights: ArrayLike,
+    input: jax.Array | np.ndarray,
+    weights: jax.Array | np.ndarray,
     axis: int = -1,
     output: Any = None,
     mode: str = "reflect",
@@ -139,8 +142,8 @@ def correlate1d(
 
 
 def convolve1d(
-    input: ArrayLike,
-    weights: ArrayLike,
+    input: jax.Array | np.ndarray,
+    weights: jax.Array | np.ndarray,
     axis: int = -1,
     output: Any = None,
     mode: str = "reflect",
@@ -177,8 +180,8 @@ def convolve1d(
 
 def _filter(
     caller: str,
-    input: ArrayLike,
-    weights: ArrayLike,
+    input: jax.Array | np.ndarray,
+    weights: jax.Array | np.ndarray,
     output: Any,
     mode: Any,
     cval: Any,
@@ -205,8 +208,8 @@ def _filter(
 
 def _filter1d(
     caller: str,
-    input: ArrayLike,
-    weights: ArrayLike,
+    input: jax.Array | np.ndarray,
+    weights: jax.Array | np.ndarray,
     axis: Any,
     output: Any,
     mode: Any,

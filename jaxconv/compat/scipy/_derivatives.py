@@ -1,5 +1,7 @@
 """`ndimage` filters that add derivatives along all axes: Laplacians and gradient magnitudes."""
 
+from __future__ import annotations
+
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -7,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from jaxconv._core.geometry.dtypes import as_array
@@ -18,7 +21,7 @@ Derivative = Callable[..., Any]
 
 
 def gaussian_laplace(
-    input: ArrayLike,
+    input: jax.Array | np.ndarray,
     sigma: OneOrMore,
     output: Any = None,
     mode: OneOrMore = "reflect",
@@ -67,7 +70,7 @@ def gaussian_laplace(
 
 
 def gaussian_gradient_magnitude(
-    input: ArrayLike,
+    input: jax.Array | np.ndarray,
     sigma: OneOrMore,
     output: Any = None,
     mode: OneOrMore = "reflect",
@@ -113,7 +116,7 @@ def gaussian_gradient_magnitude(
 
 
 def generic_laplace(
-    input: ArrayLike,
+    input: jax.Array | np.ndarray,
     derivative2: Derivative,
     output: Any = None,
     mode: OneOrMore = "reflect",
@@ -162,7 +165,7 @@ def generic_laplace(
 
 
 def generic_gradient_magnitude(
-    input: ArrayLike,
+    input: jax.Array | np.ndarray,
     derivative: Derivative,
     output: Any = None,
     mode: OneOrMore = "reflect",

@@ -1,5 +1,7 @@
 """`signal`'s windows and coefficients of filters, computed by SciPy from known numbers."""
 
+from __future__ import annotations
+
 import importlib
 from collections.abc import Sequence
 from typing import Any

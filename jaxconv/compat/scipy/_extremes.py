@@ -1,5 +1,7 @@
 """`ndimage` filters that take the largest or the smallest element of a window."""
 
+from __future__ import annotations
+
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -26,7 +28,7 @@ from jaxconv.compat.scipy._ndimage_common import (
 
 
 def maximum_filter1d(
-    input: ArrayLike,
+    input: jax.Array | np.ndarray,
     size: int,
     axis: int = -1,
     output: Any = None,
@@ -64,7 +66,7 @@ def maximum_filter1d(
 
 
 def minimum_filter1d(
-    input: ArrayLike,
+    input: jax.Array | np.ndarray,
     size: int,
     axis: int = -1,
     output: Any = None,
@@ -101,9 +103,9 @@ def minimum_filter1d(
 
 
 def maximum_filter(
-    input: ArrayLike,
+    input: jax.Array | np.ndarray,
     size: OneOrMore = None,
-    footprint: ArrayLike | None = None,
+    footprint: jax.Array | np.ndarray | None = None,
     output: Any = None,
     mode: OneOrMore = "reflect",
     cval: ArrayLike = 0.0,
@@ -145,9 +147,9 @@ def maximum_filter(
 
 
 def minimum_filter(
-    input: ArrayLike,
+    input: jax.Array | np.ndarray,
     size: OneOrMore = None,
-    footprint: ArrayLike | None = None,
+    footprint: jax.Array | np.ndarray | None = None,
     output: Any = None,
     mode: OneOrMore = "reflect",
     cval: ArrayLike = 0.0,
@@ -190,7 +192,7 @@ def _chosen(caller: str) -> Callable[..., jax.Array]:
     return jnp.maximum if caller.startswith("max") else jnp.minimum
 
 
-def _real(caller: str, input: ArrayLike) -> jax.Array:
+def _real(caller: str, input: jax.Array | np.ndarray) -> jax.Array:
     x = as_array(caller, "input", input)
     if _numpy_dtypes.is_complex(x.dtype):
         raise TypeError(f"{caller}: Complex type not supported: input is {x.dtype}")
@@ -230,7 +232,7 @@ def _filter(caller, input, size, footprint, output, mode, cval, origin, axes) ->
     return _numpy_dtypes.cast(x, dtype) if y is x else y
 
 
-def _window(caller: str, footprint: ArrayLike) -> np.ndarray:
+def _window(caller: str, footprint: jax.Array | np.ndarray) -> np.ndarray:
     as_array(caller, "footprint", footprint)
     if not _numpy_dtypes.is_concrete(footprint):
         raise TypeError(

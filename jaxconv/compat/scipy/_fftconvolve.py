@@ -1,5 +1,7 @@
 """`fftconvolve` and `oaconvolve`: convolution along some axes, broadcasting along the others."""
 
+from __future__ import annotations
+
 import math
 import operator
 from collections.abc import Callable, Sequence
@@ -7,7 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
+import numpy as np
 
 from jaxconv._core.geometry.dtypes import as_array
 from jaxconv.compat.scipy import _direct_sums, _numpy_dtypes, _spectra
@@ -15,7 +17,9 @@ from jaxconv.compat.scipy import _direct_sums, _numpy_dtypes, _spectra
 Axes = int | Sequence[int] | None
 
 
-def fftconvolve(in1: ArrayLike, in2: ArrayLike, mode: str = "full", axes: Axes = None) -> jax.Array:
+def fftconvolve(
+    in1: jax.Array | np.ndarray, in2: jax.Array | np.ndarray, mode: str = "full", axes: Axes = None
+) -> jax.Array:
     """Convolve two arrays by multiplying their spectra.
 
     y[t] = sum over s of in1[s] in2[t - s]
@@ -44,7 +48,9 @@ def fftconvolve(in1: ArrayLike, in2: ArrayLike, mode: str = "full", axes: Axes =
     return _convolve("fftconvolve", in1, in2, mode, axes, _spectra.whole)
 
 
-def oaconvolve(in1: ArrayLike, in2: ArrayLike, mode: str = "full", axes: Axes = None) -> jax.Array:
+def oaconvolve(
+    in1: jax.Array | np.ndarray, in2: jax.Array | np.ndarray, mode: str = "full", axes: Axes = None
+) -> jax.Array:
     """Convolve a long array with a short one block by block (overlap-add).
 
     y[t] = sum over s of in1[s] in2[t - s]
@@ -76,8 +82,8 @@ def oaconvolve(in1: ArrayLike, in2: ArrayLike, mode: str = "full", axes: Axes = 
 
 def _convolve(
     caller: str,
-    in1: ArrayLike,
-    in2: ArrayLike,
+    in1: jax.Array | np.ndarray,
+    in2: jax.Array | np.ndarray,
     mode: str,
     axes: Axes,
     plan: Callable[[int, int], _spectra.Blocks],

@@ -1,10 +1,13 @@
 """`ndimage` filters with fixed kernels: uniform, Sobel, Prewitt, Laplace."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from jaxconv._core.geometry.dtypes import as_array, constant
@@ -23,7 +26,7 @@ from jaxconv.compat.scipy._ndimage_common import (
 
 
 def uniform_filter1d(
-    input: ArrayLike,
+    input: jax.Array | np.ndarray,
     size: int,
     axis: int = -1,
     output: Any = None,
@@ -63,7 +66,7 @@ def uniform_filter1d(
 
 
 def uniform_filter(
-    input: ArrayLike,
+    input: jax.Array | np.ndarray,
     size: OneOrMore = 3,
     output: Any = None,
     mode: OneOrMore = "reflect",
@@ -111,7 +114,7 @@ def uniform_filter(
 
 
 def sobel(
-    input: ArrayLike,
+    input: jax.Array | np.ndarray,
     axis: int = -1,
     output: Any = None,
     mode: OneOrMore = "reflect",
@@ -143,7 +146,7 @@ def sobel(
 
 
 def prewitt(
-    input: ArrayLike,
+    input: jax.Array | np.ndarray,
     axis: int = -1,
     output: Any = None,
     mode: OneOrMore = "reflect",
@@ -175,7 +178,7 @@ def prewitt(
 
 
 def laplace(
-    input: ArrayLike,
+    input: jax.Array | np.ndarray,
     output: Any = None,
     mode: OneOrMore = "reflect",
     cval: ArrayLike = 0.0,

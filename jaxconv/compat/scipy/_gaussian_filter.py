@@ -1,5 +1,7 @@
 """`ndimage.gaussian_filter1d` and `ndimage.gaussian_filter`."""
 
+from __future__ import annotations
+
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +24,7 @@ from jaxconv.compat.scipy._ndimage_common import (
 
 
 def gaussian_filter1d(
-    input: ArrayLike,
+    input: jax.Array | np.ndarray,
     sigma: Any,
     axis: int = -1,
     order: int = 0,
@@ -72,7 +74,7 @@ def gaussian_filter1d(
 
 
 def gaussian_filter(
-    input: ArrayLike,
+    input: jax.Array | np.ndarray,
     sigma: OneOrMore,
     order: OneOrMore = 0,
     output: Any = None,

@@ -1,5 +1,7 @@
 """`signal`'s filters along one axis: `lfilter` and `filtfilt` of finite length, `savgol_filter`."""
 
+from __future__ import annotations
+
 from functools import partial
 from typing import Any
 
@@ -15,7 +17,11 @@ from jaxconv.compat.scipy._ndimage_common import check_axis, correlate_line
 
 
 def lfilter(
-    b: ArrayLike, a: ArrayLike, x: ArrayLike, axis: int = -1, zi: ArrayLike | None = None
+    b: jax.Array | np.ndarray,
+    a: jax.Array | np.ndarray,
+    x: jax.Array | np.ndarray,
+    axis: int = -1,
+    zi: jax.Array | np.ndarray | None = None,
 ) -> Any:
     """Filter along one axis with a filter of finite length: its output at once, as data arrive.
 
@@ -72,9 +78,9 @@ def lfilter(
 
 
 def filtfilt(
-    b: ArrayLike,
-    a: ArrayLike,
-    x: ArrayLike,
+    b: jax.Array | np.ndarray,
+    a: jax.Array | np.ndarray,
+    x: jax.Array | np.ndarray,
     axis: int = -1,
     padtype: str | None = "odd",
     padlen: int | None = None,
@@ -131,7 +137,7 @@ def filtfilt(
 
 
 def savgol_filter(
-    x: ArrayLike,
+    x: jax.Array | np.ndarray,
     window_length: int,
     polyorder: int,
     deriv: int = 0,
@@ -202,7 +208,9 @@ def savgol_filter(
     return _with_ends(x, y, constant(ends).astype(x.dtype), axis=found)
 
 
-def _finite(caller: str, b: ArrayLike, a: ArrayLike) -> tuple[jax.Array, jax.Array]:
+def _finite(
+    caller: str, b: jax.Array | np.ndarray, a: jax.Array | np.ndarray
+) -> tuple[jax.Array, jax.Array]:
     """Return the coefficients and their divisor.
 
     Raises:

@@ -1,5 +1,7 @@
 """`signal`'s changes of rate: `upfirdn`, `resample_poly`, `decimate` by finite filters."""
 
+from __future__ import annotations
+
 import math
 import operator
 from functools import partial
@@ -8,7 +10,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 
 from jaxconv._core.dispatch.primitive import contract
 from jaxconv._core.geometry.dtypes import as_array, constant
@@ -32,8 +33,8 @@ _BACKGROUNDS = {"mean": jnp.mean, "median": jnp.median, "minimum": jnp.min, "max
 
 
 def upfirdn(
-    h: ArrayLike,
-    x: ArrayLike,
+    h: jax.Array | np.ndarray,
+    x: jax.Array | np.ndarray,
     up: int = 1,
     down: int = 1,
     axis: int = -1,
@@ -76,7 +77,7 @@ def upfirdn(
 
 
 def resample_poly(
-    x: ArrayLike,
+    x: jax.Array | np.ndarray,
     up: int,
     down: int,
     axis: int = 0,
@@ -112,7 +113,7 @@ def resample_poly(
 
 
 def decimate(
-    x: ArrayLike,
+    x: jax.Array | np.ndarray,
     q: int,
     n: int | None = None,
     ftype: Any = "iir",

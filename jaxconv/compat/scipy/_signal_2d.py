@@ -1,9 +1,12 @@
 """`signal.convolve2d`, `signal.correlate2d` and `signal.sepfir2d`."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from jaxconv._core.geometry.dtypes import as_array
@@ -20,8 +23,8 @@ _BOUNDARIES = {
 
 
 def convolve2d(
-    in1: ArrayLike,
-    in2: ArrayLike,
+    in1: jax.Array | np.ndarray,
+    in2: jax.Array | np.ndarray,
     mode: str = "full",
     boundary: str = "fill",
     fillvalue: ArrayLike = 0,
@@ -57,8 +60,8 @@ def convolve2d(
 
 
 def correlate2d(
-    in1: ArrayLike,
-    in2: ArrayLike,
+    in1: jax.Array | np.ndarray,
+    in2: jax.Array | np.ndarray,
     mode: str = "full",
     boundary: str = "fill",
     fillvalue: ArrayLike = 0,
@@ -104,7 +107,9 @@ def correlate2d(
     return jnp.flip(y) if swapped else y
 
 
-def sepfir2d(input: ArrayLike, hrow: ArrayLike, hcol: ArrayLike) -> jax.Array:
+def sepfir2d(
+    input: jax.Array | np.ndarray, hrow: jax.Array | np.ndarray, hcol: jax.Array | np.ndarray
+) -> jax.Array:
     """Filter a 2-D array with one 1-D filter along its rows and one along its columns.
 
     y[i, j] = sum over a, b of input[i + h - a, j + w - b] hcol[a] hrow[b], h and w half the
@@ -166,7 +171,12 @@ _correlate = jax.jit(_direct_sums.correlate_padded, static_argnames=("pads", "bo
 
 
 def _check(
-    caller: str, in1: ArrayLike, in2: ArrayLike, mode: str, boundary: str, fillvalue: Any
+    caller: str,
+    in1: jax.Array | np.ndarray,
+    in2: jax.Array | np.ndarray,
+    mode: str,
+    boundary: str,
+    fillvalue: Any,
 ) -> tuple[jax.Array, jax.Array, jax.Array | None, bool]:
     """Check arguments; return image, kernel, fill value, and whether the inputs were exchanged."""
     a, b = as_array(caller, "in1", in1), as_array(caller, "in2", in2)

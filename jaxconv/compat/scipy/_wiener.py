@@ -1,19 +1,21 @@
 """`signal.wiener` and `signal.hilbert`."""
 
+from __future__ import annotations
+
 import math
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
+import numpy as np
 
 from jaxconv._core.geometry.dtypes import as_array, one
 from jaxconv.compat.scipy import _direct_sums, _numpy_dtypes
 from jaxconv.compat.scipy._ndimage_common import check_axis, integers, per_axis
 
 
-def wiener(im: ArrayLike, mysize: Any = None, noise: Any = None) -> jax.Array:
+def wiener(im: jax.Array | np.ndarray, mysize: Any = None, noise: Any = None) -> jax.Array:
     """Draw each element towards the mean of its window, as far as noise explains its variance.
 
     y = m + (x - m) max(1 - noise / v, 0), with the mean m and the variance v of each window
@@ -76,7 +78,7 @@ def _shrink(x, noise, *, sizes, dtype):
     return centre + local + jnp.where(small, jnp.zeros_like(kept), kept) * (deviation - local)
 
 
-def hilbert(x: ArrayLike, N: int | None = None, axis: int = -1) -> jax.Array:
+def hilbert(x: jax.Array | np.ndarray, N: int | None = None, axis: int = -1) -> jax.Array:
     """Compute the analytic signal by FFT: x and, as its imaginary part, its Hilbert transform.
 
     y = F^-1(F(x) 2 U), U being 1 at positive frequencies, 1/2 at 0 and Nyquist's, 0 at negative

@@ -1,5 +1,7 @@
 """`scipy.signal`'s convolutions and finite filters: same signatures, values, dtypes and errors."""
 
+from __future__ import annotations
+
 import time
 import warnings
 from collections.abc import Callable
@@ -8,7 +10,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 
 from jaxconv._core.geometry.dtypes import as_array, constant
 from jaxconv.compat.scipy import _direct_sums, _numpy_dtypes
@@ -48,7 +49,12 @@ def __getattr__(name: str):
     raise missing("signal", name, __all__)
 
 
-def convolve(in1: ArrayLike, in2: ArrayLike, mode: str = "full", method: str = "auto") -> jax.Array:
+def convolve(
+    in1: jax.Array | np.ndarray,
+    in2: jax.Array | np.ndarray,
+    mode: str = "full",
+    method: str = "auto",
+) -> jax.Array:
     """Convolve two arrays of the same rank.
 
     y[t] = sum over s of in1[s] in2[t - s]
@@ -77,7 +83,10 @@ def convolve(in1: ArrayLike, in2: ArrayLike, mode: str = "full", method: str = "
 
 
 def correlate(
-    in1: ArrayLike, in2: ArrayLike, mode: str = "full", method: str = "auto"
+    in1: jax.Array | np.ndarray,
+    in2: jax.Array | np.ndarray,
+    mode: str = "full",
+    method: str = "auto",
 ) -> jax.Array:
     """Cross-correlate two arrays of the same rank.
 
@@ -139,7 +148,10 @@ def correlation_lags(in1_len: int, in2_len: int, mode: str = "full") -> jax.Arra
 
 
 def choose_conv_method(
-    in1: ArrayLike, in2: ArrayLike, mode: str = "full", measure: bool = False
+    in1: jax.Array | np.ndarray,
+    in2: jax.Array | np.ndarray,
+    mode: str = "full",
+    measure: bool = False,
 ) -> Any:
     """Return "direct" or "fft", the method that is expected to be faster in `convolve`.
 
@@ -184,7 +196,7 @@ def choose_conv_method(
 
 
 def _pair(
-    caller: str, in1: ArrayLike, in2: ArrayLike, first: str, second: str
+    caller: str, in1: jax.Array | np.ndarray, in2: jax.Array | np.ndarray, first: str, second: str
 ) -> tuple[jax.Array, jax.Array]:
     a, b = as_array(caller, "in1", in1), as_array(caller, "in2", in2)
     if a.ndim != b.ndim:

@@ -1,10 +1,12 @@
 """`conv1d`, `conv2d` and `conv3d` of `torch.nn.functional`."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 
 import jax
-from jax.typing import ArrayLike
+import numpy as np
 
 from jaxconv._core.geometry import shapes
 from jaxconv._functional import convolution
@@ -15,9 +17,9 @@ def _conv_of_rank(rank: int):
     caller = f"conv{rank}d"
 
     def conv(
-        input: ArrayLike,
-        weight: ArrayLike,
-        bias: ArrayLike | None = None,
+        input: jax.Array | np.ndarray,
+        weight: jax.Array | np.ndarray,
+        bias: jax.Array | np.ndarray | None = None,
         stride: int | Sequence[int] = 1,
         padding: str | int | Sequence[int] = 0,
         dilation: int | Sequence[int] = 1,

@@ -1,12 +1,14 @@
 """`unfold` and `fold` of `torch.nn.functional`: for images, with channel-major columns."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
+import numpy as np
 
 from jaxconv._core.geometry import dtypes, shapes
 from jaxconv._core.geometry.spec import per_dimension
@@ -18,7 +20,7 @@ _DTYPES = (*checks.FLOATS, "bool")
 
 
 def unfold(
-    input: ArrayLike,
+    input: jax.Array | np.ndarray,
     kernel_size: Numbers,
     dilation: Numbers = 1,
     padding: Numbers = 0,
@@ -72,7 +74,7 @@ def unfold(
 
 
 def fold(
-    input: ArrayLike,
+    input: jax.Array | np.ndarray,
     output_size: Numbers,
     kernel_size: Numbers,
     dilation: Numbers = 1,

@@ -1,5 +1,7 @@
 """Conversion of torch modules to Flax layers with their arguments, parameters and statistics."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -46,7 +48,7 @@ class ConvertedModule:
 
     kind: str
     variables: Mapping[str, Any]
-    parts: Mapping[str, "ConvertedModule"]
+    parts: Mapping[str, ConvertedModule]
     _spec: LayerSpec | SequentialSpec | None
     _reason: str = ""
 

@@ -1,5 +1,7 @@
 """`pad` of `torch.nn.functional`."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +21,7 @@ MODES = ("constant", "reflect", "replicate", "circular")
 
 
 def pad(
-    input: ArrayLike,
+    input: jax.Array | np.ndarray,
     pad: Sequence[int],
     mode: str = "constant",
     value: ArrayLike | None = None,

@@ -16,6 +16,8 @@ groups, and for `Linear`, a convolution of rank zero:
 | `bias` and others | | the same name | the same |
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
