@@ -82,8 +82,7 @@ def accelerate(model: _Model, *, method: str = "auto", policy: Policy | None = N
             plain = plain.function if isinstance(plain, _Accelerated) else plain
             module.conv_general_dilated = _Accelerated(plain, **numerics)
         elif isinstance(module, nnx.ConvTranspose):
-            module.__class__ = _accelerated_class(type(module))
-            module.accelerated = _Accelerated(None, **numerics)
+            _accelerate_transposed(module, _Accelerated(None, **numerics))
         elif isinstance(module, (Conv, ConvTranspose, DepthwiseConv)) and (
             module.method == "auto" and module.policy is None
         ):
@@ -104,6 +103,11 @@ class _Accelerated:
 
     def of(self, function: Any) -> Callable[..., jax.Array]:
         return accelerated(function, method=self.method, policy=self.policy)
+
+
+def _accelerate_transposed(module: Any, accelerated: _Accelerated) -> None:
+    module.__class__ = _accelerated_class(type(module))
+    module.accelerated = accelerated
 
 
 @functools.cache
