@@ -141,7 +141,7 @@ def causal_conv1d(
         source, before = (x, memory) if begins else (seen, -first)
         if outputs == 1 and w.shape[1] == 1 and not begins:
             numerics = _by_xla(numerics, "taps", x.dtype)
-        geometry = {"stride": stride, "dilation": dilation, "groups": groups}
+        geometry: dict[str, Any] = {"stride": stride, "dilation": dilation, "groups": groups}
         spec = normalise(caller, source.shape, w.shape, padding=((before, 0),), **geometry)
         y = contract("output", source, w, spec, dtype=dtype, **numerics)
     else:
