@@ -264,14 +264,15 @@ def causal_conv_transpose1d(
 
 
 def _by_xla(numerics: dict[str, Any], method: str, dtype: jnp.dtype) -> dict[str, Any]:
-    """Return what "auto" takes for a single output: operations that XLA fuses with the state's.
+    """Return what "auto" takes for one output on CPUs: operations that XLA fuses with the state's.
 
     A call of oneDNN takes longer than the work: steps of float32 took 18 microseconds in place of
     33 (64 to 64 channels, K = 3) and 17 in place of 24 (512, depthwise, K = 4), on two AVX2 cores
     with jax 0.10.2 (2026-11-29). A policy goes before.
     """
     free = numerics["method"] == "auto" and numerics["policy"] is None and dtype == jnp.float32
-    return numerics | {"method": method} if free else numerics
+    on_cpu = jax.default_backend() == "cpu"  # elsewhere nothing was measured
+    return numerics | {"method": method} if free and on_cpu else numerics
 
 
 def _as_product(
