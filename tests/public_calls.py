@@ -88,6 +88,10 @@ def numbers(*shape):
 
 
 X, W, Y, PLANE = numbers(2, 8, 8, 4), numbers(3, 3, 4, 8), numbers(2, 6, 6, 8), numbers(6, 8)
+BYTES = [
+    (255 * part).astype(np.uint8)
+    for part in (numbers(2, 4, 6, 5), numbers(8, 4, 3, 2), np.array(0.3))
+]
 EDGE, EDGES, LINE = numbers(1, 2), numbers(6, 7), numbers(5)
 
 
@@ -140,12 +144,6 @@ def distance(x, y):
 
 def first(x):
     return x.transpose(0, x.ndim - 1, *range(1, x.ndim - 1))
-
-
-@jax.jit
-def counts(x):
-    """From 0 to 255."""
-    return (x * 255).astype("uint8")
 
 
 def ending(function, *rest):
@@ -271,18 +269,10 @@ CALLS = {
         )
         for name in names
     },
-    "compat.onnx.ConvInteger": (
-        lambda x, w, zero: onnx.ConvInteger(counts(x), counts(w), counts(zero)),
-        numbers(2, 4, 6, 5),
-        numbers(8, 4, 3, 2),
-        np.float32(0.3),
-    ),
+    "compat.onnx.ConvInteger": (onnx.ConvInteger, *BYTES),
     "compat.onnx.QLinearConv": (
-        lambda x, w, s: onnx.QLinearConv(
-            *(counts(x), s, counts(s), counts(w), s, counts(s), s * 9, counts(s))
-        ),
-        numbers(2, 4, 6, 5),
-        numbers(8, 4, 3, 2),
+        lambda x, w, zero, s: onnx.QLinearConv(x, s, zero, w, s, zero, s, zero),
+        *BYTES,
         np.float32(0.3),
     ),
     "analysis.dense.dense": (dense.dense, PLANE, numbers(2, 3, 6, 8)),

@@ -21,6 +21,6 @@ def test_a_window_is_the_array_and_zero_around_it(size):
 def test_axes_without_a_window_are_whole_and_windows_inside_are_slices():
     a = np.arange(24).reshape(2, 3, 4)
     block = cutout(
-        jnp.asarray(a), {0: Window(jnp.int32(1), 1, 0, 1), 2: Window(np.int32(1), 2, 1, 1)}
+        jnp.asarray(a), {0: Window(jnp.int32(1), 1, 0, 1), 2: Window(jnp.int32(1), 2, 1, 1)}
     )
     np.testing.assert_array_equal(block, a[1:2, :, 1:3])
