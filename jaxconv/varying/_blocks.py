@@ -131,9 +131,11 @@ def _matrix(
     """The Toeplitz matrix of a node's patch (*any), with a bias bordered by the bias' part."""
     lengths = [fast_length(n + k - 1) for n, k in zip(patch.shape, kernel, strict=True)]
     axes = tuple(range(patch.ndim))
-    spectrum = jnp.fft.rfftn(patch, lengths, axes)
+    # not rfftn: jax 0.12 has no inverse of it for float64 on GPUs outside of `enable_x64`
+    # (findings/jax_irfft2_of_float64.sh)
+    spectrum = jnp.fft.fftn(patch, lengths, axes)
     power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
-    found = jnp.fft.irfftn(power, lengths, axes)
+    found = jnp.fft.ifftn(power, lengths, axes).real
     for axis, (k, length) in enumerate(zip(kernel, lengths, strict=True)):
         lag = (np.arange(k) - np.arange(k)[:, None]) % length
         # (..., this axis, ...) -> (..., k, k, ...), the new axes after those of the axes before
@@ -145,7 +147,8 @@ def _matrix(
     matrix = found.transpose(order).reshape(size, size)
     if share is None:
         return matrix
-    cross = jnp.fft.irfftn(jnp.fft.rfftn(share, lengths, axes).conj() * spectrum, lengths, axes)
+    product = jnp.fft.fftn(share, lengths, axes).conj() * spectrum
+    cross = jnp.fft.ifftn(product, lengths, axes).real
     for axis, (k, length) in enumerate(zip(kernel, lengths, strict=True)):
         entry = np.arange(k)[::-1] if flip else np.arange(k)
         cross = taken(cross, (entry - (k - 1) // 2) % length, axis)
