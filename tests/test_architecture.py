@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import conftest
-import public_calls
+import public_names
 import pytest
 from beartype.roar import BeartypeCallHintViolation
 
@@ -230,7 +230,7 @@ def test_signatures_read_as_written():
     """`help` shows `jax.Array | np.ndarray`, not the modules in which JAX and we keep them."""
     internal = re.compile(r"jax\.jaxlib|jax\._src|jaxconv\.|numpy\.|Union\[|collections\.abc")
     shown = {}
-    for module in public_calls.MODULES.values():
+    for module in public_names.MODULES.values():
         for name in module.__all__:
             value = getattr(module, name)
             if inspect.isfunction(value):

@@ -20,7 +20,7 @@ def integers(shape, dtype, low=-20):
     return np.random.default_rng(0).integers(low, 20, shape).astype(dtype)
 
 
-def same(found, want, tolerance=0):
+def assert_same(found, want, tolerance=0):
     assert found.dtype == want.dtype
     scale = np.abs(want).max() * tolerance
     np.testing.assert_allclose(found, want, rtol=0, atol=scale)
@@ -47,7 +47,7 @@ def test_derivatives(name, mode):
         mode = mode[:1]
     x = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
     call = DERIVATIVES[name]
-    same(call(ours, x, mode=mode, cval=1.5), call(theirs, x, mode=mode, cval=1.5), 4e-6)
+    assert_same(call(ours, x, mode=mode, cval=1.5), call(theirs, x, mode=mode, cval=1.5), 4e-6)
 
 
 @pytest.mark.parametrize("dtype", ["int16", "int32"])
@@ -55,8 +55,8 @@ def test_derivatives(name, mode):
 def test_derivatives_of_integers(name, dtype):
     x = integers((6, 5), dtype)
     call = DERIVATIVES[name]
-    same(call(ours, x), call(theirs, x))
-    same(call(ours, x, output=np.float32), call(theirs, x, output=np.float32), 2e-7)
+    assert_same(call(ours, x), call(theirs, x))
+    assert_same(call(ours, x, output=np.float32), call(theirs, x, output=np.float32), 2e-7)
 
 
 def test_further_arguments_of_a_derivative():
@@ -73,7 +73,7 @@ def test_further_arguments_of_a_derivative():
         def theirs_into_output(x, axis, output, mode, cval, by, to):
             return theirs.correlate1d(x * by, [to, 0, -to], axis, output, mode, cval)
 
-        same(found, getattr(theirs, name)(x, theirs_into_output, **extra), 2e-7)
+        assert_same(found, getattr(theirs, name)(x, theirs_into_output, **extra), 2e-7)
 
 
 def test_integer_roots():
@@ -104,7 +104,7 @@ def test_extremes(name, window, mode):
     for dtype in ("float32", "uint8"):
         x = integers((6, 8), dtype)
         arguments = WINDOWS[window] | {"mode": mode, "cval": 3.7}
-        same(getattr(ours, name)(x, **arguments), getattr(theirs, name)(x, **arguments))
+        assert_same(getattr(ours, name)(x, **arguments), getattr(theirs, name)(x, **arguments))
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "int32", "bool"])
@@ -117,7 +117,7 @@ def test_extremes_of_integers_beside_a_constant(name, dtype):
                 if dtype == "bool" and (cval or output is not None):
                     continue
                 how = {**axes, "mode": "constant", "cval": cval, "output": output}
-                same(getattr(ours, name)(x, **how), getattr(theirs, name)(x, **how))
+                assert_same(getattr(ours, name)(x, **how), getattr(theirs, name)(x, **how))
 
 
 @pytest.mark.parametrize("size", range(1, 10))
@@ -126,7 +126,7 @@ def test_extremes_along_one_axis(size):
     for name in ("maximum_filter1d", "minimum_filter1d"):
         for origin in {-(size // 2), 0, (size - 1) // 2}:
             how = {"axis": 1, "origin": origin, "mode": "mirror"}
-            same(getattr(ours, name)(x, size, **how), getattr(theirs, name)(x, size, **how))
+            assert_same(getattr(ours, name)(x, size, **how), getattr(theirs, name)(x, size, **how))
 
 
 def test_nan_reaches_the_windows_that_see_it():

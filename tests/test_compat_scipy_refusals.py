@@ -298,7 +298,7 @@ def test_a_missing_name(module, name, where):
 
 def test_a_missing_module():
     with pytest.raises(AttributeError) as caught:
-        scipy.fft  # noqa: B018
+        scipy.fft  # noqa: B018 - looking it up is what raises
     assert str(caught.value) == (
         "module 'jaxconv.compat.scipy' has no attribute 'fft'; scipy.fft is SciPy's, for NumPy's "
         "arrays. There are here: ndimage, signal"
@@ -307,7 +307,7 @@ def test_a_missing_module():
 
 def test_names_that_python_asks_for_are_not_looked_up_in_scipy():
     with pytest.raises(AttributeError) as caught:
-        signal.__wrapped__  # noqa: B018
+        signal.__wrapped__  # noqa: B018 - looking it up is what raises
     assert str(caught.value) == SAYS.format("signal", "__wrapped__")
 
 

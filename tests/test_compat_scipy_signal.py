@@ -14,7 +14,7 @@ X = np.random.default_rng(0).normal(size=(3, 40)).astype(np.float32)
 H = np.random.default_rng(1).normal(size=7).astype(np.float32)
 
 
-def near(found, want, tolerance=2e-6):
+def assert_near(found, want, tolerance=2e-6):
     """Compare values relative to the largest, and kinds of dtype: float64 is float32 here."""
     assert found.shape == want.shape
     assert found.dtype.kind == want.dtype.kind
@@ -27,9 +27,9 @@ def near(found, want, tolerance=2e-6):
 )
 def test_upfirdn(up, down):
     for h in (H, H[:1], H[:2]):
-        near(ours.upfirdn(h, X, up, down), theirs.upfirdn(h, X, up, down))
-    near(ours.upfirdn(H, X.T, up, down, axis=0), theirs.upfirdn(H, X.T, up, down, axis=0))
-    near(ours.upfirdn(H, X + 1j * X, up, down), theirs.upfirdn(H, X + 1j * X, up, down))
+        assert_near(ours.upfirdn(h, X, up, down), theirs.upfirdn(h, X, up, down))
+    assert_near(ours.upfirdn(H, X.T, up, down, axis=0), theirs.upfirdn(H, X.T, up, down, axis=0))
+    assert_near(ours.upfirdn(H, X + 1j * X, up, down), theirs.upfirdn(H, X + 1j * X, up, down))
 
 
 @pytest.mark.parametrize("size", [2, 3, 9])
@@ -40,7 +40,9 @@ def test_what_lies_outside(mode, size):
     for up, down in ((1, 1), (3, 2), (2, 5)):
         for h in (H, np.tile(H, 3)):
             how = {"mode": mode, "cval": 1.5 if mode == "constant" else 0}
-            near(ours.upfirdn(h, x, up, down, **how), theirs.upfirdn(h, x, up, down, **how), 4e-6)
+            assert_near(
+                ours.upfirdn(h, x, up, down, **how), theirs.upfirdn(h, x, up, down, **how), 4e-6
+            )
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -49,7 +51,7 @@ def test_what_lies_outside_of_one_element(mode):
     x, h = X[0, :1], np.array([1.0, 2.0, 5.0, 3.0], np.float32)
     around = {"constant": [0, 0, 0, 1, 0, 0, 0], "antisymmetric": [-1, 1, -1, 1, -1, 1, -1]}
     outside = np.array(around.get(mode, [1] * 7)) * x
-    near(ours.upfirdn(h, x, mode=mode), np.convolve(outside, h)[3:7].astype(np.float32))
+    assert_near(ours.upfirdn(h, x, mode=mode), np.convolve(outside, h)[3:7].astype(np.float32))
 
 
 def test_only_what_is_kept_is_computed():
@@ -62,15 +64,17 @@ def test_only_what_is_kept_is_computed():
 @pytest.mark.parametrize(("up", "down"), [(1, 2), (3, 2), (4, 6), (5, 5)])
 def test_resample_poly(up, down, padtype):
     how = {"axis": 1, "padtype": padtype}
-    near(ours.resample_poly(X, up, down, **how), theirs.resample_poly(X, up, down, **how), 4e-6)
+    assert_near(
+        ours.resample_poly(X, up, down, **how), theirs.resample_poly(X, up, down, **how), 4e-6
+    )
 
 
 @pytest.mark.parametrize("window", ["hamming", ("kaiser", 2.0), [0.5, 1.0, 0.5], H], ids=str)
 def test_resample_poly_by_window(window):
     found = ours.resample_poly(X, 2, 3, axis=1, window=window, cval=2.0)
-    near(found, theirs.resample_poly(X, 2, 3, axis=1, window=window, cval=2.0), 4e-6)
+    assert_near(found, theirs.resample_poly(X, 2, 3, axis=1, window=window, cval=2.0), 4e-6)
     whole = np.arange(30)
-    near(ours.resample_poly(whole, 2, 3), theirs.resample_poly(whole, 2, 3), 4e-6)
+    assert_near(ours.resample_poly(whole, 2, 3), theirs.resample_poly(whole, 2, 3), 4e-6)
 
 
 @pytest.mark.parametrize("zero_phase", [True, False])
@@ -78,23 +82,25 @@ def test_decimate(zero_phase):
     how = {"zero_phase": zero_phase}
     for x in (X, (100 * X).astype(np.int16)):
         for more in ({"ftype": "fir"}, {"ftype": "fir", "n": 6}):
-            near(ours.decimate(x, 3, **more, **how), theirs.decimate(x, 3, **more, **how), 4e-6)
+            assert_near(
+                ours.decimate(x, 3, **more, **how), theirs.decimate(x, 3, **more, **how), 4e-6
+            )
     system = theirs.dlti([0.25, 0.5, 0.25], [1.0])
     how["ftype"] = system
-    near(ours.decimate(X, 3, **how), theirs.decimate(X, 3, **how), 4e-6)
+    assert_near(ours.decimate(X, 3, **how), theirs.decimate(X, 3, **how), 4e-6)
 
 
 @pytest.mark.parametrize("axis", [0, -1])
 def test_lfilter(axis):
-    near(ours.lfilter(H, 2.0, X, axis), theirs.lfilter(H, 2.0, X, axis))
-    near(ours.lfilter(H[:1], [4.0], X, axis), theirs.lfilter(H[:1], [4.0], X, axis))
+    assert_near(ours.lfilter(H, 2.0, X, axis), theirs.lfilter(H, 2.0, X, axis))
+    assert_near(ours.lfilter(H[:1], [4.0], X, axis), theirs.lfilter(H[:1], [4.0], X, axis))
     shape = [1, 1]
     shape[axis] = 6
     zi = np.arange(6, dtype=np.float32).reshape(shape)
     for found, want in zip(
         ours.lfilter(H, 2.0, X, axis, zi), theirs.lfilter(H, 2.0, X, axis, zi), strict=True
     ):
-        near(found, want)
+        assert_near(found, want)
 
 
 def test_a_line_in_pieces_is_filtered_as_the_whole():
@@ -102,7 +108,7 @@ def test_a_line_in_pieces_is_filtered_as_the_whole():
     for piece in (X[:, :11], X[:, 11:12], X[:, 12:]):
         y, zi = ours.lfilter(H, 1.0, piece, zi=zi)
         pieces.append(y)
-    near(jnp.concatenate(pieces, 1), np.asarray(ours.lfilter(H, 1.0, X)))
+    assert_near(jnp.concatenate(pieces, 1), np.asarray(ours.lfilter(H, 1.0, X)))
 
 
 @pytest.mark.parametrize("padtype", ["odd", "even", "constant", None])
@@ -110,7 +116,7 @@ def test_filtfilt(padtype):
     for axis, x in ((-1, X), (0, X.T)):
         for how in ({}, {"padlen": 5}):
             how = how | {"axis": axis, "padtype": padtype}
-            near(ours.filtfilt(H, 2.0, x, **how), theirs.filtfilt(H, 2.0, x, **how), 4e-6)
+            assert_near(ours.filtfilt(H, 2.0, x, **how), theirs.filtfilt(H, 2.0, x, **how), 4e-6)
 
 
 @pytest.mark.parametrize("mode", ["interp", "mirror", "constant", "nearest", "wrap"])
@@ -118,31 +124,31 @@ def test_filtfilt(padtype):
 def test_savgol_filter(mode, numbers):
     for x in (X, (9 * X).astype(np.int16)):
         found = ours.savgol_filter(x, *numbers, mode=mode, cval=0.5)
-        near(found, theirs.savgol_filter(x, *numbers, mode=mode, cval=0.5), 2e-5)
+        assert_near(found, theirs.savgol_filter(x, *numbers, mode=mode, cval=0.5), 2e-5)
     found = ours.savgol_filter(X.T, *numbers, axis=0, mode=mode)
-    near(found, theirs.savgol_filter(X.T, *numbers, axis=0, mode=mode), 2e-5)
+    assert_near(found, theirs.savgol_filter(X.T, *numbers, axis=0, mode=mode), 2e-5)
 
 
 @pytest.mark.parametrize("size", [None, 3, (3, 5), (2, 4)], ids=str)
 @pytest.mark.parametrize("noise", [None, 0.5])
 def test_wiener(size, noise):
-    near(ours.wiener(X, size, noise), theirs.wiener(X, size, noise), 4e-6)
+    assert_near(ours.wiener(X, size, noise), theirs.wiener(X, size, noise), 4e-6)
     far = X.astype(np.float64) + 1000  # digits that float32's squares do not have
-    near(ours.wiener(far, size, noise), theirs.wiener(far, size, noise), 1e-6)
+    assert_near(ours.wiener(far, size, noise), theirs.wiener(far, size, noise), 1e-6)
 
 
 def test_wiener_of_few_values():
     assert jnp.isfinite(ours.wiener(jnp.ones((6, 6)), 3, 0.0)).all()
     x = np.arange(30, dtype=np.uint8) * 8
-    near(ours.wiener(x), theirs.wiener(x.astype(float)), 4e-6)
+    assert_near(ours.wiener(x), theirs.wiener(x.astype(float)), 4e-6)
 
 
 @pytest.mark.parametrize("size", [None, 1, 4, 7, 50])
 def test_hilbert(size):
-    near(ours.hilbert(X, size), theirs.hilbert(X, size))
-    near(ours.hilbert(X, size, axis=0), theirs.hilbert(X, size, axis=0))
+    assert_near(ours.hilbert(X, size), theirs.hilbert(X, size))
+    assert_near(ours.hilbert(X, size, axis=0), theirs.hilbert(X, size, axis=0))
     whole = np.arange(9)
-    near(ours.hilbert(whole, size), theirs.hilbert(whole, size))
+    assert_near(ours.hilbert(whole, size), theirs.hilbert(whole, size))
 
 
 def test_design():
@@ -155,7 +161,7 @@ def test_design():
     ):
         found = getattr(ours, name)(*arguments, **named)
         assert isinstance(found, jax.Array)
-        near(found, getattr(theirs, name)(*arguments, **named))
+        assert_near(found, getattr(theirs, name)(*arguments, **named))
 
 
 CALLS = {

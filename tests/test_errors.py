@@ -10,8 +10,8 @@ import inspect
 from typing import Any
 
 import bad_calls_layers  # noqa: F401 (its rows)
-import bad_calls_others  # noqa: F401
-import bad_calls_pieces  # noqa: F401
+import bad_calls_others  # noqa: F401 (its rows)
+import bad_calls_pieces  # noqa: F401 (its rows)
 import jax
 import pytest
 from bad_calls import GOOD, ROWS, A, Row

@@ -115,7 +115,7 @@ def test_a_target_that_is_there_is_left_alone(source, tmp_path, monkeypatch):
     target = tmp_path / "y.tif"
 
     def says(message, **options):
-        with pytest.raises(ValueError) as caught:  # noqa: PT011
+        with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole message is below
             apply_tiled(source, K, target, tile=16, **options)
         assert str(caught.value) == f"apply_tiled: {message}"
 
