@@ -28,6 +28,9 @@ set(FLAGS_avx512f -mavx512f -mfma)
 # early that sums no longer fit into registers.
 set(FLAGS_neon $<$<CXX_COMPILER_ID:GNU>:-fno-schedule-insns>)
 
+# Those that only AVX2 has; CPUs with AVX-512 have it too.
+set(KERNELS_avx2 ${CMAKE_CURRENT_LIST_DIR}/src/integer_layer.cc)
+
 # How all of the code is compiled.
 function(set_up TARGET)
   set_target_properties(${TARGET} PROPERTIES
@@ -45,7 +48,7 @@ endfunction()
 
 # The kernels for an instruction set, as the library kernels_${ISA}.
 function(add_kernels ISA)
-  add_library(kernels_${ISA} OBJECT ${KERNELS})
+  add_library(kernels_${ISA} OBJECT ${KERNELS} ${KERNELS_${ISA}})
   target_compile_definitions(kernels_${ISA} PRIVATE JAXCONV_ISA=${ISA})
   target_compile_options(
     kernels_${ISA} PRIVATE ${KERNEL_LEVEL} ${FLAGS_${ISA}} -ffp-contract=fast)

@@ -17,6 +17,8 @@ import jaxlib
 
 CONTRACTIONS = ("output", "input", "kernel")
 DTYPES = ("float32", "bfloat16", "float16")
+# the handler of convolutions of integers, for `jax.ffi.ffi_call`
+INTEGERS = "jaxconv_onednn_integers"
 _ONEDNN = "libdnnl.so.3"
 # the numbers oneDNN gives the instruction sets that its half precision needs (dnnl_cpu_isa_t)
 _AVX512_CORE_BF16, _AVX512_CORE_FP16 = 0xE7, 0x1EF
@@ -134,6 +136,8 @@ def register() -> None:
         execute = jax.ffi.pycapsule(getattr(_LIBRARY, target(name)))
         stages = {"instantiate": instantiate, "execute": execute}
         jax.ffi.register_ffi_target(target(name), stages, platform="cpu")
+    integers = jax.ffi.pycapsule(_LIBRARY.jaxconv_onednn_integers)
+    jax.ffi.register_ffi_target(INTEGERS, integers, platform="cpu")
 
 
 def target(contraction: str) -> str:
@@ -204,6 +208,11 @@ def dtypes() -> tuple[str, ...]:
     has_bfloat16 = isa & _AVX512_CORE_BF16 == _AVX512_CORE_BF16
     has_float16 = isa & _AVX512_CORE_FP16 == _AVX512_CORE_FP16
     return ("float32", *["bfloat16"] * has_bfloat16, *["float16"] * has_float16)
+
+
+def serves_integers() -> bool:
+    """Return whether this CPU can run the plugin's convolution of integers: it needs AVX2."""
+    return bool(_LIBRARY.jaxconv_onednn_serves_integers())
 
 
 def implementation(

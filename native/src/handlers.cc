@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cache.h"
+#include "integers.h"
 #include "pages.h"
 #include "threads.h"
 #include "xla/ffi/api/ffi.h"
@@ -128,6 +129,31 @@ ffi::Error Execute(Call* call, ffi::ThreadPool pool, ffi::AnyBuffer a, ffi::AnyB
   });
 }
 
+IntegerType TypeOf(ffi::AnyBuffer buffer) {
+  switch (buffer.element_type()) {
+    case ffi::DataType::S8:
+      return IntegerType::kInt8;
+    case ffi::DataType::U8:
+      return IntegerType::kUint8;
+    case ffi::DataType::S16:
+      return IntegerType::kInt16;
+    default:
+      throw BadProblem("jaxconv_onednn: integers must be int8, uint8 or int16");
+  }
+}
+
+ffi::Error ExecuteIntegers(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::AnyBuffer w,
+                           ffi::Result<ffi::Buffer<ffi::S32>> y, Integers stride,
+                           Integers dilation, Integers before, int64_t groups, int64_t devices) {
+  return Guarded([&] {
+    const IntegerProblem problem(Copy(x.dimensions()), Copy(w.dimensions()), Copy(y->dimensions()),
+                                 {Copy(stride), Copy(dilation), Copy(before), {}, groups},
+                                 ThreadsFor(pool.num_threads(), devices));
+    const Cores cores(problem.threads());
+    problem.Run({x.untyped_data(), TypeOf(x)}, {w.untyped_data(), TypeOf(w)}, y->typed_data());
+  });
+}
+
 auto InstantiateBinding() {
   return ffi::Ffi::BindInstantiate()
       .Attr<Integers>("stride")
@@ -147,6 +173,19 @@ auto ExecuteBinding() {
       .Ret<ffi::AnyBuffer>();
 }
 
+auto IntegersBinding() {
+  return ffi::Ffi::Bind()
+      .Ctx<ffi::ThreadPool>()
+      .Arg<ffi::AnyBuffer>()
+      .Arg<ffi::AnyBuffer>()
+      .Ret<ffi::Buffer<ffi::S32>>()
+      .Attr<Integers>("stride")
+      .Attr<Integers>("dilation")
+      .Attr<Integers>("before")
+      .Attr<int64_t>("groups")
+      .Attr<int64_t>("devices");
+}
+
 constexpr ffi::TypeInfo kCallInfo = ffi::MakeTypeInfo<Call>();
 
 }  // namespace
@@ -164,6 +203,8 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxconv_onednn_input,
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxconv_onednn_kernel,
                               jaxconv::Execute<jaxconv::Contraction::kKernel>,
                               jaxconv::ExecuteBinding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxconv_onednn_integers, jaxconv::ExecuteIntegers,
+                              jaxconv::IntegersBinding());
 
 // What JAX registers the calls' state by.
 extern "C" void* jaxconv_onednn_call_type_id() { return &jaxconv::Call::id; }

@@ -131,6 +131,8 @@ const Kernels::Layer<Stem>& LayerOf(const Kernels& kernels, const Stem&) { retur
 
 }  // namespace
 
+bool OwnKernel::AnyHere() { return KernelsHere() != nullptr; }
+
 std::optional<OwnKernel> OwnKernel::For(const Problem& p) {
   const auto f32 = dnnl::memory::data_type::f32;
   for (const auto* array : {&p.x, &p.w, &p.y})

@@ -15,6 +15,9 @@ namespace jaxconv {
 
 class OwnKernel {
  public:
+  // Whether this CPU can run any, and oneDNN's limit (ONEDNN_MAX_CPU_ISA) allows it.
+  static bool AnyHere();
+
   // Empty if no kernel of ours is for the problem, or not on this CPU.
   static std::optional<OwnKernel> For(const Problem& problem);
 

@@ -116,18 +116,10 @@ constexpr int64_t kProductsPerThread = int64_t{1} << 20;
 // Reading or writing an element costs as much as this many products.
 constexpr double kProductsPerElement = 4;
 
-double Elements(const Array& array) {
+double Elements(const Dims& shape) {
   double count = 1;
-  for (int64_t size : array.shape) count *= static_cast<double>(size);
+  for (int64_t size : shape) count *= static_cast<double>(size);
   return count;
-}
-
-int64_t WorthwhileThreads(const Array& x, const Array& w, const Array& y, int64_t threads) {
-  const double products = Elements(y) * Elements(w) / static_cast<double>(w.shape.back());
-  const double work = products + kProductsPerElement * (Elements(x) + Elements(y));
-  const double worth = work / static_cast<double>(kProductsPerThread);
-  return worth >= static_cast<double>(threads) ? threads
-                                               : std::max<int64_t>(1, static_cast<int64_t>(worth));
 }
 
 void Append(std::vector<int64_t>& key, const Dims& values) {
@@ -136,6 +128,14 @@ void Append(std::vector<int64_t>& key, const Dims& values) {
 }
 
 }  // namespace
+
+int64_t WorthwhileThreads(const Dims& x, const Dims& w, const Dims& y, int64_t threads) {
+  const double products = Elements(y) * Elements(w) / static_cast<double>(w.back());
+  const double work = products + kProductsPerElement * (Elements(x) + Elements(y));
+  const double worth = work / static_cast<double>(kProductsPerThread);
+  return worth >= static_cast<double>(threads) ? threads
+                                               : std::max<int64_t>(1, static_cast<int64_t>(worth));
+}
 
 Problem MakeProblem(Contraction contraction, const Array& x, const Array& w, const Array& y,
                     const Geometry& geometry, int64_t threads) {
@@ -147,7 +147,7 @@ Problem MakeProblem(Contraction contraction, const Array& x, const Array& w, con
     return MakeProblem(contraction, AsPlane(x, 1), AsPlane(w, 0), AsPlane(y, 1),
                        AsPlane(geometry), threads);
   }
-  threads = WorthwhileThreads(x, w, y, threads);
+  threads = WorthwhileThreads(x.shape, w.shape, y.shape, threads);
   Problem problem;
   problem.contraction = contraction;
   problem.threads = threads;

@@ -48,6 +48,9 @@ struct Problem {
 Problem MakeProblem(Contraction contraction, const Array& x, const Array& w, const Array& y,
                     const Geometry& geometry, int64_t threads);
 
+// Threads that are worth their waking, of at most `threads`.
+int64_t WorthwhileThreads(const Dims& x, const Dims& w, const Dims& y, int64_t threads);
+
 }  // namespace jaxconv
 
 #endif  // JAXCONV_PROBLEM_H_

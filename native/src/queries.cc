@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cache.h"
+#include "integers.h"
 #include "kept_memory.h"
 #include "threads.h"
 
@@ -61,6 +62,8 @@ JAXCONV_EXPORT void jaxconv_onednn_version(int64_t* values) {
   values[2] = version->patch;
   values[3] = static_cast<int64_t>(dnnl::get_effective_cpu_isa());
 }
+
+JAXCONV_EXPORT int jaxconv_onednn_serves_integers() { return jaxconv::ServesIntegers(); }
 
 // Whether oneDNN is the one that this was built for, and its threads are the plugin's: not if
 // another library loaded it, with libgomp, before. A product of this size is for two threads.

@@ -5,7 +5,8 @@
 | float16, bfloat16 | the same | float32, rounded once at the end |
 | float32, float64 | the same | the same |
 | complex64, complex128 | the same | the same |
-| integers | the same, wrapping around | the same |
+| integers of 8 and 16 bits | the same, wrapping around | int32 |
+| others | the same, wrapping around | the same |
 | bool | must be asked for | the result's dtype |
 | float8, int4 and the like | refused | |
 
@@ -24,6 +25,8 @@ import jax.numpy as jnp
 import numpy as np
 
 R = TypeVar("R")
+# Bytes of int32: XLA has fast sums in it of narrower integers, and their last bits are the same.
+_WORD = 4
 _KINDS = (jnp.bool_, jnp.integer, jnp.floating, jnp.complexfloating)
 
 
@@ -214,9 +217,9 @@ def result_dtype(
 
 
 def accumulation_dtype(a: jax.Array, b: jax.Array, dtype: jnp.dtype) -> jnp.dtype:
-    """Return the dtype to sum in: that of operands and result together, half precision widened."""
+    """Return the dtype to sum in: that of operands and result together, narrow ones widened."""
     if jnp.issubdtype(dtype, jnp.integer):
-        return jnp.dtype(dtype)
+        return jnp.dtype(jnp.int32 if jnp.dtype(dtype).itemsize < _WORD else dtype)
     return _common(a.dtype, b.dtype, dtype, jnp.float32)
 
 

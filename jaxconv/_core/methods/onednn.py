@@ -30,9 +30,9 @@ from jaxconv._core.methods.terms import Terms, common
 
 def refuses(problem: Problem) -> str | None:
     """Return why oneDNN does not serve a problem, in one clause, or None if it does."""
-    plugin = _plugin()
-    if isinstance(plugin, str):
-        return plugin
+    loaded = plugin()
+    if isinstance(loaded, str):
+        return loaded
     if problem.spec.rank > 3:
         return f"oneDNN has no convolution of rank {problem.spec.rank}"
     if problem.dtype not in _SERVED:
@@ -42,10 +42,10 @@ def refuses(problem: Problem) -> str | None:
 
 def describe() -> str | None:
     """Return the version of oneDNN and the dtypes it computes in, or None without the plugin."""
-    plugin = _plugin()
-    if isinstance(plugin, str):
+    loaded = plugin()
+    if isinstance(loaded, str):
         return None
-    return f"oneDNN {plugin.version()}, {', '.join(plugin.dtypes())}"
+    return f"oneDNN {loaded.version()}, {', '.join(loaded.dtypes())}"
 
 
 @functools.lru_cache(maxsize=1024)
@@ -63,8 +63,8 @@ def implementation(
         inputs: input channels of a group.
         outputs: output channels of a group.
     """
-    plugin = _plugin()
-    if isinstance(plugin, str) or not batch * math.prod(spec.input_size):
+    loaded = plugin()
+    if isinstance(loaded, str) or not batch * math.prod(spec.input_size):
         return ""
     if repeats(contraction, inputs, spec.groups * outputs, spec):
         spec, outputs = dataclasses.replace(spec, groups=spec.groups * outputs), 1
@@ -72,7 +72,7 @@ def implementation(
         spec = _unstrided(spec)
     spec, _ = _within_onednn(spec, gradient_of_kernel=contraction == "kernel")
     before, after = zip(*spec.padding, strict=True)
-    return plugin.implementation(
+    return loaded.implementation(
         contraction,
         (batch, *spec.input_size, spec.groups * inputs),
         (*spec.kernel_size, inputs, spec.groups * outputs),
@@ -158,8 +158,8 @@ def _operations(a: jax.Array, b: jax.Array, *, contraction, spec: ConvSpec, dtyp
 
 
 @functools.cache
-def _plugin() -> ModuleType | str:
-    """The plugin's module, or the reason why it is not available."""
+def plugin() -> ModuleType | str:
+    """Return the plugin's module, or the reason why it is not available."""
     found = entry_points(group="jaxconv.methods", name="onednn")
     if not found:
         return "the plugin jaxconv-onednn is not installed"
@@ -180,10 +180,10 @@ _REGISTERING = threading.Lock()  # XLA accepts the type of their state only once
 
 @functools.cache
 def _registered() -> ModuleType:
-    plugin = _plugin()
-    assert not isinstance(plugin, str), plugin
-    plugin.register()
-    return plugin
+    loaded = plugin()
+    assert not isinstance(loaded, str), loaded
+    loaded.register()
+    return loaded
 
 
 def _has_blind_taps(spec: ConvSpec) -> bool:
@@ -288,15 +288,15 @@ def _call(
 ) -> jax.Array:
     if not (math.prod(a.shape) and math.prod(b.shape) and math.prod(shape)):
         return jnp.zeros(shape, dtype)
-    plugin = registered()
+    loaded = registered()
     common = operand_dtype(a, b, jnp.dtype(jnp.float32))
     # for this contraction in float16 oneDNN 3.2 has only its reference loops
-    if common.name not in plugin.dtypes() or (contraction == "kernel" and common == jnp.float16):
+    if common.name not in loaded.dtypes() or (contraction == "kernel" and common == jnp.float16):
         common = jnp.dtype(jnp.float32)
     result = common if dtype == common else jnp.dtype(jnp.float32)
     before, after = zip(*spec.padding, strict=True)
     call = jax.ffi.ffi_call(
-        plugin.target(contraction), jax.ShapeDtypeStruct(shape, result), vmap_method="sequential"
+        loaded.target(contraction), jax.ShapeDtypeStruct(shape, result), vmap_method="sequential"
     )
     computed = call(
         a.astype(common),

@@ -1,7 +1,8 @@
-"""Sums of products of 8-bit integers, exact, by convolutions of float32.
+"""Sums of products of 8-bit integers, exact.
 
-float32 holds all integers up to 2^24, in whatever order they are added. So many channels are
-convolved at a time that no sum can be larger; the parts are added in int32:
+With the plugin `jaxconv-onednn` CPUs sum products of int16 in int32. Elsewhere the sums are those
+of convolutions of float32, which holds all integers up to 2^24, in whatever order they are added.
+So many channels are convolved at a time that no sum can be larger; the parts are added in int32:
 
     sum over i of x_i w_i = sum over parts of int32(sum over the part's channels of x_i w_i)
 
@@ -14,6 +15,7 @@ for windows that are full: x is extended by z before.
 
 import itertools
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +23,9 @@ from jax import lax
 
 from jaxconv._core.dispatch.primitive import contract
 from jaxconv._core.geometry.dtypes import constant, with_bias
+from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.spec import ConvSpec
+from jaxconv._core.methods import integers
 
 _EXACT = 2**24
 _CENTRE = 128  # of uint8
@@ -56,7 +60,14 @@ def exact_sums(
     w = w.astype(jnp.int32)
     if w_zero is not None:
         w, largest = with_bias(w, -_each(w_zero, w.shape[-1])), jnp.iinfo(jnp.uint8).max
-    y = _in_parts(x, w, spec.padded, _EXACT // (_CENTRE * largest))
+    in_parts = partial(_in_parts, spec=spec.padded, most=_EXACT // (_CENTRE * largest))
+    in_words = partial(_in_words, spec=spec.padded)
+    # at most 8 and 9 bits with their sign
+    problem = Problem.of("output", *_short(x, w), spec.padded, dtype=jnp.int32, platform="cpu")
+    if integers.refuses(problem) is None:
+        y = lax.platform_dependent(x, w, cpu=in_words, default=in_parts)
+    else:
+        y = in_parts(x, w)
     moved = centre - x_zero.astype(jnp.int32)
     y = with_bias(y, moved * jnp.sum(w, axis=range(w.ndim - 1), dtype=jnp.int32))
     return jnp.moveaxis(y, -1, 1)
@@ -67,7 +78,16 @@ def _each(zero: jax.Array, channels: int) -> jax.Array:
     return jnp.broadcast_to(zero.astype(jnp.int32), (channels,))
 
 
-def _in_parts(x: jax.Array, w: jax.Array, spec: ConvSpec, most: int) -> jax.Array:
+def _short(*arrays: jax.Array) -> tuple[jax.Array, ...]:
+    return tuple(array.astype(jnp.int16) for array in arrays)
+
+
+def _in_words(x: jax.Array, w: jax.Array, *, spec: ConvSpec) -> jax.Array:
+    """Convolve integers of at most 16 bits, with sums in int32."""
+    return contract("output", *_short(x, w), spec, dtype=jnp.int32)
+
+
+def _in_parts(x: jax.Array, w: jax.Array, *, spec: ConvSpec, most: int) -> jax.Array:
     """Convolve integers, with at most `most` products in a sum of float32."""
     entries, channels = math.prod(spec.kernel_size), w.shape[-2]
     if entries > most:  # a kernel too large for even one channel

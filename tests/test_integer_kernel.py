@@ -1,0 +1,115 @@
+"""The plugin's kernel of integers: every value beside the reference, bit by bit."""
+
+from functools import partial
+
+import cases
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cases import CASES, Case
+
+import jaxconv
+from jaxconv._core.dispatch.primitive import contract
+from jaxconv._core.methods import METHODS
+from jaxconv.compat.onnx import ConvInteger
+
+pytest.importorskip(
+    "jaxconv_onednn", reason="the plugin jaxconv-onednn is not installed: pip install ./native"
+)
+DTYPES = ("int8", "uint8", "int16")
+# widths on both sides of whole vectors and blocks of outputs, odd and even rows of the kernel
+CHANNELS = ((1, 1), (3, 7), (4, 8), (5, 9), (16, 16), (17, 33), (2, 40))
+SPACES = (
+    ((23,), (5,), {"padding": "same"}),
+    ((40,), (4,), {"stride": 3, "dilation": 2, "padding": ((7, 1),)}),
+    ((9, 14), (3, 3), {"padding": 1}),
+    ((11, 8), (1, 1), {"stride": 2}),
+    ((10, 13), (2, 3), {"stride": (2, 1), "dilation": (1, 2), "padding": ((-1, 3), (4, -2))}),
+    ((5, 6, 7), (2, 3, 2), {"padding": "same", "stride": (1, 2, 1)}),
+    ((3, 3), (5, 4), {"padding": ((9, 8), (0, 7))}),
+)
+
+
+def whole_range(rng, shape, dtype):
+    ends = np.iinfo(dtype)
+    return rng.integers(ends.min, ends.max + 1, shape).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", [c for c in CASES if c.spec.rank <= 3], ids=str)
+def test_every_case(case, dtype):
+    """With and without vmap, in the operands' dtype and in int32."""
+    rng = np.random.default_rng(0)
+    x, w = (whole_range(rng, shape, dtype) for shape in (case.x, case.w))
+    for result in (dtype, "int32"):
+        f = partial(contract, "output", spec=case.spec, dtype=result, method="integers")
+        compiled = jax.jit(lambda x, w, f=f: (f(x, w), jax.vmap(f)(*map(jnp.stack, ([x], [w])))))
+        lowered = compiled.lower(x, w)
+        assert lowered.as_text().count("@jaxconv_onednn_integers") == (2 if x.size else 0)
+        value, mapped = lowered.compile()(x, w)
+        cases.assert_matches(value, "output", x, w, case.spec)
+        np.testing.assert_array_equal(mapped[0], value)
+
+
+@pytest.mark.parametrize("space", SPACES, ids=str)
+@pytest.mark.parametrize("channels", CHANNELS, ids=str)
+def test_widths(channels, space):
+    size, kernel, arguments = space
+    (inputs, outputs), rng = channels, np.random.default_rng(1)
+    for groups, of_x, of_w in ((1, "int16", "int16"), (3, "uint8", "int8"), (1, "int8", "uint8")):
+        shapes = (2, *size, groups * inputs), (*kernel, inputs, groups * outputs)
+        case = Case("widths", *shapes, {**arguments, "groups": groups})
+        x, w = whole_range(rng, case.x, of_x), whole_range(rng, case.w, of_w)
+        y = contract("output", x, w, case.spec, dtype="int32", method="integers")
+        cases.assert_matches(y, "output", x, w, case.spec)
+
+
+def test_sums_wrap_around_beyond_int32_or_are_wider():
+    x, w = np.full((1, 3, 3, 8), -(2**15), np.int16), np.full((3, 3, 8, 9), -(2**15), np.int16)
+    exact = 72 * 2**30
+    conv = partial(jaxconv.conv, x, w, method="integers")
+    assert conv(preferred_element_type=jnp.int32).ravel().tolist() == [0] * 9
+    assert exact % 2**32 == 0
+    with jax.enable_x64(True):
+        assert conv(preferred_element_type=jnp.int64).ravel().tolist() == [exact] * 9
+    assert conv(preferred_element_type=jnp.float32).ravel().tolist() == [exact] * 9
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+@pytest.mark.parametrize("result", ["int32", None])
+def test_dense_layers_take_it(dtype, result):
+    x, w = jnp.ones((1, 28, 28, 64), dtype), jnp.ones((3, 3, 64, 64), dtype)
+    (row,) = jaxconv.explain(partial(jaxconv.conv, preferred_element_type=result), x, w)
+    assert row.method == "integers"
+    (plane,) = jaxconv.explain(jaxconv.conv, x[..., :1], w[..., :1, :1])
+    assert plane.method != "integers"
+
+
+def test_programs_for_elsewhere_do_without_it():
+    x, w = jnp.ones((1, 9, 9, 16), "int8"), jnp.ones((3, 3, 16, 16), "int8")
+    f = jax.jit(partial(jaxconv.conv, preferred_element_type=jnp.int32))
+    exported = jax.export.export(f, platforms=("cpu", "tpu"))(x, w)
+    assert "jaxconv_onednn" not in exported.mlir_module()
+    np.testing.assert_array_equal(exported.call(x, w), f(x, w))
+
+
+def test_onnx_takes_it_on_cpus_and_exports_for_others():
+    x, w = jnp.ones((1, 16, 9, 9), "uint8"), jnp.ones((16, 16, 3, 3), "int8")
+    text = jax.jit(ConvInteger).lower(x, w, jnp.uint8(3)).as_text()
+    assert "@jaxconv_onednn_integers" in text
+    f = jax.jit(ConvInteger)
+    exported = jax.export.export(f, platforms=("cpu", "cuda", "tpu"))(x, w, jnp.uint8(3))
+    np.testing.assert_array_equal(exported.call(x, w, jnp.uint8(3)), f(x, w, jnp.uint8(3)))
+
+
+def test_refuses_what_it_does_not_serve():
+    refuses = METHODS["integers"].refuses
+    case = cases.by_name("2d grouped")
+    served = case.problem("output", "int8")
+    assert refuses(served) is None
+    assert refuses(served._replace(dtype="int32")) == (
+        "the kernel of integers does not compute in int32"
+    )
+    wide = Case("4d", (1, 2, 2, 2, 2, 8), (1, 1, 1, 1, 8, 8), {}).problem("output", "int8")
+    assert refuses(wide) == "the kernel of integers has no rank 4"
