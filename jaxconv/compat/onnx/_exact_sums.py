@@ -52,42 +52,40 @@ def exact_sums(
         (batch, out, *space'), int32, wrapping around beyond it.
     """
     edges = [(0, 0, 0)] * 2 + [(lo, hi, 0) for lo, hi in spec.padding]
-    centre = constant(_CENTRE if x.dtype == jnp.uint8 else 0, jnp.int32)
-    x = jnp.moveaxis(lax.pad(x, x_zero, edges), 1, -1).astype(jnp.int32) - centre
+    x = jnp.moveaxis(lax.pad(x, x_zero, edges), 1, -1)
     # (out, in, *kernel) -> (*kernel, in, out)
     w = jnp.moveaxis(w, (0, 1), (-1, -2))
-    largest = -jnp.iinfo(jnp.int8).min if w.dtype == jnp.int8 else jnp.iinfo(jnp.uint8).max
-    w = w.astype(jnp.int32)
-    if w_zero is not None:
-        w, largest = with_bias(w, -_each(w_zero, w.shape[-1])), jnp.iinfo(jnp.uint8).max
-    in_parts = partial(_in_parts, spec=spec.padded, most=_EXACT // (_CENTRE * largest))
-    in_words = partial(_in_words, spec=spec.padded)
-    # at most 8 and 9 bits with their sign
-    problem = Problem.of("output", *_short(x, w), spec.padded, dtype=jnp.int32, platform="cpu")
-    if integers.refuses(problem) is None:
-        y = lax.platform_dependent(x, w, cpu=in_words, default=in_parts)
+    zeros = (x_zero, None if w_zero is None else jnp.broadcast_to(w_zero, w.shape[-1:]))
+    in_words, in_parts = (partial(sums, spec=spec.padded) for sums in (_in_words, _in_parts))
+    problem = Problem.of("output", x, w, spec.padded, dtype=jnp.int32, platform="cpu")
+    if integers.refuses(problem._replace(dtype="int16")) is None:
+        y = lax.platform_dependent(x, w, *zeros, cpu=in_words, default=in_parts)
     else:
-        y = in_parts(x, w)
-    moved = centre - x_zero.astype(jnp.int32)
-    y = with_bias(y, moved * jnp.sum(w, axis=range(w.ndim - 1), dtype=jnp.int32))
+        y = in_parts(x, w, *zeros)
     return jnp.moveaxis(y, -1, 1)
 
 
-def _each(zero: jax.Array, channels: int) -> jax.Array:
-    """One number, or one a channel, as int32 for each channel."""
-    return jnp.broadcast_to(zero.astype(jnp.int32), (channels,))
+def _in_words(x: jax.Array, w: jax.Array, x_zero: jax.Array, w_zero: jax.Array | None, *, spec):
+    """Convolve integers less their zero points, of at most 9 bits with the sign, as int16."""
+    x = x.astype(jnp.int16) - x_zero.astype(jnp.int16)
+    if w_zero is not None:
+        w = with_bias(w.astype(jnp.int16), -w_zero.astype(jnp.int16))
+    return contract("output", x, w, spec, dtype=jnp.int32)
 
 
-def _short(*arrays: jax.Array) -> tuple[jax.Array, ...]:
-    return tuple(array.astype(jnp.int16) for array in arrays)
+def _in_parts(x: jax.Array, w: jax.Array, x_zero: jax.Array, w_zero: jax.Array | None, *, spec):
+    """Convolve them with x moved to the range of int8, in parts."""
+    centre = constant(_CENTRE if x.dtype == jnp.uint8 else 0, jnp.int32)
+    largest = -jnp.iinfo(jnp.int8).min if w.dtype == jnp.int8 else jnp.iinfo(jnp.uint8).max
+    w = w.astype(jnp.int32)
+    if w_zero is not None:
+        w, largest = with_bias(w, -w_zero.astype(jnp.int32)), jnp.iinfo(jnp.uint8).max
+    y = _convolved(x.astype(jnp.int32) - centre, w, spec, _EXACT // (_CENTRE * largest))
+    moved = centre - x_zero.astype(jnp.int32)
+    return with_bias(y, moved * jnp.sum(w, axis=range(w.ndim - 1), dtype=jnp.int32))
 
 
-def _in_words(x: jax.Array, w: jax.Array, *, spec: ConvSpec) -> jax.Array:
-    """Convolve integers of at most 16 bits, with sums in int32."""
-    return contract("output", *_short(x, w), spec, dtype=jnp.int32)
-
-
-def _in_parts(x: jax.Array, w: jax.Array, *, spec: ConvSpec, most: int) -> jax.Array:
+def _convolved(x: jax.Array, w: jax.Array, spec: ConvSpec, most: int) -> jax.Array:
     """Convolve integers, with at most `most` products in a sum of float32."""
     entries, channels = math.prod(spec.kernel_size), w.shape[-2]
     if entries > most:  # a kernel too large for even one channel
