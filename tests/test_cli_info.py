@@ -32,7 +32,7 @@ def test_json_names_versions_devices_and_methods():
 
 
 def test_why_a_method_is_not_available(monkeypatch):
-    monkeypatch.setattr(onednn, "_plugin", lambda: "the plugin jaxconv-onednn is not installed")
+    monkeypatch.setattr(onednn, "plugin", lambda: "the plugin jaxconv-onednn is not installed")
     assert json.loads(_info("--json"))["methods"]["onednn"] == {
         "summary": "oneDNN and own kernels in C++, where jaxconv-onednn is installed",
         "contractions": ["output", "input", "kernel"],

@@ -225,9 +225,9 @@ def test_it_says_why_it_steps_aside():
 def test_without_the_plugin_lax_serves(monkeypatch, network):
     x, w, want = network
     monkeypatch.setattr(onednn, "entry_points", lambda **_: ())
-    missing = onednn._plugin.__wrapped__()
+    missing = onednn.plugin.__wrapped__()
     assert missing == "the plugin jaxconv-onednn is not installed"
-    monkeypatch.setattr(onednn, "_plugin", lambda: missing)
+    monkeypatch.setattr(onednn, "plugin", lambda: missing)
     assert choice(NETWORK.spec) == ("lax", missing)
     compiled = jax.jit(lambda x, w: jax.grad(loss, (0, 1))(x, w))
     assert calls(compiled.lower(x, w)) == 0
@@ -241,7 +241,7 @@ def test_a_plugin_that_does_not_load_is_told():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(onednn, "entry_points", lambda **_: (Broken(),))
-        assert onednn._plugin.__wrapped__() == (
+        assert onednn.plugin.__wrapped__() == (
             "the plugin jaxconv-onednn does not load (libdnnl.so.3: no such file)"
         )
 
