@@ -132,7 +132,7 @@ for name in (*LAYERS.split(), *PLANES.split(), *PIECES.split()):
         name,
         {"method": "fast"},
         "method='fast' must be one of 'auto', 'fastest', 'lax', 'loops', 'onednn', 'taps', 'fft', "
-        "'columns', 'covered', 'pallas', 'phases', 'products', 'shifts', 'slabs', "
+        "'columns', 'covered', 'integers', 'pallas', 'phases', 'products', 'shifts', 'slabs', "
         "'widened'",
     )
 for narrow, wide in (("float8_e4m3fn", "bfloat16"), ("int4", "int8"), ("uint2", "int8")):
@@ -147,7 +147,7 @@ row(
     "conv",
     {"method": ["lax"]},
     "method=['lax'] must be one of 'auto', 'fastest', 'lax', 'loops', 'onednn', 'taps', 'fft', "
-    "'columns', 'covered', 'pallas', 'phases', 'products', 'shifts', 'slabs', "
+    "'columns', 'covered', 'integers', 'pallas', 'phases', 'products', 'shifts', 'slabs', "
     "'widened'",
 )
 row(

@@ -278,7 +278,7 @@ def test_exports_for_every_platform():
             lambda: accelerate(conv, method="magic"),
             ValueError,
             "accelerate: method='magic' must be one of 'auto', 'fastest', 'lax', 'loops', "
-            "'onednn', 'taps', 'fft', 'columns', 'covered', 'pallas', 'phases', 'products', "
+            "'onednn', 'taps', 'fft', 'columns', 'covered', 'integers', 'pallas', 'phases', 'products', "
             "'shifts', 'slabs', 'widened'",
         ),
     ],

@@ -1,6 +1,6 @@
 """Time layers of 8-bit integers beside lax and torch.
 
-    python -m jaxconv.bench.integers [REGEX]
+    python examples/benchmark_integers.py [REGEX]
 
 `conv` of int8 with sums in int32 beside lax, and ONNX's `QLinearConv` beside torch's quantized
 layer in channels_last, where torch is installed. Our values and lax's are checked against float64,
