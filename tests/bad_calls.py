@@ -135,7 +135,18 @@ for name in (*LAYERS.split(), *PLANES.split(), *PIECES.split()):
         "'columns', 'covered', 'integers', 'pallas', 'phases', 'products', 'shifts', 'slabs', "
         "'widened'",
     )
-for narrow, wide in (("float8_e4m3fn", "bfloat16"), ("int4", "int8"), ("uint2", "int8")):
+for integers in ("int8", "uint16"):
+    for name in (*LAYERS.split(), "correlate", "convolve", *PIECES.split()):
+        shapes = [argument.shape for argument in GOOD[name].values()]
+        row(
+            name,
+            {"1": A(shapes[0], integers), "2": A(shapes[1], integers)},
+            f"{{1}} and {{2}} are {integers}, and sums of products may need more bits; use "
+            f"preferred_element_type=jnp.int32 (or jnp.{integers}, in which they wrap around)",
+            TypeError,
+            preferred_element_type="int32",
+        )
+for narrow, wide in (("float8_e4m3fn", "bfloat16"), ("int4", "int32"), ("uint2", "int32")):
     row(
         "conv",
         {"x": A((2, 8, 8, 3), narrow), "w": A((3, 3, 3, 8), wide)},

@@ -92,15 +92,6 @@ row(
     "'circular'; 'wrap' is 'circular' here",
     boundary="circular",
 )
-for integers in ("int8", "uint16"):
-    row(
-        "correlate convolve",
-        {"x": A((6, 8), integers), "k": A((1, 2), integers)},
-        f"x and k are {integers}, and sums of products may need more bits; use "
-        f"preferred_element_type=jnp.int32 (or jnp.{integers}, in which they wrap around)",
-        TypeError,
-        preferred_element_type="int32",
-    )
 row(
     "corr2d",
     {"x": A((6, 8), "int8"), "k": A((1, 2), "int8")},

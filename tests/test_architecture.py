@@ -28,6 +28,7 @@ FLOORS = {
     "_core.machine": 0,
     "_core.programs": 0,
     "_core.number_text": 0,
+    "_core.missing_names": 0,
     "_core.methods": 1,
     "_core.partition": 1,
     "_core.dispatch": 2,

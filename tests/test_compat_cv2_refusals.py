@@ -30,6 +30,18 @@ REFUSED = [
         "returned: dst = filter2D(...)",
     ),
     (
+        lambda: cv2.GaussianBlur(X, (5, 5), 0, 0),
+        TypeError,
+        "GaussianBlur: dst must be None, not 0; dst comes before the arguments that may be left "
+        "out in Python, so give them by name, such as borderType=cv2.BORDER_REPLICATE",
+    ),
+    (
+        lambda: cv2.blur(X, (3, 3), (-1, -1)),
+        TypeError,
+        "blur: dst must be None, not (-1, -1); dst comes before the arguments that may be left "
+        "out in Python, so give them by name, such as borderType=cv2.BORDER_REPLICATE",
+    ),
+    (
         lambda: cv2.Sobel(X.astype(np.uint16), cv2.CV_16S, 1, 0),
         ValueError,
         "Sobel: ddepth=cv2.CV_16S for src of uint16 must be -1 (the same), cv2.CV_16U, cv2.CV_32F "

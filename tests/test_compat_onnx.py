@@ -273,9 +273,9 @@ SCALE, ZERO = np.float32(1), np.int8(0)
         ),
         (
             AttributeError,
-            "jaxconv.compat.onnx has no Conv; it has ConvInteger, QLinearConv. ONNX's Conv and "
-            "ConvTranspose of floats are jaxconv.compat.torch's conv1d to conv3d and "
-            "conv_transpose1d to conv_transpose3d",
+            "module 'jaxconv.compat.onnx' has no attribute 'Conv'; ONNX's Conv and ConvTranspose "
+            "of floats are jaxconv.compat.torch's conv1d to conv3d and conv_transpose1d to "
+            "conv_transpose3d. There are here: ConvInteger, QLinearConv",
             lambda: onnx.Conv,
         ),
     ],

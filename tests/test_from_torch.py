@@ -168,6 +168,8 @@ FUNCTIONS = {
     "Flatten": (nn.Flatten(), IMAGE),
     "Flatten of vectors": (nn.Flatten(), VECTOR),
     "Unflatten": (nn.Unflatten(1, (2, 1, 3)), VECTOR),
+    "PixelShuffle": (nn.PixelShuffle(2), (2, 3, 5, 12)),
+    "PixelUnshuffle": (nn.PixelUnshuffle(2), (2, 4, 6, 3)),
     "Softmax2d": (nn.Softmax2d(), IMAGE),
     "Softmax": (nn.Softmax(1), IMAGE),
     "LogSoftmax": (nn.LogSoftmax(1), VECTOR),
@@ -348,7 +350,9 @@ def test_a_module_with_a_forward_of_its_own():
     assert inner.variables["params"]["1"].keys() == converted.variables["params"].keys()
     message = (
         "from_torch: '1', an Own, has its own forward method, which cannot be converted; write it "
-        "with the layers of its parts and converted.variables"
+        "with the layers of its parts and converted.variables. Where a Linear such as "
+        "'1.blocks.0' takes a flattened image, torch has channels first: "
+        "from_torch(module, flattened={'1.blocks.0': (channels, *space)})"
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         _ = inner.layer

@@ -250,7 +250,7 @@ def test_numpy_and_nested_lists_are_arrays_too():
         ("float16", None, "float16"),
         ("complex64", None, "complex64"),
         ("float64", "float32", "float32"),
-        ("int8", None, "int8"),
+        ("int8", "int8", "int8"),
         ("int8", "int32", "int32"),
         ("int8", "float32", "float32"),
         ("int16", "float16", "float16"),

@@ -77,12 +77,13 @@ def test_sums_wrap_around_beyond_int32_or_are_wider():
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8"])
-@pytest.mark.parametrize("result", ["int32", None])
-def test_dense_layers_take_it(dtype, result):
+@pytest.mark.parametrize("narrow", [False, True])
+def test_dense_layers_take_it(dtype, narrow):
     x, w = jnp.ones((1, 28, 28, 64), dtype), jnp.ones((3, 3, 64, 64), dtype)
-    (row,) = jaxconv.explain(partial(jaxconv.conv, preferred_element_type=result), x, w)
+    f = partial(jaxconv.conv, preferred_element_type=dtype if narrow else "int32")
+    (row,) = jaxconv.explain(f, x, w)
     assert row.method == "integers"
-    (plane,) = jaxconv.explain(jaxconv.conv, x[..., :1], w[..., :1, :1])
+    (plane,) = jaxconv.explain(f, x[..., :1], w[..., :1, :1])
     assert plane.method != "integers"
 
 

@@ -51,6 +51,8 @@ def test_prints_what_it_says(page, code, output, request, monkeypatch, tmp_path)
         pytest.importorskip("keras", reason="keras is not installed")
     if "import haiku as hk\n" in code:
         pytest.importorskip("haiku", reason="dm-haiku is not installed")
+    if re.search("^import cv2$", code, re.MULTILINE):
+        pytest.importorskip("cv2", reason="opencv-python-headless is not installed")
     # optax's own projections and optimisers promote, as they may outside of these tests
     with jax.numpy_dtype_promotion("standard" if "import optax\n" in code else "strict"):
         assert printed(code) == output

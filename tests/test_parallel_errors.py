@@ -57,6 +57,12 @@ BAD = {
         ValueError,
         "x has 4 channels, which 8 devices (mesh axes ('a', 'b')) do not share evenly",
     ),
+    "integers whose sums need more": (
+        {"x": jnp.ones((2, 8, 8, 4), jnp.int8), "w": jnp.ones((3, 3, 4, 8), jnp.int8)},
+        TypeError,
+        "x and w are int8, and sums of products may need more bits; use "
+        "preferred_element_type=jnp.int32 (or jnp.int8, in which they wrap around)",
+    ),
     "groups not shared evenly": (
         {"w": jnp.ones((3, 3, 2, 8)), "groups": 2, "x_spec": P(None, None, None, ("a", "b"))},
         ValueError,

@@ -80,15 +80,16 @@ def conv(
             `jax.lax.DotAlgorithmPreset` is the lowest level that is at least as precise.
         preferred_element_type: dtype of the result: for integers an integer dtype that holds
             their values, or any float; for floats any float or complex dtype. By default the
-            operands'.
+            operands'. Integers of 8 and 16 bits, whose sums may need more, must say: jnp.int32
+            holds them, and in their own dtype they wrap around.
 
     Returns:
         y: (*batch, *space', out), space' = floor((space + lo + hi - span) / stride) + 1 with
         span = (kernel - 1) dilation + 1.
 
     Raises:
-        TypeError: dtypes differ, an argument that must be an integer is not, or policy is not a
-            `jaxconv.Policy`.
+        TypeError: dtypes differ, integers of 8 or 16 bits without `preferred_element_type`, an
+            argument that must be an integer is not, or policy is not a `jaxconv.Policy`.
         ValueError: the shapes and numbers do not make a convolution.
 
     Example:
@@ -161,8 +162,8 @@ def conv_transpose(
         x: (*batch, *space, in), space = (space' - 1) stride + span - lo - hi + output_padding.
 
     Raises:
-        TypeError: dtypes differ, an argument that must be an integer is not, or policy is not a
-            `jaxconv.Policy`.
+        TypeError: dtypes differ, integers of 8 or 16 bits without `preferred_element_type`, an
+            argument that must be an integer is not, or policy is not a `jaxconv.Policy`.
         ValueError: the shapes and numbers do not make a transposed convolution.
 
     Example:

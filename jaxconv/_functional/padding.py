@@ -143,8 +143,8 @@ def unpad(
         mode: one of `MODES`.
 
     Returns:
-        y's shape, smaller by before + after along each axis: the shape of x; of y's dtype. y itself
-        where every width is 0.
+        y's shape, smaller by before + after along each axis: the shape of x; of y's dtype, in
+        which integers wrap around. y itself where every width is 0.
 
     Raises:
         ValueError: an unknown mode; axes repeated or out of range; as many pairs as axes not given;

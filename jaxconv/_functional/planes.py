@@ -210,9 +210,10 @@ def _correlate(
     flip: bool = False,
 ) -> jax.Array:
     x, k = dtypes.as_array(caller, "x", x), dtypes.as_array(caller, "k", k)
-    dtype = dtypes.result_dtype(caller, ("x", x), ("k", k), preferred_element_type)
-    if preferred_element_type is None:
-        _check_wide(caller, dtype)
+    taken_by = "jaxconv.correlate" if caller == "corr2d" else ""
+    dtype = dtypes.result_dtype(
+        caller, ("x", x), ("k", k), preferred_element_type, taken_by=taken_by
+    )
     check_method(caller, method)
     if mode not in _MODES:
         raise ValueError(f"{caller}: mode={mode!r} must be one of {', '.join(map(repr, _MODES))}")
@@ -243,17 +244,6 @@ def _correlate(
     numerics = {"method": method, "precision": precision, "mode": boundary}
     y = contract("output", x, k, spec, dtype=dtype, **numerics)
     return jnp.moveaxis(y[..., 0], last, axes)
-
-
-def _check_wide(caller: str, dtype: Any) -> None:
-    """Refuse integers whose sums may soon wrap around, where nobody has said that they may."""
-    if not jnp.issubdtype(dtype, jnp.integer) or dtype.itemsize > 2:
-        return
-    call = "" if caller != "corr2d" else "jaxconv.correlate with "
-    raise TypeError(
-        f"{caller}: x and k are {dtype}, and sums of products may need more bits; use "
-        f"{call}preferred_element_type=jnp.int32 (or jnp.{dtype}, in which they wrap around)"
-    )
 
 
 def _spatial_axes(

@@ -80,7 +80,8 @@ def causal_conv1d(
         the row's last input.
 
     Raises:
-        TypeError: dtypes differ, or an argument that must be an integer is not.
+        TypeError: dtypes differ, integers of 8 or 16 bits without `preferred_element_type`, or an
+            argument that must be an integer is not.
         ValueError: the shapes do not fit each other.
 
     Example:
@@ -205,7 +206,8 @@ def causal_conv_transpose1d(
         stride) inputs, in y's dtype, so that sums are rounded once in pieces too.
 
     Raises:
-        TypeError: dtypes differ, or an argument that must be an integer is not.
+        TypeError: dtypes differ, integers of 8 or 16 bits without `preferred_element_type`, or an
+            argument that must be an integer is not.
         ValueError: the shapes do not fit each other.
 
     Example:

@@ -89,7 +89,7 @@ def fold(
         dilation: as in `unfold`.
 
     Returns:
-        x: (*batch, *output_size, channels).
+        x: (*batch, *output_size, channels), in cols's dtype; integers wrap around.
 
     Raises:
         TypeError: cols is bool, or an argument that must be an integer is not.

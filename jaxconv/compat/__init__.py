@@ -3,6 +3,8 @@
 import importlib as _importlib
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
+from jaxconv._core.missing_names import missing_name as _missing_name
+
 if _TYPE_CHECKING:
     from jaxconv.compat import cv2, lax, onnx, scipy, torch
 
@@ -13,7 +15,7 @@ def __getattr__(name: str):
     """Import a module on its first use."""
     if name in __all__:
         return _importlib.import_module(f"jaxconv.compat.{name}")
-    raise AttributeError(f"module 'jaxconv.compat' has no attribute {name!r}")
+    raise _missing_name(__name__, name, __all__)
 
 
 def __dir__() -> list[str]:

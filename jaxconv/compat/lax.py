@@ -11,6 +11,7 @@ from jax import lax
 from jax.extend.core import primitives
 
 from jaxconv._core.geometry.dtypes import native, refuse_masked
+from jaxconv._core.missing_names import missing_name
 from jaxconv._transforms.reading import perform, read
 
 __all__ = ["conv_general_dilated"]
@@ -107,3 +108,12 @@ def conv_general_dilated(
         out,
         precision=equation.params["precision"],
     )
+
+
+def __getattr__(name: str):
+    where = "jaxconv.accelerate(f) computes every convolution of lax that f calls"
+    raise missing_name(__name__, name, __all__, where)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

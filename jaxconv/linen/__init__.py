@@ -7,8 +7,11 @@ loaded.
 """
 
 from jaxconv._core.extras import needed_by
+from jaxconv._core.missing_names import missing_name
 
 with needed_by("jaxconv.linen"):
+    from flax import linen as _flax
+
     from jaxconv.linen._conv import Conv, Conv2D, ConvTranspose
     from jaxconv.linen._local import ConvLocal
     from jaxconv.linen._separable import DepthwiseConv, SeparableConv
@@ -24,3 +27,12 @@ __all__ = [
     "DepthwiseConv",
     "SeparableConv",
 ]
+
+
+def __getattr__(name: str):
+    theirs = not name.startswith("_") and hasattr(_flax, name)
+    raise missing_name(__name__, name, __all__, f"flax.linen.{name} is Flax's" if theirs else "")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

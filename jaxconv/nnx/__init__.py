@@ -6,8 +6,11 @@ Parameters have the names, shapes and initial values of `flax.nnx`, so its state
 """
 
 from jaxconv._core.extras import needed_by
+from jaxconv._core.missing_names import missing_name
 
 with needed_by("jaxconv.nnx"):
+    from flax import nnx as _flax
+
     from jaxconv.nnx._accelerate import accelerate
     from jaxconv.nnx._conv import Conv, Conv2D, ConvTranspose
     from jaxconv.nnx._local import ConvLocal
@@ -25,3 +28,12 @@ __all__ = [
     "SeparableConv",
     "accelerate",
 ]
+
+
+def __getattr__(name: str):
+    theirs = not name.startswith("_") and hasattr(_flax, name)
+    raise missing_name(__name__, name, __all__, f"flax.nnx.{name} is Flax's" if theirs else "")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

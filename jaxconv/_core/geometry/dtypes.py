@@ -5,8 +5,8 @@
 | float16, bfloat16 | the same | float32, rounded once at the end |
 | float32, float64 | the same | the same |
 | complex64, complex128 | the same | the same |
-| integers of 8 and 16 bits | the same, wrapping around | int32 |
-| others | the same, wrapping around | the same |
+| integers of 32 and 64 bits | the same, wrapping around | the same |
+| integers of 8 and 16 bits | must be asked for | int32, or the result's dtype if it is wider |
 | bool | must be asked for | the result's dtype |
 | float8, int4 and the like | refused | |
 
@@ -167,13 +167,20 @@ def with_bias(y: jax.Array, b: jax.Array | None) -> jax.Array:
 
 
 def result_dtype(
-    caller: str, first: tuple[str, jax.Array], second: tuple[str, jax.Array], preferred: Any = None
+    caller: str,
+    first: tuple[str, jax.Array],
+    second: tuple[str, jax.Array],
+    preferred: Any = None,
+    *,
+    taken_by: str = "",
 ) -> jnp.dtype:
     """Return the result's dtype for two named operands, or raise.
 
+    `taken_by` is the function that takes a preferred dtype, if it is not the caller.
+
     Raises:
-        TypeError: no numbers, operands that differ in dtype, bool without a preferred dtype, or a
-            preferred dtype that cannot hold the sums.
+        TypeError: no numbers, operands that differ in dtype, bool or integers of 8 or 16 bits
+            without a preferred dtype, or a preferred dtype that cannot hold the sums.
     """
     (name, a), (other, b) = first, second
     for array_name, array in (first, second):
@@ -196,6 +203,12 @@ def result_dtype(
             raise TypeError(
                 f"{caller}: {name} and {other} are bool, which has no sums; to count, cast both: "
                 f"{name}.astype(jnp.int32), {other}.astype(jnp.int32)"
+            )
+        if jnp.issubdtype(a.dtype, jnp.integer) and a.dtype.itemsize < _WORD:
+            raise TypeError(
+                f"{caller}: {name} and {other} are {a.dtype}, and sums of products may need more "
+                f"bits; use {taken_by and f'{taken_by} with '}preferred_element_type=jnp.int32 (or "
+                f"jnp.{a.dtype}, in which they wrap around)"
             )
         return jnp.dtype(a.dtype)
     try:
@@ -273,7 +286,7 @@ def _too_narrow(dtype: Any) -> str | None:
     """For a float below 16 bits or an integer below 8, which promote to nothing, a wider dtype."""
     if jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 16:
         return "bfloat16"
-    return "int8" if jnp.issubdtype(dtype, jnp.integer) and jnp.iinfo(dtype).bits < 8 else None
+    return "int32" if jnp.issubdtype(dtype, jnp.integer) and jnp.iinfo(dtype).bits < 8 else None
 
 
 def _kind(dtype: Any) -> int:

@@ -35,6 +35,7 @@ Intended differences:
 | Fourier transforms in `filter2D` of floats from 12x12 on, which spread NaN | direct sums |
 """
 
+from jaxconv._core.missing_names import missing_name
 from jaxconv.compat.cv2._constants import (
     ALGO_HINT_ACCURATE,
     ALGO_HINT_APPROX,
@@ -94,11 +95,8 @@ __all__ = [
 
 
 def __getattr__(name: str):
-    if name.startswith("__"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    raise AttributeError(
-        f"jaxconv.compat.cv2 has no {name}, which is OpenCV's alone; it has {', '.join(__all__)}"
-    )
+    where = f"what else OpenCV has takes NumPy's arrays: import cv2; cv2.{name}(np.asarray(image))"
+    raise missing_name(__name__, name, __all__, where)
 
 
 def __dir__() -> list[str]:

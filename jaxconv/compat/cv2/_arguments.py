@@ -54,6 +54,11 @@ def image(
         TypeError: `src` is not an array of a dtype in `depths`, or `dst` is given.
         ValueError: another shape, no pixels, or a `ddepth` that `depths` does not have.
     """
+    if dst is not None and not hasattr(dst, "shape"):
+        raise TypeError(
+            f"{caller}: dst must be None, not {dst!r}; dst comes before the arguments that may "
+            "be left out in Python, so give them by name, such as borderType=cv2.BORDER_REPLICATE"
+        )
     if dst is not None:
         raise TypeError(
             f"{caller}: dst must be None, since JAX's arrays do not change; use the array that is "

@@ -8,19 +8,18 @@ Source: ONNX, "Operators", https://onnx.ai/onnx/operators/: ConvInteger (version
 (10) and QuantizeLinear (10), for rounding.
 """
 
+from jaxconv._core.missing_names import missing_name
 from jaxconv.compat.onnx._convolutions import ConvInteger, QLinearConv
 
 __all__ = ["ConvInteger", "QLinearConv"]
 
 
 def __getattr__(name: str):
-    if name.startswith("__"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    raise AttributeError(
-        f"jaxconv.compat.onnx has no {name}; it has {', '.join(__all__)}. ONNX's Conv and "
-        "ConvTranspose of floats are jaxconv.compat.torch's conv1d to conv3d and conv_transpose1d "
-        "to conv_transpose3d"
+    floats = (
+        "ONNX's Conv and ConvTranspose of floats are jaxconv.compat.torch's conv1d to conv3d and "
+        "conv_transpose1d to conv_transpose3d"
     )
+    raise missing_name(__name__, name, __all__, floats)
 
 
 def __dir__() -> list[str]:

@@ -3,6 +3,8 @@
 import importlib
 from collections.abc import Sequence
 
+from jaxconv._core.missing_names import missing_name
+
 FACE = "jaxconv.compat.scipy"
 MODULES = ("ndimage", "signal")
 
@@ -16,16 +18,15 @@ def missing(module: str, name: str, names: Sequence[str]) -> AttributeError:
         names: what there is.
     """
     path = ".".join(filter(None, (FACE, module)))
-    text = f"module {path!r} has no attribute {name!r}"
-    if name.startswith("_"):  # asked for by Python, not by people
-        return AttributeError(text)
-    here = [other for other in MODULES if other != module and name in _public(other)]
+    return missing_name(path, name, names, "" if name.startswith("_") else _where(module, name))
+
+
+def _where(module: str, name: str) -> str:
     theirs = ".".join(filter(None, ("scipy", module)))
-    if here:
-        text += f"; it is in {FACE}.{here[0]}"
-    elif _is_in(theirs, name):
-        text += f"; {theirs}.{name} is SciPy's, for NumPy's arrays"
-    return AttributeError(f"{text}. There are here: {', '.join(names)}")
+    for other in MODULES:
+        if other != module and name in _public(other):
+            return f"it is in {FACE}.{other}"
+    return f"{theirs}.{name} is SciPy's, for NumPy's arrays" if _is_in(theirs, name) else ""
 
 
 def _public(module: str) -> Sequence[str]:

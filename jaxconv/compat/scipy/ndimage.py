@@ -7,7 +7,8 @@ Padding of the input by mode, of any width:
     nearest                   1111|1234|4444
 
 Results have the input's dtype, or the dtype given as `output`; integers are rounded towards zero
-after every pass. An array as `output` is an error: JAX's arrays are immutable.
+after every pass, and wrap around where the dtype cannot hold them. An array as `output` is an
+error: JAX's arrays are immutable.
 """
 
 from jaxconv.compat.scipy._correlate import convolve, convolve1d, correlate, correlate1d

@@ -29,6 +29,9 @@ Intended differences:
 | global settings such as TF32 | the keyword arguments `precision` and `method` |
 """
 
+import jax as _jax
+
+from jaxconv._core.missing_names import missing_name as _missing_name
 from jaxconv.compat.torch._convolutions import conv1d, conv2d, conv3d
 from jaxconv.compat.torch._fold import fold, unfold
 from jaxconv.compat.torch._from_torch import ConvertedModule, from_torch
@@ -50,3 +53,15 @@ __all__ = [
     "to_torch",
     "unfold",
 ]
+
+
+def __getattr__(name: str):
+    if not name.startswith("_") and hasattr(_jax.nn, name):
+        where = f"JAX has jax.nn.{name}"
+    else:
+        where = "activations are in jax.nn, pools (channels last) in flax.linen, losses in optax"
+    raise _missing_name(__name__, name, __all__, where)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -277,6 +277,8 @@ CONVERSIONS: dict[str, Callable[[Any, Arrays, LayerContext], Converted]] = {
     "LayerNorm": _layer_norm,
     "Linear": _linear,
     "PReLU": _prelu,
+    "PixelShuffle": functools.partial(_spatial(spatial.pixel_shuffle), rank=2),
+    "PixelUnshuffle": functools.partial(_spatial(spatial.pixel_unshuffle), rank=2),
     "RMSNorm": _rms_norm,
     "Unflatten": _unflatten,
     "Upsample": _upsample,

@@ -48,8 +48,8 @@ def _conv_of_rank(rank: int):
             precision: as in `jaxconv.conv` (not in torch).
 
         Returns:
-            y: (batch, out, *space'), unbatched (out, *space'), in the input's dtype;
-            space' = floor((space + 2 padding - (kernel - 1) dilation - 1) / stride) + 1.
+            y: (batch, out, *space'), unbatched (out, *space'), in the input's dtype (integers wrap
+            around); space' = floor((space + 2 padding - (kernel - 1) dilation - 1) / stride) + 1.
 
         Raises:
             TypeError: dtypes differ or are not supported by torch; an argument is not an integer.
@@ -78,6 +78,7 @@ def _conv_of_rank(rank: int):
             padding=pads,
             dilation=dilation,
             groups=groups,
+            preferred_element_type=x.dtype,  # integers wrap around in it, as torch's
             **checks.numerics(caller, method, precision),
         )
         return checks.channels_first(y, rank)

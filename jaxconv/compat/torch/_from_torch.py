@@ -112,7 +112,8 @@ scale nor bias; without running statistics: a custom layer |
     | GroupNorm, InstanceNorm, LayerNorm, RMSNorm | the same names: eps epsilon; LayerNorm over an \
 image: a custom layer |
     | Dropout, Dropout1d, 2d, 3d | Dropout: p rate, whole channels by broadcast_dims |
-    | pools, padding layers, Upsample, Flatten, Unflatten, Softmax, activations | functions |
+    | pools, padding layers, Upsample, PixelShuffle, PixelUnshuffle, Flatten, Unflatten, Softmax, \
+activations | functions |
     | PReLU | a custom layer: weight negative_slope |
     | Sequential | a custom layer, whose children have torch's names |
 
@@ -203,6 +204,7 @@ def _convert_custom(
     module: Any, name: str, flattened: dict[str, tuple[int, ...]]
 ) -> ConvertedModule:
     """Convert the parts of a module with its own forward method."""
+    order = "" if flattened else _order_hint(module, name)
     parts: dict[str, ConvertedModule] = {}
     for child, inner in _children(module):
         if (
@@ -231,9 +233,22 @@ def _convert_custom(
     part = f", such as converted.parts[{next(iter(parts))!r}].layer," if parts and not name else ""
     reason = (
         f"from_torch: {where} has its own forward method, which cannot be converted; write it with "
-        f"the layers of its parts{part} and converted.variables"
+        f"the layers of its parts{part} and converted.variables{order}"
     )
     return ConvertedModule(kind, _without_empty(found), parts, None, reason)
+
+
+def _order_hint(module: Any, name: str) -> str:
+    """The end of a message about a forward method that may flatten an image for a Linear."""
+    parts = {_dotted(name, inner): each for inner, each in module.named_modules() if inner}
+    kinds = {inner: _kind(each, inner) or "" for inner, each in parts.items()}
+    linear = next((inner for inner, kind in kinds.items() if kind == "Linear"), None)
+    if linear is None or not any(kind.startswith("Conv") for kind in kinds.values()):
+        return ""
+    return (
+        f". Where a Linear such as {linear!r} takes a flattened image, torch has channels first: "
+        f"from_torch(module, flattened={{{linear!r}: (channels, *space)}})"
+    )
 
 
 def _children(module: Any) -> Iterator[tuple[str, Any]]:

@@ -129,6 +129,36 @@ def padded(module: Any, rank: int, mode: str) -> Function:
     return apply
 
 
+def pixel_shuffle(module: Any, rank: int) -> Function:
+    """`PixelShuffle`: r * r channels become r rows and r columns of pixels."""
+    r = module.upscale_factor
+
+    def apply(x: jax.Array) -> jax.Array:
+        *batch, height, width, channels = x.shape
+        n = len(batch)
+        blocks = x.reshape(*batch, height, width, channels // r**2, r, r)
+        # (*batch, height, r, width, r, channels)
+        pixels = blocks.transpose(*range(n), n, n + 3, n + 1, n + 4, n + 2)
+        return pixels.reshape(*batch, height * r, width * r, channels // r**2)
+
+    return apply
+
+
+def pixel_unshuffle(module: Any, rank: int) -> Function:
+    """`PixelUnshuffle`: r rows and r columns of pixels become r * r channels."""
+    r = module.downscale_factor
+
+    def apply(x: jax.Array) -> jax.Array:
+        *batch, height, width, channels = x.shape
+        n = len(batch)
+        blocks = x.reshape(*batch, height // r, r, width // r, r, channels)
+        # (*batch, height, width, channels, r, r)
+        pixels = blocks.transpose(*range(n), n, n + 2, n + 4, n + 1, n + 3)
+        return pixels.reshape(*batch, height // r, width // r, channels * r**2)
+
+    return apply
+
+
 def flatten(x: jax.Array) -> jax.Array:
     """(batch, *space, channels) -> (batch, channels * space): in torch's order."""
     return jnp.moveaxis(x, -1, 1).reshape(len(x), -1)
