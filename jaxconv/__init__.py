@@ -21,7 +21,7 @@ Modules, each loaded on first use; some need an extra, such as `pip install 'jax
 | | |
 |---|---|
 | `jaxconv.analysis` | dense layers, matrices, what outputs depend on, equivariance |
-| `jaxconv.compat` | the signatures of lax, torch, SciPy and OpenCV |
+| `jaxconv.compat` | the signatures of lax, torch, SciPy, OpenCV and ONNX |
 | `jaxconv.filters`, `jaxconv.psf` | Sobel, Gaussian, Gabor, ...; motion, defocus and Airy blurs |
 | `jaxconv.learn` | kernels from input and output (extra `learn`) |
 | `jaxconv.linen`, `jaxconv.nnx` | Flax modules (extra `flax`) |

@@ -271,6 +271,13 @@ def _by_xla(numerics: dict[str, Any], method: str, dtype: jnp.dtype) -> dict[str
     A call of oneDNN takes longer than the work: steps of float32 took 18 microseconds in place of
     33 (64 to 64 channels, K = 3) and 17 in place of 24 (512, depthwise, K = 4), on two AVX2 cores
     with jax 0.10.2 (2026-11-29). A policy goes before.
+
+    The cost rules do not know this: their constants are fitted to whole calls from Python, of which
+    the part that does not grow with the sizes is much the same for all methods (`call`: 6.7 to 11
+    microseconds). What a method adds inside of a program, beside operations that XLA may fuse with
+    its own, was measured for these steps alone. To be a term of `methods/onednn.py` it takes times
+    by `bench.method_times` of steps of a program, for 1 and 8 images, with AVX2 and with AVX-512,
+    and a new fit of all constants to both.
     """
     free = numerics["method"] == "auto" and numerics["policy"] is None and dtype == jnp.float32
     on_cpu = jax.default_backend() == "cpu"  # elsewhere nothing was measured

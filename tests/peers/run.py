@@ -3,6 +3,7 @@
     python tests/peers/run.py              a seeded sample (what `make test` runs)
     python tests/peers/run.py --whole      every case (what `make test-peers` runs)
     python tests/peers/run.py --whole --markdown docs/replacements.md
+    python tests/peers/run.py --whole --part lines -k TestUpfirdn
 
 Each part is a process of its own, so that two can run at once and the compiled programs of one part
 do not fill the memory of the next. The exit code is 1 where a case fails.
@@ -162,6 +163,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--whole", action="store_true", help="every case, not a sample")
     parser.add_argument("--part", choices=PARTS, action="append", help="only this part")
+    parser.add_argument("-k", dest="expression", help="of one part, only what pytest selects by it")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--limit", type=int, default=7200, help="seconds a part may take")
     parser.add_argument(
@@ -175,14 +177,16 @@ def main(argv: list[str] | None = None) -> int:
         jobs += [(name, f"{shard}/{shards}") for shard in range(shards)]
 
     def run(job: tuple[str, str]) -> tuple[list[dict], str]:
-        found, output = run_part(job[0], whole=given.whole, shard=job[1], limit=given.limit)
+        how = {"whole": given.whole, "shard": job[1], "expression": given.expression}
+        found, output = run_part(job[0], limit=given.limit, **how)
         done = Counter(case["outcome"] for case in found)
         print(f"{job[0]} {job[1]}: {dict(done)}", file=sys.stderr, flush=True)
         return found, output
 
     with ThreadPoolExecutor(given.workers) as pool:
         parts = list(pool.map(run, jobs))
-    cases = run_onnx() + [case for found, _ in parts for case in found]
+    cases = [] if given.expression else run_onnx()
+    cases += [case for found, _ in parts for case in found]
     failed = [case["case"] for case in cases if case["outcome"] == "failed"]
     if failed:
         print(*(output for _, output in parts), sep="\n")
