@@ -80,7 +80,8 @@ def _terms(problem: Problem) -> Terms:
     return shared | {"work of whole vectors": shared["work"] / max(problem.outputs, 1) * wide}
 
 
-def _considered(problem: Problem) -> bool:
+def considered(problem: Problem) -> bool:
+    """Return whether groups have the outputs that fill a vector: else most products are wasted."""
     return problem.outputs >= VECTOR
 
 
@@ -99,7 +100,7 @@ METHOD = Method(
             "work of whole vectors": PRODUCT,
         }
     },
-    considered=_considered,
+    considered=considered,
     needs="Linux on x86-64, the package jaxconv-onednn and avx2",
     calls_library=True,
 )

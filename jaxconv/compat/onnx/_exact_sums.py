@@ -1,8 +1,9 @@
 """Sums of products of 8-bit integers, exact.
 
-With the plugin `jaxconv-onednn` CPUs sum products of int16 in int32. Elsewhere the sums are those
-of convolutions of float32, which holds all integers up to 2^24, in whatever order they are added.
-So many channels are convolved at a time that no sum can be larger; the parts are added in int32:
+With the plugin `jaxconv-onednn` CPUs sum products of int16 in int32. Elsewhere, and in layers of
+few outputs a group, the sums are those of convolutions of float32, which holds all integers up to
+2^24, in whatever order they are added. So many channels are convolved at a time that no sum can be
+larger; the parts are added in int32:
 
     sum over i of x_i w_i = sum over parts of int32(sum over the part's channels of x_i w_i)
 
@@ -58,7 +59,7 @@ def exact_sums(
     zeros = (x_zero, None if w_zero is None else jnp.broadcast_to(w_zero, w.shape[-1:]))
     in_words, in_parts = (partial(sums, spec=spec.padded) for sums in (_in_words, _in_parts))
     problem = Problem.of("output", x, w, spec.padded, dtype=jnp.int32, platform="cpu")
-    if integers.refuses(problem._replace(dtype="int16")) is None:
+    if integers.considered(problem) and not integers.refuses(problem._replace(dtype="int16")):
         y = lax.platform_dependent(x, w, *zeros, cpu=in_words, default=in_parts)
     else:
         y = in_parts(x, w, *zeros)
