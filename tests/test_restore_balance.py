@@ -129,3 +129,13 @@ def test_the_expected_error_is_that_of_drawn_images(in_float64):
         found.append(restore.estimate_balance(y, k, boundary="circular", restoration="wiener"))
     best = min(errors, key=errors.get)
     assert abs(np.log10(np.mean(found) / best)) < 0.34
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, 65535.0])
+@pytest.mark.parametrize("way", WAYS)
+def test_an_even_image_stays_as_it_is(way, level):
+    y = np.full((32, 30), level, np.float32)
+    found = WAYS[way](y, KERNELS["gaussian"])
+    np.testing.assert_allclose(found, y, rtol=1e-4)
+    one = np.full((1, 1), level, np.float32)
+    np.testing.assert_allclose(WAYS[way](one, one * 0 + 1, balance=0.1), one)

@@ -176,9 +176,13 @@ def find_balance(
         raise ValueError("estimate_balance: needs at least 2 elements; give a balance")
     seen = y if boundary == "circular" else tapered(y)
     power, passed, rough = _spectra(seen, k, order)
-    ratio, variance = _most_likely(power, passed / rough, noise, least_noise)
-    strength = variance / ratio
     rounding = jnp.finfo(y.dtype).eps * jnp.sqrt(jnp.mean(jnp.square(y)))
+    # an even image, which has neither noise nor strength, is as if it were noise
+    least = jnp.maximum(jnp.square(rounding), 1e6 * jnp.finfo(y.dtype).tiny)
+    if noise is None and least_noise is not None:
+        least = jnp.maximum(least, jnp.square(least_noise))
+    ratio, variance = _most_likely(power, passed / rough, noise, least)
+    strength = variance / ratio
 
     def best(spoilt: jax.Array, more: Callable[[jax.Array], Any] = lambda exponent: 0.0):
         def error(exponent: jax.Array) -> jax.Array:
@@ -232,16 +236,14 @@ def _spectra(y: jax.Array, k: jax.Array, order: int) -> tuple[jax.Array, ...]:
 
 
 def _most_likely(
-    power: jax.Array, shape: jax.Array, noise: jax.Array | None, least_noise: jax.Array | None
+    power: jax.Array, shape: jax.Array, noise: jax.Array | None, least: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """The most likely `s^2 / a` and `s^2`, by profile likelihood."""
+    """The most likely `s^2 / a` and `s^2`, by profile likelihood; `s^2` is at least `least`."""
 
     def variance(exponent: jax.Array) -> tuple[jax.Array, jax.Array]:
         over = shape * 10.0**-exponent + 1  # v / s^2
-        if noise is not None:
-            return over, jnp.square(noise)
-        found = jnp.mean(power / over)
-        return over, found if least_noise is None else jnp.maximum(found, jnp.square(least_noise))
+        found = jnp.mean(power / over) if noise is None else jnp.square(noise)
+        return over, jnp.maximum(found, least)
 
     def cost(exponent: jax.Array) -> jax.Array:
         over, own = variance(exponent)

@@ -132,7 +132,9 @@ def _solved(
     if tolerance is None:
         tolerance = jax.lax.stop_gradient(jnp.minimum(1e-6, 0.01 * smooth))
     # a balance too small for wiener's guess at the ends makes waves, which only many steps undo
-    calm = jnp.maximum(smooth, find_balance(y, k, noise, **look, restoration="wiener"))
+    calm = smooth
+    if y.size > 1:
+        calm = jnp.maximum(smooth, find_balance(y, k, noise, **look, restoration="wiener"))
     start = wiener(y, k, balance=calm, order=order, boundary=around, flip=flip)
     x, _ = cg(
         normal_equations(blur, smooth, order),
