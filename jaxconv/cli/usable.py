@@ -190,9 +190,9 @@ def count_ends(image: Reading) -> Ends | None:
     """
     if image.ends is None:
         return None
-    levels = image.levels.reshape(image.levels.shape[0], image.levels.shape[1], -1)
-    bins = image.ends[1] + 1
-    bands = [np.bincount(band.ravel(), minlength=bins) for band in np.moveaxis(levels, -1, 0)]
+    levels, bins = image.levels, image.ends[1] + 1
+    colours = np.moveaxis(levels, -1, 0) if levels.ndim == 3 else levels[None]
+    bands = [np.bincount(band.ravel(), minlength=bins) for band in colours]
     low, high = (
         (sum(int(c[0]) for c in each), any(_many(c, int(c.sum())) for c in each))
         for each in (bands, [c[::-1] for c in bands])
