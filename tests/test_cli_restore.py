@@ -55,7 +55,8 @@ def test_it_is_the_functions_result_in_levels(tmp_path, kernel, levels, method):
     out = tmp_path / "sharp.png"
     line = done(tmp_path / "b.png", out, "--kernel", kernel, "--method", method)
     values = np.float32(y)
-    balance = float(restore.estimate_balance(values, BLUR))
+    way = "tikhonov" if method == "tikhonov" else "wiener"
+    balance = float(restore.estimate_balance(values, BLUR, restoration=way))
     expected = {
         "wiener": lambda: restore.wiener(values, BLUR),
         "tikhonov": lambda: restore.tikhonov(values, BLUR).image,
@@ -70,8 +71,35 @@ def test_it_is_the_functions_result_in_levels(tmp_path, kernel, levels, method):
     figure = tmp_path / "sharp-before-after.png"
     assert figure.exists()
     assert line.startswith(f"wrote {out} and {figure}: 96x110 grey uint8; blur (5x5) undone by")
-    how = "30 steps, misfit" if method == "richardson-lucy" else f"balance {balance:.3g}, estimated"
+    how = f"balance {balance:.3g}, estimated for noise of at least 0.29, which rounding to whole"
+    if method == "richardson-lucy":
+        how = "30 steps, misfit"
     assert f"undone by {method}; {how}" in line
+
+
+@pytest.mark.parametrize("method", ["wiener", "tikhonov"])
+def test_an_image_of_16_bits_without_noise_does_not_ring(tmp_path, kernel, method):
+    """Its ends show a larger scene; all of its bits are used, or the upper 12."""
+    wide = images.sample("camera")[150:294, 150:304]
+    sharp, y = 65535 * wide[2:-2, 2:-2], 65535 * np.asarray(correlate(wide, BLUR))
+    for shift, levels in ((0, "whole levels"), (4, "steps of 16 levels")):
+        stored_levels = np.uint16(np.rint(y)) >> shift << shift
+        tifffile.imwrite(tmp_path / "b.tif", stored_levels)
+        out = tmp_path / f"{shift}.tif"
+        line = done(tmp_path / "b.tif", out, "--kernel", kernel, "--method", method)
+        part = 0.7 if method == "wiener" else 0.5
+        assert rms(tifffile.imread(out), sharp) < part * rms(stored_levels, sharp)
+        least = 2**shift * 12**-0.5
+        assert (
+            f"estimated for noise of at least {least:.2g}, which rounding to {levels} makes" in line
+        )
+    # a noise that is given, and floating point, have none
+    done(tmp_path / "b.tif", out, "--kernel", kernel, "--noise", 1000, "--overwrite")
+    tifffile.imwrite(tmp_path / "b.tif", y)
+    for options in ((), ("--noise", 1000)):
+        line = done(tmp_path / "b.tif", out, "--kernel", kernel, "--overwrite", *options)
+        assert ("; large because" in line) == (not options)
+        assert ", estimated;" in line
 
 
 def test_the_output_is_beside_the_image_and_never_replaced_unasked(tmp_path, kernel, levels):

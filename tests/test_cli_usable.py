@@ -295,3 +295,63 @@ def test_the_option_pair(tmp_path, monkeypatch):
             ValueError, match=r"^--pair must be BEFORE:AFTER, two image files; got "
         ):
             parse_pair(text)
+
+
+def test_colours_clip_apart(tmp_path, photo):
+    """What is clipped in one colour is left out of that colour's kernel alone."""
+    x = np.stack([photo, photo[::-1], photo[:, ::-1]], -1)
+    y = np.stack([_filtered(x[..., c], SHARPEN) for c in range(3)], -1)
+    y = np.stack([y[..., 0], 60 + y[..., 1] // 4, 60 + y[..., 2] // 4], -1)
+    stored = np.clip(y, 0, 255)
+    before, after = _pair(tmp_path, x, stored)
+    result = _learn(before, after, "--kernel", 3, "--exact", "--out", tmp_path / "out")
+    found = json.loads(result.stdout)
+    np.testing.assert_allclose(found["exact"][0]["kernel"], SHARPEN, atol=5e-5)
+    used = [np.sum((c[1:-1, 1:-1] > 0) & (c[1:-1, 1:-1] < 255)) for c in np.moveaxis(stored, -1, 0)]
+    assert [each["outputs"] for each in found["exact"]] == used
+    assert used[0] < used[1] == used[2] == stored[1:-1, 1:-1, 0].size
+
+
+def test_a_colour_that_is_clipped_everywhere(tmp_path, photo):
+    x = np.stack([photo, photo[::-1], photo[:, ::-1]], -1)
+    y = x.copy()
+    y[..., 0] = 255
+    before, after = _pair(tmp_path, x, y)
+    given = (before, after, "--kernel", 3, "--out", tmp_path / "out")
+    result = _learn(*given)
+    assert result.exit_code == 0
+    assert result.stderr.startswith(
+        f"jaxconv learn: {after}: {photo.size:,} of {y.size:,} values are 255, at the ends of "
+        "uint8's range; they are left out as clipped (--saturated none uses them); in red too few "
+        "others would remain to learn from, so that they are used there\n"
+    )
+    # one kernel of all colours has enough in the others
+    result = _learn(*given, "--one-kernel", "--exact")
+    (exact,) = json.loads(result.stdout)["exact"]
+    np.testing.assert_allclose(np.array(exact["kernel"])[1, 1], 1, atol=5e-5)
+    assert exact["outputs"] == 2 * (photo.shape[0] - 2) * (photo.shape[1] - 2)
+    assert "in red" not in result.stderr
+    # masked, nothing is left of it
+    mask = np.full(y.shape, 255)
+    mask[..., 0] = 0
+    result = _learn(*given, "--mask", _png(tmp_path / "mask.png", mask))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        "jaxconv learn: no output of red is left to learn its kernel from: every value is missing, "
+        "masked or beyond a limit, or needs one that is; --one-kernel learns one kernel from all "
+        "colours\n"
+    )
+
+
+def test_a_pile_in_one_colour_is_seen_beside_smooth_ones():
+    """255 is 60 times in red and neighbouring levels hardly; in the others they are as many."""
+    levels = np.full((200, 300, 3), 128, np.uint8)
+    levels[0, :60, 0] = 255
+    for step in range(5):
+        levels[1 + step, :40, 1:] = 255 - step
+    known = np.ones(levels.shape, bool)
+    image = Reading(path="x", pixels=levels / 255, present=known, levels=levels)
+    ends = count_ends(image)
+    assert ends.many == (False, True)
+    assert ends.counts == (0, 140)
+    assert ends.total == levels.size

@@ -90,7 +90,22 @@ REFUSED = {
         ValueError,
         "tikhonov: balance must be one number, got shape (2,); for several use jax.vmap",
     ),
-    "noise": (
+    "restoration": (
+        lambda: restore.estimate_balance(Y, K, restoration="lucy"),
+        ValueError,
+        "estimate_balance: restoration='lucy' must be 'tikhonov' or 'wiener'",
+    ),
+    "noise known and at least": (
+        lambda: restore.estimate_balance(Y, K, noise=0.1, least_noise=0.2),
+        ValueError,
+        "estimate_balance: least_noise is for a noise that is not known; give one of the two",
+    ),
+    "no steps": (
+        lambda: restore.estimate_balance(Y, K, steps=0),
+        ValueError,
+        "estimate_balance: steps must be an integer of 1 or more, got 0",
+    ),
+    "a noise in words": (
         lambda: restore.estimate_balance(Y, K, noise="loud"),
         TypeError,
         "estimate_balance: noise='loud' must be a number",

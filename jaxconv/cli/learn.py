@@ -143,7 +143,10 @@ def _from_files(request: Learn, first: tuple[Path, Path]) -> Pair:
         masks.append(given or [None] * len(files))
     found, kernel = [], request.kernel
     for (before, after), mask, mask_before in zip(files, *masks, strict=True):
-        pair = from_files(before, after, kernel, mask=mask, mask_before=mask_before, limits=limits)
+        masked = {"mask": mask, "mask_before": mask_before}
+        pair = from_files(
+            before, after, kernel, **masked, limits=limits, one_kernel=request.one_kernel
+        )
         kernel = "x".join(map(str, pair.kernel_size))  # of all pairs
         if found and pair.before.ndim != found[0].before.ndim:
             raise CommandError(
@@ -151,7 +154,16 @@ def _from_files(request: Learn, first: tuple[Path, Path]) -> Pair:
             )
         found.append(pair)
     remarks = [remark for pair in found for remark in pair.remarks]
-    return replace(found[0], others=tuple(found[1:]), remarks=remarks)
+    whole = replace(found[0], others=tuple(found[1:]), remarks=remarks)
+    names = _planes(whole, request)
+    for name, plane in zip(names, planes(whole, len(names)), strict=True):
+        if plane.ws is not None and not any(w.any() for w in plane.ws):
+            raise CommandError(
+                f"no output of {name} is left to learn its kernel from: every value is missing, "
+                "masked or beyond a limit, or needs one that is; --one-kernel learns one kernel "
+                "from all colours"
+            )
+    return whole
 
 
 def _unseen(pair: Pair) -> list[str]:

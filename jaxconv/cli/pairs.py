@@ -102,7 +102,7 @@ def planes(pair: Pair, kernels: int) -> list[Planes]:
 def colours(pair: Pair, kernels: int) -> list[str]:
     """Name the planes that each kernel filters."""
     if kernels == 3:
-        return ["red", "green", "blue"]
+        return list(usable.COLOURS)
     return ["grey"] if pair.before.ndim == 2 else ["all colours"]
 
 
@@ -170,6 +170,7 @@ def from_files(
     mask: Path | None = None,
     mask_before: Path | None = None,
     limits: Limits | None = None,
+    one_kernel: bool = False,
 ) -> Pair:
     """Read the user's two images, align them, and find the values that can be used.
 
@@ -180,6 +181,7 @@ def from_files(
         mask: for after, None for none.
         mask_before: for before, None for none.
         limits: the option `--saturated`.
+        one_kernel: whether one kernel is learned from all colours, rather than one from each.
 
     Raises:
         ValueError: the images cannot be read or do not fit, or no output can be used.
@@ -228,9 +230,13 @@ def from_files(
     if not limits.none:
         clipped = inner(usable.clipped(second, ends, limits))
         left = weights & ~clipped
-        enough = int(left.sum()) >= usable.LEAST * size[0] * size[1]
-        remarks += usable.clipping_remarks(first, second, ends, limits, enough=enough)
-        weights = left if enough else weights
+        # those that one kernel is learned from are counted together
+        each = left.ndim == 3 and not one_kernel
+        enough = left.sum((0, 1) if each else None) >= usable.LEAST * size[0] * size[1]
+        bands = np.broadcast_to(enough, len(usable.COLOURS))
+        short = [name for name, good in zip(usable.COLOURS, bands, strict=True) if not good]
+        remarks += usable.clipping_remarks(first, second, ends, limits, short=short)
+        weights = np.where(enough, left, weights)
     if not weights.any():
         raise ValueError(
             f"no output is left to learn from: every value of {after} is missing, masked or beyond "

@@ -12,6 +12,8 @@ from jaxconv.cli.kernels import Kernel
 from jaxconv.cli.options import Restore
 
 TIKHONOV_STEPS, LUCY_STEPS, STOPPED_STEPS = 100, 30, 500
+ROUNDING = 12**-0.5  # the noise of rounding to whole numbers, as a standard deviation
+LEVELS = 16  # different values an image must have to show how far apart its levels are
 CHUNK = 10  # steps of Richardson and Lucy between two reports of progress
 
 
@@ -51,10 +53,16 @@ class Undo:
         self._chunks = -(-self._most // CHUNK) if lucy else 1
         if lucy:
             return
+        self._ends_decide = False
+        self._step = step_of_levels(first) if np.dtype(dtype).kind in "iu" else 0.0
         for c, k in enumerate(self.kernels):
             y = first[..., c] - self._biases[c]
-            balance = given.balance or restore.estimate_balance(y, k, noise=given.noise)
+            balance = given.balance or self._balance_for(y, k, given.method)
             self._balances.append(float(balance))
+            # large beside that of noise alone
+            apart = not given.balance and given.method == "wiener"
+            if apart and balance > 10 * self._balance_for(y, k, "tikhonov", steps=10**6):
+                self._ends_decide = True
 
     def report(self, told: Callable[[int, int], object], count: int) -> None:
         """Tell of finished parts from now on: how many, and of how many.
@@ -90,13 +98,39 @@ class Undo:
     def told(self) -> str:
         """How it was done, for the line about the result."""
         if self._given.method != "richardson-lucy":
-            estimated = "" if self._given.balance else ", estimated"
-            return f"balance {', '.join(f'{b:.3g}' for b in self._balances)}{estimated}"
+            return f"balance {', '.join(f'{b:.3g}' for b in self._balances)}{self._estimated()}"
         least, most, misfit = min(self._steps), max(self._steps), max(self._misfits)
         steps = f"{most} steps" if least == most else f"{least} to {most} steps"
         stop = self._given.stop
         more = f", not down to {stop:g} yet: more --steps" if stop and misfit > stop else ""
         return f"{steps}, misfit {misfit:.3g}{more}"
+
+    def _balance_for(self, y: np.ndarray, k: np.ndarray, method: str, **more: int) -> Any:
+        given = self._given
+        return restore.estimate_balance(
+            *(y, k),
+            noise=given.noise,
+            least_noise=None if given.noise is not None else self._step * ROUNDING,
+            boundary="circular" if given.boundary == "circular" else "unknown",
+            restoration=method,
+            **({"steps": self._most} | more),
+        )
+
+    def _estimated(self) -> str:
+        """How the balance was found, if it was not given."""
+        if self._given.balance:
+            return ""
+        told = ", estimated"
+        if self._given.noise is None and self._step:
+            levels = "whole levels" if self._step == 1 else f"steps of {self._step:g} levels"
+            least = f"{self._step * ROUNDING:.2g}"
+            told += f" for noise of at least {least}, which rounding to {levels} makes"
+        if self._ends_decide:
+            told += (
+                "; large because wiener guesses what lies beyond the image's ends: --method "
+                "tikhonov finds it, and can restore more"
+            )
+        return told
 
     def _restored(self, y: np.ndarray, k: np.ndarray, channel: int) -> Any:
         given = self._given
@@ -137,6 +171,15 @@ class Undo:
         self._steps.append(taken)
         self._misfits.append(misfits[-1])
         return image
+
+
+def step_of_levels(values: np.ndarray) -> int:
+    """How far apart the levels of an integer image are: 16 for 12 bits at the top of 16.
+
+    1 where too few different values show it.
+    """
+    levels = np.unique(values.astype(np.int64))
+    return int(np.gcd.reduce(np.diff(levels))) if len(levels) >= LEVELS else 1
 
 
 @jax.jit

@@ -10,6 +10,7 @@ from jaxconv._files.rasters import ImageError, opaque
 
 MANY = 1e-3  # of all values, at one end of the range
 LEAST = 10  # outputs for each weight of the kernel, that must be left without clipped values
+COLOURS = ("red", "green", "blue")
 PILED = 10, 3, 4  # so many values, and so many times more than at each of the next levels
 
 
@@ -184,17 +185,20 @@ def count_ends(image: Reading) -> Ends | None:
 
     Clipping piles up at an end what would lie beyond it. So values at an end are many if they are
     more than 0.1 % of all, or at least ten and more than three times as many as at each of the four
-    levels next to it, whose counts a smooth histogram would continue.
+    levels next to it, whose counts a smooth histogram would continue. Colours clip apart, so that
+    those of one are enough.
     """
     if image.ends is None:
         return None
-    counts = np.bincount(image.levels.ravel(), minlength=image.ends[1] + 1)
-    pairs = [(int(c[0]), _many(c, counts.sum())) for c in (counts, counts[::-1])]
+    levels, bins = image.levels, image.ends[1] + 1
+    colours = np.moveaxis(levels, -1, 0) if levels.ndim == 3 else levels[None]
+    bands = [np.bincount(band.ravel(), minlength=bins) for band in colours]
+    low, high = (
+        (sum(int(c[0]) for c in each), any(_many(c, int(c.sum())) for c in each))
+        for each in (bands, [c[::-1] for c in bands])
+    )
     return Ends(
-        levels=image.ends,
-        counts=(pairs[0][0], pairs[1][0]),
-        many=(pairs[0][1], pairs[1][1]),
-        total=image.levels.size,
+        levels=image.ends, counts=(low[0], high[0]), many=(low[1], high[1]), total=levels.size
     )
 
 
@@ -244,15 +248,26 @@ def clipped(image: Reading, ends: Ends | None, limits: Limits) -> np.ndarray:
 
 
 def clipping_remarks(
-    before: Reading, after: Reading, ends: Ends | None, limits: Limits, *, enough: bool
+    before: Reading, after: Reading, ends: Ends | None, limits: Limits, *, short: list[str]
 ) -> list[str]:
-    """Say what is clipped, and what was done about it: left out, if enough others remain."""
+    """Say what is clipped, and what was done about it.
+
+    Args:
+        before: as it was read.
+        after: likewise.
+        ends: of after.
+        limits: the option `--saturated`.
+        short: the colours (`COLOURS`) of which too few values would remain: theirs are used.
+    """
     remarks = []
-    done = (
-        "they are left out as clipped (--saturated none uses them)"
-        if enough
-        else "too few others would remain to learn from, so they are used"
-    )
+    done = "they are left out as clipped (--saturated none uses them)"
+    if len(short) in (1, 2) and after.levels.ndim == 3:
+        done += (
+            f"; in {' and '.join(short)} too few others would remain to learn from, so that they "
+            "are used there"
+        )
+    elif short:
+        done = "too few others would remain to learn from, so they are used"
     if ends is not None and clipped(after, ends, limits).any():
         remarks.append(
             f"{after.path}: {ends.told(only_many=True)}, at the ends of {after.levels.dtype}'s "

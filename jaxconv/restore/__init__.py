@@ -20,12 +20,13 @@ under `jit`, `vmap` and `grad`. One NaN in y spreads over the whole result: fill
 """
 
 from jaxconv.restore import penalties
+from jaxconv.restore._balance import estimate_balance, noise_level
 from jaxconv.restore._blind import BlindlyRestored, blind
 from jaxconv.restore._descent import Descended, descend
 from jaxconv.restore._richardson_lucy import Deconvolved, richardson_lucy
 from jaxconv.restore._tikhonov import Restored, tikhonov
 from jaxconv.restore._tiled import restore_tiled
-from jaxconv.restore._wiener import estimate_balance, noise_level, wiener
+from jaxconv.restore._wiener import wiener
 
 __all__ = [
     "BlindlyRestored",

@@ -14,9 +14,11 @@ from jax.typing import ArrayLike
 
 from jaxconv._core.geometry.scalars import check_count, check_number
 from jaxconv._core.geometry.shapes import fast_length
+from jaxconv.restore._balance import find_balance, smoothing
 from jaxconv.restore._blur import Blur, images, inverse, make_blur, number, transform
+from jaxconv.restore._circle import penalty
 from jaxconv.restore._differences import smoothness_operator
-from jaxconv.restore._wiener import estimate_balance, penalty, smoothing, wiener
+from jaxconv.restore._wiener import wiener
 
 
 class Restored(NamedTuple):
@@ -39,7 +41,7 @@ def tikhonov(
     noise: ArrayLike | None = None,
     order: int = 2,
     steps: int = 100,
-    tolerance: float = 1e-6,
+    tolerance: float | None = None,
     boundary: str = "unknown",
     flip: bool = False,
     method: str = "auto",
@@ -50,9 +52,10 @@ def tikhonov(
     `L x [t] = sum over axes of (2 x[t] - x[t - 1] - x[t + 1])` and no difference at the ends
 
     by conjugate gradients on `(K' K + balance L^order) x = K' y`, K' the adjoint of the blur,
-    which begin at `restore.wiener`'s image and are preconditioned by the same map on a circle,
-    whose inverse spectra give. Linear in y for a given balance. Derivatives in y, k and balance
-    are those of the solution, found by conjugate gradients too, whatever the number of steps was.
+    which begin at `restore.wiener`'s image, under its own balance if that is larger, and are
+    preconditioned by the same map on a circle, whose inverse spectra give. Linear in y for a given
+    balance. Derivatives in y, k and balance are those of the solution, found by conjugate gradients
+    too, whatever the number of steps was.
 
     Args:
         y: the blurred image, any rank, float32 or float64.
@@ -62,7 +65,9 @@ def tikhonov(
         noise: the standard deviation of y's noise, if it is known, for that estimate.
         order: 1 punishes slopes, 2 bends.
         steps: at most so many of the conjugate gradients.
-        tolerance: they end when the error of the equation is below this part of its right side.
+        tolerance: they end when the error of the equation is below this part of its right side; by
+            default 1e-6, or a hundredth of the balance if that is less: what is smoothed by it must
+            be larger than the error.
         boundary: what lies beyond the image: "unknown", so that it is found as well, over half a
             kernel; or as in `jaxconv.correlate`: "zeros", "circular", "symmetric", "reflect",
             "replicate".
@@ -94,7 +99,8 @@ def tikhonov(
     y, k = images("tikhonov", y=y, k=k)
     check_count("tikhonov", "order", order)
     check_count("tikhonov", "steps", steps)
-    check_number("tikhonov", "tolerance", tolerance, traced=True)
+    if tolerance is not None:
+        check_number("tikhonov", "tolerance", tolerance, traced=True)
     balance, noise = smoothing("tikhonov", y, balance, noise)
     tolerance = number("tikhonov", "tolerance", tolerance, y)
     static = {"order": order, "steps": steps, "boundary": boundary, "flip": flip, "method": method}
@@ -116,16 +122,27 @@ def _solved(
     method: str,
 ) -> Restored:
     blur = make_blur("tikhonov", y.shape, k, boundary=boundary, flip=flip, method=method)
-    if balance is None:
-        balance = estimate_balance(y, k, noise=noise, order=order)
-    start = jax.lax.stop_gradient(wiener(y, k, balance=balance, order=order, flip=flip))
+    around = "circular" if boundary == "circular" else "unknown"
+    look = {"order": order, "boundary": around}
+    smooth: jax.Array = (
+        find_balance(y, k, noise, **look, restoration="tikhonov", steps=steps)
+        if balance is None
+        else balance
+    )
+    if tolerance is None:
+        tolerance = jax.lax.stop_gradient(jnp.minimum(1e-6, 0.01 * smooth))
+    # a balance too small for wiener's guess at the ends makes waves, which only many steps undo
+    calm = smooth
+    if y.size > 1:
+        calm = jnp.maximum(smooth, find_balance(y, k, noise, **look, restoration="wiener"))
+    start = wiener(y, k, balance=calm, order=order, boundary=around, flip=flip)
     x, _ = cg(
-        normal_equations(blur, balance, order),
+        normal_equations(blur, smooth, order),
         blur.adjoint(y),
-        x0=blur.grow(start),
+        x0=blur.grow(jax.lax.stop_gradient(start)),
         tol=tolerance,
         maxiter=steps,
-        M=on_a_circle(blur, jnp.flip(k) if flip else k, balance, order),
+        M=on_a_circle(blur, jnp.flip(k) if flip else k, smooth, order),
     )
     return Restored(blur.crop(x), y - blur.forward(x))
 
