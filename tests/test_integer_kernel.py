@@ -1,6 +1,7 @@
 """The plugin's kernel of integers: every value beside the reference, bit by bit."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import cases
 import jax
@@ -11,7 +12,8 @@ from cases import CASES, Case
 
 import jaxconv
 from jaxconv._core.dispatch.primitive import contract
-from jaxconv._core.methods import METHODS
+from jaxconv._core.dispatch.choose import select
+from jaxconv._core.methods import METHODS, onednn
 from jaxconv.compat.onnx import ConvInteger
 
 pytest.importorskip(
@@ -114,3 +116,22 @@ def test_refuses_what_it_does_not_serve():
     )
     wide = Case("4d", (1, 2, 2, 2, 2, 8), (1, 1, 1, 1, 8, 8), {}).problem("output", "int8")
     assert refuses(wide) == "the kernel of integers has no rank 4"
+
+
+def test_an_older_plugin_serves_floats_alone(monkeypatch):
+    older = SimpleNamespace(implementation=lambda *_, **__: "jit:avx2")
+    monkeypatch.setattr(onednn, "plugin", lambda: older)
+    case = cases.by_name("2d grouped")
+    assert METHODS["integers"].refuses(case.problem("output", "int8")) == (
+        "the installed jaxconv-onednn is older than the kernel of integers; install it anew"
+    )
+    assert select(case.problem("output", "int8")).method != "integers"
+    assert select(case.problem("output", "float32"), "onednn").method == "onednn"
+    assert select(case.problem("output", "float32")).method in METHODS
+
+
+def test_wide_padding_is_left_to_methods_without_a_copy():
+    """The kernel's copy of x with its padding would have 640 GB."""
+    x, w = jnp.ones((1, 3, 3, 8), "int8"), jnp.ones((2, 2, 8, 8), "int8")
+    f = partial(jaxconv.conv, stride=1000, padding=100_000, preferred_element_type=jnp.int32)
+    assert f(x, w).sum() == 4 * 8 * 8

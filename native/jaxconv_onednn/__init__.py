@@ -114,6 +114,8 @@ if not _LIBRARY.jaxconv_onednn_has_own_threads():
         "jaxconv_onednn: the oneDNN that is loaded does not run on the plugin's threads: another "
         "library loaded it before, or it is not that of onednn-cpu-gomp"
     )
+# looked up here, so that a library older than this file does not load
+_SERVES_INTEGERS = _LIBRARY.jaxconv_onednn_serves_integers
 
 
 def register() -> None:
@@ -212,7 +214,7 @@ def dtypes() -> tuple[str, ...]:
 
 def serves_integers() -> bool:
     """Return whether this CPU can run the plugin's convolution of integers: it needs AVX2."""
-    return bool(_LIBRARY.jaxconv_onednn_serves_integers())
+    return bool(_SERVES_INTEGERS())
 
 
 def implementation(

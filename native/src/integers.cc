@@ -1,5 +1,7 @@
 #include "integers.h"
 
+#include <new>
+
 #include "own.h"
 #include "workspace.h"
 
@@ -9,6 +11,18 @@ namespace {
 void Require(bool holds, const char* message) {
   if (!holds) throw BadProblem(std::string("jaxconv_onednn: integers: ") + message);
 }
+
+// Bytes of the padded copy of x: padding may make them more than an int64 holds.
+double BytesOfCopy(const IntegerLayer& s) {
+  double bytes = 2.0 * static_cast<double>(s.n) * static_cast<double>(s.inputs * s.groups);
+  for (int d = 0; d < 3; ++d) {
+    bytes *= static_cast<double>(s.out[d] - 1) * static_cast<double>(s.stride[d]) +
+             static_cast<double>(s.kernel[d] - 1) * static_cast<double>(s.dilation[d]) + 1;
+  }
+  return bytes;
+}
+
+constexpr double kMostBytes = int64_t{1} << 60;
 
 }  // namespace
 
@@ -43,6 +57,7 @@ IntegerProblem::IntegerProblem(const Dims& x, const Dims& w, const Dims& y,
     layer_.dilation[to] = there ? dilation[d] : 1;
     layer_.before[to] = there ? before[d] : 0;
   }
+  if (BytesOfCopy(layer_) > kMostBytes) throw std::bad_alloc();
   threads_ = WorthwhileThreads(x, w, y, threads);
 }
 

@@ -13,7 +13,8 @@ bool ServesIntegers();
 class IntegerProblem {
  public:
   // Shapes with channels last. Padding may be negative, and `after` is what y's shape tells. It runs
-  // on at most `threads`, on fewer if it is small. Throws BadProblem if these are no convolution.
+  // on at most `threads`, on fewer if it is small. Throws BadProblem if these are no convolution, and
+  // std::bad_alloc if no memory holds the padded copy of x.
   IntegerProblem(const Dims& x, const Dims& w, const Dims& y, const Geometry& geometry,
                  int64_t threads);
 

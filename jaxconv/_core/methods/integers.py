@@ -7,11 +7,14 @@ instruction of AVX2; the sums are int32 and wrap around beyond it. So every bit 
 method. oneDNN's own kernels of int8 saturate on the way where the CPU has AVX2 without VNNI.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxconv._core.geometry.problem import Problem
+from jaxconv._core.geometry.shapes import extent
 from jaxconv._core.geometry.spec import ConvSpec
 from jaxconv._core.methods import lax as lax_method
 from jaxconv._core.methods import onednn
@@ -20,7 +23,7 @@ from jaxconv._core.methods.terms import Terms, common
 
 # Outputs of a group that fill a vector.
 VECTOR = 8
-# Set by hand: seconds a call, a product, an element of x, y and w (2 cores of an AMD EPYC with AVX2
+# Set by hand: seconds a call, a product, an element of the padded x, y and w (2 cores of an AMD EPYC with AVX2
 # alone, 2026-11).
 CALL, PRODUCT, COPIED, MADE, PACKED = 2e-6, 6e-12, 2e-10, 2e-10, 3e-10
 
@@ -30,6 +33,8 @@ def refuses(problem: Problem) -> str | None:
     loaded = onednn.plugin()
     if isinstance(loaded, str):
         return loaded
+    if not hasattr(loaded, "serves_integers"):
+        return "the installed jaxconv-onednn is older than the kernel of integers; install it anew"
     if not loaded.serves_integers():
         return "the kernel of integers needs a CPU with AVX2"
     if problem.spec.rank > 3:
@@ -44,7 +49,7 @@ def output(
 ) -> jax.Array:
     """Forward convolution."""
     shape = (x.shape[0], *spec.output_size, w.shape[-1])
-    if not (x.size and w.size and np.prod(shape)):
+    if not (x.size and w.size and math.prod(shape)):
         return jnp.zeros(shape, dtype)
     if not _exact(x, w, dtype):
         return lax_method.output(x, w, spec, precision=precision, dtype=dtype)
@@ -75,9 +80,13 @@ def _exact(x: jax.Array, w: jax.Array, dtype: jnp.dtype) -> bool:
 
 
 def _terms(problem: Problem) -> Terms:
-    shared = common(problem)
-    wide = problem.spec.groups * -(-problem.outputs // VECTOR) * VECTOR
-    return shared | {"work of whole vectors": shared["work"] / max(problem.outputs, 1) * wide}
+    spec, shared = problem.spec, common(problem)
+    wide = spec.groups * -(-problem.outputs // VECTOR) * VECTOR
+    seen = [(m - 1) * s + extent(k, d) for _, m, k, s, d, _ in spec.dimensions]
+    return shared | {
+        "x padded": problem.batch * math.prod(seen) * spec.groups * problem.inputs,
+        "work of whole vectors": shared["work"] / max(problem.outputs, 1) * wide,
+    }
 
 
 def considered(problem: Problem) -> bool:
@@ -94,7 +103,7 @@ METHOD = Method(
     constants={
         "output": {
             "call": CALL,
-            "x": COPIED,
+            "x padded": COPIED,
             "y": MADE,
             "w": PACKED,
             "work of whole vectors": PRODUCT,
