@@ -11,8 +11,8 @@ import pytest
 from cases import CASES, Case
 
 import jaxconv
-from jaxconv._core.dispatch.primitive import contract
 from jaxconv._core.dispatch.choose import select
+from jaxconv._core.dispatch.primitive import contract
 from jaxconv._core.methods import METHODS, onednn
 from jaxconv.compat.onnx import ConvInteger
 
