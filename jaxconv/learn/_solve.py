@@ -126,8 +126,9 @@ def solve_kernel(
             for each x, sharded as it is.
         kernel_size: one integer a spatial dimension; one integer alone is the side of a square.
         weights: (*batch, *space'), one for each y: how much each output counts, 0 or more; or
-            booleans, which outputs to use. All channels share them. Where they are 0, y may hold
-            NaN, and so may the windows of x: `usable_outputs` makes weights of a mask of x.
+            booleans, which outputs to use. All channels share them; for channels of different
+            weights use `jax.vmap` over the outputs. Where they are 0, y may hold NaN, and so may
+            the windows of x: `usable_outputs` makes weights of a mask of x.
         ridge: penalty on the squared weights, 0 or more, in squared units of x times positions;
             the bias is not penalised.
         bias: whether to add a constant to y, one an output channel.
