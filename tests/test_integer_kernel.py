@@ -11,8 +11,8 @@ import pytest
 from cases import CASES, Case
 
 import jaxconv
-from jaxconv._core.dispatch.primitive import contract
 from jaxconv._core.dispatch.choose import select
+from jaxconv._core.dispatch.primitive import contract
 from jaxconv._core.methods import METHODS, onednn
 from jaxconv.compat.onnx import ConvInteger
 
@@ -102,8 +102,15 @@ def test_onnx_takes_it_on_cpus_and_exports_for_others():
     text = jax.jit(ConvInteger).lower(x, w, jnp.uint8(3)).as_text()
     assert "@jaxconv_onednn_integers" in text
     f = jax.jit(ConvInteger)
-    exported = jax.export.export(f, platforms=("cpu", "cuda", "tpu"))(x, w, jnp.uint8(3))
-    np.testing.assert_array_equal(exported.call(x, w, jnp.uint8(3)), f(x, w, jnp.uint8(3)))
+    of_any_batch = jax.ShapeDtypeStruct((jax.export.symbolic_shape("n")[0], *x.shape[1:]), x.dtype)
+    for platforms in (("cpu",), ("cpu", "cuda", "tpu")):
+        for shape in (x, of_any_batch):
+            exported = jax.export.export(f, platforms=platforms)(shape, w, jnp.uint8(3))
+            # by float32: XLA's own convolutions of integers take a hundred times as long
+            text = exported.mlir_module()
+            assert "stablehlo.convolution" in text
+            assert "xi16>" not in text
+            np.testing.assert_array_equal(exported.call(x, w, jnp.uint8(3)), f(x, w, jnp.uint8(3)))
 
 
 def test_refuses_what_it_does_not_serve():
