@@ -89,6 +89,15 @@ def test_dense_layers_take_it(dtype, narrow):
     assert plane.method != "integers"
 
 
+def test_xla_counts_its_operations():
+    x, w = jnp.ones((2, 9, 9, 16), "int8"), jnp.ones((3, 3, 16, 16), "int8")
+    found = {}
+    for method in ("integers", "lax"):
+        f = partial(jaxconv.conv, preferred_element_type=jnp.int32, method=method)
+        found[method] = jax.jit(f).lower(x, w).cost_analysis()["flops"]
+    assert found["integers"] == found["lax"] > 0
+
+
 def test_programs_for_elsewhere_do_without_it():
     x, w = jnp.ones((1, 9, 9, 16), "int8"), jnp.ones((3, 3, 16, 16), "int8")
     f = jax.jit(partial(jaxconv.conv, preferred_element_type=jnp.int32))

@@ -97,7 +97,7 @@ def considered(problem: Problem) -> bool:
 METHOD = Method(
     name="integers",
     summary="an own kernel in C++ for integers of 8 and 16 bits, where jaxconv-onednn is installed",
-    contractions={"output": output},
+    contractions={"output": onednn.counted("output", output)},
     refuses=refuses,
     terms=_terms,
     constants={
