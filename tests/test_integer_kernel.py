@@ -89,6 +89,15 @@ def test_dense_layers_take_it(dtype, narrow):
     assert plane.method != "integers"
 
 
+def test_xla_counts_its_operations():
+    x, w = jnp.ones((2, 9, 9, 16), "int8"), jnp.ones((3, 3, 16, 16), "int8")
+    found = {}
+    for method in ("integers", "lax"):
+        f = partial(jaxconv.conv, preferred_element_type=jnp.int32, method=method)
+        found[method] = jax.jit(f).lower(x, w).cost_analysis()["flops"]
+    assert found["integers"] == found["lax"] > 0
+
+
 def test_programs_for_elsewhere_do_without_it():
     x, w = jnp.ones((1, 9, 9, 16), "int8"), jnp.ones((3, 3, 16, 16), "int8")
     f = jax.jit(partial(jaxconv.conv, preferred_element_type=jnp.int32))
@@ -102,8 +111,15 @@ def test_onnx_takes_it_on_cpus_and_exports_for_others():
     text = jax.jit(ConvInteger).lower(x, w, jnp.uint8(3)).as_text()
     assert "@jaxconv_onednn_integers" in text
     f = jax.jit(ConvInteger)
-    exported = jax.export.export(f, platforms=("cpu", "cuda", "tpu"))(x, w, jnp.uint8(3))
-    np.testing.assert_array_equal(exported.call(x, w, jnp.uint8(3)), f(x, w, jnp.uint8(3)))
+    of_any_batch = jax.ShapeDtypeStruct((jax.export.symbolic_shape("n")[0], *x.shape[1:]), x.dtype)
+    for platforms in (("cpu",), ("cpu", "cuda", "tpu")):
+        for shape in (x, of_any_batch):
+            exported = jax.export.export(f, platforms=platforms)(shape, w, jnp.uint8(3))
+            # by float32: XLA's own convolutions of integers take a hundred times as long
+            text = exported.mlir_module()
+            assert "stablehlo.convolution" in text
+            assert "xi16>" not in text
+            np.testing.assert_array_equal(exported.call(x, w, jnp.uint8(3)), f(x, w, jnp.uint8(3)))
 
 
 def test_refuses_what_it_does_not_serve():

@@ -23,8 +23,8 @@ from jaxconv._core.methods.terms import Terms, common
 
 # Outputs of a group that fill a vector.
 VECTOR = 8
-# Set by hand: seconds a call, a product, an element of the padded x, of y and of w (2 cores of an
-# AMD EPYC with AVX2 alone, 2026-11).
+# Set by hand: seconds a call, a product, an element of x with its padding, of y and of w (2 cores
+# of an AMD EPYC with AVX2 alone, 2026-11).
 CALL, PRODUCT, COPIED, MADE, PACKED = 2e-6, 6e-12, 2e-10, 2e-10, 3e-10
 
 
@@ -97,7 +97,7 @@ def considered(problem: Problem) -> bool:
 METHOD = Method(
     name="integers",
     summary="an own kernel in C++ for integers of 8 and 16 bits, where jaxconv-onednn is installed",
-    contractions={"output": output},
+    contractions={"output": onednn.counted("output", output)},
     refuses=refuses,
     terms=_terms,
     constants={

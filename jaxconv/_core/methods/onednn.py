@@ -135,8 +135,8 @@ _SERVED = ("float32", "bfloat16", "float16")
 _REPEATED_FROM = {"output": 8, "input": 10, "kernel": 8}
 
 
-def _counted(contraction: Contraction, method: Callable[..., jax.Array]):
-    """Add the number of operations to a method: XLA counts a library's call as unknown, -1.
+def counted(contraction: Contraction, method: Callable[..., jax.Array]):
+    """Return a method with its number of operations: XLA counts a library's call as unknown, -1.
 
     The program also contains lax's convolution, in a function whose result is not used. So
     `lowered.cost_analysis()` counts its operations (and one more for the call's -1), and XLA
@@ -153,7 +153,7 @@ def _counted(contraction: Contraction, method: Callable[..., jax.Array]):
 
 @functools.partial(jax.jit, static_argnames=("contraction", "spec", "dtype"))
 def _operations(a: jax.Array, b: jax.Array, *, contraction, spec: ConvSpec, dtype: jnp.dtype):
-    one = lax.slice(b, (0,) * b.ndim, (1,) * b.ndim).astype(dtype)
+    one = lax.slice(b, (0,) * b.ndim, (1,) * b.ndim)
     return lax_method.METHOD.contractions[contraction](a, b, spec, dtype=dtype), lax.mul(one, one)
 
 
@@ -372,9 +372,9 @@ METHOD = Method(
     name="onednn",
     summary="oneDNN and own kernels in C++, where jaxconv-onednn is installed",
     contractions={
-        "output": _counted("output", output),
-        "input": _counted("input", input),
-        "kernel": _counted("kernel", kernel),
+        "output": counted("output", output),
+        "input": counted("input", input),
+        "kernel": counted("kernel", kernel),
     },
     refuses=refuses,
     terms=_terms,

@@ -1,9 +1,9 @@
 """Sums of products of 8-bit integers, exact.
 
-With the plugin `jaxconv-onednn` CPUs sum products of int16 in int32. Elsewhere, and in layers of
-few outputs a group, the sums are those of convolutions of float32, which holds all integers up to
-2^24, in whatever order they are added. So many channels are convolved at a time that no sum can be
-larger; the parts are added in int32:
+With the plugin `jaxconv-onednn` CPUs sum products of int16 in int32. Elsewhere, in programs that
+are exported, and in layers of few outputs a group, the sums are those of convolutions of float32,
+which holds all integers up to 2^24, in whatever order they are added. So many channels are
+convolved at a time that no sum can be larger; the parts are added in int32:
 
     sum over i of x_i w_i = sum over parts of int32(sum over the part's channels of x_i w_i)
 
@@ -22,6 +22,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxconv._core.dispatch.choose import refusal
+from jaxconv._core.dispatch.library_dependent import library_dependent
 from jaxconv._core.dispatch.primitive import contract
 from jaxconv._core.geometry.dtypes import constant, with_bias
 from jaxconv._core.geometry.problem import Problem
@@ -56,17 +58,19 @@ def exact_sums(
     x = jnp.moveaxis(lax.pad(x, x_zero, edges), 1, -1)
     # (out, in, *kernel) -> (*kernel, in, out)
     w = jnp.moveaxis(w, (0, 1), (-1, -2))
-    zeros = (x_zero, None if w_zero is None else jnp.broadcast_to(w_zero, w.shape[-1:]))
+    arrays = (x, w, x_zero, *(() if w_zero is None else (jnp.broadcast_to(w_zero, w.shape[-1:]),)))
     in_words, in_parts = (partial(sums, spec=spec.padded) for sums in (_in_words, _in_parts))
     problem = Problem.of("output", x, w, spec.padded, dtype=jnp.int32, platform="cpu")
-    if integers.considered(problem) and not integers.refuses(problem._replace(dtype="int16")):
-        y = lax.platform_dependent(x, w, *zeros, cpu=in_words, default=in_parts)
+    if integers.considered(problem) and not refusal(problem._replace(dtype="int16"), "integers"):
+        y = library_dependent(*arrays, library=in_words, default=in_parts)
     else:
-        y = in_parts(x, w, *zeros)
+        y = in_parts(*arrays)
     return jnp.moveaxis(y, -1, 1)
 
 
-def _in_words(x: jax.Array, w: jax.Array, x_zero: jax.Array, w_zero: jax.Array | None, *, spec):
+def _in_words(
+    x: jax.Array, w: jax.Array, x_zero: jax.Array, w_zero: jax.Array | None = None, *, spec
+):
     """Convolve integers less their zero points, of at most 9 bits with the sign, as int16."""
     x = x.astype(jnp.int16) - x_zero.astype(jnp.int16)
     if w_zero is not None:
@@ -74,7 +78,9 @@ def _in_words(x: jax.Array, w: jax.Array, x_zero: jax.Array, w_zero: jax.Array |
     return contract("output", x, w, spec, dtype=jnp.int32)
 
 
-def _in_parts(x: jax.Array, w: jax.Array, x_zero: jax.Array, w_zero: jax.Array | None, *, spec):
+def _in_parts(
+    x: jax.Array, w: jax.Array, x_zero: jax.Array, w_zero: jax.Array | None = None, *, spec
+):
     """Convolve them with x moved to the range of int8, in parts."""
     centre = constant(_CENTRE if x.dtype == jnp.uint8 else 0, jnp.int32)
     largest = -jnp.iinfo(jnp.int8).min if w.dtype == jnp.int8 else jnp.iinfo(jnp.uint8).max
