@@ -135,10 +135,11 @@ def test_transposed(name):
 def test_dtypes(dtype):
     case = by_name("2d both")
     x, w, _, y = (array.astype(dtype) for array in case.arrays())
+    arguments = {**case.arguments, "preferred_element_type": dtype}
     for call, arrays, name in (("conv", (x, w), "x"), ("conv_transpose", (y, w), "y")):
-        sharded = getattr(parallel, call)(*arrays, **case.arguments, **layout_of(case, name))
+        sharded = getattr(parallel, call)(*arrays, **arguments, **layout_of(case, name))
         assert sharded.dtype == dtype
-        np.testing.assert_array_equal(sharded, getattr(jaxconv, call)(*arrays, **case.arguments))
+        np.testing.assert_array_equal(sharded, getattr(jaxconv, call)(*arrays, **arguments))
 
 
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=str)
