@@ -154,6 +154,7 @@ def counted(contraction: Contraction, method: Callable[..., jax.Array]):
 @functools.partial(jax.jit, static_argnames=("contraction", "spec", "dtype"))
 def _operations(a: jax.Array, b: jax.Array, *, contraction, spec: ConvSpec, dtype: jnp.dtype):
     one = lax.slice(b, (0,) * b.ndim, (1,) * b.ndim)
+    one = one.astype(dtype) if one.dtype == jnp.bool_ else one  # bool has no products
     return lax_method.METHOD.contractions[contraction](a, b, spec, dtype=dtype), lax.mul(one, one)
 
 
