@@ -9,13 +9,12 @@
 # with AVX2:
 #   3x3 on 28x28, 64 to 64 channels: int8 into int8 8.08, into int32 1.03, float32 1.34; equal bits
 #   3 on 1000, 64 to 64 channels: int8 into int8 2.60, into int32 5.20, float32 0.58; equal bits
-# JAX=0.12.0.1 runs the same with that version, which needs Python 3.12: 9.66, 0.73 and 0.88; 1.91,
-# 4.75 and 0.60.
+# (jax 0.12.0.1, which needs Python 3.12: 9.66, 0.73 and 0.88; 1.91, 4.75 and 0.60.)
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 "${PYTHON:-python3}" -m venv "$folder"
-"$folder/bin/pip" install -q "jax==${JAX:-0.10.2}" "jaxlib==${JAX:-0.10.2}"
+"$folder/bin/pip" install -q jax==0.10.2 jaxlib==0.10.2
 JAX_PLATFORMS=cpu "$folder/bin/python" - <<'EOF'
 import statistics
 import time

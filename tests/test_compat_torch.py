@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_torch import close, normal
+from test_torch import assert_close, normal
 from torch_here import torch
 
 import jaxconv.compat.torch as F  # noqa: N812
@@ -44,9 +44,9 @@ def compare(name, arrays, arguments, ours=None):
         return y, pull(dy)
 
     y, gradients = run(tuple(arrays), dy)
-    close(y, theirs.detach().numpy())
+    assert_close(y, theirs.detach().numpy())
     for gradient, tensor in zip(gradients, tensors, strict=True):
-        close(gradient, tensor.grad.numpy())
+        assert_close(gradient, tensor.grad.numpy())
 
 
 def call(*positional, **named):
@@ -102,7 +102,7 @@ def test_values_and_gradients(case):
     named = dict(zip(list(inspect.signature(getattr(F, name)).parameters)[3:], arguments[0]))  # noqa: B905
     named = {"input": jnp.asarray(arrays[0]), "weight": arrays[1], **named, **arguments[1]}
     theirs = {**named, "input": torch.tensor(arrays[0]), "weight": torch.tensor(arrays[1])}
-    close(getattr(F, name)(**named), getattr(T, name)(**theirs).numpy())
+    assert_close(getattr(F, name)(**named), getattr(T, name)(**theirs).numpy())
 
 
 def test_the_comparison_can_fail():
@@ -258,7 +258,7 @@ def test_int64_narrowed_by_jax_is_still_transposed():
 def test_vmap_and_second_derivatives():
     x, w = normal(3, 2, 4, 5), normal(6, 2, 3, 3, seed=1)
     mapped = jax.vmap(lambda x: F.conv2d(x, w, padding="same"))(x)
-    close(mapped, F.conv2d(x, w, padding="same"))
+    assert_close(mapped, F.conv2d(x, w, padding="same"))
 
     def loss(library, x, w):
         return (library.conv_transpose2d(library.conv2d(x, w, None, 2), w, None, 2) ** 3).sum()
@@ -275,8 +275,8 @@ def test_vmap_and_second_derivatives():
 
 def test_method_and_precision_are_ours():
     x, w = normal(1, 2, 5), normal(2, 2, 3, seed=1)
-    close(F.conv1d(x, w, method="loops", precision="highest"), F.conv1d(x, w))
-    close(F.conv_transpose1d(x, w, method="loops"), F.conv_transpose1d(x, w))
+    assert_close(F.conv1d(x, w, method="loops", precision="highest"), F.conv1d(x, w))
+    assert_close(F.conv_transpose1d(x, w, method="loops"), F.conv_transpose1d(x, w))
     with pytest.raises(
         ValueError, match=re.escape("conv1d: method='fast' must be one of 'auto', ")
     ):

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from test_torch import close, first, normal
+from test_torch import assert_close, first, normal
 from torch_here import torch
 
 import jaxconv.compat.torch as F  # noqa: N812
@@ -65,7 +65,7 @@ def test_torch_weights_are_used_as_they_are_by_the_functions():
         return x.reshape(2, -1) @ w["head.weight"].T + w["head.bias"]
 
     with jax.default_matmul_precision("highest"):
-        close(forward(x), module(torch.tensor(x)).detach().numpy())
+        assert_close(forward(x), module(torch.tensor(x)).detach().numpy())
 
 
 def test_trees_of_ones_own_become_state_dicts():

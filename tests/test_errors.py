@@ -26,7 +26,7 @@ def traced(function: str, arguments: dict[str, Any]):
 
 
 @contextlib.contextmanager
-def says(error: type[Exception], message: str):
+def assert_raises(error: type[Exception], message: str):
     """Check the exact class and the whole message, without the note that jax adds inside jit."""
     with pytest.raises(error) as caught:
         yield
@@ -38,7 +38,7 @@ def says(error: type[Exception], message: str):
 def test_says_what_is_wrong_before_tracing(case):
     call, arrays = traced(case.function, case.arguments)
     for way in (call, jax.jit(call), functools.partial(jax.eval_shape, call)):
-        with says(case.error, case.message):
+        with assert_raises(case.error, case.message):
             way(arrays)
 
     def refused(arrays):
@@ -87,11 +87,11 @@ def test_every_argument_of_every_function_is_covered():
 
 def test_keys_are_no_numbers():
     key = jax.random.key(0)
-    with says(TypeError, "conv: x is key<fry>, which is not a dtype of numbers"):
+    with assert_raises(TypeError, "conv: x is key<fry>, which is not a dtype of numbers"):
         jaxconv.conv(key, A((3, 3, 3, 8)).make())
-    with says(TypeError, "unfold: x is key<fry>, which is not a dtype of numbers"):
+    with assert_raises(TypeError, "unfold: x is key<fry>, which is not a dtype of numbers"):
         jaxconv.unfold(jax.random.split(key, 6).reshape(3, 2), (2,))
-    with says(TypeError, "conv: preferred_element_type=key<fry> is not a dtype"):
+    with assert_raises(TypeError, "conv: preferred_element_type=key<fry> is not a dtype"):
         x, w = A((1, 4, 4, 3)).make(), A((3, 3, 3, 8)).make()
         jaxconv.conv(x, w, preferred_element_type=key.dtype)
 
@@ -102,7 +102,7 @@ def test_a_traced_number_is_told_from_a_wrong_one():
         "conv: stride must be a fixed integer, but is traced here; under jax.jit name it in "
         "static_argnames"
     )
-    with says(TypeError, message):
+    with assert_raises(TypeError, message):
         jax.jit(jaxconv.conv)(x, w, stride=2)
     static = jax.jit(jaxconv.conv, static_argnames="stride")
     assert jax.eval_shape(functools.partial(static, stride=2), x, w).shape == (2, 3, 3, 8)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx as flax_nnx
-from test_torch import close, first, normal
+from test_torch import assert_close, first, normal
 from torch_here import torch
 
 from jaxconv.compat.torch import from_torch, to_torch
@@ -55,12 +55,12 @@ def both(converted_modules, arrays):
         )
 
 
-def compare(module, x, *, moved=True):
+def assert_same_as_torch(module, x, *, moved=True):
     module = started(module)
     want = in_torch(module, x, moved=moved)
     converted = from_torch(module)
     for y in both([converted], [x])[0]:
-        close(y, want)
+        assert_close(y, want)
     state = {n: t for n, t in module.state_dict().items() if not n.endswith("num_batches_tracked")}
     back = to_torch(converted.variables)
     assert back.keys() == state.keys()
@@ -188,7 +188,7 @@ ACTIVATIONS = [
 @pytest.mark.parametrize("name", [*CONVOLUTIONS, *LAYERS, *FUNCTIONS])
 def test_layers(name):
     module, shape = {**CONVOLUTIONS, **LAYERS, **FUNCTIONS}[name]
-    compare(module, normal(*shape))
+    assert_same_as_torch(module, normal(*shape))
 
 
 def test_activations():
@@ -197,7 +197,7 @@ def test_activations():
         ACTIVATIONS, both([*map(from_torch, ACTIVATIONS)], [x] * len(ACTIVATIONS)), strict=True
     ):
         for y in found:
-            close(y, in_torch(module, x))
+            assert_close(y, in_torch(module, x))
 
 
 SEQUENTIALS = {
@@ -240,26 +240,26 @@ SEQUENTIALS = {
 @pytest.mark.parametrize("name", SEQUENTIALS)
 def test_sequentials(name):
     module, shape = SEQUENTIALS[name]
-    compare(module, normal(*shape))
+    assert_same_as_torch(module, normal(*shape))
 
 
 def test_features_stay_where_they_are():
     """A layer that acts on torch's last dimension gets an array laid out as in torch."""
     x = normal(2, 5, 6)
     layers = (nn.Linear(6, 6), nn.LayerNorm(6), nn.LayerNorm((5, 6)), nn.Softmax(1))
-    compare(nn.Sequential(*layers, nn.Flatten(), nn.Linear(30, 3)), x, moved=False)
+    assert_same_as_torch(nn.Sequential(*layers, nn.Flatten(), nn.Linear(30, 3)), x, moved=False)
     indices = np.arange(10).reshape(2, 5) % 4
     module = started(nn.Sequential(nn.Embedding(4, 6, padding_idx=0), nn.Linear(6, 2)))
     want = module(torch.tensor(indices)).detach().numpy()
     for y in both([from_torch(module)], [jnp.asarray(indices)])[0]:
-        close(y, want)
+        assert_close(y, want)
 
 
 def test_names_are_torchs():
     module = nn.Sequential()
     module.add_module("stem", nn.Conv2d(6, 4, 1))
     module.add_module("norm", nn.BatchNorm2d(4))
-    converted = compare(module, normal(*IMAGE))
+    converted = assert_same_as_torch(module, normal(*IMAGE))
     assert jax.tree.map(np.shape, converted.variables) == {
         "params": {
             "stem": {"kernel": (1, 1, 6, 4), "bias": (4,)},
@@ -279,15 +279,15 @@ def test_training_is_torchs_but_for_the_variance():
     before = module[1].running_var.numpy().copy()
     want = in_torch(module.train(), x)
     y, updated = converted.layer.apply(converted.variables, x, train=True, mutable=["batch_stats"])
-    close(y, want)
+    assert_close(y, want)
     held = converted.nnx()
     held.train()
-    close(held(x), want)
+    assert_close(held(x), want)
     for found in (updated["batch_stats"]["1"], flax_nnx.to_pure_dict(flax_nnx.state(held))["1"]):
-        close(found["mean"], module[1].running_mean.numpy())
+        assert_close(found["mean"], module[1].running_mean.numpy())
         n = 2 * 5 * 6  # elements of a channel
         step = (module[1].running_var.numpy() - 0.7 * before) * (n - 1) / n
-        close(found["var"], 0.7 * before + step)
+        assert_close(found["var"], 0.7 * before + step)
 
 
 def test_dropout_drops_in_training():
@@ -338,7 +338,7 @@ def test_a_module_with_a_forward_of_its_own():
         return y + variables["params"]["shift"]
 
     with jax.default_matmul_precision("highest"):
-        close(jax.jit(forward)(converted.variables, x), in_torch(module, x))
+        assert_close(jax.jit(forward)(converted.variables, x), in_torch(module, x))
     message = (
         "from_torch: Own has its own forward method, which cannot be converted; write it with the "
         "layers of its parts, such as converted.parts['features'].layer, and converted.variables"

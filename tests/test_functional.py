@@ -40,7 +40,7 @@ def transpose_arguments(case):
     return arguments
 
 
-def close(actual, want, scale, tolerance=cases.TOLERANCE["float32"]):
+def assert_close(actual, want, scale, tolerance=cases.TOLERANCE["float32"]):
     """Equal but for rounding on the scale of the summed terms' sizes."""
     worst = float(np.max(np.abs(cases.wide(actual) - want) - tolerance * scale, initial=-np.inf))
     assert worst <= 0, f"off by {worst} beyond the tolerance"
@@ -90,7 +90,7 @@ def test_flip_reverses_the_kernel_and_bias_is_added(case):
     b = cases.random(np.random.default_rng(1), w.shape[-1:], "float32")
     flipped = conv(x, w, b, flip=True, precision=HIGHEST, **case.arguments)
     want = cases.expected("output", x, np.flip(w, axes), case.spec) + b
-    close(flipped, want, 1 + np.abs(want) + case.spec.groups * np.abs(w).sum())
+    assert_close(flipped, want, 1 + np.abs(want) + case.spec.groups * np.abs(w).sum())
     b = cases.random(np.random.default_rng(2), x.shape[-1:], "float32")
     back = conv_transpose(
         *(y, w, b),
@@ -99,7 +99,7 @@ def test_flip_reverses_the_kernel_and_bias_is_added(case):
         **transpose_arguments(case),
     )
     want = cases.expected("input", y, np.flip(w, axes), case.spec) + b
-    close(back, want, 1 + np.abs(want) + case.spec.groups * np.abs(w).sum())
+    assert_close(back, want, 1 + np.abs(want) + case.spec.groups * np.abs(w).sum())
 
 
 @pytest.mark.parametrize("mode", NUMPY_MODES)
@@ -304,7 +304,7 @@ def test_mixed_precision_gradients_have_the_parameters_dtype(half):
         want = cases.expected(contraction, *operands, case.spec)
         scale = cases.expected(contraction, *map(np.abs, operands), case.spec)
         # half a unit in the last place of the half type, and what float32 sums are off by
-        close(got, want, scale + float(jnp.finfo(half).eps) / 2 / 4e-6 * np.abs(want), 4e-6)
+        assert_close(got, want, scale + float(jnp.finfo(half).eps) / 2 / 4e-6 * np.abs(want), 4e-6)
     np.testing.assert_allclose(db, np.asarray(dy).sum((0, 1, 2)), rtol=1e-5, atol=1e-5)
 
 
@@ -393,4 +393,4 @@ def test_a_second_eager_call_compiles_nothing(caplog):
 
 def test_the_comparison_can_fail():
     with pytest.raises(AssertionError, match="off by"):
-        close(np.float32([1.0]), np.array([1.0001]), np.array([1.0]))
+        assert_close(np.float32([1.0]), np.array([1.0001]), np.array([1.0]))

@@ -38,6 +38,6 @@ def test_what_python_asks_for_gets_a_plain_answer(module):
 def test_an_import_of_it_is_an_import_error():
     """Python's own, whose message is not ours to write: the pages say what is there."""
     with pytest.raises(ImportError) as caught:
-        from jaxconv.compat.torch import relu  # noqa: F401
+        from jaxconv.compat.torch import relu  # noqa: F401 (the line that raises)
     assert "cannot import name 'relu' from 'jaxconv.compat.torch'" in str(caught.value)
     assert not hasattr(torch, "relu")

@@ -26,7 +26,7 @@ CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
 
-def close(ours, theirs):
+def assert_close(ours, theirs):
     assert ours.shape == theirs.shape
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
 
@@ -75,7 +75,7 @@ def our_gradients(f, x, w, b, dy):
 def compare(ours, theirs, x, w, b):
     dy, want = torch_gradients(theirs, x, w, b)
     for got, expected in zip(our_gradients(ours, x, w, b, dy), want, strict=True):
-        close(got, expected)
+        assert_close(got, expected)
 
 
 FORWARD = {
@@ -144,7 +144,9 @@ def test_output_padding_beyond_the_stride_is_less_padding_after():
         dilation=3,
         output_padding=2,
     )
-    close(conv_transpose(y, w, padding=((2, 0),), dilation=3, precision=HIGHEST), last(theirs))
+    assert_close(
+        conv_transpose(y, w, padding=((2, 0),), dilation=3, precision=HIGHEST), last(theirs)
+    )
 
 
 # jaxconv's mode -> torch's; torch has no symmetric padding
@@ -177,7 +179,7 @@ def test_padding_modes_of_lines_and_volumes(mode):
         y = conv(
             x, w, module.bias.detach().numpy(), padding=1, padding_mode=mode, precision=HIGHEST
         )
-        close(y, last(module(torch.tensor(first(x)))))
+        assert_close(y, last(module(torch.tensor(first(x)))))
 
 
 def test_the_comparison_can_fail():

@@ -34,7 +34,7 @@ struct Read {
     return read;
   }
 
-  // Where a position begins.
+  // Offset of a position's first element.
   int64_t At(int64_t a, int64_t b, int64_t c) const {
     return ((a * size[1] + b) * size[2] + c) * channels;
   }
@@ -155,7 +155,7 @@ void Pack(const IntegerLayer& s, const Runs& runs, const Entry* w, int16_t* pack
   }
 }
 
-// Calls `work` with the array as what it is.
+// Calls `work` with a pointer of the array's type.
 template <typename Work>
 void WithType(IntegerArray array, const Work& work) {
   switch (array.type) {
