@@ -13,10 +13,11 @@
 | sharded | values, gradients and traffic over all devices there are |
 
 float32 has every case; the other dtypes and the derivatives have six, or with `--whole` every case.
-All values are compared with the loops of `jaxconv.reference` in float64, within the tolerances of
-`tolerances.py`. The JSON has a record of each check: its name, method, contraction and dtype, the
-largest error divided by its bound, the seconds it took, and whether it is ok, failed or refused,
-with the reason; and the device, the versions and the date. It is written after each check.
+The policy of a method of integers alone is checked in int8. All values are compared with the loops
+of `jaxconv.reference` in float64, within the tolerances of `tolerances.py`. The JSON has a record
+of each check: its name, method, contraction and dtype, the largest error divided by its bound, the
+seconds it took, and whether it is ok, failed or refused, with the reason; and the device, the
+versions and the date. It is written after each check.
 
 Exit code: 0; 1 if a check failed; 2 for wrong arguments; 3 if JAX has no such device.
 """

@@ -39,8 +39,9 @@ def checks(scope: Scope) -> Iterator[Check]:
     """Yield a check for each method and contraction, and for those who take policies."""
     for method, contraction in table.offered(scope):
         if method not in RULES:
-            run = functools.partial(_takes_effect, scope, method, contraction)
-            yield Check(f"policies/{method}/{contraction}", run, method, contraction, "float32")
+            dtype = table.dtype_of(scope, method, contraction)
+            run = functools.partial(_takes_effect, scope, method, contraction, dtype)
+            yield Check(f"policies/{method}/{contraction}", run, method, contraction, dtype)
     for name, function in {
         "gradients": _gradients,
         "accelerate": _accelerate,
@@ -62,13 +63,14 @@ def operations(program: str) -> Counter[str]:
     return Counter(re.findall(r"\b(?:stablehlo|chlo)\.\w+", program))
 
 
-def _takes_effect(scope: Scope, method: str, contraction: str) -> Outcome:
-    case = _as_it_is(scope, method, contraction)
-    problem = table.problem_of(scope, case, contraction, "float32")
-    a, b = operands = case.operands(contraction)
+def _takes_effect(scope: Scope, method: str, contraction: str, dtype: str) -> Outcome:
+    case = _as_it_is(scope, method, contraction, dtype)
+    problem = table.problem_of(scope, case, contraction, dtype)
+    a, b = operands = case.operands(contraction, dtype)
+    result = cases.RESULT.get(dtype, dtype)
 
     def calling(**how):
-        numerics = {"dtype": "float32", "precision": HIGHEST, **how}
+        numerics = {"dtype": result, "precision": HIGHEST, **how}
         return lambda a, b: contract(contraction, a, b, case.spec, **numerics)
 
     by_policy = calling(policy=jaxconv.Policy({problem: method}))
@@ -82,7 +84,7 @@ def _takes_effect(scope: Scope, method: str, contraction: str) -> Outcome:
         METHODS[method].on(scope.platform, contraction),
         spec=case.spec,
         precision=HIGHEST,
-        dtype=jnp.dtype("float32"),
+        dtype=jnp.dtype(result),
     )
     missing = operations(text(own, *_one_batch_axis(case, operands, contraction)))
     missing -= operations(program)
@@ -94,11 +96,11 @@ def _takes_effect(scope: Scope, method: str, contraction: str) -> Outcome:
     )
 
 
-def _as_it_is(scope: Scope, method: str, contraction: str) -> cases.Case:
+def _as_it_is(scope: Scope, method: str, contraction: str, dtype: str) -> cases.Case:
     """Return a case that the method gets as it is, not reduced to a smaller problem."""
-    found, _ = table.served(dataclasses.replace(scope, small=False), method, contraction)
+    found, _ = table.served(dataclasses.replace(scope, small=False), method, contraction, dtype)
     for case in found:
-        problem = table.problem_of(scope, case, contraction, "float32")
+        problem = table.problem_of(scope, case, contraction, dtype)
         if problem.batch and (scope.platform != "cpu" or problem.reduced == problem):
             return case
     raise Refused(f"{method} serves reduced cases alone")

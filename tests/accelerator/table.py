@@ -27,7 +27,7 @@ CASES = (*cases.CASES, cases.Case("2d covered", (2, 4, 3, 4), (7, 5, 2, 6), COVE
 # Beside float32, those of these that a method serves, or else the first three that it does.
 FEW = ("1d", "2d", "2d everything", "2d depthwise", "3d grouped", "2d covered")
 # What stands for all in a small run: a case, or the first that a method serves, and dtypes of
-# "auto"; methods have one contraction each, in float32.
+# "auto"; methods have one contraction and one dtype each (`dtype_of`).
 SMALL_CASE = "2d everything"
 SMALL_DTYPES = ("float32", "bfloat16", "int32")
 
@@ -62,7 +62,7 @@ def offered(scope: Scope) -> Iterator[tuple[str, str]]:
 def checks(scope: Scope) -> Iterator[Check]:
     """Yield a check for each method, contraction, dtype and precision."""
     for method, contraction in offered(scope):
-        few = SMALL_DTYPES if method == "auto" else SMALL_DTYPES[:1]
+        few = SMALL_DTYPES if method == "auto" else (dtype_of(scope, method, contraction),)
         for dtype in few if scope.small else (*cases.TOLERANCE, *cases.EXACT):
             precisions = tolerances.precisions(dtype)
             for precision in precisions[:1] if scope.small and method != "auto" else precisions:
@@ -109,6 +109,17 @@ def served(
     if scope.small:
         found = [next((case for case in found if case.name == SMALL_CASE), found[0])]
     return found, reasons
+
+
+def dtype_of(scope: Scope, method: str, contraction: str) -> str:
+    """Return float32, or int8 for a method that serves integers alone."""
+    for dtype in ("float32", "int8"):
+        try:
+            served(scope, method, contraction, dtype)
+        except Refused:
+            continue
+        return dtype
+    return "float32"
 
 
 def _values(scope: Scope, method: str, contraction: str, dtype: str, precision: str) -> Outcome:
