@@ -183,9 +183,9 @@ def _by_rule(
     if of_device is None:
         return _lax(problem, "XLA's own convolution")
     if problem.spec.is_symbolic:
-        return _lax(problem, "its sizes are unknown until it runs")
+        return _of_unknown_sizes(problem, rule, "its sizes are unknown until it runs")
     if is_symbolic_dim(problem.batch):
-        return _lax(problem, "the batch size is unknown until it runs")
+        return _of_unknown_sizes(problem, rule, "the batch size is unknown until it runs")
     if rule == "auto" and problem.contraction != "kernel":
         problem = problem._replace(batch=IMAGES)
     times = _expected(problem, rule, profile, ffi_unavailable_reason)
@@ -199,6 +199,14 @@ def _by_rule(
     if fastest == usual:
         return Choice(usual, f"nothing is expected to be clearly faster on {where}")
     return Choice(fastest, f"expected to be the fastest on {where}")
+
+
+def _of_unknown_sizes(problem: Problem, rule: Rule, reason: str) -> Choice:
+    """Choose the first method for any sizes that the rules consider, XLA's own convolution first."""
+    for name in candidates(rule, problem.platform):
+        if _refusal(problem, name, None) is None and METHODS[name].considered(problem):
+            return Choice(name, reason)
+    return _lax(problem, reason)
 
 
 def _lax(problem: Problem, reason: str) -> Choice:

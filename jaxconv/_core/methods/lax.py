@@ -190,9 +190,49 @@ def _is_elementwise(problem: Problem) -> bool:
     return entries == math.prod(spec.stride) == 1 and problem.contraction != "kernel"
 
 
+def in_loops(problem: Problem) -> bool:
+    """Whether XLA computes a convolution of integers on CPUs by loops over elements.
+
+    It has matrix products of integers, and gives planes of int8 to the library YNN, if they have
+    more than 16 channels and are not spread or enlarged. YNN multiplies four channels at a time,
+    and is as slow as loops where channels are no multiple of four (jax 0.10.2). Beside
+    the methods taps and floats its loops took up to 40 times as long for planes, 15 times for lines
+    (2 cores of an AMD EPYC with AVX2, 2026-11).
+
+    Args:
+        problem: the contraction and its sizes; of gradients of kernels nothing is known.
+
+    Source: IsConvolutionOpSupportedByYnn in xla/backends/cpu/ynn_support.cc
+    """
+    spec, contraction = problem.spec, problem.contraction
+    if (
+        problem.platform != "cpu"
+        or contraction == "kernel"
+        or not jnp.issubdtype(problem.dtype, jnp.integer)
+    ):
+        return False
+    i, o, strides = problem.inputs, problem.outputs, math.prod(spec.stride)
+    sizes = [(n, m, k) for n, m, k, *_ in spec.dimensions]
+    if contraction == "input":
+        i, o, sizes = o, i, [(m, n, k) for n, m, k in sizes]
+    spread = contraction == "input" and strides > 1
+    if problem.dtype == "int8" and spec.rank == 2 and not spread and i % 4 == 0:
+        enlarged = any(below(n, m) or below(n, k) for n, m, k in sizes)
+        if not enlarged and max(i, o) * spec.groups > 16:
+            return False
+    if spec.groups > 1 or strides > 1 or any(side != 0 for pair in spec.padding for side in pair):
+        return True
+    return any(k != 1 for k in spec.kernel_size)
+
+
 def _considered(problem: Problem) -> bool:
-    """XLA's gradient of a grouped kernel lets a NaN of one group reach others under a stride."""
-    return problem.contraction != "kernel" or problem.spec.groups == 1
+    """Not where XLA has loops over integers, which the constants do not tell.
+
+    Nor for gradients of grouped kernels: XLA's let a NaN of one group reach others under a stride.
+    """
+    if problem.contraction == "kernel":
+        return problem.spec.groups == 1
+    return not in_loops(problem)
 
 
 METHOD = Method(

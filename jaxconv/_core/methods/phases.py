@@ -129,6 +129,11 @@ def _terms(problem: Problem) -> Terms:
     return {**shared, **inner, "x if strided": shared["x"] if strides > 1 else 0.0}
 
 
+def _considered(problem: Problem) -> bool:
+    """Not for integers: XLA computes what is spread so by loops over elements."""
+    return jnp.issubdtype(problem.dtype, jnp.inexact)
+
+
 METHOD = Method(
     name="phases",
     summary="a strided input as one unstrided convolution, interleaved",
@@ -136,4 +141,5 @@ METHOD = Method(
     refuses=refuses,
     terms=_terms,
     constants=fitted("phases"),
+    considered=_considered,
 )

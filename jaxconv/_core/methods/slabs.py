@@ -149,6 +149,11 @@ def _terms(problem: Problem) -> Terms:
     return {**shared, **several, "leading kernel * (x + y)": entries * (shared["x"] + shared["y"])}
 
 
+def _considered(problem: Problem) -> bool:
+    """Not where XLA computes planes of integers by loops over elements."""
+    return not own.in_loops(problem._replace(spec=plane_of(problem.spec)))
+
+
 METHOD = Method(
     name="slabs",
     summary="a convolution of rank 3 or more as a sum of planes' convolutions",
@@ -156,4 +161,5 @@ METHOD = Method(
     refuses=refuses,
     terms=_terms,
     constants=fitted("slabs"),
+    considered=_considered,
 )

@@ -1,0 +1,133 @@
+"""The method floats: exact sums of 8-bit integers by float32, beside loops over integers."""
+
+from functools import partial
+
+import cases
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cases import CASES, Case
+
+import jaxconv
+from jaxconv._core.dispatch.choose import select
+from jaxconv._core.dispatch.primitive import contract
+from jaxconv._core.methods import METHODS, floats, lax, onednn
+
+DTYPES = ("int8", "uint8")
+# the largest products, of which 1024 and 258 fill 2^24
+ENDS = {"int8": -128, "uint8": 255}
+
+
+def whole_range(rng, shape, dtype):
+    ends = np.iinfo(dtype)
+    return rng.integers(ends.min, ends.max + 1, shape).astype(dtype)
+
+
+def program(contraction, case, result="int32"):
+    return partial(contract, contraction, spec=case.spec, dtype=result, method="floats")
+
+
+@pytest.mark.parametrize("contraction", ["output", "input"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", [c for c in CASES if c.spec.rank <= 3], ids=str)
+def test_every_case(case, dtype, contraction):
+    """With and without vmap, in the operands' dtype and in int32."""
+    rng = np.random.default_rng(0)
+    a, b = (whole_range(rng, getattr(case, name), dtype) for name in cases.OPERANDS[contraction])
+    for result in (dtype, "int32"):
+        f = program(contraction, case, result)
+        value, mapped = jax.jit(lambda a, b, f=f: (f(a, b), jax.vmap(f)(a[None], b[None])))(a, b)
+        cases.assert_matches(value, contraction, a, b, case.spec)
+        np.testing.assert_array_equal(mapped[0], value)
+
+
+# channels of a group that make parts: one, whole ones, some with zeros at the end, of one channel
+PARTS = (
+    Case("1d, 1024 products", (1, 6, 512), (2, 512, 3)),
+    Case("1d, 1025 products", (1, 8, 205), (5, 205, 3), {"padding": 2}),
+    Case("1x1, 259", (2, 3, 3, 259), (1, 1, 259, 2)),
+    Case("2d in groups", (2, 7, 6, 480), (3, 3, 160, 9), {"groups": 3, "padding": 1}),
+    Case("2d, wide kernel", (1, 40, 18, 3), (16, 16, 3, 4), {"stride": 3, "padding": ((7, 8), 2)}),
+    Case("3d", (1, 4, 5, 6, 90), (2, 3, 2, 90, 5), {"dilation": (1, 2, 1), "padding": (1, 2, -1)}),
+)
+TURNED = (
+    Case("1d, 1024 products", (1, 6, 3), (2, 3, 512)),
+    Case("1d by 2, 1024 products", (1, 12, 3), (4, 3, 512), {"stride": 2}),
+    Case("1d by 2, dilated by 2, 2052", (1, 16, 3), (4, 3, 513), {"stride": 2, "dilation": 2}),
+    Case("2d in groups", (2, 7, 6, 9), (3, 3, 3, 480), {"groups": 3, "padding": 1}),
+    Case("3d", (1, 4, 5, 6, 5), (2, 3, 2, 5, 90), {"stride": (1, 2, 1), "padding": (1, 2, -1)}),
+)
+EACH = [("output", case) for case in PARTS] + [("input", case) for case in TURNED]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("contraction", "case"), EACH, ids=lambda each: str(each))
+def test_sums_in_parts(contraction, case, dtype):
+    """All elements the largest, and drawn ones."""
+    rng, names = np.random.default_rng(1), cases.OPERANDS[contraction]
+    f = jax.jit(program(contraction, case))
+    assert "stablehlo.convolution" in f.lower(
+        *(jax.ShapeDtypeStruct(getattr(case, name), dtype) for name in names)
+    ).as_text()
+    for draw in (
+        lambda shape: np.full(shape, ENDS[dtype], dtype),
+        lambda shape: whole_range(rng, shape, dtype),
+        lambda shape: rng.choice([np.iinfo(dtype).min, np.iinfo(dtype).max], shape).astype(dtype),
+    ):
+        a, b = (draw(getattr(case, name)) for name in names)
+        cases.assert_matches(f(a, b), contraction, a, b, case.spec)
+
+
+def test_how_many_products_are_exact():
+    """One product of the largest more, and float32 no longer holds an odd sum."""
+    for pair, most in ((("int8", "int8"), 1024), (("uint8", "int8"), 514), (("uint8",) * 2, 258)):
+        assert floats.most_products(*pair) == most
+        a, b = (abs(ENDS[dtype]) for dtype in pair)
+        assert most * a * b <= 2**24 < (most + 1) * a * b
+    assert np.float32(2**24) + np.float32(1) == 2**24
+
+
+@pytest.mark.parametrize("channels", [1, 7, 8, 9, 64, 113, 114, 1024, 1025])
+@pytest.mark.parametrize("most", [1, 5, 8, 28, 113, 1024])
+def test_parts_hold_all_channels(channels, most):
+    number, size = floats.parts(channels, most)
+    assert size <= most
+    assert (number - 1) * size < channels <= number * size
+
+
+def test_one_part_is_in_memory_at_a_time():
+    x, w = (1, 28, 28, 2048), (3, 3, 2048, 8)
+    f = jax.jit(program("output", Case("", x, w, {"padding": 1})))
+    analysis = f.lower(*(jax.ShapeDtypeStruct(s, "int8") for s in (x, w))).compile()
+    # all of x in float32, beside its 19 parts
+    assert analysis.memory_analysis().temp_size_in_bytes < 4 * np.prod(x) / 2
+
+
+def test_sums_wrap_around_beyond_int32_or_are_wider():
+    x, w = np.full((1, 1, 2**17), -128, np.int8), np.full((1, 2**17, 2), -128, np.int8)
+    conv = partial(jaxconv.conv, x, w, method="floats")
+    assert conv(preferred_element_type=jnp.int32).ravel().tolist() == [-(2**31)] * 2
+    assert conv(preferred_element_type=jnp.int8).ravel().tolist() == [0] * 2
+    with jax.enable_x64(True):
+        assert conv(preferred_element_type=jnp.int64).ravel().tolist() == [2**31] * 2
+    assert conv(preferred_element_type=jnp.float32).ravel().tolist() == [2**31] * 2
+
+
+def test_refuses_what_it_does_not_serve():
+    refuses = METHODS["floats"].refuses
+    problem = cases.by_name("2d grouped").problem("output", "int8")
+    assert refuses(problem) is None
+    wide = Case("4d", (1, 2, 2, 2, 2, 8), (1, 1, 1, 1, 8, 8)).problem("output", "int8")
+    large = Case("large", (1, 33, 33, 1), (33, 33, 1, 1), {"padding": 16})
+    for refused, reason in (
+        (problem._replace(dtype="int16"), "float32 holds sums of 8-bit integers, not of int16"),
+        (
+            problem._replace(platform="tpu"),
+            "sums of float32 may not be exact on other devices than CPUs",
+        ),
+        (wide, "floats has no rank 4"),
+        (large.problem("output", "int8"), "float32 does not hold sums of 1089 products of int8"),
+    ):
+        assert refuses(refused) == reason
+        assert select(refused, "floats") == ("lax", reason)
