@@ -76,10 +76,10 @@ def input(
     del precision
     sums = accumulation_dtype(y, w, dtype)
     # (*kernel, i, g * o) -> (*kernel, i, g, o)
-    w = w.reshape(*w.shape[:-1], spec.groups, -1)
+    w = w.reshape(*w.shape[:-1], spec.groups, w.shape[-1] // spec.groups)
 
     def convolve(y, w):
-        w = w.reshape(*w.shape[:-2], -1)
+        w = w.reshape(*w.shape[:-2], w.shape[-2] * w.shape[-1])
         return lax.input(y, w, spec, precision=jax_lax.Precision.HIGHEST, dtype=jnp.dtype(np.float32))
 
     most = most_products(y.dtype, w.dtype) // products(spec, "input")

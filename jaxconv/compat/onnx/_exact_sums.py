@@ -1,37 +1,28 @@
 """Sums of products of 8-bit integers, exact.
 
-With the plugin `jaxconv-onednn` CPUs sum products of int16 in int32. Elsewhere, in programs that
-are exported, and in layers of few outputs a group, the sums are those of convolutions of float32,
-which holds all integers up to 2^24, in whatever order they are added. So many channels are
-convolved at a time that no sum can be larger; the parts are added in int32:
+Arrays of uint8 are first moved to the range of int8, for which methods have the fastest exact sums:
 
-    sum over i of x_i w_i = sum over parts of int32(sum over the part's channels of x_i w_i)
-
-uint8 is first moved to the range of int8, which makes parts four times as large:
-
-    sum (x - z) w = sum (x - 128) w + (128 - z) sum w
+    sum (x - z) (w - v) = sum x w - z sum w - v sum x + z v sum 1
 
 for windows that are full: x is extended by z before.
+
+CPUs take a method for integers (`jaxconv.conv`'s choice). On other devices the sums are those of
+convolutions of float32 in parts, rounded and added in int32 (the method `floats`): XLA has no
+convolution of integers on GPUs.
 """
 
-import itertools
 import math
 from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
-from jaxconv._core.dispatch.choose import refusal
-from jaxconv._core.dispatch.library_dependent import library_dependent
 from jaxconv._core.dispatch.primitive import contract
-from jaxconv._core.geometry.dtypes import constant, with_bias
-from jaxconv._core.geometry.problem import Problem
+from jaxconv._core.geometry.dtypes import with_bias, zero
 from jaxconv._core.geometry.spec import ConvSpec
-from jaxconv._core.methods import integers
-
-_EXACT = 2**24
-_CENTRE = 128  # of uint8
+from jaxconv._core.methods import floats
 
 
 def exact_sums(
@@ -55,63 +46,57 @@ def exact_sums(
         (batch, out, *space'), int32, wrapping around beyond it.
     """
     edges = [(0, 0, 0)] * 2 + [(lo, hi, 0) for lo, hi in spec.padding]
-    x = jnp.moveaxis(lax.pad(x, x_zero, edges), 1, -1)
+    x, spec = jnp.moveaxis(_moved(lax.pad(x, x_zero, edges)), 1, -1), spec.padded
+    unsigned = w.dtype == jnp.uint8
     # (out, in, *kernel) -> (*kernel, in, out)
-    w = jnp.moveaxis(w, (0, 1), (-1, -2))
-    arrays = (x, w, x_zero, *(() if w_zero is None else (jnp.broadcast_to(w_zero, w.shape[-1:]),)))
-    in_words, in_parts = (partial(sums, spec=spec.padded) for sums in (_in_words, _in_parts))
-    problem = Problem.of("output", x, w, spec.padded, dtype=jnp.int32, platform="cpu")
-    if integers.considered(problem) and not refusal(problem._replace(dtype="int16"), "integers"):
-        y = library_dependent(*arrays, library=in_words, default=in_parts)
-    else:
-        y = in_parts(*arrays)
+    w = jnp.moveaxis(_moved(w), (0, 1), (-1, -2))
+    x_zero = _moved(x_zero).astype(jnp.int32)
+    if w_zero is None and unsigned:  # 0, which is moved too
+        w_zero = zero(jnp.uint8)
+    words = partial(contract, "output", spec=spec, dtype=jnp.int32)
+    y = lax.platform_dependent(x, w, cpu=words, default=partial(_in_parts, spec=spec))
+    y = with_bias(y, -x_zero * jnp.sum(w, axis=range(w.ndim - 1), dtype=jnp.int32))
+    if w_zero is not None:
+        of_x = lax.platform_dependent(
+            x, cpu=partial(_window_sums, spec=spec), default=partial(_window_parts, spec=spec)
+        )
+        # (n, *space', groups) -> (n, *space', out)
+        of_x = jnp.repeat(of_x, w.shape[-1] // spec.groups, -1) - math.prod(w.shape[:-1]) * x_zero
+        y = y - _moved(w_zero).astype(jnp.int32) * of_x
     return jnp.moveaxis(y, -1, 1)
 
 
-def _in_words(
-    x: jax.Array, w: jax.Array, x_zero: jax.Array, w_zero: jax.Array | None = None, *, spec
-):
-    """Convolve integers less their zero points, of at most 9 bits with the sign, as int16."""
-    x = x.astype(jnp.int16) - x_zero.astype(jnp.int16)
-    if w_zero is not None:
-        w = with_bias(w.astype(jnp.int16), -w_zero.astype(jnp.int16))
-    return contract("output", x, w, spec, dtype=jnp.int32)
+def _moved(a: jax.Array) -> jax.Array:
+    """Return integers of uint8 less 128 in int8, those of int8 as they are."""
+    if a.dtype == jnp.int8:
+        return a
+    return lax.bitcast_convert_type(a ^ np.uint8(128), jnp.int8)
 
 
-def _in_parts(
-    x: jax.Array, w: jax.Array, x_zero: jax.Array, w_zero: jax.Array | None = None, *, spec
-):
-    """Convolve them with x moved to the range of int8, in parts."""
-    centre = constant(_CENTRE if x.dtype == jnp.uint8 else 0, jnp.int32)
-    largest = -jnp.iinfo(jnp.int8).min if w.dtype == jnp.int8 else jnp.iinfo(jnp.uint8).max
-    w = w.astype(jnp.int32)
-    if w_zero is not None:
-        w, largest = with_bias(w, -w_zero.astype(jnp.int32)), jnp.iinfo(jnp.uint8).max
-    y = _convolved(x.astype(jnp.int32) - centre, w, spec, _EXACT // (_CENTRE * largest))
-    moved = centre - x_zero.astype(jnp.int32)
-    return with_bias(y, moved * jnp.sum(w, axis=range(w.ndim - 1), dtype=jnp.int32))
+def _window_sums(x: jax.Array, *, spec: ConvSpec) -> jax.Array:
+    """Sum all of a group's channels under the kernel: (n, *space', groups)."""
+    x = x.reshape(*x.shape[:-1], spec.groups, x.shape[-1] // spec.groups)
+    x = jnp.sum(x, axis=-1, dtype=jnp.int32)
+    ones = jnp.ones((*spec.kernel_size, 1, spec.groups), jnp.int32)
+    return contract("output", x, ones, spec, dtype=jnp.int32)
 
 
-def _convolved(x: jax.Array, w: jax.Array, spec: ConvSpec, most: int) -> jax.Array:
-    """Convolve integers, with at most `most` products in a sum of float32."""
-    entries, channels = math.prod(spec.kernel_size), w.shape[-2]
-    if entries > most:  # a kernel too large for even one channel
+def _window_parts(x: jax.Array, *, spec: ConvSpec) -> jax.Array:
+    """Sum them in float32."""
+    ones = jnp.ones((*spec.kernel_size, x.shape[-1] // spec.groups, spec.groups), jnp.int8)
+    return _in_parts(x, ones, spec=spec)
+
+
+def _in_parts(x: jax.Array, w: jax.Array, *, spec: ConvSpec) -> jax.Array:
+    most = floats.most_products(x.dtype, w.dtype) // floats.products(spec, "output")
+    if not most:  # a kernel too large for even one channel
         return contract("output", x, w, spec, dtype=jnp.int32)
-    parts = math.ceil(channels * entries / most)
-    # (..., groups, channels of a group)
-    x = x.reshape(*x.shape[:-1], spec.groups, channels).astype(jnp.float32)
-    w = w.astype(jnp.float32)
-    ends = [channels * n // parts for n in range(parts + 1)]
-    total = None
-    for first, last in itertools.pairwise(ends):
-        part = x[..., first:last].reshape(*x.shape[:-2], spec.groups * (last - first))
-        y = contract(
-            *("output", part, w[..., first:last, :], spec),
-            dtype=jnp.float32,
-            precision=lax.Precision.HIGHEST,
-        )
+
+    def convolve(x, w):
+        y = contract("output", x, w, spec, dtype=jnp.float32, precision=lax.Precision.HIGHEST)
         # a library's fast algorithm on a GPU may miss a whole number by a little
-        y = jnp.round(y).astype(jnp.int32)
-        total = y if total is None else total + y
-    assert total is not None
-    return total
+        return jnp.round(y)
+
+    return floats.in_parts(
+        convolve, x, w, groups=spec.groups, axis=-2, most=most, sums=jnp.dtype(jnp.int32)
+    )
