@@ -55,7 +55,7 @@ def exact_sums(
         w_zero = zero(jnp.uint8)
     words = partial(contract, "output", spec=spec, dtype=jnp.int32)
     y = lax.platform_dependent(x, w, cpu=words, default=partial(_in_parts, spec=spec))
-    y = with_bias(y, -x_zero * jnp.sum(w, axis=range(w.ndim - 1), dtype=jnp.int32))
+    y = with_bias(y, -x_zero * _kernel_sums(w))
     if w_zero is not None:
         of_x = lax.platform_dependent(
             x, cpu=partial(_window_sums, spec=spec), default=partial(_window_parts, spec=spec)
@@ -71,6 +71,16 @@ def _moved(a: jax.Array) -> jax.Array:
     if a.dtype == jnp.int8:
         return a
     return lax.bitcast_convert_type(a ^ np.uint8(128), jnp.int8)
+
+
+def _kernel_sums(w: jax.Array) -> jax.Array:
+    """Sum (*kernel, in, out) over all but the last axis: (out,) in int32.
+
+    As a product with ones, which XLA computes quickly of constants: it took 5 s at compile time to
+    sum 3x3 of 512 to 512 channels.
+    """
+    w = w.reshape(math.prod(w.shape[:-1]), w.shape[-1]).astype(jnp.int32)
+    return jnp.ones(w.shape[0], jnp.int32) @ w
 
 
 def _window_sums(x: jax.Array, *, spec: ConvSpec) -> jax.Array:
