@@ -109,7 +109,7 @@ def test_programs_for_elsewhere_do_without_it():
 def test_onnx_takes_it_on_cpus_and_exports_for_others():
     x, w = jnp.ones((1, 16, 9, 9), "uint8"), jnp.ones((16, 16, 3, 3), "int8")
     text = jax.jit(ConvInteger).lower(x, w, jnp.uint8(3)).as_text()
-    assert "@jaxconv_onednn_integers" in text
+    assert "@jaxconv_onednn_quantized" in text
     f = jax.jit(ConvInteger)
     of_any_batch = jax.ShapeDtypeStruct((jax.export.symbolic_shape("n")[0], *x.shape[1:]), x.dtype)
     for platforms in (("cpu",), ("cpu", "cuda", "tpu")):

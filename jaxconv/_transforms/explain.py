@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 from jax.extend.core import Jaxpr, JaxprEqn, jaxprs_in_params, primitives
 
 from jaxconv._core.dispatch.choose import RULES, expected, select
+from jaxconv._core.dispatch.library_dependent import library_dependent_p
 from jaxconv._core.dispatch.primitive import conv_p
 from jaxconv._core.geometry.messages import shown
 from jaxconv._core.geometry.spec import ConvSpec
@@ -20,7 +21,13 @@ from jaxconv._transforms.tracing import trace
 from jaxconv._transforms.tune import check_seconds, medians
 
 # Compiled functions that sum without the primitive: name -> (method, reason)
-_SUMS = {"correlate_in_order": ("in order", "fractions are dropped, so that the order matters")}
+_SUMS = {
+    "correlate_in_order": ("in order", "fractions are dropped, so that the order matters"),
+    "_in_one_call": (
+        "integers",
+        "rounds, and has zero points and channels first, in the same call",
+    ),
+}
 
 
 class Convolution(NamedTuple):
@@ -33,7 +40,8 @@ class Convolution(NamedTuple):
             `jaxconv.accelerate` would replace.
         contraction: "output", "input" or "kernel"; "none" if it stays with lax.
         shapes: of both operands and the result, in the layout of the call.
-        spec: the geometry, or None if it stays with lax or is summed in order.
+        spec: the geometry, or None if it stays with lax, is summed in order, or is a quantized
+            layer that is made in one call.
         method: the name of the chosen method; "in order" for sums of `jaxconv.compat.scipy` of
             which fractions are dropped.
         reason: why it was chosen.
@@ -148,8 +156,20 @@ def _convolutions(
             method, reason = _SUMS[equation.params["name"]]
             yield Convolution(where, "jaxconv", "output", shapes, None, method, reason, {})
             continue
-        for inner in jaxprs_in_params(equation.params):
+        params = equation.params
+        if equation.primitive is library_dependent_p:
+            params = {"": params["library" if platform == "cpu" else "default"]}
+        elif params.get("branches_platforms"):  # of `jax.lax.platform_dependent`
+            params = {"": params["branches"][_branch(params["branches_platforms"], platform)]}
+        for inner in jaxprs_in_params(params):
             yield from _convolutions(inner, platform, measured, (*around, _name(equation)))
+
+
+def _branch(branches: Sequence[Sequence[str] | None], platform: str) -> int:
+    """Return the first branch that has the platform by any of its names, or else the default."""
+    names = {platform, *(("cuda", "rocm") if platform == "gpu" else ())}
+    named = (n for n, found in enumerate(branches) if found and names & {*found})
+    return next(named, len(branches) - 1)
 
 
 def _explained(

@@ -17,8 +17,10 @@ import jaxlib
 
 CONTRACTIONS = ("output", "input", "kernel")
 DTYPES = ("float32", "bfloat16", "float16")
-# the handler of convolutions of integers, for `jax.ffi.ffi_call`
+# the handlers of convolutions of integers, and of those with zero points and scales, for
+# `jax.ffi.ffi_call`
 INTEGERS = "jaxconv_onednn_integers"
+QUANTIZED = "jaxconv_onednn_quantized"
 _ONEDNN = "libdnnl.so.3"
 # the numbers oneDNN gives the instruction sets that its half precision needs (dnnl_cpu_isa_t)
 _AVX512_CORE_BF16, _AVX512_CORE_FP16 = 0xE7, 0x1EF
@@ -138,8 +140,9 @@ def register() -> None:
         execute = jax.ffi.pycapsule(getattr(_LIBRARY, target(name)))
         stages = {"instantiate": instantiate, "execute": execute}
         jax.ffi.register_ffi_target(target(name), stages, platform="cpu")
-    integers = jax.ffi.pycapsule(_LIBRARY.jaxconv_onednn_integers)
-    jax.ffi.register_ffi_target(INTEGERS, integers, platform="cpu")
+    for name in (INTEGERS, QUANTIZED):
+        execute = jax.ffi.pycapsule(getattr(_LIBRARY, name))
+        jax.ffi.register_ffi_target(name, execute, platform="cpu")
 
 
 def target(contraction: str) -> str:

@@ -1,4 +1,5 @@
 // XLA's way in: one FFI handler that reads what a call says, and one a contraction that runs it.
+#include <algorithm>
 #include <cstdint>
 #include <exception>
 #include <memory>
@@ -154,6 +155,37 @@ ffi::Error ExecuteIntegers(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::AnyBuffe
   });
 }
 
+// Shape of an array (n, channels, *space) with its channels last.
+Dims ChannelsLast(ffi::AnyBuffer buffer) {
+  Dims dims = Copy(buffer.dimensions());
+  if (dims.size() > 2) std::rotate(dims.begin() + 1, dims.begin() + 2, dims.end());
+  return dims;
+}
+
+ffi::Error ExecuteQuantized(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::AnyBuffer w,
+                            ffi::Buffer<ffi::S32> x_zero, ffi::Buffer<ffi::S32> bias,
+                            ffi::Buffer<ffi::F32> factor, ffi::Buffer<ffi::F32> zero,
+                            ffi::Result<ffi::AnyBuffer> y, Integers stride, Integers dilation,
+                            Integers before, int64_t groups, int64_t devices) {
+  return Guarded([&] {
+    const IntegerProblem problem(ChannelsLast(x), Copy(w.dimensions()), ChannelsLast(*y),
+                                 {Copy(stride), Copy(dilation), Copy(before), {}, groups},
+                                 ThreadsFor(pool.num_threads(), devices));
+    const int64_t outputs = w.dimensions().back();
+    if (x_zero.element_count() != 1 || zero.element_count() != 1 ||
+        bias.element_count() != outputs || factor.element_count() != outputs)
+      throw BadProblem("jaxconv_onednn: quantized: bias and factor must have one number an output");
+    const bool sums = y->element_type() == ffi::DataType::S32;
+    const QuantizedResult result{y->untyped_data(), sums ? IntegerType::kInt32 : TypeOf(*y),
+                                 bias.typed_data(), factor.typed_data(), *zero.typed_data()};
+    const IntegerArray array{x.untyped_data(), TypeOf(x)};
+    if (array.type == IntegerType::kInt16 || result.type == IntegerType::kInt16)
+      throw BadProblem("jaxconv_onednn: quantized: x must have 8 bits, and y 8 or 32");
+    const Cores cores(problem.threads());
+    problem.RunQuantized(array, *x_zero.typed_data(), {w.untyped_data(), TypeOf(w)}, result);
+  });
+}
+
 auto InstantiateBinding() {
   return ffi::Ffi::BindInstantiate()
       .Attr<Integers>("stride")
@@ -186,6 +218,23 @@ auto IntegersBinding() {
       .Attr<int64_t>("devices");
 }
 
+auto QuantizedBinding() {
+  return ffi::Ffi::Bind()
+      .Ctx<ffi::ThreadPool>()
+      .Arg<ffi::AnyBuffer>()
+      .Arg<ffi::AnyBuffer>()
+      .Arg<ffi::Buffer<ffi::S32>>()
+      .Arg<ffi::Buffer<ffi::S32>>()
+      .Arg<ffi::Buffer<ffi::F32>>()
+      .Arg<ffi::Buffer<ffi::F32>>()
+      .Ret<ffi::AnyBuffer>()
+      .Attr<Integers>("stride")
+      .Attr<Integers>("dilation")
+      .Attr<Integers>("before")
+      .Attr<int64_t>("groups")
+      .Attr<int64_t>("devices");
+}
+
 constexpr ffi::TypeInfo kCallInfo = ffi::MakeTypeInfo<Call>();
 
 }  // namespace
@@ -205,6 +254,8 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxconv_onednn_kernel,
                               jaxconv::ExecuteBinding());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxconv_onednn_integers, jaxconv::ExecuteIntegers,
                               jaxconv::IntegersBinding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxconv_onednn_quantized, jaxconv::ExecuteQuantized,
+                              jaxconv::QuantizedBinding());
 
 // What JAX registers the calls' state by.
 extern "C" void* jaxconv_onednn_call_type_id() { return &jaxconv::Call::id; }

@@ -4,6 +4,8 @@
 
 #include <immintrin.h>
 
+#include "integer_copy.h"
+#include "integer_results.h"
 #include "team.h"
 #include "vector.h"
 
@@ -12,38 +14,18 @@ namespace {
 
 // Two neighbouring elements of x are multiplied with two of w, and the products added, in one
 // instruction (vpmaddwd): 8 outputs a vector, each a sum over pairs.
-constexpr int64_t kOutputs = 8;
+
 // Vectors of outputs in a block, and results that are made at once: their sums, the entries of the
 // kernel and a pair of x fill 16 registers.
-constexpr int64_t kWidth = 2;
+constexpr int64_t kWidth = kBlock / kOutputs;
 constexpr int kTogether = 6;
-constexpr int64_t kBlock = kWidth * kOutputs;
 // int16 of the packed kernel for a pair of elements and a block of outputs.
 constexpr int64_t kPacked = 2 * kBlock;
-// Results that are made by one task.
+// Pairs of all blocks that are packed together.
+constexpr int64_t kPairs = 16;
+// Results that are made by one task; with channels first, whole vectors of bytes.
 constexpr int64_t kResults = 20 * kTogether;
-
-// The part of x that is read, with its padding: a copy in int16.
-struct Read {
-  int64_t size[3], channels;
-
-  static Read Of(const IntegerLayer& s) {
-    Read read{{}, s.inputs * s.groups};
-    for (int d = 0; d < 3; ++d)
-      read.size[d] = (s.out[d] - 1) * s.stride[d] + (s.kernel[d] - 1) * s.dilation[d] + 1;
-    return read;
-  }
-
-  // Offset of a position's first element.
-  int64_t At(int64_t a, int64_t b, int64_t c) const {
-    return ((a * size[1] + b) * size[2] + c) * channels;
-  }
-
-  // With one element behind the last: elements are read by twos.
-  int64_t Bytes(const IntegerLayer& s) const {
-    return CeilDiv((s.n * At(size[0], 0, 0) + 1) * 2, 64) * 64;
-  }
-};
+constexpr int64_t kTurned = 16 * kTogether;
 
 // Elements of x that lie side by side and are read together, and the offsets of as many of them as
 // make an output: a row of the kernel, or one of its entries where channels of other groups or
@@ -72,42 +54,6 @@ struct Runs {
 
 int64_t OffsetBytes(const Runs& runs) { return CeilDiv(runs.count * 8, 64) * 64; }
 
-__m128i Bytes(const int8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
-__m256i Load(const int16_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
-void Store(int16_t* p, __m256i v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v); }
-
-__m256i Widened(const int8_t* p) { return _mm256_cvtepi8_epi16(Bytes(p)); }
-__m256i Widened(const uint8_t* p) {
-  return _mm256_cvtepu8_epi16(Bytes(reinterpret_cast<const int8_t*>(p)));
-}
-__m256i Widened(const int16_t* p) { return Load(p); }
-
-// Rows of x, one after the other, each with what is outside.
-template <typename Element>
-void Copy(const IntegerLayer& s, const Read& read, const Element* x, int16_t* copy,
-          const Member& member) {
-  const int64_t rows = s.n * read.size[0] * read.size[1], length = read.At(0, 1, 0);
-  const int64_t from = Max(0, Min(read.size[2], s.before[2]));
-  const int64_t to = Max(from, Min(read.size[2], s.in[2] + s.before[2]));
-  for (int64_t row = member.First(rows); row < member.Last(rows); ++row) {
-    int16_t* const made = copy + row * length;
-    const int64_t b = row % read.size[1] - s.before[1];
-    const int64_t a = row / read.size[1] % read.size[0] - s.before[0];
-    const int64_t n = row / read.size[1] / read.size[0];
-    const bool inside = a >= 0 && a < s.in[0] && b >= 0 && b < s.in[1];
-    const int64_t first = inside ? from * read.channels : length;
-    const int64_t last = inside ? to * read.channels : length;
-    const Element* const source =
-        x + (((n * s.in[0] + a) * s.in[1] + b) * s.in[2] - s.before[2]) * read.channels;
-    for (int64_t i = 0; i < first; ++i) made[i] = 0;
-    int64_t i = first;
-    for (; i + 16 <= last; i += 16) Store(made + i, Widened(source + i));
-    for (; i < last; ++i) made[i] = source[i];
-    for (; i < length; ++i) made[i] = 0;
-  }
-  if (member.thread == 0) copy[rows * length] = 0;
-}
-
 // A block's entries of two neighbouring elements, output by output.
 void PackBlock(const int8_t* first, const int8_t* second, int16_t* packed) {
   const __m128i a = Bytes(first), b = Bytes(second);
@@ -115,8 +61,7 @@ void PackBlock(const int8_t* first, const int8_t* second, int16_t* packed) {
   Store(packed + 16, _mm256_cvtepi8_epi16(_mm_unpackhi_epi8(a, b)));
 }
 void PackBlock(const uint8_t* first, const uint8_t* second, int16_t* packed) {
-  const __m128i a = Bytes(reinterpret_cast<const int8_t*>(first));
-  const __m128i b = Bytes(reinterpret_cast<const int8_t*>(second));
+  const __m128i a = Bytes(first), b = Bytes(second);
   Store(packed, _mm256_cvtepu8_epi16(_mm_unpacklo_epi8(a, b)));
   Store(packed + 16, _mm256_cvtepu8_epi16(_mm_unpackhi_epi8(a, b)));
 }
@@ -128,27 +73,30 @@ void PackBlock(const int16_t* first, const int16_t* second, int16_t* packed) {
 }
 
 // The entries of the kernel: for each group, block of outputs, run and pair, two for each output.
-// What is behind the last of a run or of a group's outputs is zero.
+// What is behind the last of a run or of a group's outputs is zero. Some pairs at a time, so that
+// neighbours are written one after the other.
 template <typename Entry>
 void Pack(const IntegerLayer& s, const Runs& runs, const Entry* w, int16_t* packed,
           const Member& member) {
   const int64_t blocks = CeilDiv(s.outputs, kBlock), of_all = s.outputs * s.groups;
-  const int64_t pairs = runs.count * runs.pairs();
-  for (int64_t pair = member.First(pairs); pair < member.Last(pairs); ++pair) {
-    const int64_t run = pair / runs.pairs(), element = 2 * (pair % runs.pairs());
-    const Entry* first = w + (run * runs.length + element) * of_all;
-    const bool single = element + 1 == runs.length;
-    for (int64_t g = 0; g < s.groups; ++g) {
-      for (int64_t b = 0; b < blocks; ++b) {
-        const int64_t o = g * s.outputs + b * kBlock, count = Min(kBlock, s.outputs - b * kBlock);
-        int16_t* to = packed + ((g * blocks + b) * pairs + pair) * kPacked;
+  const int64_t pairs = runs.count * runs.pairs(), last = member.Last(pairs);
+  for (int64_t from = member.First(pairs); from < last; from += kPairs) {
+    for (int64_t block = 0; block < s.groups * blocks; ++block) {
+      const int64_t b = block % blocks, o = block / blocks * s.outputs + b * kBlock;
+      const int64_t count = Min(kBlock, s.outputs - b * kBlock);
+      int16_t* to = packed + (block * pairs + from) * kPacked;
+      int64_t run = from / runs.pairs(), element = 2 * (from % runs.pairs());
+      for (int64_t pair = from; pair < Min(last, from + kPairs); ++pair, to += kPacked) {
+        const Entry* const first = w + (run * runs.length + element) * of_all + o;
+        const bool single = element + 1 == runs.length;
+        if ((element += 2) >= runs.length) element = 0, ++run;
         if (count == kBlock && !single) {
-          PackBlock(first + o, first + of_all + o, to);
+          PackBlock(first, first + of_all, to);
           continue;
         }
         for (int64_t i = 0; i < kBlock; ++i) {
-          to[2 * i] = i < count ? first[o + i] : 0;
-          to[2 * i + 1] = i < count && !single ? first[of_all + o + i] : 0;
+          to[2 * i] = i < count ? first[i] : 0;
+          to[2 * i + 1] = i < count && !single ? first[of_all + i] : 0;
         }
       }
     }
@@ -165,6 +113,8 @@ void WithType(IntegerArray array, const Work& work) {
       return work(static_cast<const uint8_t*>(array.data));
     case IntegerType::kInt16:
       return work(static_cast<const int16_t*>(array.data));
+    case IntegerType::kInt32:
+      return;  // no operand is
   }
 }
 
@@ -230,19 +180,18 @@ JAXCONV_INLINE void Make(const Runs& runs, const int64_t* offsets, const int16_t
   }
 }
 
-// Results [first, last) in the outputs of a block of a group.
+// Results [first, last) in the outputs of a block of a group, from `y` on with `pitch` between them.
 template <int width, bool full>
 __attribute__((noinline)) void MakeBlock(const IntegerLayer& s, const Read& read,
                                          const Runs& runs, const int64_t* offsets, const int16_t* x,
                                          const int16_t* w, int64_t first, int64_t last,
-                                         int64_t outputs, int32_t* y) {
+                                         int64_t outputs, int32_t* y, int64_t pitch) {
   constexpr int together = width == 1 ? 2 * kTogether - 2 : kTogether;
   __m256i masks[width];
   for (int v = 0; v < width; ++v)
     masks[v] = reinterpret_cast<__m256i>(LanesBetween(0, Max(0, Min(kOutputs, outputs - v * kOutputs))));
-  const int64_t pitch = s.outputs * s.groups;
   Place place = Place::Of(s, first);
-  for (int64_t t = first; t < last; t += together) {
+  for (int64_t t = first; t < last; t += together, y += together * pitch) {
     const int16_t* sources[together];
     const int64_t count = Min(together, last - t);
     for (int u = 0; u < together; ++u) {
@@ -251,11 +200,59 @@ __attribute__((noinline)) void MakeBlock(const IntegerLayer& s, const Read& read
       if (u < count) place.Advance(s);
     }
     if (count > together / 2)
-      Make<width, together, full>(runs, offsets, sources, w, count, masks, y + t * pitch, pitch);
+      Make<width, together, full>(runs, offsets, sources, w, count, masks, y, pitch);
     else
-      Make<width, together / 2, full>(runs, offsets, sources, w, count, masks, y + t * pitch, pitch);
+      Make<width, together / 2, full>(runs, offsets, sources, w, count, masks, y, pitch);
   }
 }
+
+// A convolution, with what it needs in scratch memory.
+struct Layer {
+  const IntegerLayer& s;
+  const Runs runs;
+  const Read read;
+  int64_t* const offsets;
+  int16_t* const copy;
+  int16_t* const packed;
+
+  static Layer Of(const IntegerLayer& s, void* scratch) {
+    const Runs runs = Runs::Of(s);
+    const Read read = Read::Of(s);
+    int64_t* const offsets = static_cast<int64_t*>(scratch);
+    int16_t* const copy =
+        reinterpret_cast<int16_t*>(static_cast<char*>(scratch) + OffsetBytes(runs));
+    runs.FindOffsets(s, read, offsets);
+    return {s, runs, read, offsets, copy, copy + read.Bytes(s) / 2};
+  }
+
+  int64_t blocks() const { return CeilDiv(s.outputs, kBlock); }
+
+  // Calls copying(member), which makes the copy of x, and then work(task) for each task: up to
+  // `results` results in a block of outputs of a group.
+  template <typename Copying, typename Work>
+  void Run(IntegerArray w, int64_t threads, int64_t results, const Copying& copying,
+           const Work& work) const {
+    const int64_t chunks = CeilDiv(s.results(), results);
+    Tasks tasks;
+    OnTeam(threads, [&](const Member& member) {
+      copying(member);
+      WithType(w, [&](const auto* entries) { Pack(s, runs, entries, packed, member); });
+      member.Barrier();
+      // one block after the other: its entries stay in the cache
+      for (int64_t task; (task = tasks.Take()) < s.groups * blocks() * chunks;) {
+        const int64_t block = task / chunks, first = task % chunks * results;
+        work(block / blocks(), block % blocks(), first, Min(s.results(), first + results));
+      }
+    });
+  }
+
+  template <int width, bool full>
+  void Make(int64_t g, int64_t b, int64_t first, int64_t last, int32_t* y, int64_t pitch) const {
+    MakeBlock<width, full>(s, read, runs, offsets, copy + g * s.inputs,
+                           packed + (g * blocks() + b) * runs.packed(), first, last,
+                           s.outputs - b * kBlock, y, pitch);
+  }
+};
 
 }  // namespace
 
@@ -267,31 +264,43 @@ int64_t IntegerScratch(const IntegerLayer& s) {
 
 void IntegerOutput(const IntegerLayer& s, IntegerArray x, IntegerArray w, int32_t* y, void* scratch,
                    int64_t threads) {
-  const Runs runs = Runs::Of(s);
-  const Read read = Read::Of(s);
-  int64_t* const offsets = static_cast<int64_t*>(scratch);
-  int16_t* const copy = reinterpret_cast<int16_t*>(static_cast<char*>(scratch) + OffsetBytes(runs));
-  int16_t* const packed = copy + read.Bytes(s) / 2;
-  runs.FindOffsets(s, read, offsets);
-  const int64_t results = s.n * s.out[0] * s.out[1] * s.out[2];
-  const int64_t blocks = CeilDiv(s.outputs, kBlock), chunks = CeilDiv(results, kResults);
-  Tasks tasks;
-  OnTeam(threads, [&](const Member& member) {
-    WithType(x, [&](const auto* elements) { Copy(s, read, elements, copy, member); });
-    WithType(w, [&](const auto* entries) { Pack(s, runs, entries, packed, member); });
-    member.Barrier();
-    // one block after the other: its entries stay in the cache
-    for (int64_t task; (task = tasks.Take()) < s.groups * blocks * chunks;) {
-      const int64_t block = task / chunks, g = block / blocks, b = block % blocks;
-      const int64_t first = task % chunks * kResults, last = Min(results, first + kResults);
-      const int64_t outputs = Min(kBlock, s.outputs - b * kBlock);
-      const auto make = outputs == kBlock    ? MakeBlock<kWidth, true>
-                        : outputs > kOutputs ? MakeBlock<kWidth, false>
-                        : outputs == kOutputs ? MakeBlock<1, true>
-                                              : MakeBlock<1, false>;
-      make(s, read, runs, offsets, copy + g * s.inputs, packed + block * runs.packed(), first, last,
-           outputs, y + g * s.outputs + b * kBlock);
-    }
+  const Layer layer = Layer::Of(s, scratch);
+  const auto copying = [&](const Member& member) {
+    WithType(x, [&](const auto* elements) { Copy(s, layer.read, elements, layer.copy, member); });
+  };
+  const int64_t pitch = s.outputs * s.groups;
+  layer.Run(w, threads, kResults, copying, [&](int64_t g, int64_t b, int64_t first, int64_t last) {
+    int32_t* const to = y + first * pitch + g * s.outputs + b * kBlock;
+    const int64_t outputs = s.outputs - b * kBlock;
+    if (outputs >= kBlock)
+      layer.Make<kWidth, true>(g, b, first, last, to, pitch);
+    else if (outputs > kOutputs)
+      layer.Make<kWidth, false>(g, b, first, last, to, pitch);
+    else if (outputs == kOutputs)
+      layer.Make<1, true>(g, b, first, last, to, pitch);
+    else
+      layer.Make<1, false>(g, b, first, last, to, pitch);
+  });
+}
+
+void QuantizedOutput(const IntegerLayer& s, IntegerArray x, int32_t x_zero, IntegerArray w,
+                     const QuantizedResult& y, void* scratch, int64_t threads) {
+  const Layer layer = Layer::Of(s, scratch);
+  const auto copying = [&](const Member& member) {
+    if (x.type == IntegerType::kInt8)
+      CopyChannelsFirst(s, layer.read, static_cast<const int8_t*>(x.data), x_zero, layer.copy, member);
+    else
+      CopyChannelsFirst(s, layer.read, static_cast<const uint8_t*>(x.data), x_zero, layer.copy, member);
+  };
+  layer.Run(w, threads, kTurned, copying, [&](int64_t g, int64_t b, int64_t first, int64_t last) {
+    alignas(64) int32_t sums[kTurned * kBlock];
+    const int64_t outputs = Min(kBlock, s.outputs - b * kBlock);
+    // what is behind the outputs is stored as well: there the packed kernel is zero
+    if (outputs > kOutputs)
+      layer.Make<kWidth, true>(g, b, first, last, sums, kBlock);
+    else
+      layer.Make<1, true>(g, b, first, last, sums, kBlock);
+    Put(s, {sums, first, last - first, g * s.outputs + b * kBlock, outputs}, y);
   });
 }
 

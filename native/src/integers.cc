@@ -66,4 +66,10 @@ void IntegerProblem::Run(IntegerArray x, IntegerArray w, int32_t* y) const {
   avx2::IntegerOutput(layer_, x, w, y, workspace.at(0), threads_);
 }
 
+void IntegerProblem::RunQuantized(IntegerArray x, int32_t x_zero, IntegerArray w,
+                                  const QuantizedResult& y) const {
+  const Workspace workspace(avx2::IntegerScratch(layer_));
+  avx2::QuantizedOutput(layer_, x, x_zero, w, y, workspace.at(0), threads_);
+}
+
 }  // namespace jaxconv

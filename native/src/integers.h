@@ -12,7 +12,7 @@ bool ServesIntegers();
 
 class IntegerProblem {
  public:
-  // Shapes with channels last. Padding may be negative, and `after` is what y's shape tells. It runs
+  // Shapes with channels last, whatever the arrays are. Padding may be negative, and `after` is what y's shape tells. It runs
   // on at most `threads`, on fewer if it is small. Throws BadProblem if these are no convolution, and
   // std::bad_alloc if no memory holds the padded copy of x.
   IntegerProblem(const Dims& x, const Dims& w, const Dims& y, const Geometry& geometry,
@@ -21,6 +21,9 @@ class IntegerProblem {
   int64_t threads() const { return threads_; }
 
   void Run(IntegerArray x, IntegerArray w, int32_t* y) const;
+
+  // With channels first, as QuantizedOutput.
+  void RunQuantized(IntegerArray x, int32_t x_zero, IntegerArray w, const QuantizedResult& y) const;
 
  private:
   IntegerLayer layer_;

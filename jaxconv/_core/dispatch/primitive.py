@@ -355,6 +355,12 @@ def _ffi_unavailable_reason(module) -> str | None:
     return EXPORTED if _is_exported(module) else None
 
 
+def calls_libraries(module) -> bool:
+    """Whether convolutions in the program being lowered, for CPUs, may call libraries."""
+    reason = _ffi_unavailable_reason(module)
+    return reason is None or (reason == PARTITIONED and _partitions_itself(module))
+
+
 def _partitions_itself(module) -> bool:
     """Whether this process compiles the program, and XLA partitions it over all of its devices.
 

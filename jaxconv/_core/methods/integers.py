@@ -58,16 +58,83 @@ def output(
         jax.ShapeDtypeStruct(shape, jnp.int32),
         vmap_method="sequential",
     )
-    y = call(
-        x,
-        w,
-        stride=np.asarray(spec.stride, np.int64),
-        dilation=np.asarray(spec.dilation, np.int64),
-        before=np.asarray([lo for lo, _ in spec.padding], np.int64),
-        groups=np.int64(spec.groups),
-        devices=np.int64(max(1, jax.typeof(x).sharding.mesh.size)),
-    )
-    return y.astype(dtype)
+    return call(x, w, **_geometry(spec, x)).astype(dtype)
+
+
+def serves_quantized() -> bool:
+    """Whether the plugin here has `quantized`."""
+    return hasattr(onednn.plugin(), "QUANTIZED")
+
+
+def quantized(
+    x: jax.Array,
+    w: jax.Array,
+    x_zero: jax.Array,
+    bias: jax.Array,
+    factor: jax.Array,
+    zero: jax.Array,
+    *,
+    spec: ConvSpec,
+    dtype: jnp.dtype,
+) -> jax.Array:
+    """Convolve 8-bit integers with channels first, and round, in one call of the plugin's.
+
+        s[n, o, t] = bias[o] + sum over i, k of (x[n, i, t stride + k dilation - lo] - x_zero)
+                                                w[k, i, o]
+        y = saturate(round(s factor) + zero)
+
+    with x equal to x_zero outside, and `round` half to even.
+
+    Args:
+        x: (batch, in, *space), int8 or uint8.
+        w: (*kernel, in // groups, out), int8, uint8 or int16.
+        x_zero: () int32.
+        bias: (out,) int32.
+        factor: (out,) float32.
+        zero: () float32.
+        spec: the geometry, which the method `integers` serves.
+        dtype: int8 or uint8 of y; or int32, which is s itself.
+
+    Returns:
+        y: (batch, out, *space').
+    """
+
+    @jax.custom_batching.custom_vmap
+    def call(x, *others):
+        shape = (x.shape[0], w.shape[-1], *spec.output_size)
+        one = jax.ffi.ffi_call(
+            onednn.registered().QUANTIZED,
+            jax.ShapeDtypeStruct(shape, dtype),
+            vmap_method="sequential",
+        )
+        return one(x, *others, **_geometry(spec, x))
+
+    @call.def_vmap
+    def _(size, batched, x, *others):
+        if batched == [True, *[False] * len(others)]:
+            y = call(x.reshape(-1, *x.shape[2:]), *others)
+            return y.reshape(size, -1, *y.shape[1:]), True
+        arrays = [
+            array if mapped else jnp.broadcast_to(array, (size, *array.shape))
+            for array, mapped in zip((x, *others), batched, strict=True)
+        ]
+        return jax.lax.map(lambda each: call(*each), arrays), True
+
+    def counted(*_, **__):
+        return call(x, w, x_zero, bias, factor, zero)
+
+    last = jnp.moveaxis(x, 1, -1)
+    return onednn.counted("output", counted)(last, w, spec, dtype=jnp.dtype("int32"))
+
+
+def _geometry(spec: ConvSpec, x: jax.Array) -> dict[str, np.ndarray | np.int64]:
+    return {
+        "stride": np.asarray(spec.stride, np.int64),
+        "dilation": np.asarray(spec.dilation, np.int64),
+        "before": np.asarray([lo for lo, _ in spec.padding], np.int64),
+        "groups": np.int64(spec.groups),
+        "devices": np.int64(max(1, jax.typeof(x).sharding.mesh.size)),
+    }
 
 
 def _exact(x: jax.Array, w: jax.Array, dtype: jnp.dtype) -> bool:

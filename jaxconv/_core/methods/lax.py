@@ -20,7 +20,7 @@ from jaxconv._core.geometry.problem import Problem
 from jaxconv._core.geometry.shapes import Size, below, extent
 from jaxconv._core.geometry.spec import ConvSpec
 from jaxconv._core.methods.method import Method, fitted
-from jaxconv._core.methods.terms import Terms, or_elements, windows
+from jaxconv._core.methods.terms import Terms, mostly_padding, or_elements, windows
 
 
 def refuses(problem: Problem) -> str | None:
@@ -242,13 +242,14 @@ def in_loops(problem: Problem) -> bool:
 
 
 def _considered(problem: Problem) -> bool:
-    """Not where XLA has loops over integers: the constants are of float32.
+    """Not where XLA has loops over integers, whose time the constants do not tell.
 
-    Nor for gradients of grouped kernels: XLA's let a NaN of one group reach others under a stride.
+    They are considered where other methods would copy mostly padding. XLA's gradient of a grouped
+    kernel is not: it lets a NaN of one group reach others under a stride.
     """
     if problem.contraction == "kernel":
         return problem.spec.groups == 1
-    return not in_loops(problem)
+    return not in_loops(problem) or mostly_padding(problem)
 
 
 METHOD = Method(

@@ -33,13 +33,11 @@ from jaxconv._core.methods.residues import (
     subkernel,
     turned,
 )
-from jaxconv._core.methods.terms import FEW, Terms, common, or_elements
+from jaxconv._core.methods.terms import FEW, Terms, common, mostly_padding, or_elements
 
 # Pairs of input and output channel in a group up to which running sums beat matrix products in the
 # kernel's gradient: 0.4 to 0.8 of the time at 1 and 2 pairs, 1.6 at 16.
 PAIRS = 4
-# Elements of x with its padding, for each element of x and y, up to which the rules consider it.
-PADDED = 16
 
 
 def output(
@@ -204,11 +202,8 @@ def _terms(problem: Problem) -> Terms:
 
 
 def _considered(problem: Problem) -> bool:
-    """Not where the copy of x with its padding is many times x and the result: under wide strides."""
-    shared, spec = common(problem), problem.spec
-    sizes = [n + lo + hi for n, (lo, hi) in zip(spec.input_size, spec.padding, strict=True)]
-    padded = problem.batch * math.prod(sizes) * spec.groups * problem.inputs
-    return padded <= PADDED * (shared["x"] + shared["y"])
+    """Not where the copy of x with its padding is many times as large as all arrays."""
+    return not mostly_padding(problem)
 
 
 METHOD = Method(

@@ -34,6 +34,8 @@ FEW = 4
 FRESH = 1 << 23
 # Elements of a result from which XLA gives a loop that does little with each to two threads.
 SHARED = 1 << 17
+# Elements of x with its padding, for each element of x and y, beyond which it is mostly padding.
+PADDED = 16
 
 
 def common(problem: Problem) -> dict[str, int | float]:
@@ -58,6 +60,17 @@ def pairs_inside(spec: ConvSpec) -> int:
         sum(len(outputs_inside(n, m, s, j * d - lo)) for j in range(k))
         for n, m, k, s, d, (lo, _) in spec.dimensions
     )
+
+
+def mostly_padding(problem: Problem) -> bool:
+    """Whether x with its padding is many times as large as x and y: under strides as wide."""
+    spec = problem.spec
+    if spec.is_symbolic:
+        return False
+    padded = math.prod(n + lo + hi for n, _, _, _, _, (lo, hi) in spec.dimensions)
+    x, y = (math.prod(sizes) for sizes in (spec.input_size, spec.output_size))
+    i, o = problem.inputs, problem.outputs
+    return padded * i > PADDED * (x * i + y * o)
 
 
 def windows(problem: Problem) -> dict[str, int | float]:

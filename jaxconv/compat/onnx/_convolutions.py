@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 from jaxconv._core.geometry.dtypes import as_array, constant, zero
 from jaxconv._core.geometry.spec import ConvSpec
 from jaxconv.compat.onnx._attributes import geometry, of_bytes, one_or_each, operands, zero_point
-from jaxconv.compat.onnx._exact_sums import exact_sums
+from jaxconv.compat.onnx._quantized import quantized
 
 
 def ConvInteger(
@@ -172,7 +172,7 @@ def QLinearConv(
         raise ValueError(
             f"{caller}: B must be ({outputs},), one an output channel, got shape {bias.shape}"
         )
-    return _quantized(x, w, *points, scales, y_zero, bias, spec=spec)
+    return _rounded(x, w, *points, scales, y_zero, bias, spec=spec)
 
 
 def _zero_points(caller: str, x: jax.Array, w: jax.Array, x_zero: Any, w_zero: Any):
@@ -196,21 +196,17 @@ def _scale(caller: str, name: str, value: Any, channels: int | None) -> jax.Arra
 
 @partial(jax.jit, static_argnames="spec")
 def _sums(x, w, x_zero, w_zero, *, spec: ConvSpec):
-    return exact_sums(x, w, spec, x_zero, w_zero)
+    bias = jnp.zeros(w.shape[0], jnp.int32)
+    factor, zero = jnp.ones(w.shape[0], jnp.float32), jnp.zeros((), jnp.float32)
+    points = {"x_zero": x_zero, "w_zero": w_zero, "zero": zero}
+    return quantized(x, w, spec, **points, bias=bias, factor=factor, dtype=jnp.dtype("int32"))
 
 
 @partial(jax.jit, static_argnames="spec")
-def _quantized(x, w, x_zero, w_zero, scales, y_zero, bias, *, spec: ConvSpec):
-    sums = exact_sums(x, w, spec, x_zero, w_zero)
-
-    def each(array: jax.Array) -> jax.Array:  # (M,) -> (1, M, 1, ..., 1)
-        return array.reshape(1, -1, *(1,) * spec.rank) if array.ndim else array
-
-    if bias is not None:
-        sums = sums + each(bias)
-    of_x, of_w, of_y = map(each, scales)
-    rounded = jnp.round(sums.astype(jnp.float32) * (of_x * of_w / of_y))
-    ends = jnp.iinfo(y_zero.dtype)
-    point = y_zero.astype(jnp.float32)
-    low, high = constant(ends.min, jnp.float32), constant(ends.max, jnp.float32)
-    return jnp.clip(rounded + point, low, high).astype(y_zero.dtype)
+def _rounded(x, w, x_zero, w_zero, scales, y_zero, bias, *, spec: ConvSpec):
+    each = w.shape[:1]
+    of_x, of_w, of_y = scales
+    factor = jnp.broadcast_to(of_x * of_w / of_y, each)
+    bias = jnp.zeros(each, jnp.int32) if bias is None else bias
+    points = {"x_zero": x_zero, "w_zero": w_zero, "zero": y_zero.astype(jnp.float32)}
+    return quantized(x, w, spec, **points, bias=bias, factor=factor, dtype=y_zero.dtype)
