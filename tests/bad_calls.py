@@ -132,8 +132,8 @@ for name in (*LAYERS.split(), *PLANES.split(), *PIECES.split()):
         name,
         {"method": "fast"},
         "method='fast' must be one of 'auto', 'fastest', 'lax', 'loops', 'onednn', 'taps', 'fft', "
-        "'columns', 'covered', 'integers', 'pallas', 'phases', 'products', 'shifts', 'slabs', "
-        "'widened'",
+        "'columns', 'covered', 'floats', 'integers', 'pallas', 'phases', 'products', 'shifts', "
+        "'slabs', 'widened'",
     )
 for integers in ("int8", "uint16"):
     for name in (*LAYERS.split(), "correlate", "convolve", *PIECES.split()):
@@ -158,8 +158,8 @@ row(
     "conv",
     {"method": ["lax"]},
     "method=['lax'] must be one of 'auto', 'fastest', 'lax', 'loops', 'onednn', 'taps', 'fft', "
-    "'columns', 'covered', 'integers', 'pallas', 'phases', 'products', 'shifts', 'slabs', "
-    "'widened'",
+    "'columns', 'covered', 'floats', 'integers', 'pallas', 'phases', 'products', 'shifts', "
+    "'slabs', 'widened'",
 )
 row(
     "fold",

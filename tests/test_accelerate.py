@@ -278,8 +278,8 @@ def test_exports_for_every_platform():
             lambda: accelerate(conv, method="magic"),
             ValueError,
             "accelerate: method='magic' must be one of 'auto', 'fastest', 'lax', 'loops', "
-            "'onednn', 'taps', 'fft', 'columns', 'covered', 'integers', 'pallas', 'phases', "
-            "'products', 'shifts', 'slabs', 'widened'",
+            "'onednn', 'taps', 'fft', 'columns', 'covered', 'floats', 'integers', 'pallas', "
+            "'phases', 'products', 'shifts', 'slabs', 'widened'",
         ),
     ],
     ids=["f", "method"],

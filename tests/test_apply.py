@@ -281,8 +281,8 @@ REFUSALS = {
     "turned.tif a.tif --kernel box --tile 8": "turned.tif: its tag Orientation=6 turns it; save "
     "it upright",
     "grey.png --kernel box --method magic": "--method 'magic' must be one of 'auto', 'fastest', "
-    "'lax', 'loops', 'onednn', 'taps', 'fft', 'columns', 'covered', 'integers', 'pallas', "
-    "'phases', 'products', 'shifts', 'slabs', 'widened'",
+    "'lax', 'loops', 'onednn', 'taps', 'fft', 'columns', 'covered', 'floats', 'integers', "
+    "'pallas', 'phases', 'products', 'shifts', 'slabs', 'widened'",
     "grey.png --kernel box --resume": "--resume needs the --tile N of the interrupted run",
     "float.tif half.tif --kernel box --tile 8": "half.tif exists; --overwrite replaces it, "
     "--resume continues an interrupted run, or name another file",

@@ -151,8 +151,8 @@ def test_a_resumed_run_keeps_its_method(begun):
         (
             "magic",
             "apply_tiled: method='magic' must be one of 'auto', 'fastest', 'lax', 'loops', "
-            "'onednn', 'taps', 'fft', 'columns', 'covered', 'integers', 'pallas', 'phases', "
-            "'products', 'shifts', 'slabs', 'widened'",
+            "'onednn', 'taps', 'fft', 'columns', 'covered', 'floats', 'integers', 'pallas', "
+            "'phases', 'products', 'shifts', 'slabs', 'widened'",
         ),
     ],
 )

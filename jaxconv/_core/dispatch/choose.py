@@ -202,7 +202,7 @@ def _by_rule(
 
 
 def _of_unknown_sizes(problem: Problem, rule: Rule, reason: str) -> Choice:
-    """Choose the first method for any sizes that the rules consider, XLA's own convolution first."""
+    """Choose the first method that serves any size and is considered, XLA's own before others."""
     for name in candidates(rule, problem.platform):
         if _refusal(problem, name, None) is None and METHODS[name].considered(problem):
             return Choice(name, reason)

@@ -33,8 +33,9 @@ EXACT = 2**24
 # Channels in a part are a multiple of so many where that is no more than the sums allow: XLA's
 # products of float32 are faster then.
 VECTOR = 8
+EXACTLY = {"precision": jax_lax.Precision.HIGHEST, "dtype": jnp.dtype("float32")}
 # Set by hand: seconds an element that is converted to float32, and an element of a part's result,
-# which is converted to int32 and added (2 cores of an AMD EPYC with AVX2 alone, jax 0.10.2, 2026-11).
+# which is converted to int32 and added (2 cores of an AMD EPYC with AVX2, jax 0.10.2, 2026-11).
 CONVERTED, ADDED = 1e-9, 1e-9
 
 
@@ -58,11 +59,11 @@ def output(
     x: jax.Array, w: jax.Array, spec: ConvSpec, *, precision=None, dtype: jnp.dtype
 ) -> jax.Array:
     """Add up the convolutions of parts of the input channels."""
-    del precision  # exact sums need the highest
+    del precision  # exact sums need the highest: `EXACTLY`
     sums = accumulation_dtype(x, w, dtype)
 
     def convolve(x, w):
-        return lax.output(x, w, spec, precision=jax_lax.Precision.HIGHEST, dtype=jnp.dtype(np.float32))
+        return lax.output(x, w, spec, **EXACTLY)
 
     most = most_products(x.dtype, w.dtype) // products(spec, "output")
     y = in_parts(convolve, x, w, groups=spec.groups, axis=-2, most=most, sums=sums)
@@ -80,7 +81,7 @@ def input(
 
     def convolve(y, w):
         w = w.reshape(*w.shape[:-2], w.shape[-2] * w.shape[-1])
-        return lax.input(y, w, spec, precision=jax_lax.Precision.HIGHEST, dtype=jnp.dtype(np.float32))
+        return lax.input(y, w, spec, **EXACTLY)
 
     most = most_products(y.dtype, w.dtype) // products(spec, "input")
     x = in_parts(convolve, y, w, groups=spec.groups, axis=-1, most=most, sums=sums)
