@@ -1,11 +1,14 @@
 """Time layers of 8-bit integers beside lax and torch.
 
-    python examples/benchmark_integers.py [REGEX]
+    python examples/benchmark_integers.py [--without-plugin] [REGEX]
 
-`conv` of int8 with sums in int32 beside lax, and ONNX's `QLinearConv` beside torch's quantized
+`conv` of int8 with sums in int32 beside lax, and beside `conv` of the same numbers in float32, from
+int8 and to int32, which is not exact; and ONNX's `QLinearConv` beside torch's quantized
 layer in channels_last, where torch is installed. Our values and lax's are checked against float64,
 which holds all sums. torch's sums saturate on CPUs without VNNI: the share of its results that
 differ from ours is printed. Prints milliseconds, and ratios of our time.
+
+With --without-plugin the package jaxconv-onednn is not used, as if it were not installed.
 """
 
 import re
@@ -25,11 +28,13 @@ from rich.table import Table
 
 import jaxconv
 from jaxconv._core.geometry.spec import normalise
+from jaxconv._core.methods import onednn
 from jaxconv.bench import float64_answers, tables
 from jaxconv.bench.measure import race
 from jaxconv.bench.peers import cores
 from jaxconv.compat.onnx import QLinearConv
 
+WITHOUT = "--without-plugin"
 BUDGET = 1.0  # seconds a contestant and case
 # Of x, w and y; zero points of x and y
 SCALES, ZERO = (0.02, 0.01, 0.5), 128
@@ -53,12 +58,16 @@ CASES: tuple[Case, ...] = (
 Calls = dict[str, Callable[[], Any]]
 
 
-def main(pattern: str = "") -> None:
+def main(*arguments: str) -> None:
     """Measure all whose names match, and print a table."""
+    pattern = "".join(argument for argument in arguments if argument != WITHOUT)
+    if WITHOUT in arguments:
+        onednn.plugin = lambda: "it is left out"
     console = Console(width=150, highlight=False)
     tables.print_machine(console, tables.machine())
-    names = ("lax", "conv", "torch", "QLinearConv")
-    table = Table("case", *names, "conv / lax", "QLinearConv / torch", "torch differs")
+    names = ("lax", "float32", "conv", "torch", "QLinearConv")
+    shares = [("conv", "lax"), ("conv", "float32"), ("QLinearConv", "torch")]
+    table = Table("case", *names, *(f"{ours} / {peer}" for ours, peer in shares), "torch differs")
     table.box = box.SIMPLE_HEAD
     for case in CASES:
         if not re.search(pattern, case[0]):
@@ -66,9 +75,8 @@ def main(pattern: str = "") -> None:
         calls, differs = contestants(case)
         raced = race(calls, {label: label for label in calls}, budget=BUDGET * len(calls))
         times = {label: statistics.median(taken) for label, taken in raced.items()}
-        shares = [_share(times, ours, peer) for ours, peer in (names[1::-1], names[:1:-1])]
         row = [tables.milliseconds(times.get(name)) for name in names]
-        table.add_row(case[0], *row, *shares, differs)
+        table.add_row(case[0], *row, *(_share(times, *pair) for pair in shares), differs)
         print(case[0], {m: f"{1e3 * t:.3g}" for m, t in times.items()}, file=sys.stderr, flush=True)
     console.print(table)
 
@@ -104,6 +112,7 @@ def contestants(case: Case) -> tuple[Calls, str]:
     calls = {"lax": _compiled(theirs, *arrays), "conv": _compiled(ours, *arrays)}
     for label, call in calls.items():
         np.testing.assert_array_equal(call(), exact, err_msg=label)
+    calls["float32"] = _compiled(partial(_in_float32, **geometry), *arrays)
     # uint8, channels first
     stored = np.moveaxis((x.astype(np.int16) + ZERO).astype(np.uint8), -1, 1)
     kernels = np.moveaxis(w, (-1, -2), (0, 1))
@@ -124,6 +133,11 @@ def contestants(case: Case) -> tuple[Calls, str]:
     calls["torch"] = call
     differs = np.mean(np.moveaxis(call().int_repr().numpy(), 1, -1) != found)
     return calls, f"{differs:.0%}"
+
+
+def _in_float32(x: jax.Array, w: jax.Array, **geometry: int) -> jax.Array:
+    y = jaxconv.conv(x.astype(jnp.float32), w.astype(jnp.float32), **geometry)
+    return y.astype(jnp.int32)
 
 
 def _quantized(x: jax.Array, *, w: np.ndarray, stride: int, padding: int, groups: int) -> jax.Array:

@@ -39,7 +39,7 @@ def output(
     """Plain convolution."""
     x, w, sums = _operands(x, w, dtype)
     x, pads = cut(x, spec.padding)
-    x, w = _row_major(x, of=x), _row_major(w, of=x)
+    x, w = map(_row_major, (x, w))
     y = lax.conv_general_dilated(
         x,
         w,
@@ -51,7 +51,7 @@ def output(
         precision=precision,
         preferred_element_type=sums,
     )
-    return _row_major(y, of=x).astype(dtype)
+    return y.astype(dtype)
 
 
 def input(
@@ -77,7 +77,7 @@ def input(
         y = lax.optimization_barrier(lax.pad(y, jnp.zeros((), y.dtype), gaps))
         spread = (1,) * spec.rank
     y, pads = cut(y, pads, spread)
-    y, w = _row_major(y, of=y), _row_major(w, of=y)
+    y, w = map(_row_major, (y, w))
     x = lax.conv_general_dilated(
         y,
         w,
@@ -90,7 +90,7 @@ def input(
         precision=precision,
         preferred_element_type=sums,
     )
-    return _row_major(x, of=y).astype(dtype)
+    return x.astype(dtype)
 
 
 def dilates_first(spec: ConvSpec) -> bool:
@@ -161,14 +161,14 @@ def cut(
     return a[tuple(kept)], left
 
 
-def _row_major(a: jax.Array, *, of: jax.Array) -> jax.Array:
-    """Return a in the memory layout that XLA's CPU library needs, for planes `of` int8.
+def _row_major(a: jax.Array) -> jax.Array:
+    """Return an operand of planes of int8 in the memory layout that XLA's CPU library needs.
 
     XLA lets transposed arrays keep their elements where they are, and then has loops alone for
     int8: 3x3 on 56^2 with 64 channels, given channels first, took 51 ms in place of 4.3 (2 cores of
     an AMD EPYC with AVX2, jax 0.10.2, 2026-11).
     """
-    if of.dtype != jnp.int8 or of.ndim != 4:
+    if a.dtype != jnp.int8 or a.ndim != 4:
         return a
 
     def flattened(a):
