@@ -151,11 +151,16 @@ def test_rules_take_it_where_xla_has_loops(name):
 
 @pytest.mark.usefixtures("without_plugin")
 def test_spread_planes_are_no_layers_of_the_library():
-    case = Case("by 2", (1, 28, 28, 64), (2, 2, 64, 64), {"stride": 2})
-    assert [select(case.problem(c, "int8")).method for c in ("output", "input")] == [
-        "lax",
-        "floats",
-    ]
+    for case, wanted in (
+        (Case("by 2", (1, 28, 28, 64), (2, 2, 64, 64), {"stride": 2}), ["lax", "floats"]),
+        # y has more positions than x
+        (
+            Case("padded", (1, 8, 8, 64), (3, 3, 64, 64), {"stride": 2, "padding": 8}),
+            ["floats"] * 2,
+        ),
+    ):
+        found = [select(case.problem(c, "int8")).method for c in ("output", "input")]
+        assert found == wanted
 
 
 def test_sizes_that_are_unknown():
