@@ -1,5 +1,7 @@
 """`jaxconv.compat.cv2` beside loops in float64, without OpenCV: grids, and drawn calls."""
 
+from fractions import Fraction
+
 import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
@@ -20,6 +22,7 @@ from cv2_references import (
 from hypothesis import given, settings
 
 from jaxconv.compat import cv2
+from jaxconv.compat.cv2 import _arguments as arguments
 
 WHOLE = np.array([[2, -1, 0, 3, -2], [0, 1, -4, 1, 5], [7, 0, 1, -3, 1]])
 SIXTEENTHS = np.array([[5, -3, 8], [1, 11, -6]], np.float32) / 16
@@ -219,6 +222,29 @@ GAUSSIANS = {  # ksize, sigmaX, sigmaY -> sizes and deviations; None where there
     ((3, 5), 0.7, 2): ((3, 0.7), (5, 2.0)),
     ((5, 3), 1.5, 0): ((5, 1.5), (3, 1.5)),
 }
+
+
+@pytest.mark.parametrize("size", [(2, 3), (14, 7), (10, 41)], ids=str)
+@pytest.mark.parametrize("dtype", ["uint8", "int16"])
+def test_means_that_are_halves_or_next_to_one(dtype, size):
+    """Quotients that are rounded twice are beside a half, or on one that they are not."""
+    count = size[0] * size[1]
+    rest = count // 2 + np.arange(-1, 2)
+    values = np.arange(0, 250, 3)[:, None] * count + rest  # the sums of a window each
+    means = values // count
+    x = np.zeros((size[1], values.size, size[0]), np.int64) + means.ravel()[None, :, None]
+    flat = x.transpose(1, 0, 2).reshape(values.size, count)
+    flat[:, : count - 1] += np.arange(count - 1) < (values - means * count).reshape(-1, 1)
+    x = flat.reshape(values.size, size[1], size[0]).transpose(1, 0, 2).reshape(size[1], -1)
+    found = cv2.blur(x.astype(dtype), size, anchor=(0, 0), borderType=0)[0, :: size[0]]
+    exact = [round(Fraction(int(total), count)) for total in values.ravel()]
+    np.testing.assert_array_equal(found, exact)
+
+
+def test_numbers_keep_their_64_bits():
+    """As OpenCV's, which are doubles."""
+    for value in (0.1, np.float64(0.1)):
+        assert arguments.number("filter2D", "delta", value) == 0.1
 
 
 def blurring(size, sigma):

@@ -88,6 +88,9 @@ def test_programs_for_several_devices_have_the_same_bits():
     divided = of_several_devices(x)
     assert CALL in f.lower(x, w).as_text()
     assert CALL not in f.lower(divided, w).as_text()
+    told = jax.jit(f, in_shardings=(divided.sharding, None))  # where tracing does not know it
+    assert CALL not in told.lower(x, w).as_text()
+    assert told(x, w).sharding.spec[0] == "rows"
     np.testing.assert_array_equal(f(divided, w), f(x, w))
 
 

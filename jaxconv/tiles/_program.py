@@ -20,6 +20,7 @@ import numpy as np
 from jax import lax
 
 from jaxconv._core.dispatch.seamless import one_a_channel
+from jaxconv._core.geometry.division import divided
 from jaxconv._files.rasters import INTEGERS, STORED, filtered_dtype
 from jaxconv._functional.convolution import conv
 
@@ -119,10 +120,10 @@ def run(
     """
     unit, low, offset, divisor, full = numbers
     x = x.astype(jnp.float32)
-    x = lax.optimization_barrier(_divided(x, unit))
+    x = lax.optimization_barrier(divided(x, unit))
     y = lax.optimization_barrier(_filtered(x, w, rule)) + b
     if rule.shifted:
-        y = offset + _divided(y - low, divisor)
+        y = offset + divided(y - low, divisor)
     integers = rule.dtype in INTEGERS
     if not integers and not rule.clip:
         return y, jnp.zeros((), jnp.int32)
@@ -135,11 +136,6 @@ def run(
     if integers:
         y = jnp.rint(y * full).astype(rule.dtype)
     return y, jnp.sum(outside, dtype=jnp.int32)
-
-
-def _divided(x: jax.Array, by: jax.Array) -> jax.Array:
-    # XLA replaces division by a scalar with a product with its reciprocal, which rounds twice
-    return x / lax.optimization_barrier(jnp.broadcast_to(by, x.shape))
 
 
 def _filtered(x: jax.Array, w: jax.Array, rule: Rule) -> jax.Array:

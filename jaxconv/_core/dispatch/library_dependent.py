@@ -21,11 +21,11 @@ def library_dependent(
     library: Callable[..., jax.Array],
     default: Callable[..., jax.Array],
 ) -> jax.Array:
-    """Return library(*arrays) in programs for the CPUs of this process, else default(*arrays).
+    """Return library(*arrays) in programs for one CPU of this process, else default(*arrays).
 
     Args:
         arrays: the arguments of both.
-        library: has convolutions that a library of this process computes.
+        library: calls a library of this process with whole arrays.
         default: returns the same array, on every platform.
     """
     programs = {

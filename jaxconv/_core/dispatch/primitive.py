@@ -356,9 +356,8 @@ def _ffi_unavailable_reason(module) -> str | None:
 
 
 def calls_libraries(module) -> bool:
-    """Whether convolutions in the program being lowered, for CPUs, may call libraries."""
-    reason = _ffi_unavailable_reason(module)
-    return reason is None or (reason == PARTITIONED and _partitions_itself(module))
+    """Whether the program being lowered may call libraries on whole arrays: here, on one CPU."""
+    return _ffi_unavailable_reason(module) is None
 
 
 def _partitions_itself(module) -> bool:

@@ -1,5 +1,6 @@
 """Checks of OpenCV's arguments: images, depths, borders, sizes, anchors and numbers."""
 
+import math
 import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -42,6 +43,7 @@ SUMMED: Mapping[int, Sequence[int]] = {
     CV_32F: (CV_32F, CV_64F),
     CV_64F: (CV_64F,),
 }
+_INT = 2**31  # of integers that JAX has without `jax.enable_x64`
 _DEPTH_OF = {dtype: depth for depth, (_, dtype) in DEPTHS.items()}
 
 
@@ -169,6 +171,15 @@ def number(caller: str, name: str, value: Any) -> Any:
         TypeError: it is not a real number.
         ValueError: it is an array of several, or not finite.
     """
+    # without a way to the device and back, and in float64
+    plain = isinstance(value, float | np.floating) or (type(value) is int and abs(value) < _INT)
+    known = float(value) if plain else _number_of_array(caller, name, value)
+    if isinstance(known, float) and not math.isfinite(known):
+        raise ValueError(f"{caller}: {name}={shown(value)} must be finite")
+    return known
+
+
+def _number_of_array(caller: str, name: str, value: Any) -> Any:
     array = as_array(caller, name, value)
     if array.ndim or not (
         jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)
@@ -176,10 +187,7 @@ def number(caller: str, name: str, value: Any) -> Any:
         raise TypeError(f"{caller}: {name}={shown(value)} must be one real number")
     if isinstance(value, Tracer):
         return value
-    known = float(jax.device_get(value))
-    if not np.isfinite(known):
-        raise ValueError(f"{caller}: {name}={shown(value)} must be finite")
-    return known
+    return float(jax.device_get(value))
 
 
 def weights(caller: str, name: str, kernel: Any) -> Any:

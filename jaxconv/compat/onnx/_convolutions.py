@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from jaxconv._core.geometry.division import divided
 from jaxconv._core.geometry.dtypes import as_array, constant, zero
 from jaxconv._core.geometry.spec import ConvSpec
 from jaxconv.compat.onnx._attributes import geometry, of_bytes, one_or_each, operands, zero_point
@@ -206,7 +207,7 @@ def _sums(x, w, x_zero, w_zero, *, spec: ConvSpec):
 def _rounded(x, w, x_zero, w_zero, scales, y_zero, bias, *, spec: ConvSpec):
     each = w.shape[:1]
     of_x, of_w, of_y = scales
-    factor = jnp.broadcast_to(of_x * of_w / of_y, each)
+    factor = divided(jnp.broadcast_to(of_x * of_w, each), of_y)
     bias = jnp.zeros(each, jnp.int32) if bias is None else bias
     points = {"x_zero": x_zero, "w_zero": w_zero, "zero": y_zero.astype(jnp.float32)}
     return quantized(x, w, spec, **points, bias=bias, factor=factor, dtype=y_zero.dtype)

@@ -12,7 +12,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
+from jaxconv._core.geometry.division import divided
 from jaxconv._core.geometry.dtypes import constant
 from jaxconv.compat.scipy import _direct_sums, _numpy_dtypes, _summation_order
 
@@ -93,9 +95,13 @@ def _correlate(x, weights, fill, *, axes, pads, boundary, sums, dtype, divisor, 
 
     def result(x, correlate):
         y = correlate(_numpy_dtypes.cast(x, sums), weights, pads, boundary=boundary, fill=fill)
-        if divisor != 1:
+        whole = _numpy_dtypes.is_integral(dtype)
+        if divisor != 1 and whole and jnp.issubdtype(y.dtype, jnp.integer):
+            y = lax.div(y, jnp.asarray(divisor, y.dtype))
+        elif divisor != 1:
             wide = _numpy_dtypes.common_dtype(_numpy_dtypes.widest(jnp.float64), sums)
-            y = y.astype(wide) / jnp.asarray(divisor, wide)
+            y, by = y.astype(wide), jnp.asarray(divisor, wide)
+            y = divided(y, by) if whole else y / by
         return _numpy_dtypes.cast(y, dtype)
 
     if _drops_fractions(sums, dtype):
