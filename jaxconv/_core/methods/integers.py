@@ -100,14 +100,14 @@ def quantized(
     """
 
     @jax.custom_batching.custom_vmap
-    def call(x, *others):
+    def call(x, w, *others):
         shape = (x.shape[0], w.shape[-1], *spec.output_size)
         one = jax.ffi.ffi_call(
             onednn.registered().QUANTIZED,
             jax.ShapeDtypeStruct(shape, dtype),
             vmap_method="sequential",
         )
-        return one(x, *others, **_geometry(spec, x))
+        return one(x, w, *others, **_geometry(spec, x))
 
     @call.def_vmap
     def _(size, batched, x, *others):

@@ -114,7 +114,8 @@ def _elsewhere(x, w, x_zero, bias, factor, zero, w_zero=None, *, spec: ConvSpec,
         windows = windows - math.prod(w.shape[:-1]) * x_zero
         # (batch, *space', groups) -> (batch, *space', out)
         windows = jnp.repeat(windows, w.shape[-1] // spec.groups, axis=-1)
-        sums = sums - (w_zero - of_w) * windows
+        taken = jnp.expand_dims(w_zero - of_w, tuple(range(windows.ndim - 1)))
+        sums = sums - taken * windows
     sums = jnp.moveaxis(sums, -1, 1)
     if dtype == jnp.int32:
         return sums
