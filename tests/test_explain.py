@@ -193,3 +193,15 @@ def test_mistakes():
     message = "explain: seconds=1 measures on this device, which is a cpu, not a tpu"
     with pytest.raises(ValueError, match=f"^{message}$"):
         explain(depthwise, X, W, seconds=1, platform="tpu")
+
+
+@pytest.mark.parametrize(("platform", "method"), [("cpu", "taps"), ("gpu", "fft"), ("tpu", "lax")])
+def test_the_branch_of_a_platform_is_listed(platform, method):
+    def by(name):
+        return lambda x, w: jaxconv.conv(x, w, method=name)
+
+    def f(x, w):
+        return lax.platform_dependent(x, w, cpu=by("taps"), cuda=by("fft"), default=by("lax"))
+
+    (row,) = explain(f, jnp.ones((1, 9, 9, 2)), jnp.ones((3, 3, 2, 2)), platform=platform)
+    assert row.method == method

@@ -176,12 +176,20 @@ def test_sizes_that_are_unknown():
 
 
 @pytest.mark.parametrize("platforms", [("cpu",), ("cpu", "cuda", "tpu")])
-def test_exported(platforms):
-    case = Case("a line", (2, 400, 150), (9, 150, 33))
-    x, w = (whole_range(np.random.default_rng(0), shape, "int8") for shape in (case.x, case.w))
-    f = jax.jit(partial(jaxconv.conv, preferred_element_type=jnp.int32))
+@pytest.mark.parametrize(
+    ("case", "by"),
+    [
+        (Case("a line", (2, 400, 150), (9, 150, 33)), "floats"),
+        (Case("a plane", *PLANE), "lax"),
+    ],
+    ids=str,
+)
+def test_exported(case, by, platforms):
+    rng = np.random.default_rng(0)
+    x, w = (whole_range(rng, shape, "int8") for shape in (case.x, case.w))
+    f = jax.jit(partial(jaxconv.conv, preferred_element_type=jnp.int32, **case.arguments))
     exported = jax.export.export(f, platforms=platforms)(x, w)
-    assert "xf32>" in exported.mlir_module()
+    assert ("xf32>" in exported.mlir_module()) == (by == "floats")
     cases.assert_matches(exported.call(x, w), "output", x, w, case.spec)
 
 
