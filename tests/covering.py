@@ -8,6 +8,7 @@ What is left out is marked `thorough` (`conftest.py`). Libraries for pairwise te
 with two arguments all pairs are all tests, and they make rows, where here some are to be kept.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,14 +18,19 @@ import pytest
 def covering(wanted: Sequence[Iterable[Any]]) -> list[int]:
     """Return the positions of few sets whose union is that of all of them.
 
-    Greedy: the first of those that add the most, again and again.
+    Greedy: again and again one that adds the most, of these one whose members occur the least so
+    far, of these the first.
     """
     sets = [frozenset(each) for each in wanted]
-    missing, kept = frozenset().union(*sets), []
+    missing, kept, counts = frozenset().union(*sets), [], Counter()
     while missing:
-        best = max(range(len(sets)), key=lambda at: len(sets[at] & missing))
+        best = max(
+            range(len(sets)),
+            key=lambda at: (len(sets[at] & missing), -sum(counts[one] for one in sets[at])),
+        )
         kept.append(best)
         missing -= sets[best]
+        counts.update(sets[best])
     return sorted(kept)
 
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import CASES, CONTRACTIONS, OPERANDS, Case
+from cases import CASES, CONTRACTIONS, OPERANDS, Case, traits
 from jax.extend.core import jaxprs_in_params, primitives
 
 from jaxconv._core.dispatch.choose import refusal
@@ -45,6 +45,7 @@ OFFERED = [
 EVERYWHERE = ("lax", "loops", "taps", "fft")
 
 
+@pytest.mark.cover(case=traits)
 @pytest.mark.as_shipped
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_methods_of_some_problems_match_the_reference(case):
@@ -69,6 +70,7 @@ def test_methods_of_some_problems_match_the_reference(case):
         cases.assert_matches(mapped[1], contraction, -a, 2 * b, case.spec)
 
 
+@pytest.mark.cover("method case", "contraction case", "method contraction", case=traits)
 @pytest.mark.parametrize(("method", "contraction"), [(m, c) for m, c in OFFERED if m in EVERYWHERE])
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_matches_the_reference_under_every_transform(case, method, contraction):
@@ -114,6 +116,7 @@ def test_matches_the_reference_under_every_transform(case, method, contraction):
 DTYPE_CASES = [cases.by_name(name) for name in ("1d", "2d everything", "2d depthwise")]
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("dtype", [*cases.TOLERANCE, *cases.EXACT])
 @pytest.mark.parametrize("case", DTYPE_CASES, ids=str)
 def test_every_dtype(case, dtype):
@@ -196,6 +199,7 @@ APART = (
 )
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "complex64", "int8"])
 @pytest.mark.parametrize("case", APART, ids=str)
 def test_windows_that_share_no_element(case, dtype):
@@ -216,6 +220,7 @@ COVERED = (
 )
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "complex64", "int8"])
 @pytest.mark.parametrize("case", COVERED, ids=str)
 def test_kernels_that_cover_the_whole_input(case, dtype):
@@ -235,6 +240,7 @@ WIDENED = (
 )
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("case", WIDENED, ids=str)
 def test_planes_with_a_column_more(case, dtype):

@@ -48,6 +48,7 @@ def test_three_contractions_are_one_form(case):
     assert np.ptp(terms) <= scale
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("contraction", CONTRACTIONS)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_first_derivatives(case, contraction):
@@ -101,6 +102,7 @@ def test_derivatives_are_contractions(contraction, other):
 AXES = [(0, None), (-1, None), (None, 1), (None, -1), (0, 0), (1, 2)]
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("contraction", CONTRACTIONS)
 @pytest.mark.parametrize("case", SOME, ids=str)
 def test_vmap_over_either_operand_and_both(case, contraction):
