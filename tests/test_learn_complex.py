@@ -35,6 +35,7 @@ CASES = [
 ]
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("kind", ["both", "real x", "weights"])
 @pytest.mark.parametrize(("shape", "size", "out", "options"), CASES)
 def test_it_is_complex_least_squares(shape, size, out, options, kind):

@@ -207,6 +207,7 @@ LISTENERS = ("on_progress", "on_losses", "checkpoints")
 PLANES = {"x": X, "y": Y, "kernel_size": 2, "optimizer": ADAM}
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("call", [{**PLANES}, LAYER], ids=["fit_kernel", "fit_conv"])
 @pytest.mark.parametrize(
     "given",

@@ -70,6 +70,7 @@ CASES = [
 ]
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("kind", ["mask", "graded"])
 @pytest.mark.parametrize(("shape", "size", "out", "options"), CASES)
 def test_it_is_least_squares_over_the_rows_that_are_kept(shape, size, out, options, kind):

@@ -78,6 +78,7 @@ def test_nnx_is_linen(case):
     np.testing.assert_array_equal(other(case.inputs), layer.apply(variables, case.inputs))
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("groups", [1, 2])
 def test_equal_kernels_are_a_convolution(mode, groups):

@@ -65,6 +65,7 @@ KINDS = {
 }
 
 
+@pytest.mark.cover("call kind")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shape", [(2, 4), (4, 2)], ids=str)
 @pytest.mark.parametrize("call", ["conv", "accelerate"])
@@ -216,6 +217,7 @@ CALLS = {
 }
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("kind", [AUTO, EXPLICIT], ids=str)
 def test_every_call(call, kind):
@@ -234,6 +236,7 @@ def test_every_call(call, kind):
                 np.testing.assert_array_equal(np.asarray(actual), right)
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("kind", [AUTO, EXPLICIT], ids=str)
 @pytest.mark.parametrize("eager", [False, True], ids=["jit", "eager"])
 def test_layers(kind, eager):

@@ -143,6 +143,7 @@ def test_every_dtype(case, dtype):
             assert_matches(method, result, contraction, a, b, case.spec)
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize(("method", "contraction"), OFFERED)
 def test_mixed_operands_sum_in_the_wider_dtype(method, contraction):
     """What a gradient under mixed precision asks of a method: bfloat16 beside float32."""

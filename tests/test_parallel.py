@@ -73,6 +73,7 @@ def test_the_plugin_serves_a_devices_part(grouped):
         assert f"@jaxconv_onednn_{contraction}(" in text
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("name", ["channels to channels", "groups in parts", "1d several hops"])
 def test_rounded_sums_are_within_tolerance(name, dtype):
@@ -195,6 +196,7 @@ def test_uneven_sizes_on_axes_of_both_types(types):
     np.testing.assert_array_equal(jax.jit(call)(x, w, b), jaxconv.conv(x, w, b, **case.arguments))
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=str)
 @pytest.mark.parametrize("spec", [P("a"), P(None, "a"), P(None, None, "a")], ids=str)
 @pytest.mark.parametrize("mode", ["zeros", "circular"])

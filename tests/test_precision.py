@@ -144,6 +144,7 @@ def asked_for(f, *args, platform):
     return [set(re.findall(r"DEFAULT|HIGHEST|HIGH", pair)) for pair in named]
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize(("name", "contraction"), [w for w in ALL if w[0] != "onednn"])
 def test_every_method_asks_its_platform_for_the_level(name, contraction):
     a, b = (jax.ShapeDtypeStruct(SHAPES[n], "float32") for n in OPERANDS[contraction])

@@ -12,6 +12,7 @@ import numpy as np
 import optax
 import public_calls
 import pytest
+from mode_calls import sort
 
 import jaxconv
 from jaxconv import learn
@@ -155,6 +156,7 @@ def test_a_function_accelerated_anew_is_compiled_once(compilations):
     assert compilations.of(lambda: [call() for _ in range(10)]) == 0
 
 
+@pytest.mark.cover(name=sort)
 @pytest.mark.parametrize("name", public_calls.CALLS)
 def test_no_public_call_compiles_again(compilations, name):
     call = public_calls.CALLS[name]

@@ -17,6 +17,7 @@ from jaxconv.restore._blur import BOUNDARIES, make_blur
 pytestmark = pytest.mark.usefixtures("in_float64")
 
 
+@pytest.mark.cover("boundary method")
 @pytest.mark.parametrize("method", ["taps", "fft"])
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("boundary", BOUNDARIES)
@@ -49,6 +50,7 @@ def differences(shape):
     return total
 
 
+@pytest.mark.cover("boundary method")
 @pytest.mark.parametrize("order", [1, 2])
 @pytest.mark.parametrize("boundary", ["unknown", "zeros", "symmetric"])
 @pytest.mark.parametrize("method", ["taps", "fft"])

@@ -26,6 +26,7 @@ def ids_of(x):
     return ids.reshape(x.shape[:-1])
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("function", BOTH)
 def test_no_output_sees_another_segment(function, name):

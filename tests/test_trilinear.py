@@ -34,6 +34,7 @@ def bilinear(case, contraction, method="auto"):
     )
 
 
+@pytest.mark.cover(case=cases.traits)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_three_contractions_are_one_form(case):
     """T(x, w, y) is the same number whichever array is left out."""

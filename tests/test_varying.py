@@ -58,6 +58,7 @@ def by_loops(x, kernels, *, at, mode, flip=False):
     return y
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("at", ATS)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_equals_explicit_loops(case, at):
@@ -124,6 +125,7 @@ def test_the_transpose_is_the_other_way(case):
     np.testing.assert_allclose(gathered, forward(x), atol=1e-5)
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("at", ATS)
 @pytest.mark.parametrize("case", [CASES[0], CASES[3], CASES[5]], ids=str)
 def test_gradients_are_those_of_a_bilinear_map(case, at):

@@ -75,6 +75,7 @@ DRAWN = [
 ]
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize(("case", "way", "at"), DRAWN, ids=str)
 def test_equals_dense_least_squares(case, way, at):
     """With outputs that are weighed or left out, and with what a bias makes up for."""
