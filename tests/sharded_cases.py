@@ -37,6 +37,29 @@ class Sharded:
         arguments = {k: v for k, v in self.arguments.items() if k != "padding_mode"}
         return normalise("conv", self.x, self.w, **arguments)
 
+    @property
+    def traits(self):
+        """What distinguishes it: few cases have all traits among them (`covering.py`)."""
+        spec, lead = self.spec, len(self.x) - len(self.w) + 1
+        of_x = [*["batch"] * lead, *["space"] * spec.rank, "channels"]
+        of_w = [*["kernel"] * spec.rank, "inputs", "outputs"]
+        found = {spec.rank, lead, self.arguments.get("padding_mode", "zeros")}
+        for names, sizes, entries in ((of_x, self.x, self.x_spec), (of_w, self.w, self.w_spec)):
+            for name, size, entry in zip(names, sizes, entries, strict=False):
+                axes = (entry or "") if isinstance(entry, str | None) else "".join(entry)
+                parts = 4 ** axes.count("a") * 2 ** axes.count("b")
+                found |= {(name, len(axes) > 1 and axes)} if axes else set()
+                found |= {(name, "uneven")} if size % parts else set()
+                if name in ("channels", "outputs") and spec.groups > 1 and axes:
+                    found.add((name, "whole groups" if spec.groups % parts == 0 else "cut groups"))
+        flags = {
+            "stride": max(spec.stride) > 1,
+            "dilation": max(spec.dilation) > 1,
+            "groups": spec.groups > 1,
+            "cut": min(map(min, spec.padding)) < 0,
+        }
+        return found | {name for name, has in flags.items() if has}
+
     def arrays(self, seed=0):
         """Random x, w, b and a cotangent of y: small whole numbers, so that sums are exact."""
         rng = np.random.default_rng(seed)

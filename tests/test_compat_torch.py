@@ -98,7 +98,14 @@ def test_values_and_gradients(case):
     out = w[1] * groups if "transpose" in name else w[0]
     arrays = [normal(*x), normal(*w, seed=1), normal(out, seed=2)]
     compare(name, arrays, arguments)
-    # without a bias, by name, eagerly, from NumPy and JAX arrays at once
+
+
+@pytest.mark.cover(case=lambda case: case[0])
+@pytest.mark.parametrize("case", [*CONV.values(), *TRANSPOSED.values()], ids=[*CONV, *TRANSPOSED])
+def test_values_by_name(case):
+    """Without a bias, eagerly, from NumPy and JAX arrays at once."""
+    name, x, w, arguments = case
+    arrays = [normal(*x), normal(*w, seed=1)]
     named = dict(zip(list(inspect.signature(getattr(F, name)).parameters)[3:], arguments[0]))  # noqa: B905
     named = {"input": jnp.asarray(arrays[0]), "weight": arrays[1], **named, **arguments[1]}
     theirs = {**named, "input": torch.tensor(arrays[0]), "weight": torch.tensor(arrays[1])}

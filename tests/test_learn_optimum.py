@@ -180,7 +180,7 @@ def _shifted(shift):
     return smooth[10:-10, 10:-10], moved + 1e-3 * _normal(5, *moved.shape)
 
 
-@pytest.mark.parametrize("shift", [(-3, 5), (2, -2)])
+@pytest.mark.parametrize("shift", [pytest.param((-3, 5), marks=pytest.mark.thorough), (2, -2)])
 def test_a_shift_beyond_the_window_is_told(shift):
     x, y = _shifted(shift)
     report = examine_window(x, y, 3)

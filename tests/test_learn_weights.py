@@ -259,7 +259,7 @@ def test_derivatives_in_weights_too():
 @pytest.mark.parametrize(
     ("spec", "geometry"),
     [
-        (P("b"), {"groups": 2}),
+        pytest.param(P("b"), {"groups": 2}, marks=pytest.mark.thorough),
         (P("b", "a"), {"stride": 2, "padding": 2, "padding_mode": "reflect"}),
     ],
     ids=str,

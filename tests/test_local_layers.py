@@ -63,6 +63,7 @@ def test_same_parameters_outputs_and_gradients_as_flax(case):
     assert_same(*outcomes((ours.apply, theirs.apply), random_like(shapes), case.inputs))
 
 
+@pytest.mark.cover(case=lambda case: {len(case.x), *case.arguments})
 @pytest.mark.parametrize("case", CONV, ids=str)
 def test_nnx_is_linen(case):
     case = dataclasses.replace(case, arguments={**case.arguments, "mask": None})

@@ -38,7 +38,10 @@ def compiled(function, *arrays):
     return jax.jit(function).lower(*arrays).compile().as_text()
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize(
+    "seed",
+    [pytest.param(seed, marks=[pytest.mark.thorough] * (seed >= 20)) for seed in range(60)],
+)
 def test_random_convolutions_on_random_meshes(seed):
     """`python tests/mesh_fuzz.py` runs more of them."""
     assert mesh_fuzz.wrong(mesh_fuzz.draw(seed)) == ""
@@ -127,6 +130,7 @@ EVEN = (
 )
 
 
+@pytest.mark.cover(name=lambda name: next(case for case in CASES if case.name == name).traits)
 @pytest.mark.parametrize("name", EVEN)
 def test_halos_are_all_that_is_sent(name):
     """Forward the bytes of `halo_bytes`; each gradient once more, and sums."""

@@ -105,7 +105,7 @@ def trained(model, wrap, rate=1e-2):
     return [step(model, optimizer, X) for _ in range(3)], model.encode(X)
 
 
-@pytest.mark.parametrize("jitted", [False, True])
+@pytest.mark.parametrize("jitted", [pytest.param(False, marks=pytest.mark.thorough), True])
 def test_training_is_that_of_the_plain_model(jitted):
     wrap = nnx.jit if jitted else lambda step: step
     with jax.numpy_dtype_promotion("standard"):

@@ -93,7 +93,9 @@ def compare(configurations, implementation=ours):
         np.testing.assert_array_equal(y, theirs(x, w, b, **arguments), message)
 
 
-@pytest.mark.parametrize("block", range(BLOCKS))
+@pytest.mark.parametrize(
+    "block", [pytest.param(b, marks=[pytest.mark.thorough] * (b > 1)) for b in range(BLOCKS)]
+)
 def test_random_configurations(block):
     """Each run has another seed, which is printed; `seed(n)` repeats a failure."""
     number = random.SystemRandom().getrandbits(32)

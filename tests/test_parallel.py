@@ -27,6 +27,7 @@ def layout_of(case, operand="x"):
     return {"mesh": MESH, f"{operand}_spec": case.x_spec, "w_spec": case.w_spec}
 
 
+@pytest.mark.cover(case=lambda case: case.traits)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_values_and_gradients(case):
     arrays = case.arrays()
@@ -107,6 +108,7 @@ def adjoint_arguments(case):
     return case.arguments | {"padding": spec.padding, "output_padding": extra}
 
 
+@pytest.mark.cover(name=lambda case: (by_name(case) if isinstance(case, str) else case).traits)
 @pytest.mark.parametrize(
     "name",
     [

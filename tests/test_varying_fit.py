@@ -104,6 +104,7 @@ def test_equals_dense_least_squares(case, way, at):
     assert 1 / 3 < ratio.min() <= ratio.max() < 3
 
 
+@pytest.mark.thorough
 def test_the_model_applied_is_the_output():
     true, x = draw(3, 4, 3, 3), draw(40, 37, seed=1)
     for at, flip in (("output", False), ("input", True)):
@@ -114,6 +115,7 @@ def test_the_model_applied_is_the_output():
         assert found.residual < 1e-8
 
 
+@pytest.mark.thorough
 def test_standard_errors_where_cells_are_wide():
     """The estimate neglects how much a hat changes over a kernel's size; here little."""
     x, y = draw(900), draw(897, seed=1)
@@ -124,7 +126,7 @@ def test_standard_errors_where_cells_are_wide():
     np.testing.assert_allclose(found.std_error.reshape(-1), want, rtol=0.2)
 
 
-@pytest.mark.parametrize("at", ["output", "input"])
+@pytest.mark.parametrize("at", ["output", pytest.param("input", marks=pytest.mark.thorough)])
 def test_a_ridge(at):
     x, kernel, grid = draw(20, 16), (2, 3), (2, 3)
     x[:, :9] = 0  # the first nodes see nothing: they are zeros
@@ -196,7 +198,7 @@ def test_few_steps_say_so():
     assert found.residual > best * (1 + 1e-6)
 
 
-@pytest.mark.parametrize("at", ["output", "input"])
+@pytest.mark.parametrize("at", [pytest.param("output", marks=pytest.mark.thorough), "input"])
 def test_gradients(at):
     """In reverse mode, of kernels, bias and residual in all four arrays, by differences."""
     with jax.enable_x64(True):
