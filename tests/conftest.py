@@ -18,9 +18,18 @@ CHECKED = (
 )
 beartype_packages(CHECKED)
 
-# JAX makes millions of objects and keeps most of them: looking for cycles among so many after every
-# 700 new ones, as Python does, takes a tenth of the time.
+# JAX makes millions of objects and keeps most of them. Looking for cycles among them after every
+# 700 new ones, as Python does, and through all of them, as `jax.checking_leaks` does for every
+# function, would take a third of the time.
 gc.set_threshold(100_000)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def earlier_modules_are_kept():
+    """Leave what earlier modules made out of later searches for cycles."""
+    gc.collect()
+    gc.freeze()
+
 
 # Everything runs under strict dtype promotion but what calls optax, which itself mixes dtypes.
 CALLS_OPTAX = ("test_cli", "test_cli_long", "test_plots")
