@@ -3,8 +3,8 @@
     python tests/matrix.py [--python 3.13] [--libraries newest] [-- PYTEST_ARGUMENTS]
 
 `make test-matrix` runs all of it, and in each row what `make test` runs. The oldest libraries are
-the lower bounds in pyproject.toml. Each row has an environment of its own, which is kept, in `.matrix/`; at
-the end the rows are printed as a table. Exit code 1 if a test failed.
+the lower bounds in pyproject.toml. Each row has an environment of its own, which is kept, in
+`.matrix/`; at the end the rows are printed as a table. Exit code 1 if a test failed.
 """
 
 import argparse

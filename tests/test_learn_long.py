@@ -29,8 +29,9 @@ Y = X[:-1, :-1] - X[1:, 1:]
 ADAM = optax.adam(0.1)
 
 
+# of `jaxconv learn` on files, and of random crops
 @pytest.mark.parametrize(
-    "kills", [("2", "2"), pytest.param(("4", "16"), marks=pytest.mark.thorough)]
+    "kills", [("0", "2"), pytest.param(("4", "16"), marks=pytest.mark.thorough)]
 )
 def test_killed_at_random_moments_a_run_ends_where_one_left_alone_does(kills):
     seed = random.randrange(2**32)
@@ -52,7 +53,7 @@ def test_killed_at_random_moments_a_run_ends_where_one_left_alone_does(kills):
     print(f"seed {seed}: {done.stdout}")
     kinds = re.findall(r"^(.*): (\d+) kills, steps \[(.*)\]$", done.stdout, re.MULTILINE)
     named = zip(("the command", "crops of two"), kills, strict=True)
-    assert [(kind, count) for kind, count, _ in kinds] == [*named]
+    assert [(kind, count) for kind, count, _ in kinds] == [each for each in named if each[1] != "0"]
     for _, _, moments in kinds:
         assert set(moments.split(", ")) != {"0"}  # not all before the first checkpoint
 
