@@ -100,6 +100,7 @@ def test_free_directions_have_no_effect():
         np.testing.assert_allclose(output, 0, atol=1e-5)
 
 
+@pytest.mark.thorough
 def test_standard_errors_are_those_of_repetition():
     x, truth = _complex(0, 12, 13), _complex(1, 2, 2)
     clean = conv(x[..., None], truth[..., None, None])[..., 0]

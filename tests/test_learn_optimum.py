@@ -69,6 +69,7 @@ def test_a_fit_reports_its_distance_where_asked(edge):
     np.testing.assert_allclose(watched.distance.kernel, found.kernel, rtol=1e-3)
 
 
+@pytest.mark.thorough
 def test_the_distance_of_a_grouped_layer():
     x, y = _normal(0, 2, 20, 4), _normal(1, 2, 9, 6)
     geometry = {"groups": 2, "stride": 2}
@@ -91,6 +92,7 @@ def test_a_layer_reports_its_distance_where_asked(extra):
     assert found.kernel > 0.1
 
 
+@pytest.mark.thorough
 def test_many_layers_report_their_distances_under_vmap():
     x, y = _normal(0, 30, 2), _normal(1, 28, 3)
     keys = jax.random.split(jax.random.key(0), 3)
@@ -229,6 +231,7 @@ def test_a_shift_whose_size_cannot_be_seen_gets_no_number(far):
     )
 
 
+@pytest.mark.thorough
 def test_half_a_pixel_is_told_of_an_identity():
     x = np.asarray(images.sample("camera"))[100:180, 200:280].astype(np.float32)
     phase = np.exp(-1j * np.pi * np.fft.fftfreq(80))[:, None]

@@ -206,7 +206,8 @@ def test_a_ridge_shrinks_as_its_formula_says_under_jit_and_vmap():
         np.testing.assert_allclose(kernel.reshape(-1), expected, atol=1e-6)
 
 
-def test_derivatives_of_the_solution():
+@pytest.mark.parametrize("order", [1, pytest.param(2, marks=pytest.mark.thorough)])
+def test_derivatives_of_the_solution(order):
     x, y = _normal(0, 6, 7), _normal(1, 5, 5)
 
     @jax.jit
@@ -215,8 +216,8 @@ def test_derivatives_of_the_solution():
         return found.kernel, found.bias, found.residual
 
     arguments = (x, y, jnp.asarray(0.3))
-    check_grads(solution, arguments, order=1, modes=["fwd"], atol=3e-2, rtol=3e-2, eps=1e-2)
-    check_grads(solution, arguments, order=2, modes=["rev"], atol=3e-2, rtol=3e-2, eps=1e-2)
+    modes = ["fwd", "rev"] if order == 1 else ["rev"]
+    check_grads(solution, arguments, order=order, modes=modes, atol=3e-2, rtol=3e-2, eps=1e-2)
 
 
 MISTAKES = [

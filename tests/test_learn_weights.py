@@ -132,6 +132,7 @@ def test_one_number_times_all_weights_changes_nothing_but_the_residual():
     np.testing.assert_allclose(many.residual, 64 * one.residual, rtol=1e-5)
 
 
+@pytest.mark.thorough
 def test_standard_errors_are_those_of_repetition_where_the_variance_is_one_over_the_weight():
     x, truth = normal(0, 12, 13), normal(1, 2, 2)
     clean = corr2d(x, truth)
@@ -242,7 +243,8 @@ def test_jit_and_vmap_over_weights():
         assert many.positions[n] == one.positions
 
 
-def test_derivatives_in_weights_too():
+@pytest.mark.parametrize("order", [1, pytest.param(2, marks=pytest.mark.thorough)])
+def test_derivatives_in_weights_too(order):
     x, y = normal(0, 6, 7), normal(1, 5, 5)
     w = jnp.asarray(np.random.default_rng(2).uniform(0.5, 2, (5, 5)), jnp.float32)
 
@@ -252,8 +254,8 @@ def test_derivatives_in_weights_too():
         return found.kernel, found.bias, found.residual
 
     arguments = (x, y, w, jnp.asarray(0.3))
-    check_grads(solution, arguments, order=1, modes=["fwd"], atol=3e-2, rtol=3e-2, eps=1e-2)
-    check_grads(solution, arguments, order=2, modes=["rev"], atol=3e-2, rtol=3e-2, eps=1e-2)
+    modes = ["fwd", "rev"] if order == 1 else ["rev"]
+    check_grads(solution, arguments, order=order, modes=modes, atol=3e-2, rtol=3e-2, eps=1e-2)
 
 
 @pytest.mark.parametrize(

@@ -178,8 +178,8 @@ def test_float64_is_solved_in_float64():
 
 
 def test_jit_and_vmap():
-    xs, ys = draw(3, 30, 20), draw(3, 28, 18, seed=1)
-    call = functools.partial(varying.fit, kernel_size=3, grid=(3, 2), bias=True, tolerance=1e-9)
+    xs, ys = draw(3, 30), draw(3, 28, seed=1)
+    call = functools.partial(varying.fit, kernel_size=3, grid=3, bias=True, tolerance=1e-9)
     found = jax.jit(jax.vmap(call))(xs, ys)
     for n in range(3):
         one = call(xs[n], ys[n])
@@ -198,18 +198,25 @@ def test_few_steps_say_so():
     assert found.residual > best * (1 + 1e-6)
 
 
-@pytest.mark.parametrize("at", [pytest.param("output", marks=pytest.mark.thorough), "input"])
-def test_gradients(at):
+@pytest.mark.parametrize(
+    ("at", "shape", "size", "grid"),
+    [
+        ("input", (20,), (3,), (4,)),
+        pytest.param("output", (10, 8), (2, 3), (2, 2), marks=pytest.mark.thorough),
+        pytest.param("input", (10, 8), (2, 3), (2, 2), marks=pytest.mark.thorough),
+    ],
+)
+def test_gradients(at, shape, size, grid):
     """In reverse mode, of kernels, bias and residual in all four arrays, by differences."""
     with jax.enable_x64(True):
-        arrays = [draw(10, 8, seed=n, dtype=float) for n in range(2)]
-        arrays += [np.abs(draw(10, 8, seed=2, dtype=float)) + 0.1, np.float64(0.3)]
-        pulls = (draw(2, 2, 2, 3, seed=3, dtype=float), draw(2, 2, seed=4, dtype=float))
+        arrays = [draw(*shape, seed=n, dtype=float) for n in range(2)]
+        arrays += [np.abs(draw(*shape, seed=2, dtype=float)) + 0.1, np.float64(0.3)]
+        pulls = (draw(*grid, *size, seed=3, dtype=float), draw(*grid, seed=4, dtype=float))
 
         def value(x, y, weights, ridge):
             found = varying.fit(
-                *(x, y, (2, 3)),
-                grid=2,
+                *(x, y, size),
+                grid=grid,
                 at=at,
                 mode="same",
                 weights=weights,
