@@ -67,7 +67,7 @@ def mark_what_is_left_out(items: Sequence[pytest.Item]) -> None:
     """Mark the tests `thorough` that a `cover` mark leaves out of `make test`."""
     tests: dict[Any, list] = {}
     for item in items:
-        if item.get_closest_marker("cover"):
+        if item.get_closest_marker("cover") and not item.get_closest_marker("thorough"):
             tests.setdefault((item.path, item.originalname), []).append(item)
     for group in tests.values():
         mark = group[0].get_closest_marker("cover")

@@ -128,7 +128,9 @@ def drawn():
     draw = random.Random(0)
     for names in KINDS.values():
         for mode in MODES:
-            yield draw.choice([name for name in names if name not in LONG]), mode
+            name = draw.choice([name for name in names if name not in LONG])
+            slow = name == "varying.fit"
+            yield pytest.param(name, mode, marks=[pytest.mark.thorough] * slow)
 
 
 @pytest.mark.cover(name=kind)

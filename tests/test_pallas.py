@@ -113,7 +113,7 @@ def assert_matches(case):
                 np.testing.assert_array_equal(np.isnan(found[contraction]), wanted)
 
 
-@pytest.mark.cover
+@pytest.mark.cover("kernels case", case=cases.traits)
 @pytest.mark.parametrize("case", [*TABLE, *OWN], ids=str)
 def test_all_contractions_match_the_reference(case, kernels):
     assert_matches(case)

@@ -68,7 +68,10 @@ def every_method(precision, dtype, names=tuple(METHODS)):
     return jax.jit(compute)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64"])
+@pytest.mark.parametrize(
+    "dtype",
+    ["float32", *(pytest.param(d, marks=pytest.mark.thorough) for d in ("bfloat16", "float64"))],
+)
 def test_on_cpus_precision_changes_no_bit(dtype):
     with jax.enable_x64(dtype == "float64"):
         given = {name: jnp.asarray(a, dtype) for name, a in arrays().items()}

@@ -37,13 +37,13 @@ PARTS = {
     "arrays": (
         (SIGNAL, "scipy.signal.tests.test_bsplines"),
         f"not TestOAConvolve and not many_sizes and not test_convolve_method and not ({LINES})",
-        16,
+        32,
         1,
     ),
-    "lines": ((SIGNAL, *DESIGN), LINES, 30, 1),
+    "lines": ((SIGNAL, *DESIGN), LINES, 60, 1),
     "sizes": ((SIGNAL,), "many_sizes or test_convolve_method", 100, 2),
     "overlap-add": ((SIGNAL,), "TestOAConvolve", 400, 16),
-    "filters": (("scipy.ndimage.tests.test_filters",), "TestNdimageFilters", 50, 1),
+    "filters": (("scipy.ndimage.tests.test_filters",), "TestNdimageFilters", 80, 1),
 }
 
 
