@@ -4,6 +4,8 @@
     @pytest.mark.cover("method contraction")       and every pair of these two
     @pytest.mark.cover(case=traits)                of `case` every trait, not every case
 
+    parametrize("axis", some([0, 1, 2], 1))        of values that are alike those named
+
 What is left out is marked `thorough` (`conftest.py`). Libraries for pairwise tests do not do this:
 with two arguments all pairs are all tests, and they make rows, where here some are to be kept.
 """
@@ -13,6 +15,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pytest
+
+
+def some(values: Iterable[Any], *kept: Any) -> list:
+    """Return all values, for `parametrize`, those that are not kept marked `thorough`."""
+    return [
+        value if value in kept else pytest.param(value, marks=pytest.mark.thorough)
+        for value in values
+    ]
 
 
 def covering(wanted: Sequence[Iterable[Any]]) -> list[int]:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import mesh_fuzz
 import numpy as np
 import pytest
+from covering import some
 from flax import nnx
 from jax import lax
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding
@@ -38,10 +39,7 @@ def compiled(function, *arrays):
     return jax.jit(function).lower(*arrays).compile().as_text()
 
 
-@pytest.mark.parametrize(
-    "seed",
-    [pytest.param(seed, marks=[pytest.mark.thorough] * (seed >= 20)) for seed in range(60)],
-)
+@pytest.mark.parametrize("seed", some(range(60), *range(20)))
 def test_random_convolutions_on_random_meshes(seed):
     """`python tests/mesh_fuzz.py` runs more of them."""
     assert mesh_fuzz.wrong(mesh_fuzz.draw(seed)) == ""

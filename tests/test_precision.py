@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import Case
+from covering import some
 from jax import export, lax
 from jax.extend.core import jaxprs_in_params
 
@@ -68,10 +69,7 @@ def every_method(precision, dtype, names=tuple(METHODS)):
     return jax.jit(compute)
 
 
-@pytest.mark.parametrize(
-    "dtype",
-    ["float32", *(pytest.param(d, marks=pytest.mark.thorough) for d in ("bfloat16", "float64"))],
-)
+@pytest.mark.parametrize("dtype", some(["float32", "bfloat16", "float64"], "float32"))
 def test_on_cpus_precision_changes_no_bit(dtype):
     with jax.enable_x64(dtype == "float64"):
         given = {name: jnp.asarray(a, dtype) for name, a in arrays().items()}

@@ -12,6 +12,7 @@ import numpy as np
 import optax
 import public_calls
 import pytest
+from covering import some
 from mode_calls import sort
 
 import jaxconv
@@ -86,12 +87,7 @@ def fitted(optimizer, **how):
     return learn.fit_kernel(X, Y, 2, optimizer=optimizer, steps=3, **how)
 
 
-def some(names, *left_out):
-    """All names, of which `make test` leaves out some that others are like."""
-    return [pytest.param(n, marks=[pytest.mark.thorough] * (n in left_out)) for n in names]
-
-
-@pytest.mark.parametrize("name", some(INLINE, "schedule", "chain", "masked"))
+@pytest.mark.parametrize("name", some(INLINE, *(set(INLINE) - {"schedule", "chain", "masked"})))
 def test_an_optimizer_written_inline_is_compiled_once(compilations, name):
     first, times = fitted(INLINE[name](), bias=True), 30 if name == "sgd" else 3
     assert compilations.of(lambda: [fitted(INLINE[name](), bias=True) for _ in range(times)]) == 0
@@ -131,7 +127,7 @@ CALLS = {
 
 
 @pytest.mark.parametrize(
-    "name", some(CALLS, "partial loss", "progress", "layer's losses", "mapped", "influence")
+    "name", some(CALLS, "loss", "losses", "crops", "mapped over rates", "recovered", "reach")
 )
 def test_what_is_made_anew_at_every_call_is_compiled_once(compilations, name):
     CALLS[name]()

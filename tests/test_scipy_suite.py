@@ -7,18 +7,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from covering import some
 
 sys.path.insert(0, str(Path(__file__).parent / "peers"))
 
 import run
 
 # two parts are one function in many sizes, which the other parts and our own tests have
-SIZES = ("sizes", "overlap-add")
+SIZES = {"sizes", "overlap-add"}
 
 
-@pytest.mark.parametrize(
-    "part", [pytest.param(p, marks=[pytest.mark.thorough] * (p in SIZES)) for p in run.PARTS]
-)
+@pytest.mark.parametrize("part", some(run.PARTS, *(set(run.PARTS) - SIZES)))
 def test_sample(part):
     cases, output = run.run_part(part, whole=False, limit=300)
     assert [case["case"] for case in cases if case["outcome"] == "failed"] == [], output

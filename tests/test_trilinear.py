@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import CASES, CONTRACTIONS, OPERANDS
+from covering import some
 from jax.test_util import check_grads
 
 import jaxconv
@@ -22,7 +23,7 @@ SOME = [
     for name in ("1d no batch", "2d everything", "2d depthwise", "2d two batch axes", "3d grouped")
 ]
 # derivatives and mapped axes of one contraction lead to the others
-ONE = [CONTRACTIONS[0], *(pytest.param(c, marks=pytest.mark.thorough) for c in CONTRACTIONS[1:])]
+ONE = some(CONTRACTIONS, "output")
 
 
 def bilinear(case, contraction, method="auto"):

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from covering import some
 from test_varying import before, draw
 
 from jaxconv import varying
@@ -126,7 +127,7 @@ def test_standard_errors_where_cells_are_wide():
     np.testing.assert_allclose(found.std_error.reshape(-1), want, rtol=0.2)
 
 
-@pytest.mark.parametrize("at", ["output", pytest.param("input", marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("at", some(["output", "input"], "output"))
 def test_a_ridge(at):
     x, kernel, grid = draw(20, 16), (2, 3), (2, 3)
     x[:, :9] = 0  # the first nodes see nothing: they are zeros
