@@ -40,7 +40,7 @@ PARTS = {
         32,
         1,
     ),
-    "lines": ((SIGNAL, *DESIGN), LINES, 60, 1),
+    "lines": ((SIGNAL, *DESIGN), LINES, 40, 1),
     "sizes": ((SIGNAL,), "many_sizes or test_convolve_method", 100, 2),
     "overlap-add": ((SIGNAL,), "TestOAConvolve", 400, 16),
     "filters": (("scipy.ndimage.tests.test_filters",), "TestNdimageFilters", 80, 1),
