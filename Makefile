@@ -1,12 +1,12 @@
 # Two commands on a fresh machine with Python 3.11+, pip and make:
 #   make learn   installs what it needs and learns two kernels
-#   make test    installs the test extra and runs the whole suite
+#   make test    installs the test extra and runs the suite
 PYTHON ?= python3
 WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: learn test torch native bench wheels docs test-matrix test-large test-tpu test-arm \
+.PHONY: learn test test-thorough torch native bench wheels docs test-matrix test-large test-tpu test-arm \
 	test-accelerator test-peers check format clean help
 help:
 	@sed -n '1,3p' Makefile
@@ -19,6 +19,11 @@ learn: $(VENV)/.cli
 AS_SHIPPED := $(addprefix tests/test_,examples.py large_kernels.py meaning.py methods.py precision.py \
 	tiles.py tiles_methods.py)
 test: $(VENV)/.test torch native
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not as_shipped and not thorough"
+	$(BIN)/python -m pytest -n $(WORKERS) -m "as_shipped and not thorough" $(AS_SHIPPED)
+
+# Every combination too that `make test` leaves out (tests/covering.py).
+test-thorough: $(VENV)/.test torch native
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not as_shipped"
 	$(BIN)/python -m pytest -n $(WORKERS) -m as_shipped $(AS_SHIPPED)
 

@@ -76,6 +76,35 @@ class Case:
         return [arrays[name] for name in OPERANDS[contraction]]
 
 
+def traits(case: Case) -> set[str]:
+    """Return what distinguishes a case: few cases have all traits among them (`covering.py`)."""
+    spec, batch = case.spec, case.x[: len(case.x) - len(case.w) + 1]
+    sizes = [
+        (n + lo + hi, (k - 1) * d + 1, s, (lo, hi)) for n, _, k, s, d, (lo, hi) in spec.dimensions
+    ]
+    found = {
+        f"rank {spec.rank}": True,
+        f"{len(batch)} batch axes": True,
+        "empty batch": 0 in batch,
+        "even kernel": any(k % 2 == 0 for k in spec.kernel_size),
+        "kernel of one element": set(spec.kernel_size) == {1},
+        "stride": max(spec.stride) > 1,
+        "stride over kernel": any(s > k for _, k, s, _ in sizes),
+        "remainder": any((n - k) % s for n, k, s, _ in sizes),
+        "dilation": max(spec.dilation) > 1,
+        "padding": any(max(pair) > 0 for *_, pair in sizes),
+        "uneven padding": any(lo != hi for *_, (lo, hi) in sizes),
+        "cut": any(min(pair) < 0 for *_, pair in sizes),
+        "padding over kernel": any(max(pair) >= k for _, k, _, pair in sizes),
+        "groups": spec.groups > 1 and case.w[-2] > 1,
+        "depthwise": spec.groups > 1 and case.w[-2:] == (1, spec.groups),
+        "multiplier": spec.groups > 1 and case.w[-2] == 1 and case.w[-1] > spec.groups,
+        "many channels": case.w[-2] >= 16,
+        "one channel": case.w[-2:] == (1, 1),
+    }
+    return {name for name, has in found.items() if has}
+
+
 def random(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     """Normal numbers, small integers or coins, whichever the dtype holds."""
     if dtype == "bool":

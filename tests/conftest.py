@@ -1,11 +1,13 @@
 """Settings of the suite: strict promotion, eight CPU devices, checked types, quick compilation."""
 
+import gc
 import importlib.util
 import os
 
 import jax
 import pytest
 from beartype.claw import beartype_packages
+from covering import mark_what_is_left_out
 
 jax.config.update("jax_num_cpu_devices", 8)
 
@@ -15,6 +17,20 @@ CHECKED = (
     *("jaxconv._core.methods", "jaxconv._core.dispatch.choose"),
 )
 beartype_packages(CHECKED)
+
+# JAX makes millions of objects and keeps most of them. Looking for cycles among them after every
+# 700 new ones, as Python does, and through all of them, as `jax.checking_leaks` does for every
+# function, would take a third of the time.
+gc.set_threshold(100_000)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def earlier_modules_are_kept():
+    """Leave what earlier modules made out of later searches for cycles."""
+    if any(gc.get_count()[1:]):  # more than the threshold has been made
+        gc.collect()
+        gc.freeze()
+
 
 # Everything runs under strict dtype promotion but what calls optax, which itself mixes dtypes.
 CALLS_OPTAX = ("test_cli", "test_cli_long", "test_plots")
@@ -37,7 +53,7 @@ def pytest_configure(config):
     without optimisation and in one piece, takes a third of the time (jax 0.10.2; 0.12 has only the
     newer one).
     """
-    if config.option.markexpr == "as_shipped":
+    if config.option.markexpr.startswith("as_shipped"):
         return
     jax.config.update("jax_disable_most_optimizations", True)
     flags = ["--xla_cpu_parallel_codegen_split_count=1"]
@@ -46,8 +62,10 @@ def pytest_configure(config):
     os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *flags])
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Docstrings' examples with torch are skipped where it is missing."""
+    """Mark what is `thorough`; docstrings' examples with torch are skipped where it is missing."""
+    mark_what_is_left_out(items)
     if importlib.util.find_spec("torch") is None:
         for item in items:
             example = getattr(item, "dtest", None)

@@ -114,6 +114,8 @@ def main(seed: int, *kills: int) -> None:
     images.write(root / "y.tif", 0.5 + Y / 20, bits=16)
     start, runs = time.monotonic(), 0
     for kind, wanted in zip(KINDS, kills, strict=True):
+        if not wanted:
+            continue
         alone = root / kind
         alone.mkdir()
         began = time.monotonic()

@@ -130,6 +130,11 @@ def kind(name):
 KINDS = {word: [name for name in EVERY if kind(name) == word] for word in map(kind, EVERY)}
 
 
+def sort(name):
+    """Its kind and the room it is in, which few calls have among them (`covering.py`)."""
+    return {kind(name), name.partition(" ")[0].rpartition(".")[0]}
+
+
 def made(name):
     """The function of a call and its arrays, NumPy's."""
     entry = EVERY[name]

@@ -18,6 +18,11 @@ def mesh_of(kind=AxisType.Auto, shape=(4, 2)):
     return jax.make_mesh(shape, ("a", "b")[: len(shape)], axis_types=(kind,) * len(shape))
 
 
+def parts_of(axes):
+    """How many parts the axes of that mesh make, by their letters."""
+    return 4 ** axes.count("a") * 2 ** axes.count("b")
+
+
 @dataclass(frozen=True)
 class Sharded:
     """A convolution and how its operands lie on the mesh of 4 x 2 devices."""
@@ -36,6 +41,39 @@ class Sharded:
     def spec(self):
         arguments = {k: v for k, v in self.arguments.items() if k != "padding_mode"}
         return normalise("conv", self.x, self.w, **arguments)
+
+    @property
+    def traits(self):
+        """What distinguishes it: few cases have all traits among them (`covering.py`)."""
+        spec, lead = self.spec, len(self.x) - len(self.w) + 1
+        of_x = [*["batch"] * lead, *["space"] * spec.rank, "channels"]
+        of_w = [*["kernel"] * spec.rank, "inputs", "outputs"]
+        found = {spec.rank, lead, self.arguments.get("padding_mode", "zeros")}
+        for names, sizes, entries in ((of_x, self.x, self.x_spec), (of_w, self.w, self.w_spec)):
+            for name, size, entry in zip(names, sizes, entries, strict=False):
+                axes = (entry or "") if isinstance(entry, str | None) else "".join(entry)
+                found |= {(name, len(axes) > 1 and axes)} if axes else set()
+                found |= {(name, "uneven")} if size % parts_of(axes) else set()
+                if name in ("channels", "outputs") and axes and spec.groups > 1:
+                    found |= {(name, each) for each in self._groups(axes)}
+        # which of these are cut together
+        found.add(("together", *sorted(str(each[0]) for each in found if isinstance(each, tuple))))
+        flags = {
+            "stride": max(spec.stride) > 1,
+            "dilation": max(spec.dilation) > 1,
+            "groups": spec.groups > 1,
+            "cut": min(map(min, spec.padding)) < 0,
+        }
+        return found | {name for name, has in flags.items() if has}
+
+    def _groups(self, axes):
+        """What axes along the channels do to groups, as `partition.layout` sees it."""
+        groups, parts = self.spec.groups, parts_of(axes)
+        whole = next(n for n in range(len(axes), -1, -1) if groups % parts_of(axes[:n]) == 0)
+        if whole == len(axes) or parts_of(axes[:whole]) == groups:
+            return {"whole groups" if whole == len(axes) else "groups of several devices"}
+        uneven = "in uneven parts" if parts % groups else "in even parts"
+        return {"cut groups", f"cut groups {uneven}", f"cut, {self.w[-1] % parts == 0} outputs"}
 
     def arrays(self, seed=0):
         """Random x, w, b and a cotangent of y: small whole numbers, so that sums are exact."""

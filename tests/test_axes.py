@@ -154,6 +154,7 @@ TIFFS = {
 }
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("suffix", ["tif", "zarr"])
 @pytest.mark.parametrize("name", TIFFS)
 def test_planes_of_every_tiff(tmp_path, name, suffix):

@@ -69,6 +69,7 @@ def test_the_gradient_of_each_image_is_the_definition():
         np.testing.assert_allclose(found.sum(0), whole, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("mode", RESULTS)
 @pytest.mark.parametrize("kind", ["dense", "depthwise", "transposed"])
 @pytest.mark.usefixtures("torch")

@@ -177,6 +177,7 @@ def test_masks_leave_out_outputs_and_what_reads_bad_pixels(tmp_path, photo):
     assert again["learned"][0]["kernel"] == found["learned"][0]["kernel"]
 
 
+@pytest.mark.thorough
 def test_each_colour_has_its_own_clipped_values(tmp_path):
     x = np.rint(255 * images.sample("coffee")[100:200, 200:320])
     y = np.stack([_filtered(x[..., n], SHARPEN) for n in range(3)], -1)

@@ -1,5 +1,7 @@
 """What docs/layers.md says to those who come from Equinox, Keras and Haiku."""
 
+import re
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -40,6 +42,11 @@ def assert_accelerated(apply, parameters, x):
         assert " conv[" in text
 
 
+def kind(name):
+    """Without its rank."""
+    return re.sub(r"\dD?", "", name)
+
+
 EQUINOX = {
     "1d": (eqx.nn.Conv1d, (3, 9), (4, 3), {"stride": 2, "padding": "SAME"}),
     "2d": (eqx.nn.Conv2d, (4, 7, 8), (6, (3, 2)), {"groups": 2, "dilation": (1, 2), "padding": 1}),
@@ -68,6 +75,7 @@ EQUINOX = {
 }
 
 
+@pytest.mark.cover(name=kind)
 @pytest.mark.parametrize("name", EQUINOX)
 def test_equinox_by_one_line(name):
     make, shape, sizes, arguments = EQUINOX[name]
@@ -133,6 +141,7 @@ def built(keras, name):
     return layer, numbers(2, *shape)
 
 
+@pytest.mark.cover(name=kind)
 @pytest.mark.parametrize("name", KERAS)
 def test_keras_by_one_line(keras, name):
     layer, x = built(keras, name)
@@ -166,6 +175,7 @@ HAIKU = {
 }
 
 
+@pytest.mark.cover(name=kind)
 @pytest.mark.parametrize("name", HAIKU)
 def test_haiku_by_one_line(name):
     hk = pytest.importorskip("haiku", reason="dm-haiku is not installed")

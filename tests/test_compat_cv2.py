@@ -50,6 +50,7 @@ def results(dtype, border=4):
     return DEPTHS[dtype] if border == 4 else {-1: dtype}
 
 
+@pytest.mark.cover("dtype border")
 @pytest.mark.parametrize(("dtype", "border"), KINDS)
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_filter2d(kernel, dtype, border):
@@ -62,6 +63,7 @@ def test_filter2d(kernel, dtype, border):
             assert_matches(found, cast(exact, result), result)
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("border", BORDERS, ids=BORDERS.get)
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3), (1, 7), (3, 1, 2)])
 def test_kernels_larger_than_the_image(shape, border):
@@ -128,6 +130,7 @@ def test_shapes_of_lines():
     assert_matches(found, cast(correlated(x, row[None]), "int16"), "int16")
 
 
+@pytest.mark.cover("dx dy ksize")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("dx", "dy", "ksize"), DERIVATIVES)
 def test_sobel(dx, dy, ksize, dtype):
@@ -143,6 +146,7 @@ def test_sobel(dx, dy, ksize, dtype):
                 np.testing.assert_array_equal(other, found)
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("ksize", [1, 3, 5, 9])
 def test_laplacian(ksize, dtype):

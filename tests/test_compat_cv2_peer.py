@@ -72,6 +72,7 @@ CALLS = {
 }
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("function", CALLS)
 def test_beside_opencv(function, dtype):

@@ -42,6 +42,7 @@ def assert_same(actual, wanted, tolerance=2e-6):
         np.testing.assert_allclose(actual, wanted, rtol=0, atol=scale)
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", N_ARRAY)
 @pytest.mark.parametrize(
@@ -57,6 +58,7 @@ def test_arrays(name, mode, dtype, shapes):
     assert_same(getattr(signal, name)(a, b, mode), getattr(their_signal, name)(a, b, mode))
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", PLANES)
 @pytest.mark.parametrize(
@@ -163,6 +165,7 @@ FILTERS = {
 }
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("mode", BOUNDARIES)
 @pytest.mark.parametrize("name", FILTERS)
 def test_filters(name, mode):
@@ -172,6 +175,7 @@ def test_filters(name, mode):
     assert_same(call(ndimage, x, mode=mode, cval=1.5), wanted, tolerance=4e-6)
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "complex64"])
 @pytest.mark.parametrize("name", ["correlate", "convolve1d", "uniform_filter", "sobel", "laplace"])
 def test_filters_of_other_numbers(name, dtype):

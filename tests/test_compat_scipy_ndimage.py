@@ -40,6 +40,7 @@ DERIVATIVES = {
 }
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("mode", ["reflect", "constant", ["wrap", "mirror"]], ids=str)
 @pytest.mark.parametrize("name", DERIVATIVES)
 def test_derivatives(name, mode):
@@ -97,6 +98,7 @@ WINDOWS = {
 }
 
 
+@pytest.mark.cover("name mode")
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.parametrize("name", EXTREMES)
@@ -107,6 +109,7 @@ def test_extremes(name, window, mode):
         assert_same(getattr(ours, name)(x, **arguments), getattr(theirs, name)(x, **arguments))
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "int32", "bool"])
 @pytest.mark.parametrize("name", EXTREMES)
 def test_extremes_of_integers_beside_a_constant(name, dtype):

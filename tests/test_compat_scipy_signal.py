@@ -32,6 +32,7 @@ def test_upfirdn(up, down):
     assert_near(ours.upfirdn(H, X + 1j * X, up, down), theirs.upfirdn(H, X + 1j * X, up, down))
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("size", [2, 3, 9])
 @pytest.mark.parametrize("mode", MODES)
 def test_what_lies_outside(mode, size):
@@ -119,6 +120,7 @@ def test_filtfilt(padtype):
             assert_near(ours.filtfilt(H, 2.0, x, **how), theirs.filtfilt(H, 2.0, x, **how), 4e-6)
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("mode", ["interp", "mirror", "constant", "nearest", "wrap"])
 @pytest.mark.parametrize("numbers", [(5, 2), (7, 3, 1, 0.5), (6, 2), (1, 0), (4, 3, 2)], ids=str)
 def test_savgol_filter(mode, numbers):

@@ -91,6 +91,18 @@ TRANSPOSED = {
 }
 
 
+def sort(case):
+    """Its function, what its arguments are and whether one array is a batch."""
+    name, x, w, (positional, named) = case
+    parameters = list(inspect.signature(getattr(F, name)).parameters)[3:]
+    given = dict(zip(parameters, positional, strict=False)) | named
+    words = {value for value in given.values() if isinstance(value, str)}
+    size = {1: "one", 0: "even"}.get(max(w[2:]) % 2 * max(w[2:]), "odd")
+    transposed = "transpose" in name
+    return {name, *((transposed, each) for each in (*given, *words, size, len(x) < len(w)))}
+
+
+@pytest.mark.cover(case=sort)
 @pytest.mark.parametrize("case", [*CONV.values(), *TRANSPOSED.values()], ids=[*CONV, *TRANSPOSED])
 def test_values_and_gradients(case):
     name, x, w, arguments = case
@@ -98,7 +110,14 @@ def test_values_and_gradients(case):
     out = w[1] * groups if "transpose" in name else w[0]
     arrays = [normal(*x), normal(*w, seed=1), normal(out, seed=2)]
     compare(name, arrays, arguments)
-    # without a bias, by name, eagerly, from NumPy and JAX arrays at once
+
+
+@pytest.mark.cover(case=lambda case: case[0])
+@pytest.mark.parametrize("case", [*CONV.values(), *TRANSPOSED.values()], ids=[*CONV, *TRANSPOSED])
+def test_values_by_name(case):
+    """Without a bias, eagerly, from NumPy and JAX arrays at once."""
+    name, x, w, arguments = case
+    arrays = [normal(*x), normal(*w, seed=1)]
     named = dict(zip(list(inspect.signature(getattr(F, name)).parameters)[3:], arguments[0]))  # noqa: B905
     named = {"input": jnp.asarray(arrays[0]), "weight": arrays[1], **named, **arguments[1]}
     theirs = {**named, "input": torch.tensor(arrays[0]), "weight": torch.tensor(arrays[1])}
@@ -222,6 +241,7 @@ def numbers(shape, dtype, seed):
     return array.astype(jnp.dtype(dtype)) * (1 + 1j if dtype.startswith("complex") else 1)
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("name", ["conv1d", "conv_transpose1d", "fold", "unfold"])
 @pytest.mark.parametrize("dtype", [*TOLERANCE, "int64", "int8", "uint8", "int16", "int32"])
 def test_dtypes_as_in_torch(name, dtype):

@@ -134,6 +134,7 @@ def test_parameter_counts():
         assert counts == (d.restore(V).size, v.size, d.kernel(V, delta).size)
 
 
+@pytest.mark.cover(case=cases.traits)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_convolution_is_a_matrix(case):
     size, rank = case.spec.input_size, case.spec.rank

@@ -146,6 +146,7 @@ INTEGERS = (
 )
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("method", ["auto", "fastest", "lax", "phases", "slabs", "widened", "fft"])
 @pytest.mark.parametrize("case", INTEGERS, ids=str)
 def test_gpus_get_no_convolution_of_integers(case, method):

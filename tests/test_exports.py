@@ -8,6 +8,7 @@ import numpy as np
 import public_calls
 import public_names
 import pytest
+from mode_calls import sort
 from public_calls import CALLS, MESH, P
 from public_names import ON_THE_HOST, OTHER_ROOMS
 
@@ -26,6 +27,7 @@ def is_float(array):
     return jnp.issubdtype(array.dtype, jnp.inexact)
 
 
+@pytest.mark.cover(name=sort)
 @pytest.mark.parametrize("name", CALLS)
 def test_value_and_gradient_export(name):
     f, *arrays = CALLS[name]() if callable(CALLS[name]) else CALLS[name]

@@ -60,6 +60,7 @@ SPECS = (
 )
 
 
+@pytest.mark.cover("contraction dtype")
 @pytest.mark.parametrize("dtype", ["float32", "complex64"])
 @pytest.mark.parametrize("contraction", cases.CONTRACTIONS)
 @pytest.mark.parametrize(("x", "w", "arguments"), SPECS, ids=["1d", "2d", "depthwise", "3d"])

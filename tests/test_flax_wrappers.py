@@ -146,6 +146,7 @@ def normed_copy(layer, change):
     return copy
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("name", LINEN)
 @pytest.mark.parametrize("jitted", [False, True])
 def test_weight_norm_in_nnx(name, jitted):
@@ -161,6 +162,7 @@ def test_weight_norm_in_nnx(name, jitted):
     assert_same(call(wrapped, x), want(x))
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("name", LINEN)
 @pytest.mark.parametrize("jitted", [False, True])
 def test_spectral_norm_in_nnx(name, jitted):

@@ -56,6 +56,7 @@ def test_conv_is_the_reference(case):
     cases.assert_matches(y, "output", x, w, case.spec)
 
 
+@pytest.mark.cover(case=cases.traits)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_conv_transpose_is_the_reference(case):
     y, w = case.operands("input")
@@ -63,6 +64,7 @@ def test_conv_transpose_is_the_reference(case):
     cases.assert_matches(x, "input", y, w, case.spec)
 
 
+@pytest.mark.cover(case=cases.traits)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_three_ways_to_one_number(case):
     """T = <conv(x, w), y> = <x, conv_transpose(y, w)> = <w, the gradient of the first in w>."""
@@ -102,6 +104,7 @@ def test_flip_reverses_the_kernel_and_bias_is_added(case):
     assert_close(back, want, 1 + np.abs(want) + case.spec.groups * np.abs(w).sum())
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("mode", NUMPY_MODES)
 @pytest.mark.parametrize("case", PADDED, ids=str)
 def test_padding_modes_and_their_adjoints(case, mode):

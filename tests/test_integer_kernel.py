@@ -38,6 +38,7 @@ def whole_range(rng, shape, dtype):
     return rng.integers(ends.min, ends.max + 1, shape).astype(dtype)
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("case", [c for c in CASES if c.spec.rank <= 3], ids=str)
 def test_every_case(case, dtype):
@@ -54,6 +55,7 @@ def test_every_case(case, dtype):
         np.testing.assert_array_equal(mapped[0], value)
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("space", SPACES, ids=str)
 @pytest.mark.parametrize("channels", CHANNELS, ids=str)
 def test_widths(channels, space):

@@ -13,6 +13,7 @@ from jaxconv.tiles import apply_tiled
 BOTH = pytest.mark.parametrize("tile", [(), ("--tile", 16)], ids=["whole", "tiles"])
 
 
+@pytest.mark.cover
 @BOTH
 @pytest.mark.parametrize("suffix", ["tif", "zarr"])
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint32"])

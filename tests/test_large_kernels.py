@@ -53,6 +53,7 @@ def small(monkeypatch):
     monkeypatch.setattr(shifts, "SUMMED", 100)
 
 
+@pytest.mark.cover("method contraction")
 @pytest.mark.parametrize(("method", "contraction"), BOTH)
 @pytest.mark.parametrize("case", LARGE, ids=str)
 @pytest.mark.usefixtures("small")
@@ -62,6 +63,7 @@ def test_blocks_and_strips_are_put_together(case, method, contraction):
     assert_exact(result, contraction, a, b, case.spec)
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("contraction", ["output", "input"])
 @pytest.mark.parametrize("case", LINES, ids=str)
 @pytest.mark.usefixtures("small")
@@ -71,6 +73,7 @@ def test_pieces_of_long_lines_are_put_together(case, contraction):
     assert_exact(result, contraction, a, b, case.spec)
 
 
+@pytest.mark.cover("method contraction")
 @pytest.mark.parametrize(("method", "contraction"), BOTH)
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.usefixtures("small")
@@ -108,6 +111,7 @@ def test_zeros_and_signs_are_kept():
         assert (y[:, 15:] > 0).all()
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize(("method", "contraction"), [m for m in BOTH if m[1] != "kernel"])
 @pytest.mark.usefixtures("small")
 def test_an_image_does_not_depend_on_its_batch(method, contraction):

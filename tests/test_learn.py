@@ -154,7 +154,12 @@ def one_channel(x, y, size, *, init, **how):
 
 
 @pytest.mark.parametrize(
-    ("rank", "shapes"), [(1, [(20,), (3, 30)]), (2, [(2, 7, 6), (9, 8)]), (3, [(5, 6, 7)])]
+    ("rank", "shapes"),
+    [
+        (1, [(20,), (3, 30)]),
+        pytest.param(2, [(2, 7, 6), (9, 8)], marks=pytest.mark.thorough),
+        (3, [(5, 6, 7)]),
+    ],
 )
 def test_fit_kernel_is_fit_conv_on_one_channel(rank, shapes):
     """Signals, planes and volumes, in images of several sizes."""

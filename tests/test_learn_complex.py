@@ -35,6 +35,7 @@ CASES = [
 ]
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("kind", ["both", "real x", "weights"])
 @pytest.mark.parametrize(("shape", "size", "out", "options"), CASES)
 def test_it_is_complex_least_squares(shape, size, out, options, kind):
@@ -99,6 +100,7 @@ def test_free_directions_have_no_effect():
         np.testing.assert_allclose(output, 0, atol=1e-5)
 
 
+@pytest.mark.thorough
 def test_standard_errors_are_those_of_repetition():
     x, truth = _complex(0, 12, 13), _complex(1, 2, 2)
     clean = conv(x[..., None], truth[..., None, None])[..., 0]

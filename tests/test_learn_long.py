@@ -29,11 +29,15 @@ Y = X[:-1, :-1] - X[1:, 1:]
 ADAM = optax.adam(0.1)
 
 
-def test_killed_at_random_moments_a_run_ends_where_one_left_alone_does():
+# of `jaxconv learn` on files, and of random crops
+@pytest.mark.parametrize(
+    "kills", [("0", "2"), pytest.param(("4", "16"), marks=pytest.mark.thorough)]
+)
+def test_killed_at_random_moments_a_run_ends_where_one_left_alone_does(kills):
     seed = random.randrange(2**32)
     here = Path(__file__).parent
     done = subprocess.run(
-        [sys.executable, str(here / "killing.py"), str(seed), "4", "16"],
+        [sys.executable, str(here / "killing.py"), str(seed), *kills],
         capture_output=True,
         text=True,
         check=False,
@@ -48,12 +52,10 @@ def test_killed_at_random_moments_a_run_ends_where_one_left_alone_does():
     assert done.returncode == 0, f"seed {seed}: {done.stdout} {done.stderr}"
     print(f"seed {seed}: {done.stdout}")
     kinds = re.findall(r"^(.*): (\d+) kills, steps \[(.*)\]$", done.stdout, re.MULTILINE)
-    assert [(kind, kills) for kind, kills, _ in kinds] == [
-        ("the command", "4"),
-        ("crops of two", "16"),
-    ]
+    named = zip(("the command", "crops of two"), kills, strict=True)
+    assert [(kind, count) for kind, count, _ in kinds] == [each for each in named if each[1] != "0"]
     for _, _, moments in kinds:
-        assert len(set(moments.split(", "))) > 1  # not all before the first checkpoint
+        assert set(moments.split(", ")) != {"0"}  # not all before the first checkpoint
 
 
 def test_where_a_run_is_cut_changes_no_bit(tmp_path):
@@ -207,6 +209,7 @@ LISTENERS = ("on_progress", "on_losses", "checkpoints")
 PLANES = {"x": X, "y": Y, "kernel_size": 2, "optimizer": ADAM}
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("call", [{**PLANES}, LAYER], ids=["fit_kernel", "fit_conv"])
 @pytest.mark.parametrize(
     "given",

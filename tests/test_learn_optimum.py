@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from covering import some
 from typer.testing import CliRunner
 
 from jaxconv import corr2d, filters, learn
@@ -37,7 +38,7 @@ def _normal(seed, *shape):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
-@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("bias", some([False, True], True))
 def test_the_distance_is_the_difference_of_the_errors(bias):
     x = 3 + _normal(0, 12, 13)
     y = _normal(1, 11, 11)
@@ -69,6 +70,7 @@ def test_a_fit_reports_its_distance_where_asked(edge):
     np.testing.assert_allclose(watched.distance.kernel, found.kernel, rtol=1e-3)
 
 
+@pytest.mark.thorough
 def test_the_distance_of_a_grouped_layer():
     x, y = _normal(0, 2, 20, 4), _normal(1, 2, 9, 6)
     geometry = {"groups": 2, "stride": 2}
@@ -91,6 +93,7 @@ def test_a_layer_reports_its_distance_where_asked(extra):
     assert found.kernel > 0.1
 
 
+@pytest.mark.thorough
 def test_many_layers_report_their_distances_under_vmap():
     x, y = _normal(0, 30, 2), _normal(1, 28, 3)
     keys = jax.random.split(jax.random.key(0), 3)
@@ -180,7 +183,7 @@ def _shifted(shift):
     return smooth[10:-10, 10:-10], moved + 1e-3 * _normal(5, *moved.shape)
 
 
-@pytest.mark.parametrize("shift", [(-3, 5), (2, -2)])
+@pytest.mark.parametrize("shift", some([(-3, 5), (2, -2)], (2, -2)))
 def test_a_shift_beyond_the_window_is_told(shift):
     x, y = _shifted(shift)
     report = examine_window(x, y, 3)
@@ -229,6 +232,7 @@ def test_a_shift_whose_size_cannot_be_seen_gets_no_number(far):
     )
 
 
+@pytest.mark.thorough
 def test_half_a_pixel_is_told_of_an_identity():
     x = np.asarray(images.sample("camera"))[100:180, 200:280].astype(np.float32)
     phase = np.exp(-1j * np.pi * np.fft.fftfreq(80))[:, None]

@@ -81,6 +81,7 @@ def _noisy_x(x):
 STRUCTURES = [_clipped, _too_small, _shifted, _gamma, _noisy_x]
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("noise", [0.0, 1.0])
 @pytest.mark.parametrize("make", STRUCTURES, ids=lambda make: make.__name__)
 def test_structure_is_told(photo, make, noise):

@@ -43,7 +43,7 @@ def layer(x, y, **how):
 
 @pytest.mark.parametrize(
     ("learn", "first", "then"),
-    [(fit_kernel, 8, 4), (fit_kernel, 1, 2), (layer, 8, 1)],
+    [(fit_kernel, 8, 4), pytest.param(fit_kernel, 1, 2, marks=pytest.mark.thorough), (layer, 8, 1)],
 )
 def test_a_fit_goes_on_on_another_number_of_devices(tmp_path, learn, first, then):
     fit = functools.partial(learn, optimizer=ADAM)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from covering import some
 from test_learn_weights import mask, normal
 
 from jaxconv import conv, corr2d, learn
@@ -18,7 +19,7 @@ DESCENTS = {
 }
 
 
-@pytest.mark.parametrize("name", DESCENTS)
+@pytest.mark.parametrize("name", some(DESCENTS, "recover_kernel"))
 def test_descent_arrives_at_the_weighted_kernel(name):
     fit, options = DESCENTS[name]
     x, truth = 3 + normal(0, 30, 31), normal(1, 2, 3)
@@ -48,20 +49,21 @@ def test_the_distance_is_the_difference_of_the_weighted_errors():
     np.testing.assert_allclose(fit.distance.excess, fit.final_loss - least, rtol=1e-4)
 
 
-def test_recover_kernel_takes_pairs_of_several_sizes():
+@pytest.mark.parametrize("weighted", some([False, True], True))
+def test_recover_kernel_takes_pairs_of_several_sizes(weighted):
     truth = normal(9, 3, 3)
     xs = [5 + normal(n, 14 + n, 15) for n in range(2)]
     ys = [
         corr2d(x, truth) + 0.2 * normal(n + 5, *np.subtract(x.shape, 2)) for n, x in enumerate(xs)
     ]
     ws = [mask(n, *y.shape) for n, y in enumerate(ys)]
-    for weights in (None, ws):
-        exact = solve_kernel(xs, ys, 3, weights=weights, bias=True)
-        found = recover_kernel(xs, ys, 3, weights=weights)
-        np.testing.assert_allclose(found.kernel, exact.kernel, atol=1e-3)
-        np.testing.assert_allclose(found.bias, exact.bias, atol=1e-2)
-        held = recover_kernel(xs, ys, 3, weights=weights, constraints=[learn.constraints.symmetric])
-        assert np.isfinite(held.kernel).all()
+    weights = ws if weighted else None
+    exact = solve_kernel(xs, ys, 3, weights=weights, bias=True)
+    found = recover_kernel(xs, ys, 3, weights=weights)
+    np.testing.assert_allclose(found.kernel, exact.kernel, atol=1e-3)
+    np.testing.assert_allclose(found.bias, exact.bias, atol=1e-2)
+    held = recover_kernel(xs, ys, 3, weights=weights, constraints=[learn.constraints.symmetric])
+    assert np.isfinite(held.kernel).all()
 
 
 def test_the_covariance_of_weighted_windows():
@@ -104,7 +106,11 @@ ERRORS = {
 }
 
 
-@pytest.mark.parametrize("loss", ERRORS, ids=lambda loss: loss.__name__)
+@pytest.mark.parametrize(
+    "loss",
+    some(ERRORS, losses.sum_squared_error, losses.mean_squared_error),
+    ids=lambda loss: loss.__name__,
+)
 def test_losses_are_weighted(loss):
     prediction, target = normal(0, 5, 6, 2), 2 * normal(1, 5, 6, 2)
     error, gather = ERRORS[loss]

@@ -190,6 +190,7 @@ def test_output_padding_continues_the_result_of_flax():
     assert_same(y[:, :-2, :-1], expected)
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("padding", ["same", "valid", "same_lower", ((1, 2), (0, 1))])
 @pytest.mark.parametrize("padding_mode", ["zeros", "reflect", "circular"])
 def test_the_transposed_layer_is_the_adjoint_of_the_layer(padding, padding_mode):

@@ -63,6 +63,7 @@ def test_same_parameters_outputs_and_gradients_as_flax(case):
     assert_same(*outcomes((ours.apply, theirs.apply), random_like(shapes), case.inputs))
 
 
+@pytest.mark.cover(case=lambda case: {len(case.x), *case.arguments})
 @pytest.mark.parametrize("case", CONV, ids=str)
 def test_nnx_is_linen(case):
     case = dataclasses.replace(case, arguments={**case.arguments, "mask": None})
@@ -78,6 +79,7 @@ def test_nnx_is_linen(case):
     np.testing.assert_array_equal(other(case.inputs), layer.apply(variables, case.inputs))
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("groups", [1, 2])
 def test_equal_kernels_are_a_convolution(mode, groups):

@@ -100,6 +100,7 @@ FACES = {
 }
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("face", FACES)
 def test_a_nan_reaches_what_sees_it(face, everywhere):
     """The outputs whose window has it, and none more: spectra spread it over the image."""

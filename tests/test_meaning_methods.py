@@ -61,6 +61,7 @@ TRIED = (
 )
 
 
+@pytest.mark.cover(case=cases.traits)
 @pytest.mark.parametrize("case", TRIED, ids=str)
 def test_what_is_not_finite_reaches_what_sees_it(case):
     """Of x and y, exactly; of what plays the kernel, at least that, and no other channel.
@@ -161,6 +162,7 @@ def holds(method, problem, made):
     return cpu_kind() != "avx2" or made > FEW or method in SEAMLESS
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize(
     ("layer", "dtype"),
     [

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import mesh_fuzz
 import numpy as np
 import pytest
+from covering import some
 from flax import nnx
 from jax import lax
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding
@@ -38,7 +39,7 @@ def compiled(function, *arrays):
     return jax.jit(function).lower(*arrays).compile().as_text()
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", some(range(60), *range(20)))
 def test_random_convolutions_on_random_meshes(seed):
     """`python tests/mesh_fuzz.py` runs more of them."""
     assert mesh_fuzz.wrong(mesh_fuzz.draw(seed)) == ""
@@ -65,6 +66,7 @@ KINDS = {
 }
 
 
+@pytest.mark.cover("call kind")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shape", [(2, 4), (4, 2)], ids=str)
 @pytest.mark.parametrize("call", ["conv", "accelerate"])
@@ -126,6 +128,7 @@ EVEN = (
 )
 
 
+@pytest.mark.cover(name=lambda name: next(case for case in CASES if case.name == name).traits)
 @pytest.mark.parametrize("name", EVEN)
 def test_halos_are_all_that_is_sent(name):
     """Forward the bytes of `halo_bytes`; each gradient once more, and sums."""
@@ -216,6 +219,7 @@ CALLS = {
 }
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("kind", [AUTO, EXPLICIT], ids=str)
 def test_every_call(call, kind):
@@ -234,6 +238,7 @@ def test_every_call(call, kind):
                 np.testing.assert_array_equal(np.asarray(actual), right)
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("kind", [AUTO, EXPLICIT], ids=str)
 @pytest.mark.parametrize("eager", [False, True], ids=["jit", "eager"])
 def test_layers(kind, eager):

@@ -61,6 +61,7 @@ def stepped(apply):
     return step
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("face", [in_linen, in_nnx])
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=str)
@@ -78,6 +79,7 @@ def test_sharded_inputs(name, face, kind):
                 np.testing.assert_array_equal(np.asarray(actual), right, err_msg=place)
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=str)
 def test_sharded_inputs_without_jit(name, kind):

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import CASES, CONTRACTIONS, OPERANDS, Case
+from cases import CASES, CONTRACTIONS, OPERANDS, Case, traits
 from jax.extend.core import jaxprs_in_params, primitives
 
 from jaxconv._core.dispatch.choose import refusal
@@ -45,6 +45,8 @@ OFFERED = [
 EVERYWHERE = ("lax", "loops", "taps", "fft")
 
 
+# a method sees one batch axis, whatever there are
+@pytest.mark.cover(case=lambda case: {trait for trait in traits(case) if "batch" not in trait})
 @pytest.mark.as_shipped
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_methods_of_some_problems_match_the_reference(case):
@@ -69,6 +71,7 @@ def test_methods_of_some_problems_match_the_reference(case):
         cases.assert_matches(mapped[1], contraction, -a, 2 * b, case.spec)
 
 
+@pytest.mark.cover("method case", "contraction case", "method contraction", case=traits)
 @pytest.mark.parametrize(("method", "contraction"), [(m, c) for m, c in OFFERED if m in EVERYWHERE])
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_matches_the_reference_under_every_transform(case, method, contraction):
@@ -114,6 +117,7 @@ def test_matches_the_reference_under_every_transform(case, method, contraction):
 DTYPE_CASES = [cases.by_name(name) for name in ("1d", "2d everything", "2d depthwise")]
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("dtype", [*cases.TOLERANCE, *cases.EXACT])
 @pytest.mark.parametrize("case", DTYPE_CASES, ids=str)
 def test_every_dtype(case, dtype):
@@ -140,6 +144,7 @@ def test_every_dtype(case, dtype):
             assert_matches(method, result, contraction, a, b, case.spec)
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize(("method", "contraction"), OFFERED)
 def test_mixed_operands_sum_in_the_wider_dtype(method, contraction):
     """What a gradient under mixed precision asks of a method: bfloat16 beside float32."""
@@ -196,6 +201,7 @@ APART = (
 )
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "complex64", "int8"])
 @pytest.mark.parametrize("case", APART, ids=str)
 def test_windows_that_share_no_element(case, dtype):
@@ -216,6 +222,7 @@ COVERED = (
 )
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "complex64", "int8"])
 @pytest.mark.parametrize("case", COVERED, ids=str)
 def test_kernels_that_cover_the_whole_input(case, dtype):
@@ -235,6 +242,7 @@ WIDENED = (
 )
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("case", WIDENED, ids=str)
 def test_planes_with_a_column_more(case, dtype):

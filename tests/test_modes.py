@@ -72,16 +72,24 @@ def test_traced_where_promotion_and_leaks_raise(name):
         jax.jit(traced).lower(*arrays)  # methods are traced where programs are lowered
 
 
+# They have sent indices and numbers before.
+ALWAYS = {"compat.scipy.signal.correlation_lags", "unfold", "pad", "correlate, constant"}
+
+
 def drawn_third():
-    """Of every kind, and always those that have sent indices and numbers before."""
+    """Of every kind, and always those that have sent something before."""
     draw = random.Random(2)
-    always = {"compat.scipy.signal.correlation_lags", "unfold", "pad", "correlate, constant"}
     for names in KINDS.values():
         quick = [name for name in names if name not in LONG]
         third = draw.sample(quick, max(len(quick) // 3, min(len(quick), 3)))
-        yield from (name for name in quick if name in third or name in always)
+        yield from (name for name in quick if name in third or name in ALWAYS)
 
 
+def one_of_a_kind(name):
+    return name if name in ALWAYS else kind(name)
+
+
+@pytest.mark.cover(name=one_of_a_kind)
 @pytest.mark.parametrize("name", [*drawn_third()])
 def test_nothing_is_sent_unasked(name):
     function, arrays = placed(name)
@@ -120,9 +128,12 @@ def drawn():
     draw = random.Random(0)
     for names in KINDS.values():
         for mode in MODES:
-            yield draw.choice([name for name in names if name not in LONG]), mode
+            name = draw.choice([name for name in names if name not in LONG])
+            slow = name == "varying.fit"
+            yield pytest.param(name, mode, marks=[pytest.mark.thorough] * slow)
 
 
+@pytest.mark.cover(name=kind)
 @pytest.mark.parametrize(("name", "mode"), [*drawn()])
 def test_values_are_those_without_the_mode(name, mode):
     function, arrays = placed(name)
@@ -152,7 +163,11 @@ def summed_in_64_bits(x, w):
         return jaxconv.conv(*wide, padding=1).astype(jnp.float32)
 
 
-@pytest.mark.parametrize("spec", [P("a"), P(None, "a"), P()], ids=str)
+@pytest.mark.parametrize(
+    "spec",
+    [P("a"), *(pytest.param(spec, marks=pytest.mark.thorough) for spec in (P(None, "a"), P()))],
+    ids=str,
+)
 def test_64_bits_within_a_program_on_a_mesh(spec):
     mesh = jax.make_mesh((2,), ("a",), axis_types=(AxisType.Auto,), devices=jax.devices()[:2])
     x = jax.device_put(X, NamedSharding(mesh, spec))

@@ -159,6 +159,7 @@ COMPRESSIONS = {
 }
 
 
+@pytest.mark.cover
 @WAYS
 @pytest.mark.parametrize("driver", COMPRESSIONS)
 def test_what_is_compressed_stays_so(tmp_path, driver, tile):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from covering import some
 from flax import nnx
 from jax import lax
 from test_accelerate_state import assert_close, state_of
@@ -105,7 +106,7 @@ def trained(model, wrap, rate=1e-2):
     return [step(model, optimizer, X) for _ in range(3)], model.encode(X)
 
 
-@pytest.mark.parametrize("jitted", [False, True])
+@pytest.mark.parametrize("jitted", some([False, True], True))
 def test_training_is_that_of_the_plain_model(jitted):
     wrap = nnx.jit if jitted else lambda step: step
     with jax.numpy_dtype_promotion("standard"):

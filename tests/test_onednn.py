@@ -49,6 +49,7 @@ def test_matches_the_reference(case):
         cases.assert_matches(second, contraction, -a, 2 * b, case.spec)
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("name", ["1d causal depthwise", "2d everything", "3d"])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision(name, dtype):

@@ -57,6 +57,7 @@ def vectors():
     return name.removeprefix("jaxconv_stem:") if name.startswith("jaxconv") else ""
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("case", STEMS, ids=str)
 @pytest.mark.parametrize("contraction", ["output", "kernel"])
 def test_exact_on_the_scale_of_each_results_terms(contraction, case):

@@ -4,13 +4,16 @@ ONNX ships 20 of them as node tests, 28 converted from PyTorch's suite and 2 of 
 Its reference evaluator walks the graphs; these four operators are replaced by ours.
 """
 
+import importlib
+import pkgutil
 import warnings
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from onnx.backend.test.loader import load_model_tests, load_node_model_tests
+from onnx.backend.test.case import node as node_cases
+from onnx.backend.test.loader import load_model_tests
 from onnx.numpy_helper import to_array
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
@@ -139,9 +142,12 @@ def _stored(case):
 def _cases():
     """Name -> model, inputs, outputs of the graphs that are one of the three operators."""
     found = {}
-    with warnings.catch_warnings(action="ignore"):  # those of other operators' cases
-        nodes = load_node_model_tests()
-    for case in nodes:
+    # all modules of cases would be computed while tests are collected, for seconds
+    with warnings.catch_warnings(action="ignore"):
+        for module in pkgutil.iter_modules(node_cases.__path__):
+            if "conv" in module.name:
+                importlib.import_module(f"{node_cases.__name__}.{module.name}")
+    for case in node_cases._NodeTestCases:
         (inputs, outputs), *_ = case.data_sets
         found[f"node {case.name}"] = (case.model, inputs, outputs)
     for kind in ("pytorch-converted", "pytorch-operator"):
@@ -182,6 +188,12 @@ def test_there_are_50_cases():
     assert len(GRAPHS) == 13
 
 
+def sort(name):
+    """Where it is from, and which operators it has."""
+    return {name.split()[0], *(node.op_type for node in EVERY[name][0].graph.node)}
+
+
+@pytest.mark.cover(name=sort)
 @pytest.mark.parametrize("name", EVERY)
 def test_case(name):
     run(EVERY[name], [Conv, ConvTranspose, ConvInteger, QLinearConv])

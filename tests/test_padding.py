@@ -79,6 +79,7 @@ WIDTHS = [  # for shape (2, 5, 4)
 ]
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("widths", WIDTHS)
 @pytest.mark.parametrize("mode", MODES)
 def test_numpy_agrees(mode, widths):
@@ -211,6 +212,7 @@ def test_sharded_batches(mode):
     same(mapped, explicit)
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("dtype", ["bool", "int8", "uint16", "bfloat16", "float16", "complex64"])
 @pytest.mark.parametrize("mode", MODES)
 def test_dtypes_are_kept(mode, dtype):

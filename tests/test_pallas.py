@@ -113,6 +113,7 @@ def assert_matches(case):
                 np.testing.assert_array_equal(np.isnan(found[contraction]), wanted)
 
 
+@pytest.mark.cover("kernels case", case=cases.traits)
 @pytest.mark.parametrize("case", [*TABLE, *OWN], ids=str)
 def test_all_contractions_match_the_reference(case, kernels):
     assert_matches(case)
@@ -124,6 +125,7 @@ LARGE = (
 )
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("case", LARGE, ids=str)
 def test_kernels_and_arrays_of_several_blocks(case, kernels, small):
     if kernels == "tpu":
@@ -132,6 +134,7 @@ def test_kernels_and_arrays_of_several_blocks(case, kernels, small):
     assert_matches(case)
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("seed", range(2))
 def test_random_geometries(seed, kernels, small):
     rng = np.random.default_rng(seed)

@@ -27,6 +27,7 @@ def layout_of(case, operand="x"):
     return {"mesh": MESH, f"{operand}_spec": case.x_spec, "w_spec": case.w_spec}
 
 
+@pytest.mark.cover(case=lambda case: case.traits)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_values_and_gradients(case):
     arrays = case.arrays()
@@ -73,6 +74,7 @@ def test_the_plugin_serves_a_devices_part(grouped):
         assert f"@jaxconv_onednn_{contraction}(" in text
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("name", ["channels to channels", "groups in parts", "1d several hops"])
 def test_rounded_sums_are_within_tolerance(name, dtype):
@@ -106,6 +108,7 @@ def adjoint_arguments(case):
     return case.arguments | {"padding": spec.padding, "output_padding": extra}
 
 
+@pytest.mark.cover(name=lambda case: (by_name(case) if isinstance(case, str) else case).traits)
 @pytest.mark.parametrize(
     "name",
     [
@@ -195,6 +198,7 @@ def test_uneven_sizes_on_axes_of_both_types(types):
     np.testing.assert_array_equal(jax.jit(call)(x, w, b), jaxconv.conv(x, w, b, **case.arguments))
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=str)
 @pytest.mark.parametrize("spec", [P("a"), P(None, "a"), P(None, None, "a")], ids=str)
 @pytest.mark.parametrize("mode", ["zeros", "circular"])

@@ -109,6 +109,7 @@ def extended(x, k, mode, boundary, fill):
     return np.pad(x, pads, mode=NUMPY[boundary], **more)
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("boundary", NUMPY)
 def test_every_mode_and_boundary(boundary, mode):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import Case
+from covering import some
 from jax import export, lax
 from jax.extend.core import jaxprs_in_params
 
@@ -68,7 +69,7 @@ def every_method(precision, dtype, names=tuple(METHODS)):
     return jax.jit(compute)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64"])
+@pytest.mark.parametrize("dtype", some(["float32", "bfloat16", "float64"], "float32"))
 def test_on_cpus_precision_changes_no_bit(dtype):
     with jax.enable_x64(dtype == "float64"):
         given = {name: jnp.asarray(a, dtype) for name, a in arrays().items()}
@@ -144,6 +145,7 @@ def asked_for(f, *args, platform):
     return [set(re.findall(r"DEFAULT|HIGHEST|HIGH", pair)) for pair in named]
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize(("name", "contraction"), [w for w in ALL if w[0] != "onednn"])
 def test_every_method_asks_its_platform_for_the_level(name, contraction):
     a, b = (jax.ShapeDtypeStruct(SHAPES[n], "float32") for n in OPERANDS[contraction])

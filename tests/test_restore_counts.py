@@ -19,6 +19,7 @@ def lucy(x, y, k, boundary, steps, *, background=0.0):
     return x
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("boundary", ["unknown", "zeros", "reflect"])
 @pytest.mark.parametrize("method", ["taps", "fft"])
 def test_richardson_lucy_takes_its_steps(boundary, method):

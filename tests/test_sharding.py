@@ -55,6 +55,7 @@ def test_shard_map_with_checked_axes(single):
         assert_close(actual, want)
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("kind", [AxisType.Explicit, AxisType.Auto], ids=str)
 @pytest.mark.parametrize("channels", [None, "model"])
 def test_meshes_with_axis_types(single, kind, channels):
@@ -110,6 +111,7 @@ def test_the_gradient_of_rows_on_a_mesh_with_an_idle_axis(shape):
     assert_close(jax.jit(gradient)(whole, placed), gradient(w, x))
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("mode", ["zeros", "reflect", "replicate", "circular", "symmetric"])
 @pytest.mark.parametrize("function", [jaxconv.conv, jaxconv.conv_transpose])
 def test_sharded_space_stays_so(function, mode):

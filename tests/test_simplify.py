@@ -37,6 +37,7 @@ SPECS = {
 }
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 @pytest.mark.parametrize("contraction", cases.CONTRACTIONS)
 def test_the_answer_is_the_references(contraction, spec):

@@ -60,6 +60,7 @@ def cut(ends):
     return [X[:, start:end] for start, end in itertools.pairwise(ends)]
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("ends", PIECES, ids=str)
 def test_linen_in_pieces(name, ends):
@@ -75,6 +76,7 @@ def test_linen_in_pieces(name, ends):
         np.testing.assert_array_equal(jnp.concatenate(outputs, 1), whole)
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("ends", PIECES, ids=str)
 def test_nnx_in_pieces(name, ends):

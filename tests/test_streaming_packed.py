@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from covering import some
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jax.test_util import check_grads
@@ -26,6 +27,7 @@ def ids_of(x):
     return ids.reshape(x.shape[:-1])
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("function", BOTH)
 def test_no_output_sees_another_segment(function, name):
@@ -51,7 +53,7 @@ def test_nan_stays_in_its_segment(function):
     assert not np.isnan(state).any()
 
 
-@pytest.mark.parametrize("function", BOTH)
+@pytest.mark.parametrize("function", some(BOTH, "causal_conv1d"))
 def test_segments_in_pieces(function):
     """The state belongs to the first segment; where another begins with the piece, it is zero."""
     call, definition, make = BOTH[function]
@@ -70,7 +72,7 @@ def test_segments_in_pieces(function):
     np.testing.assert_array_equal(last, call(x, w, b, segment_ids=ids)[1])
 
 
-@pytest.mark.parametrize("function", BOTH)
+@pytest.mark.parametrize("function", some(BOTH, "causal_conv1d"))
 def test_lengths(function):
     """Each row as it would be by itself, and pieces of it that go on from its state."""
     call, _, make = BOTH[function]
@@ -100,7 +102,7 @@ def test_lengths_at_the_ends(lengths):
     np.testing.assert_array_equal(state, np.stack([before[0], x[1, -2:]]))
 
 
-@pytest.mark.parametrize("function", BOTH)
+@pytest.mark.parametrize("function", some(BOTH, "causal_conv_transpose1d"))
 def test_lengths_of_segments(function):
     call, _, make = BOTH[function]
     x, w, b, how = make("grouped and dilated")
@@ -114,7 +116,7 @@ def test_lengths_of_segments(function):
         np.testing.assert_array_equal(state[at], call(x[at][:length], **piece)[1])
 
 
-@pytest.mark.parametrize("function", BOTH)
+@pytest.mark.parametrize("function", some(BOTH, "causal_conv_transpose1d"))
 def test_gradients_and_vmap(function):
     call, _, make = BOTH[function]
     x, w, b, how = make("depthwise")
@@ -158,7 +160,7 @@ def test_integers_of_any_width_under_strict_promotion(function, dtype):
     jax.tree.map(np.testing.assert_array_equal, found, want)
 
 
-@pytest.mark.parametrize("function", BOTH)
+@pytest.mark.parametrize("function", some(BOTH, "causal_conv_transpose1d"))
 def test_on_explicit_meshes(function):
     call, _, make = BOTH[function]
     x, w, b, how = make("dense")

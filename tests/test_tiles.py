@@ -55,6 +55,7 @@ def test_tiles_make_the_whole(tmp_path, mode):
         np.testing.assert_array_equal(read(target), whole)
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize(
     ("mode", "pads"),
     [(m, p) for m in MODES for p in (((18, 3), (0, 25)), ((-3, 4), (1, -2)))],

@@ -60,6 +60,7 @@ def test_bits_do_not_depend_on_where_a_tile_begins(method, x, w, geometry):
         np.testing.assert_array_equal(call(x[window], w), want)
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("k", [3, 9, 23])
 def test_tiles_are_the_whole(tmp_path, mode, k):

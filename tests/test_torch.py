@@ -153,6 +153,7 @@ def test_output_padding_beyond_the_stride_is_less_padding_after():
 MODES = {"zeros": "zeros", "reflect": "reflect", "replicate": "replicate", "circular": "circular"}
 
 
+@pytest.mark.cover
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("padding", [2, (1, 3), "same"], ids=str)
 def test_padding_modes_of_the_layer(padding, mode):

@@ -38,6 +38,7 @@ def test_a_convolution_is_a_matrix_product_of_windows(case):
         np.testing.assert_array_equal(conv(x, w, **case.arguments), want)
 
 
+@pytest.mark.cover(case=cases.traits)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_fold_is_the_adjoint(case):
     """<unfold(x), c> = <x, fold(c)>, and fold is what JAX's transpose of unfold gives."""
