@@ -272,6 +272,7 @@ def test_the_exact_values_are_computed_on_the_host():
 # The CUDA package
 
 
+@pytest.mark.cover(precision=type)
 @EVERY_PRECISION
 def test_causal_conv1d_is_called_as_it_is_documented(monkeypatch, precision):
     """A stand-in of the package that checks the shapes which its documentation asks for."""

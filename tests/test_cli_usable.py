@@ -46,7 +46,13 @@ def _more(pair):
     return "--pair", f"{pair[0]}:{pair[1]}"
 
 
-@pytest.mark.parametrize("kernel", [SHARPEN, SOBEL], ids=["sharpen", "sobel"])
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        pytest.param(SHARPEN, id="sharpen", marks=pytest.mark.thorough),
+        pytest.param(SOBEL, id="sobel"),
+    ],
+)
 def test_clipped_images_give_the_kernel(tmp_path, photo, kernel):
     stored = np.clip(_filtered(photo, kernel), 0, 255)
     before, after = _pair(tmp_path, photo, stored)

@@ -241,7 +241,6 @@ def numbers(shape, dtype, seed):
     return array.astype(jnp.dtype(dtype)) * (1 + 1j if dtype.startswith("complex") else 1)
 
 
-@pytest.mark.cover
 @pytest.mark.parametrize("name", ["conv1d", "conv_transpose1d", "fold", "unfold"])
 @pytest.mark.parametrize("dtype", [*TOLERANCE, "int64", "int8", "uint8", "int16", "int32"])
 def test_dtypes_as_in_torch(name, dtype):
