@@ -101,6 +101,10 @@ def traits(case: Case) -> set[str]:
         "multiplier": spec.groups > 1 and case.w[-2] == 1 and case.w[-1] > spec.groups,
         "many channels": case.w[-2] >= 16,
         "one channel": case.w[-2:] == (1, 1),
+        # methods for volumes treat the first dimension apart
+        "stride between planes": spec.rank > 2 and spec.stride[0] > 1,
+        "dilation between planes": spec.rank > 2 and spec.dilation[0] > 1,
+        "padding before planes": spec.rank > 2 and spec.padding[0] != (0, 0),
     }
     return {name for name, has in found.items() if has}
 
@@ -279,6 +283,7 @@ CASES = (
     _case("2d remainder", (1, 8, 10, 2), (3, 3, 2, 2), stride=(2, 4)),
     _case("3d", (1, 5, 4, 6, 2), (2, 3, 2, 2, 3), stride=(1, 1, 2), padding=1),
     _case("3d grouped", (1, 4, 5, 4, 4), (3, 2, 2, 2, 4), groups=2, dilation=(1, 2, 1)),
+    _case("3d dilated", (1, 6, 4, 5, 2), (2, 2, 2, 2, 3), dilation=(3, 1, 2), stride=(2, 1, 1)),
     _case("4d", (1, 3, 4, 3, 4, 2), (2, 2, 2, 2, 2, 2), padding=(1, 0, 0, 1), stride=(1, 2, 1, 1)),
 )
 
