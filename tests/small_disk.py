@@ -44,7 +44,8 @@ def main(root: Path) -> None:
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], check=True)
     learn = ("learn", root / "x.png", root / "y.png")
     long = (*learn, "--checkpoint", disk / "kept", "--checkpoint-every", 2, "--resume")
-    assert told(*long, "--steps", 4, "--out", root / "out") == (0, "")
+    found = told(*long, "--steps", 4, "--out", root / "out")
+    assert found == (0, ""), found
     assert kept_steps(disk / "kept" / "grey") == [2, 4]
     full = "No space left on device"
     with contextlib.suppress(OSError), (disk / "filling").open("wb", buffering=0) as file:
