@@ -192,7 +192,7 @@ def test_an_images_result_does_not_depend_on_its_batch(layer, dtype):
         for n in (1, 3):
             for method, part in everything(a[-n:]).items():
                 np.testing.assert_array_equal(bits(part), whole[method][-n:], err_msg=method)
-        if contraction == "output":
+        if contraction == "output" and "auto" in whole:
             np.testing.assert_array_equal(bits(quick(jax.vmap(f))(a)), whole["auto"])
 
 
