@@ -26,7 +26,7 @@ pytestmark = [
 ]
 
 
-def compare(name, arrays, arguments, ours=None):
+def assert_same_as_torch(name, arrays, arguments, ours=None):
     """Value and gradient with respect to every array, for one fixed cotangent."""
     positional, named = arguments
 
@@ -109,7 +109,7 @@ def test_values_and_gradients(case):
     groups = arguments[1].get("groups", ([*arguments[0], *(1,) * 6])[3])
     out = w[1] * groups if "transpose" in name else w[0]
     arrays = [normal(*x), normal(*w, seed=1), normal(out, seed=2)]
-    compare(name, arrays, arguments)
+    assert_same_as_torch(name, arrays, arguments)
 
 
 @pytest.mark.cover(case=lambda case: case[0])
@@ -118,7 +118,9 @@ def test_values_by_name(case):
     """Without a bias, eagerly, from NumPy and JAX arrays at once."""
     name, x, w, arguments = case
     arrays = [normal(*x), normal(*w, seed=1)]
-    named = dict(zip(list(inspect.signature(getattr(F, name)).parameters)[3:], arguments[0]))  # noqa: B905
+    named = dict(
+        zip(list(inspect.signature(getattr(F, name)).parameters)[3:], arguments[0], strict=False)
+    )
     named = {"input": jnp.asarray(arrays[0]), "weight": arrays[1], **named, **arguments[1]}
     theirs = {**named, "input": torch.tensor(arrays[0]), "weight": torch.tensor(arrays[1])}
     assert_close(getattr(F, name)(**named), getattr(T, name)(**theirs).numpy())
@@ -133,7 +135,7 @@ def test_the_comparison_can_fail():
 
     arrays = [normal(1, 2, 5), normal(2, 2, 2, seed=1), normal(2, seed=2)]
     with pytest.raises(AssertionError, match="Not equal to tolerance"):
-        compare("conv1d", arrays, call(padding=1), wrong)
+        assert_same_as_torch("conv1d", arrays, call(padding=1), wrong)
 
 
 WINDOWS = {
@@ -146,9 +148,9 @@ WINDOWS = {
 @pytest.mark.parametrize("name", WINDOWS)
 def test_unfold_and_fold(name):
     shape, size, (positional, named) = WINDOWS[name]
-    compare("unfold", [normal(*shape)], (positional, named))
+    assert_same_as_torch("unfold", [normal(*shape)], (positional, named))
     cols = T.unfold(torch.zeros(shape), *positional, **named).shape
-    compare("fold", [normal(*cols)], ((size, *positional), named))
+    assert_same_as_torch("fold", [normal(*cols)], ((size, *positional), named))
 
 
 def test_windows_of_bool():
@@ -175,7 +177,7 @@ PAD = [
 
 @pytest.mark.parametrize(("shape", "pads", "mode"), PAD, ids=str)
 def test_pad(shape, pads, mode):
-    compare("pad", [normal(*shape)], call(pads, mode))
+    assert_same_as_torch("pad", [normal(*shape)], call(pads, mode))
 
 
 @pytest.mark.parametrize(

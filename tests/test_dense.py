@@ -209,52 +209,54 @@ def test_the_sparse_matrix_is_what_it_says():
     assert not folded.unique_indices
 
 
-def refused(error, message, f, *args, **kwargs):
+def assert_refused(error, message, f, *args, **kwargs):
     with pytest.raises(error, match=f"^{re.escape(message)}$"):
         f(*args, **kwargs)
 
 
 def test_bad_input():
     odd, thin = jnp.ones((2, 3, 4)), jnp.ones((5, 3))
-    refused(
+    assert_refused(
         ValueError,
         "reindex: W.shape=(2, 3, 4) must have an even number of dimensions, the output's "
         "first and then as many of the input",
         d.reindex,
         odd,
     )
-    refused(
+    assert_refused(
         ValueError, "reindex: W.shape=(0, 2) has a dimension of size zero", d.reindex, thin[:0, :2]
     )
-    refused(
+    assert_refused(
         ValueError,
         "share: V.shape=(5, 3) has (3,) offsets for (5,) outputs, but m outputs and n inputs have "
         "m + n - 1 offsets, at least m; jaxconv.analysis.dense.reindex makes such an array",
         d.share,
         thin,
     )
-    refused(
+    assert_refused(
         TypeError,
         "share: V is int32, but means need floats: use V.astype(jnp.float32)",
         d.share,
         jnp.ones((2, 3), int),
     )
-    refused(
+    assert_refused(
         ValueError,
         "dense: x.shape=(5,) must be (3,), the end of W.shape=(5, 3)",
         d.dense,
         jnp.ones(5),
         thin,
     )
-    refused(ValueError, "truncate: delta=-1 must be at least 0", d.truncate, jnp.ones((2, 3)), -1)
-    refused(
+    assert_refused(
+        ValueError, "truncate: delta=-1 must be at least 0", d.truncate, jnp.ones((2, 3)), -1
+    )
+    assert_refused(
         ValueError,
         "kernel: delta=(1, 1) has 2 entries for 1 spatial dimension; give one integer",
         d.kernel,
         jnp.ones((2, 3)),
         (1, 1),
     )
-    refused(
+    assert_refused(
         ValueError,
         "as_matrix: the kernel spans (3,) elements (kernel_size=(3,), dilation=(1,)), but the "
         "padded input has (2,) (size (2,), padding=((0, 0),)); use a smaller kernel, or (1,) more "
@@ -263,7 +265,7 @@ def test_bad_input():
         jnp.ones((3, 1, 1)),
         2,
     )
-    refused(
+    assert_refused(
         ValueError,
         "as_matrix: w.shape=(3,) must be (*kernel, in // groups, out) with at least one kernel "
         "dimension; jaxconv.correlate takes kernels without channels",
@@ -271,7 +273,7 @@ def test_bad_input():
         jnp.ones(3),
         2,
     )
-    refused(
+    assert_refused(
         ValueError,
         "as_matrix: padding_mode='wrap' must be one of 'zeros', 'reflect', 'symmetric', "
         "'replicate', 'circular'; 'wrap' is 'circular' here",
@@ -280,7 +282,7 @@ def test_bad_input():
         4,
         padding_mode="wrap",
     )
-    refused(
+    assert_refused(
         ValueError,
         "parameter_counts: image_size=(0, 4) must be at least 1 in every dimension",
         parameter_counts,

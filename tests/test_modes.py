@@ -92,6 +92,7 @@ def one_of_a_kind(name):
 @pytest.mark.cover(name=one_of_a_kind)
 @pytest.mark.parametrize("name", [*drawn_third()])
 def test_nothing_is_sent_unasked(name):
+    """The guard raises where something is."""
     function, arrays = placed(name)
     if name in NUMBERS_OF_THE_HOST:
         function = jax.jit(function)

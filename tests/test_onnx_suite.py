@@ -166,7 +166,7 @@ CASES = {name: case for name, case in EVERY.items() if len(case[0].graph.node) =
 GRAPHS = {name: case for name, case in EVERY.items() if name not in CASES}
 
 
-def run(case, operators):
+def assert_gives_its_outputs(case, operators):
     model, inputs, outputs = case
     stored = {tensor.name for tensor in model.graph.initializer}  # old models list these as inputs
     names = [value.name for value in model.graph.input if value.name not in stored]
@@ -196,7 +196,7 @@ def sort(name):
 @pytest.mark.cover(name=sort)
 @pytest.mark.parametrize("name", EVERY)
 def test_case(name):
-    run(EVERY[name], [Conv, ConvTranspose, ConvInteger, QLinearConv])
+    assert_gives_its_outputs(EVERY[name], [Conv, ConvTranspose, ConvInteger, QLinearConv])
 
 
 def test_a_wrong_operator_is_found():
@@ -207,4 +207,4 @@ def test_a_wrong_operator_is_found():
             return (np.asarray(convolved(x, w[..., ::-1], b, arguments)),)
 
     with pytest.raises(AssertionError, match="Not equal to tolerance"):
-        run(CASES["pytorch-converted test_Conv2d"], [Conv])
+        assert_gives_its_outputs(CASES["pytorch-converted test_Conv2d"], [Conv])

@@ -54,7 +54,7 @@ def window(x, widths, mode):
     return y[tuple(slice(s, s + n) for s, n in zip(starts, sizes, strict=True))]
 
 
-def same(ours, theirs):
+def assert_same(ours, theirs):
     assert ours.dtype == theirs.dtype
     np.testing.assert_array_equal(ours, theirs)
 
@@ -85,13 +85,13 @@ WIDTHS = [  # for shape (2, 5, 4)
 def test_numpy_agrees(mode, widths):
     x = np.arange(40, dtype=np.int32).reshape(2, 5, 4)
     y = compiled(lambda x: pad(x, widths, mode=mode, **fill(mode)), x)
-    same(y, window(x, widths, mode))
+    assert_same(y, window(x, widths, mode))
 
 
 @pytest.mark.parametrize("mode", ["symmetric", "circular", "replicate", "zeros"])
 def test_a_margin_as_wide_as_the_input(mode):
     x = integers(3)
-    same(pad(x, [(3, 3)], mode=mode), window(x, [(3, 3)], mode))
+    assert_same(pad(x, [(3, 3)], mode=mode), window(x, [(3, 3)], mode))
 
 
 @pytest.mark.parametrize("mode", TORCH)
@@ -107,9 +107,9 @@ def test_torch_agrees_with_gradients(mode, torch):
     xt = torch.tensor(x, requires_grad=True)
     yt = torch.nn.functional.pad(xt, (3, 1, 2, 1), mode=TORCH[mode])
     yt.backward(torch.tensor(dy))
-    same(y, yt.detach().numpy())
-    same(dx, xt.grad.numpy())
-    same(folded, xt.grad.numpy())
+    assert_same(y, yt.detach().numpy())
+    assert_same(dx, xt.grad.numpy())
+    assert_same(folded, xt.grad.numpy())
 
 
 @pytest.mark.parametrize("mode", ["zeros", "reflect", "replicate"])  # torch crops first if circular
@@ -117,7 +117,7 @@ def test_torch_agrees_with_gradients(mode, torch):
 def test_torch_crops_alike(mode, width, torch):
     x = integers(1, 5)
     yt = torch.nn.functional.pad(torch.tensor(x), width, mode=TORCH[mode])
-    same(pad(x, [width], axes=(1,), mode=mode), yt.numpy())
+    assert_same(pad(x, [width], axes=(1,), mode=mode), yt.numpy())
 
 
 def test_a_margin_reads_what_is_cropped_at_the_other_end():
@@ -148,8 +148,8 @@ def test_unpad_is_the_adjoint(data):
         return y, vjp(dy)[0], unpad(dy, widths, mode=mode)
 
     y, dx, folded = compiled(both, x, dy)
-    same(y, window(x, widths, mode))
-    same(folded, dx)
+    assert_same(y, window(x, widths, mode))
+    assert_same(folded, dx)
     linear = window(x, widths, "zeros" if mode == "constant" else mode)
     assert np.vdot(linear, dy) == np.vdot(x, folded)
 
@@ -167,8 +167,8 @@ def test_transposes_of_each_other(mode):
         ),
         *(x, dy),
     )
-    same(folded, transposed)
-    same(padded, transposed_twice)
+    assert_same(folded, transposed)
+    assert_same(padded, transposed_twice)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -176,7 +176,7 @@ def test_unpad_conjugates_nothing(mode):
     y = integers(6) + 1j * integers(6, seed=1)
     f = lambda y: unpad(y, [(2, 1)], mode=mode)
     whole, real, imaginary = compiled(lambda y: (f(y), f(y.real), f(y.imag)), y)
-    same(whole, jax.lax.complex(real, imaginary))
+    assert_same(whole, jax.lax.complex(real, imaginary))
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -189,10 +189,10 @@ def test_transforms(mode):
         lambda x: (f(x), jax.vmap(f, 1, 1)(x), jax.jvp(f, (x,), (2 * x,))[1], jax.vmap(g)(y), g(y)),
         x,
     )
-    same(y_jit, y)
-    same(y_vmap, f(x.swapaxes(0, 1)).swapaxes(0, 1))
-    same(dy, 2 * y)
-    same(x_vmap, x_all)
+    assert_same(y_jit, y)
+    assert_same(y_vmap, f(x.swapaxes(0, 1)).swapaxes(0, 1))
+    assert_same(dy, 2 * y)
+    assert_same(x_vmap, x_all)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -209,7 +209,7 @@ def test_sharded_batches(mode):
     assert jax.typeof(explicit).sharding.spec == PartitionSpec("batch", None)
     # check_vma: the arrays that pad makes must vary as x does
     mapped = compiled(jax.shard_map(there_and_back, mesh=mesh, in_specs=spec, out_specs=spec), x)
-    same(mapped, explicit)
+    assert_same(mapped, explicit)
 
 
 @pytest.mark.cover
@@ -252,24 +252,24 @@ def test_widths_of_zero_change_nothing():
 def test_widths_may_be_an_array_and_axes_in_any_order():
     x = integers(3, 4)
     widths = np.array([[1, 0], [0, 2]])
-    same(pad(x, widths, axes=(-1, 0)), np.pad(x, [(0, 2), (1, 0)]))
+    assert_same(pad(x, widths, axes=(-1, 0)), np.pad(x, [(0, 2), (1, 0)]))
 
 
 def test_the_fill_value_may_be_traced():
     f = lambda x, v: pad(x, [(1, 2)], mode="constant", fill_value=v)
-    same(
+    assert_same(
         f(jnp.asarray(integers(2)), jnp.float32(np.inf)),
         np.array([np.inf, *integers(2), np.inf, np.inf], np.float32),
     )
     dx, dfill = jax.grad(lambda *args: (f(*args) ** 2).sum(), (0, 1))(
         jnp.array([3, 4], "float32"), 5.0
     )
-    same(dx, np.array([6, 8], np.float32))
+    assert_same(dx, np.array([6, 8], np.float32))
     assert dfill == 30
     assert jax.grad(lambda v: f(jnp.ones(2), v).sum())(5.0) == 3
     for value in (np.inf, np.nan, np.float64(0.1)):
         y = pad(jnp.ones(1, "float32"), [(1, 0)], mode="constant", fill_value=value)
-        same(y, np.array([value, 1], np.float32))
+        assert_same(y, np.array([value, 1], np.float32))
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])

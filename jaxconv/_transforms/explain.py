@@ -23,7 +23,7 @@ from jaxconv._transforms.tune import check_seconds, medians
 # Compiled functions that sum without the primitive: name -> (method, reason)
 _SUMS = {
     "correlate_in_order": ("in order", "fractions are dropped, so that the order matters"),
-    "_in_one_call": (
+    "quantized_in_one_call": (
         "integers",
         "rounds, and has zero points and channels first, in the same call",
     ),

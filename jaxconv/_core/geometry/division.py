@@ -22,10 +22,10 @@ def rounded_mean(sums: jax.Array, count: int) -> jax.Array:
         sums: integers as floats, all of them and their multiples by two exact.
         count: a positive integer.
     """
-    one, n = (jnp.asarray(number, sums.dtype) for number in (1, count))
+    n = jnp.asarray(count, sums.dtype)
     near = jnp.round(sums / n)  # it may be the neighbour of what is right
     twice = 2 * (sums - near * n)
     odd = near != 2 * jnp.floor(near / 2)
     up = (twice > n) | ((twice == n) & odd)
     down = (twice < -n) | ((twice == -n) & odd)
-    return near + jnp.where(up, one, jnp.where(down, -one, 0 * one))
+    return near + (up.astype(sums.dtype) - down.astype(sums.dtype))

@@ -88,11 +88,11 @@ def _by_kernel(x: jax.Array, w: jax.Array, spec: ConvSpec) -> bool:
 def _by_library(x, w, x_zero, bias, factor, zero, w_zero=None, *, spec: ConvSpec, dtype: jnp.dtype):
     if w_zero is not None:  # 9 bits with the sign
         w = with_bias(w.astype(jnp.int16), -w_zero.astype(jnp.int16))
-    return _in_one_call(x, w, x_zero, bias, factor, zero, spec=spec, dtype=dtype)
+    return quantized_in_one_call(x, w, x_zero, bias, factor, zero, spec=spec, dtype=dtype)
 
 
 @partial(jax.jit, static_argnames=("spec", "dtype"))
-def _in_one_call(x, w, *others, spec: ConvSpec, dtype: jnp.dtype):
+def quantized_in_one_call(x, w, *others, spec: ConvSpec, dtype: jnp.dtype):
     return integers.quantized(x, w, *others, spec=spec, dtype=dtype)
 
 
